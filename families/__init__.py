@@ -1,0 +1,33 @@
+"""Model families, one file each. Adding a file with a `FAMILY` adds the family; nothing here is edited."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from .base import Defaults, Family, FamilyError, Geometry, Variant
+from .parts import TextEncoder, VideoModel, VideoVAE
+
+__all__ = [
+    "Defaults",
+    "Family",
+    "FamilyError",
+    "Geometry",
+    "TextEncoder",
+    "Variant",
+    "VideoModel",
+    "VideoVAE",
+    "families",
+]
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Every family, by id, in alphabetical order."""
+    found = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+        family = getattr(importlib.import_module(f".{module}", __name__), "FAMILY", None)
+        if family is not None:
+            found[family.id] = family
+    return found

@@ -1,0 +1,97 @@
+"""CLIP: the host's class around a family's text encoder and tokenizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.hooks
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ...families import TextEncoder
+from .ops import move_orphans_on_load, switch_to_casting
+
+
+class Tokenizer:
+    """Prompt -> tokens as the host passes them on: {name: [[(id, weight), ...]]}.
+
+    Weights are all 1: these models were trained on plain sentences and read brackets as brackets.
+    """
+
+    def __init__(self, part: TextEncoder):
+        self.part = part
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, Any]:
+        ids, _ = self.part.tokens(text)
+        row = [(i, 1.0, n + 1) if return_word_ids else (i, 1.0) for n, i in enumerate(ids)]
+        return {self.part.variant.family.id: [row]}
+
+    def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
+        return [(pair, self.part.tokenizer.convert_ids_to_tokens(pair[0])) for pair in pairs]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def clone(self) -> Tokenizer:
+        return self
+
+
+class TextModel(nn.Module):
+    """The text encoder behind the methods the host's CLIP calls."""
+
+    def __init__(self, part: TextEncoder, device: torch.device):
+        super().__init__()
+        self.transformer = switch_to_casting(part.encoder)
+        object.__setattr__(self, "opent2v", part)
+        self.execution_device = self.load_device = device
+        self.dtypes = {next(part.encoder.parameters()).dtype}
+
+    def reset_clip_options(self) -> None:
+        self.execution_device = self.load_device
+
+    def set_clip_options(self, options: dict[str, Any]) -> None:
+        # "layer" (CLIP skip) does not apply: these models read the last layer.
+        self.execution_device = options.get("execution_device") or self.execution_device
+
+    def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, None]:
+        part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
+        rows = [part.embed([pair[0] for pair in row], self.execution_device) for row in tokens[part.variant.family.id]]
+        return torch.cat(rows).float().to(mm.intermediate_device()), None
+
+    def load_sd(self, sd: dict[str, Tensor]) -> Any:
+        return self.transformer.load_state_dict(sd, strict=False)
+
+
+def clip(part: TextEncoder) -> comfy.sd.CLIP:
+    """A CLIP for core's and our prompt nodes."""
+    device = mm.text_encoder_device()
+    wrapped = comfy.sd.CLIP(no_init=True)
+    wrapped.cond_stage_model = TextModel(part, device)
+    wrapped.tokenizer = Tokenizer(part)
+    wrapped.patcher = comfy.model_patcher.ModelPatcher(
+        wrapped.cond_stage_model, load_device=device, offload_device=mm.text_encoder_offload_device()
+    )
+    wrapped.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
+    wrapped.patcher.is_clip = True
+    wrapped.layer_idx = None
+    wrapped.tokenizer_options = {}
+    wrapped.use_clip_schedule = False
+    wrapped.apply_hooks_to_conds = None
+    move_orphans_on_load(wrapped.patcher)
+    return wrapped
+
+
+def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
+    """(tokens that count, tokens in the whole prompt); None for a CLIP of another maker."""
+    if not isinstance(clip.tokenizer, Tokenizer):
+        return None
+    ids, whole = clip.tokenizer.part.tokens(text)
+    return len(ids), whole
+
+
+def embed(clip: comfy.sd.CLIP, text: str) -> list[list[Any]]:
+    """CONDITIONING for a prompt, as CLIPTextEncode makes it."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))

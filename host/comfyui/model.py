@@ -1,0 +1,149 @@
+"""MODEL: the host's ModelPatcher around a BaseModel whose diffusion_model is the diffusers transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+from torch import Tensor
+
+from ...families import Variant, VideoModel
+from .ops import move_orphans_on_load, switch_to_casting
+
+COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+Model = comfy.model_patcher.ModelPatcher
+
+
+def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict[str, torch.dtype | None]:
+    """Storage dtypes for the parts, from what the user asked for (None: the host decides)."""
+    automatic = mm.unet_dtype(device=mm.get_torch_device(), supported_dtypes=COMPUTE_DTYPES, weight_dtype=stored)
+    text_device = mm.text_encoder_device()
+    return {
+        "model_dtype": asked or automatic,
+        "text_dtype": torch.bfloat16 if mm.should_use_bf16(text_device) else torch.float32,
+        "vae_dtype": mm.vae_dtype(mm.vae_device(), [torch.bfloat16, torch.float32]),
+    }
+
+
+class OpenT2VModel(comfy.model_base.BaseModel):
+    """The host's base model, with the family's own way of calling its transformer."""
+
+    opent2v: VideoModel
+    storage_dtype = torch.float32
+
+    def get_dtype(self) -> torch.dtype:
+        # The module's first parameter may be one that is kept in fp32.
+        return self.storage_dtype
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        conds = super().extra_conds(**kwargs)
+        context = kwargs.get("cross_attn")
+        if context is not None:
+            # Regular, not CrossAttn: repeating a prompt to a common length changes what an unmasked model sees.
+            conds["c_crossattn"] = comfy.conds.CONDRegular(context)
+        return conds
+
+    def _apply_model(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        options = transformer_options or {}
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        inputs = self.model_sampling.calculate_input(t, x).to(dtype)
+        if inputs.data_ptr() == x.data_ptr():
+            inputs = inputs.clone()  # the host's EasyCache adds to its input in place
+        # The timestep comes from sigma, not from the host's multiplier: shift nodes set that to their own value.
+        timestep = t.float() * 1000
+        context = None if c_crossattn is None else mm.cast_to_device(c_crossattn, inputs.device, dtype)
+
+        def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            # Read at call time: compile nodes replace diffusion_model.
+            return self.opent2v.variant.family.predict(self.diffusion_model, x, t, context)
+
+        flow = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            forward,
+            self.diffusion_model,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
+        ).execute(inputs, timestep, context, transformer_options=options)
+        return self.model_sampling.calculate_denoised(t, flow.float(), x)
+
+
+def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL for core's and our sampling nodes."""
+    variant = part.variant
+    device = mm.get_torch_device()
+    weight = next(p for n, p in part.transformer.named_parameters() if ".attn1.to_q.weight" in n)
+    transformer = switch_to_casting(part.transformer)
+    width = variant.transformer["num_attention_heads"] * variant.transformer["attention_head_dim"]
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_extra_config: dict[str, Any] = {}
+        sampling_settings = {"shift": _shift(variant), "multiplier": 1000.0}
+        # ComfyUI's own factor for Wan (comfy/supported_models.py): width / 2000.
+        memory_usage_factor = width / 2000
+        supported_inference_dtypes = COMPUTE_DTYPES
+        custom_operations = comfy.ops.manual_cast
+
+        @staticmethod
+        def latent_format() -> Any:
+            return _latent_format(variant)
+
+    config = Config({"image_model": f"opent2v_{variant.family.id}", "dim": width})
+    config.set_inference_dtype(weight.dtype, mm.unet_manual_cast(weight.dtype, device, COMPUTE_DTYPES))
+    base = OpenT2VModel(
+        config, comfy.model_base.ModelType.FLOW, device=mm.unet_offload_device(), unet_model=lambda **_: transformer
+    )
+    base.storage_dtype = weight.dtype
+    # Not a submodule: the transformer is already there as diffusion_model.
+    object.__setattr__(base, "opent2v", part)
+    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=mm.unet_offload_device())
+    move_orphans_on_load(patcher)
+    return patcher
+
+
+def variant(thing: Any) -> Variant | None:
+    """What is known about a MODEL, CLIP or VAE; None for objects of other makers."""
+    for holder in ("model", "cond_stage_model", "first_stage_model"):
+        part = getattr(getattr(thing, holder, None), "opent2v", None)
+        if part is not None:
+            return part.variant
+    return None
+
+
+def _shift(variant: Variant) -> float:
+    return float(variant.scheduler.get("flow_shift", variant.scheduler.get("shift", 1.0)) or 1.0)
+
+
+def _latent_format(variant: Variant) -> Any:
+    """The host's latent format of the same name, with this checkpoint's numbers."""
+    base = getattr(comfy.latent_formats, variant.latent_format, comfy.latent_formats.Wan21)
+
+    def __init__(self: Any) -> None:
+        base.__init__(self)
+        self.latent_channels = variant.geometry.channels
+        self.latents_mean = torch.tensor(variant.mean).view(1, -1, 1, 1, 1)
+        self.latents_std = torch.tensor(variant.std).view(1, -1, 1, 1, 1)
+        self.spacial_downscale_ratio = variant.geometry.spatial
+        self.temporal_downscale_ratio = variant.geometry.temporal
+        if variant.rgb is not None:
+            self.latent_rgb_factors, self.latent_rgb_factors_bias = (
+                list(map(list, variant.rgb[0])),
+                list(variant.rgb[1]),
+            )
+
+    # The class keeps the host's name: other packs look previews up by it.
+    return type(base.__name__, (base,), {"__init__": __init__})()

@@ -1,0 +1,77 @@
+"""ComfyUI's folders, progress, remarks and interrupts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+
+PACK = Path(__file__).resolve().parent.parent.parent
+
+
+def register_models() -> None:
+    """Add every folder of the pack's models/ as a further place to look, behind the user's own."""
+    for folder in sorted((PACK / "models").iterdir()):
+        if folder.is_dir() and str(folder) not in _paths(folder.name):
+            folder_paths.add_model_folder_path(folder.name, str(folder))
+
+
+def model_roots(kind: str) -> list[Path]:
+    """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
+    bundled = PACK / "models" / kind
+    return [bundled, *(Path(p) for p in _paths(kind) if Path(p) != bundled)]
+
+
+def _paths(kind: str) -> list[str]:
+    try:
+        return folder_paths.get_folder_paths(kind)
+    except KeyError:
+        return []
+
+
+def output_folder() -> Path:
+    return Path(folder_paths.get_output_directory())
+
+
+def progress(total: int, node: str | None = None) -> Callable[[int], None]:
+    """A function that reports how many of the total steps are done; it raises when the user interrupts."""
+    bar = comfy.utils.ProgressBar(total, node_id=node)
+
+    def report(value: int) -> None:
+        check_interrupt()
+        bar.update_absolute(value, total)
+
+    return report
+
+
+def check_interrupt() -> None:
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def say(text: str, node: str | None) -> None:
+    """Show a remark on the node."""
+    # Imported here: the server exists only in a running ComfyUI, not in a headless one.
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    instance = getattr(PromptServer, "instance", None)
+    if text and node and hasattr(instance, "send_progress_text"):
+        instance.send_progress_text(text, node)
+
+
+def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+    """What goes into a saved file so that the page can restore the graph; nothing where the user switched it off."""
+    from comfy.cli_args import args
+
+    if args.disable_metadata:
+        return {}
+    metadata = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    for key, value in (extra_pnginfo or {}).items():
+        metadata[key] = json.dumps(value)
+    return metadata

@@ -1,0 +1,80 @@
+"""VAE: the host's class around a family's video VAE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ...families import VideoVAE
+
+
+class FirstStage(nn.Module):
+    """The VAE behind the two calls the host makes."""
+
+    def __init__(self, part: VideoVAE):
+        super().__init__()
+        self.vae = part.vae
+        object.__setattr__(self, "opent2v", part)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """[B, 3, F, H, W] in -1..1 -> VAE latent."""
+        return self.opent2v.encode(video)  # pyright: ignore[reportCallIssue]
+
+    def decode(self, latent: Tensor, **options: Any) -> Tensor:
+        """VAE latent -> [B, 3, F, H, W] in -1..1."""
+        return self.opent2v.decode(latent)  # pyright: ignore[reportCallIssue]
+
+
+class OpenT2VVAE(comfy.sd.VAE):
+    """The host's VAE, set up from a family's geometry instead of a known state dict."""
+
+    def __init__(self, part: VideoVAE):
+        variant, geometry = part.variant, part.variant.geometry
+        spatial, temporal = geometry.spatial, geometry.temporal
+        self.first_stage_model = FirstStage(part).eval()
+        self.memory_used_encode = lambda shape, dtype: variant.encode_memory(shape, mm.dtype_size(dtype))
+        self.memory_used_decode = lambda shape, dtype: variant.decode_memory(shape, mm.dtype_size(dtype))
+        self.downscale_ratio = (lambda frames: max(0, (frames + temporal - 1) // temporal), spatial, spatial)
+        self.upscale_ratio = (lambda frames: max(0, frames * temporal - (temporal - 1)), spatial, spatial)
+        self.downscale_index_formula = self.upscale_index_formula = (temporal, spatial, spatial)
+        self.latent_channels, self.latent_dim, self.output_channels = geometry.channels, 3, 3
+        self.process_input = lambda image: image * 2 - 1
+        self.process_output = lambda image: ((image + 1) / 2).clamp(0, 1)
+        self.working_dtypes = [torch.bfloat16, torch.float32]
+        # Its layers are no casting layers, so it is loaded whole.
+        self.disable_offload = True
+        self.not_video = False
+        self.extra_1d_channel = None
+        self.crop_input = True
+        self.handles_tiling = False
+        self.pad_channel_value = None
+        self.audio_sample_rate = 44100
+        self.size = None
+        self.device = mm.vae_device()
+        self.vae_dtype = next(part.vae.parameters()).dtype
+        self.output_device = mm.intermediate_device()
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
+        )
+
+
+def vae(part: VideoVAE) -> comfy.sd.VAE:
+    """A VAE for core's and our decode and encode nodes."""
+    return OpenT2VVAE(part)
+
+
+def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
+    """LATENT samples -> IMAGE [B * F, H, W, 3] in 0..1, in tiles of space and time where memory is short."""
+    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
+    if latent.ndim == 5 and needed > mm.get_total_memory(vae.device) * 0.9:
+        compression = vae.spacial_compression_decode()
+        tile = max(4, 256 // compression)
+        images = vae.decode_tiled(latent, tile_x=tile, tile_y=tile, overlap=tile // 4, tile_t=16, overlap_t=4)
+    else:
+        images = vae.decode(latent)
+    return images.flatten(0, 1) if images.ndim == 5 else images

@@ -1,0 +1,43 @@
+"""The embedded host: what the pack needs of ComfyUI, on plain torch, for scripts, tests and headless batches."""
+
+from __future__ import annotations
+
+from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, model, tokens, vae, variant
+from .sample import sample
+from .settings import (
+    Interrupted,
+    check_interrupt,
+    configure,
+    file_metadata,
+    interrupt,
+    model_roots,
+    output_folder,
+    progress,
+    running,
+    say,
+)
+
+__all__ = [
+    "Clip",
+    "Interrupted",
+    "Model",
+    "Vae",
+    "check_interrupt",
+    "clip",
+    "configure",
+    "decode",
+    "device_dtypes",
+    "embed",
+    "file_metadata",
+    "interrupt",
+    "model",
+    "model_roots",
+    "output_folder",
+    "progress",
+    "running",
+    "sample",
+    "say",
+    "tokens",
+    "vae",
+    "variant",
+]

@@ -1,0 +1,142 @@
+"""MODEL, CLIP and VAE of the embedded host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...families import TextEncoder, Variant, VideoModel, VideoVAE
+from ..leaves import switch_leaves
+
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class CastLinear(nn.Linear):
+    """Computes in its input's dtype, whatever the weight is stored as."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastConv3d(nn.Conv3d):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+def _to(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if bias is None else bias.to(dtype)
+
+
+LEAVES: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastLinear, nn.Conv3d: CastConv3d}
+
+
+@dataclass(frozen=True)
+class Model:
+    part: VideoModel
+    device: torch.device
+    dtype: torch.dtype
+
+    def denoised(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
+        flow = self.part.predict(x.to(self.dtype), sigma * 1000, context.to(self.device, self.dtype)).float()
+        return x - sigma.view(-1, 1, 1, 1, 1) * flow
+
+
+@dataclass(frozen=True)
+class Clip:
+    part: TextEncoder
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Vae:
+    part: VideoVAE
+    device: torch.device
+    dtype: torch.dtype
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict[str, torch.dtype | None]:
+    """Storage dtypes for the parts, from what the user asked for (None: automatic).
+
+    A CPU computes half precision slowly, so automatic means fp32 there and bf16 on a GPU.
+    """
+    automatic = torch.float32 if device().type == "cpu" else torch.bfloat16
+    return {"model_dtype": asked or automatic, "text_dtype": automatic, "vae_dtype": automatic}
+
+
+def model(part: VideoModel) -> Model:
+    switch_leaves(part.transformer, LEAVES)
+    stored = next(p for n, p in part.transformer.named_parameters() if n.startswith(part.variant.family.blocks)).dtype
+    linear = next((m for m in part.transformer.modules() if isinstance(m, CastLinear)), None)
+    if any(p.dtype in FP8 for p in part.transformer.parameters()):
+        stored = torch.float32 if device().type == "cpu" else torch.bfloat16
+    elif linear is not None:
+        stored = linear.weight.dtype
+    if stored == torch.float16 and device().type == "cpu":
+        stored = torch.float32
+    part.transformer.to(device())
+    return Model(part, device(), stored)
+
+
+def clip(part: TextEncoder) -> Clip:
+    switch_leaves(part.encoder, LEAVES).to(device())
+    return Clip(part, device())
+
+
+def vae(part: VideoVAE) -> Vae:
+    part.vae.to(device())
+    return Vae(part, device(), next(part.vae.parameters()).dtype)
+
+
+def variant(thing: Any) -> Variant | None:
+    """What is known about a MODEL, CLIP or VAE."""
+    return getattr(getattr(thing, "part", None), "variant", None)
+
+
+def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
+    """(tokens that count, tokens in the whole prompt)."""
+    ids, whole = clip.part.tokens(text)
+    return len(ids), whole
+
+
+@torch.inference_mode()
+def embed(clip: Clip, text: str) -> list[list[Any]]:
+    """CONDITIONING for a prompt."""
+    ids, _ = clip.part.tokens(text)
+    return [[clip.part.embed(ids, clip.device).cpu(), {"pooled_output": None}]]
+
+
+@torch.inference_mode()
+def decode(vae: Vae, latent: Tensor) -> Tensor:
+    """LATENT samples [B, C, T, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is short."""
+    part = vae.part
+    needed = part.variant.decode_memory(tuple(latent.shape), vae.dtype.itemsize)
+    if needed > free_memory(vae.device) and hasattr(part.vae, "enable_tiling"):
+        part.vae.enable_tiling()  # pyright: ignore[reportCallIssue]
+    try:
+        clips = [part.decode(one[None].to(vae.device, vae.dtype)).float().cpu() for one in latent]
+    finally:
+        if hasattr(part.vae, "disable_tiling"):
+            part.vae.disable_tiling()  # pyright: ignore[reportCallIssue]
+    video = torch.cat(clips)  # [B, 3, F, H, W]
+    return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+def free_memory(device: torch.device) -> float:
+    """Free bytes on the device; infinite where nothing tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import os
+
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return float("inf")

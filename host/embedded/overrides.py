@@ -1,0 +1,128 @@
+"""Changes values of a workflow from outside ("Sampler.steps=20"), in the file's own format, so that what is stored in the saved video
+is what ran."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from .catalog import Catalog, Input
+from .graph import WorkflowError, is_link, label
+from .page import VIRTUAL, Page, PageNode, raw_nodes, widget_layout, widget_values
+from .values import parsed
+from .workflow import api_graph, is_page
+
+
+def override(
+    data: dict[str, Any], changes: Iterable[str], classes: Mapping[str, Any], titles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A copy of a workflow with some values changed.
+
+    Args:
+        data: a workflow in the page's or the API's format.
+        changes: each "NODE.INPUT=VALUE"; NODE is an id, a title or a class name.
+    Raises:
+        WorkflowError: no such node or input, more than one node of that name, a linked input, or a value that does not fit.
+    """
+    data = copy.deepcopy(data)
+    catalog = Catalog(classes, titles or {})
+    for change in changes:
+        target, equals, text = change.partition("=")
+        name, dot, input_name = target.rpartition(".")
+        if not (equals and dot and name and input_name):
+            raise WorkflowError(
+                f"cannot read {change!r}; expected NODE.INPUT=VALUE, for example OpenT2VSampler.steps=20"
+            )
+        try:
+            if is_page(data):
+                _set_on_page(data, name, input_name, text, catalog)
+            else:
+                _set_in_api(data, name, input_name, text, catalog)
+        except ValueError as error:
+            raise WorkflowError(f"cannot set {target}: {error}") from error
+    return data
+
+
+def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, catalog: Catalog) -> None:
+    page = Page(data, catalog)
+    settable = {
+        node.id: node for node in page.nodes.values() if node.type not in VIRTUAL or node.type == "PrimitiveNode"
+    }
+    node = settable[_find(name, {one.id: (one.title, one.type) for one in settable.values()}, catalog)]
+    raw = next(one for one in raw_nodes(data) if str(one["id"]) == node.id)
+    if node.type == "PrimitiveNode":
+        item = _primitive_input(node)
+        raw["widgets_values"] = [parsed(item, text), *_list(raw.get("widgets_values"))[1:]]
+        return
+    item = _settable(catalog, node.type, node.label, input_name)
+    slot = next(one for one in node.slots if one.name == input_name)
+    source = page.primitive(slot) or page.nodes.get((page.origin(node, slot) or ("",))[0])
+    if source is not None:
+        raise ValueError(_linked(input_name, node.label, source.label))
+    value = parsed(item, text)
+    saved, inputs = raw.get("widgets_values"), catalog.inputs(node.type)
+    if isinstance(saved, dict):
+        saved[input_name] = value
+    else:
+        values = widget_values(saved, inputs)
+        values[[one[0] for one in widget_layout(inputs)].index(input_name)] = value
+        raw["widgets_values"] = values
+
+
+def _set_in_api(data: dict[str, Any], name: str, input_name: str, text: str, catalog: Catalog) -> None:
+    graph = api_graph(data, catalog)
+    node_id = _find(name, {key: (node["title"], node["class_type"]) for key, node in graph.items()}, catalog)
+    node = graph[node_id]
+    named = label(node_id, node)
+    item = _settable(catalog, node["class_type"], named, input_name)
+    current = node["inputs"].get(input_name)
+    if is_link(current):
+        source = str(current[0]) if current else ""
+        raise ValueError(
+            _linked(input_name, named, label(source, graph[source]) if source in graph else f"node {source}")
+        )
+    data[node_id].setdefault("inputs", {})[input_name] = parsed(item, text)
+
+
+def _find(name: str, nodes: dict[str, tuple[str, str]], catalog: Catalog) -> str:
+    """The id of the node that is meant: an id first, then a title, a class or the class's display name."""
+    if name in nodes:
+        return name
+    found = [key for key, (title, kind) in nodes.items() if name in (title, kind, catalog.title(kind))]
+    if len(found) == 1:
+        return found[0]
+    known = [f'{key} "{title}" ({kind})' for key, (title, kind) in nodes.items() if key in found or not found]
+    if found:
+        raise ValueError(f"{len(found)} nodes are called {name!r}; use the id of one of them: {', '.join(known)}")
+    raise ValueError(f"no node has the id, title or class {name!r}; the workflow has {', '.join(known) or 'no nodes'}")
+
+
+def _settable(catalog: Catalog, kind: str, named: str, input_name: str) -> Input:
+    if kind not in catalog:
+        raise ValueError(f"{named} is of an unknown class, so its inputs are not known")
+    inputs = catalog.inputs(kind)
+    widgets = [one for one, item in inputs.items() if item.is_widget]
+    if input_name in widgets:
+        return inputs[input_name]
+    if input_name in inputs:
+        raise ValueError(
+            f"it takes a link ({inputs[input_name].type}), not a value; values of {named}: {', '.join(widgets) or 'none'}"
+        )
+    close = get_close_matches(input_name, widgets, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"{named} has no input {input_name!r}{hint}; its values are {', '.join(widgets) or 'none'}")
+
+
+def _primitive_input(node: PageNode) -> Input:
+    kind = node.outputs[0] if node.outputs else "STRING"
+    return Input("value", kind if kind in ("INT", "FLOAT", "BOOLEAN") else "STRING", {}, None, True)
+
+
+def _linked(input_name: str, named: str, source: str) -> str:
+    return f"input {input_name!r} of {named} is fed by {source}; set the value there, or remove the link"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,290 @@
+"""From the format that ComfyUI's page saves (nodes, links, widget values by position) to the format that runs.
+
+It follows the page's own `graphToPrompt` and `ExecutableNodeDTO` (comfyui-frontend-package 1.27): what the page would send to its server
+is what comes out here, defaults for widgets that a node gained since the file was saved included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .catalog import Catalog, Input, type_name, types_fit
+from .graph import Graph, WorkflowError, label
+
+MUTED, BYPASSED = 2, 4
+NOTES = frozenset({"Note", "MarkdownNote"})
+# Nodes that exist on the page only and never reach the server.
+VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
+
+
+@dataclass
+class Slot:
+    """An input socket. `link` is the id of the link that ends here."""
+
+    name: str
+    type: str
+    link: Any
+    is_widget: bool
+
+
+@dataclass
+class PageNode:
+    """A node of the page, its sockets in the order the page gives them."""
+
+    id: str
+    type: str
+    title: str
+    mode: int
+    slots: list[Slot]
+    outputs: list[str]
+    widgets: dict[str, Any]
+    pack: str = ""
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.type in VIRTUAL
+
+    @property
+    def label(self) -> str:
+        return label(self.id, {"class_type": self.type, "inputs": {}, "title": self.title})
+
+
+class Page:
+    """A saved page.
+
+    Raises:
+        WorkflowError: not the page's format, or it holds groups of nodes that only the page can unfold.
+    """
+
+    def __init__(self, workflow: dict[str, Any], catalog: Catalog) -> None:
+        refuse_folded(workflow)
+        self.workflow = workflow
+        self.problems: list[str] = []
+        self.links = dict(_links(workflow.get("links")))
+        self.nodes: dict[str, PageNode] = {}
+        for raw in raw_nodes(workflow):
+            node = _node(raw, catalog)
+            if node.id in self.nodes:
+                raise WorkflowError(
+                    f"two nodes of this workflow have the id {node.id}; ids must differ. Save it again from ComfyUI's page."
+                )
+            self.nodes[node.id] = node
+
+    def graph(self) -> Graph:
+        """What the page would send to the server."""
+        sent = {
+            node.id: node for node in self.nodes.values() if not node.is_virtual and node.mode not in (MUTED, BYPASSED)
+        }
+        graph = Graph(workflow=self.workflow)
+        for node in sent.values():
+            inputs = {name: _sent(value) for name, value in node.widgets.items()}
+            for slot in node.slots:
+                primitive = self.primitive(slot)
+                if primitive is not None:
+                    if slot.is_widget and "value" in primitive.widgets:
+                        inputs[slot.name] = _sent(primitive.widgets["value"])
+                    continue
+                origin = self.origin(node, slot)
+                if origin is None:
+                    continue
+                if origin[0] in sent:
+                    inputs[slot.name] = [*origin]
+                else:  # fed by a muted node: the page sends neither the link nor the widget's value
+                    inputs.pop(slot.name, None)
+            graph[node.id] = {"class_type": node.type, "inputs": inputs, "title": node.title}
+            graph.packs[node.id] = node.pack
+        graph.problems = self.problems
+        return graph
+
+    def primitive(self, slot: Slot) -> PageNode | None:
+        """The page's PrimitiveNode directly behind a slot; it writes its value into the widget instead of sending a link."""
+        origin = self.nodes.get(self.links.get(slot.link, ("", 0))[0])
+        return origin if origin is not None and origin.type == "PrimitiveNode" else None
+
+    def origin(self, node: PageNode, slot: Slot) -> tuple[str, int] | None:
+        """The real node and output behind a slot, through reroutes and bypassed nodes; None when nothing is connected."""
+        start, name = node, slot.name
+        wanted = None
+        seen: set[tuple[str, int]] = set()
+        while slot.link is not None:
+            if slot.link not in self.links:
+                return self._problem(start, name, f"refers to link {slot.link}, which the file does not have")
+            origin_id, output = self.links[slot.link]
+            if origin_id not in self.nodes:
+                return self._problem(start, name, f"is linked to node {origin_id}, which the file does not have")
+            if (origin_id, output) in seen:
+                return self._problem(start, name, "is fed by reroutes or bypassed nodes that form a circle")
+            seen.add((origin_id, output))
+            wanted = wanted or slot.type
+            node = self.nodes[origin_id]
+            if node.mode == BYPASSED:
+                through = bypass_slot(node, output, wanted)
+                if through is None:
+                    return None
+                slot, wanted = node.slots[through], None
+            elif node.is_virtual:
+                if output >= len(node.slots):
+                    return None
+                slot = node.slots[output]
+            else:
+                return origin_id, output
+        return None
+
+    def _problem(self, node: PageNode, name: str, found: str) -> None:
+        self.problems.append(f"{node.label}: input '{name}' {found}; connect it again on ComfyUI's page")
+
+
+def bypass_slot(node: PageNode, output: int, wanted: str) -> int | None:
+    """Which input of a bypassed node stands in for one of its outputs: the first that fits, an equal type preferred.
+
+    Args:
+        wanted: the type of the input that asks.
+    """
+    if wanted in ("*", "", "0"):
+        return (output if len(node.slots) > output else 0) if node.slots else None
+    given = node.outputs[output] if output < len(node.outputs) else "*"
+
+    def fits(slot: Slot) -> bool:
+        return types_fit(slot.type, given) and types_fit(slot.type, wanted)
+
+    if output < len(node.slots) and fits(node.slots[output]):
+        return output
+    equal = [index for index, slot in enumerate(node.slots) if slot.type == wanted]
+    fitting = [index for index, slot in enumerate(node.slots) if fits(slot)]
+    return next(iter(equal + fitting), None)
+
+
+def raw_nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes as saved, checked to be nodes at all."""
+    nodes = workflow.get("nodes")
+    if not isinstance(nodes, list):
+        raise WorkflowError("this file has no list of nodes; expected a workflow saved by ComfyUI's page")
+    for node in nodes:
+        if not isinstance(node, dict) or "id" not in node or not isinstance(node.get("type"), str):
+            raise WorkflowError(
+                f"this workflow holds a node without id or type: {str(node)[:80]}. Save it again from ComfyUI's page."
+            )
+    return nodes
+
+
+def refuse_folded(workflow: dict[str, Any]) -> None:
+    """Subgraphs and group nodes hold nodes inside nodes, which only the page can unfold."""
+    definitions = workflow.get("definitions")
+    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    folded = {str(item.get("id")): item.get("name") for item in _dicts(subgraphs)}
+    for node in raw_nodes(workflow):
+        if node["type"] in folded or node["type"].startswith(("workflow>", "workflow/")):
+            kind = "subgraph" if node["type"] in folded else "group node"
+            title = node.get("title") or folded.get(node["type"]) or node["type"]
+            raise WorkflowError(
+                f'node {node["id"]} "{title}" is a {kind}, which is not supported headless. On ComfyUI\'s page, select it, '
+                f"choose {'Unpack Subgraph' if kind == 'subgraph' else 'Convert to nodes'}, and save the workflow again."
+            )
+
+
+def widget_layout(inputs: dict[str, Input]) -> list[tuple[str, Any, bool]]:
+    """The widgets of a node in the order of `widgets_values`: (name, default, whether it is sent)."""
+    layout: list[tuple[str, Any, bool]] = []
+    for item in inputs.values():
+        if item.is_widget:
+            layout.append((item.name, item.default, True))
+            layout += [(name, default, False) for name, default in item.controls]
+    return layout
+
+
+def widget_values(saved: Any, inputs: dict[str, Input]) -> list[Any]:
+    """The value of every widget in layout order; what the file does not hold has its default.
+
+    Args:
+        saved: `widgets_values` of a node: a list by position, a dictionary by name (some packs), or None.
+    """
+    layout = widget_layout(inputs)
+    if isinstance(saved, dict):
+        return [saved.get(name, default) for name, default, _ in layout]
+    values = without_forced(saved, inputs) if isinstance(saved, list) else []
+    return [values[index] if index < len(values) else default for index, (_, default, _) in enumerate(layout)]
+
+
+def without_forced(values: list[Any], inputs: dict[str, Input]) -> list[Any]:
+    """Drop the dummy values that pages before 1.16 saved for `forceInput` inputs, as today's page does on loading."""
+    kept = [item for item in inputs.values() if item.is_widget or item.options.get("forceInput")]
+    count = sum(
+        2 if item.options.get("control_after_generate") or item.name in ("seed", "noise_seed") else 1 for item in kept
+    )
+    if count != len(values):
+        return values
+    return [
+        value for index, value in enumerate(values) if index >= len(kept) or not kept[index].options.get("forceInput")
+    ]
+
+
+def _sent(value: Any) -> Any:
+    """A widget's value as it is sent; a bare list would be taken for a link."""
+    return {"__value__": value} if isinstance(value, list) else value
+
+
+def _dicts(items: Any) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _links(links: Any) -> Iterator[tuple[Any, tuple[str, int]]]:
+    """Link id -> (origin node, output slot); links are arrays in version 0.4 and objects in version 1."""
+    for link in links if isinstance(links, list) else ():
+        if link is None:
+            continue
+        try:
+            if isinstance(link, dict):
+                key, origin, output = link["id"], link["origin_id"], link["origin_slot"]
+            else:
+                key, origin, output = link[0], link[1], link[2]
+            hash(key)
+            yield key, (str(origin), int(output))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise WorkflowError(
+                f"this workflow holds a broken link: {str(link)[:80]}. Save it again from ComfyUI's page."
+            ) from error
+
+
+def _node(raw: dict[str, Any], catalog: Catalog) -> PageNode:
+    kind = raw["type"]
+    properties = raw.get("properties") if isinstance(raw.get("properties"), dict) else {}
+    outputs = [type_name(item.get("type", "*")) for item in _dicts(raw.get("outputs"))]
+    slots = [_saved_slot(item) for item in _dicts(raw.get("inputs"))]
+    widgets: dict[str, Any] = {}
+    if kind in catalog:
+        inputs = catalog.inputs(kind)
+        slots = _defined_slots(slots, inputs)
+        returns = catalog.returns(kind)
+        outputs = [*returns, *outputs[len(returns) :]]
+        values = widget_values(raw.get("widgets_values"), inputs)
+        widgets = {
+            name: value for (name, _, is_sent), value in zip(widget_layout(inputs), values, strict=True) if is_sent
+        }
+    elif kind == "PrimitiveNode" and isinstance(raw.get("widgets_values"), list) and raw["widgets_values"]:
+        widgets = {"value": raw["widgets_values"][0]}
+    return PageNode(
+        id=str(raw["id"]),
+        type=kind,
+        title=str(raw.get("title") or catalog.title(kind)),
+        mode=raw.get("mode") or 0,
+        slots=slots,
+        outputs=outputs,
+        widgets=widgets,
+        pack=str(properties.get("cnr_id") or properties.get("aux_id") or ""),
+    )
+
+
+def _saved_slot(item: dict[str, Any]) -> Slot:
+    link = item.get("link")
+    link = link if isinstance(link, (int, str)) else None
+    return Slot(str(item.get("name", "")), type_name(item.get("type", "*")), link, bool(item.get("widget")))
+
+
+def _defined_slots(saved: list[Slot], inputs: dict[str, Input]) -> list[Slot]:
+    """The slots of a known class: sockets first, then widgets, then whatever else the file has; links found by name."""
+    links = {slot.name: slot.link for slot in saved}
+    ordered = sorted(inputs.values(), key=lambda item: item.is_widget)
+    defined = [Slot(item.name, item.type, links.get(item.name), item.is_widget) for item in ordered]
+    return defined + [slot for slot in saved if slot.name not in inputs]

@@ -1,0 +1,73 @@
+"""A sampling run on the embedded host: the same arithmetic as the host's guider, without the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...sampling import Schedule, solve
+from .objects import Model
+from .settings import check_interrupt
+
+
+def sample(
+    model: Model,
+    positive: list[list[Any]],
+    negative: list[list[Any]],
+    latent: dict[str, Any],
+    *,
+    schedule: Schedule,
+    cfg: float,
+    seed: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Denoise a LATENT.
+
+    Args:
+        latent: {"samples" [B, C, T, h, w], optional "noise_mask"}; mask 1 is made anew, 0 is kept.
+        cfg: guidance scale; 1 runs the positive prompt alone.
+        on_step: called with the number of steps done.
+    Returns:
+        VAE latents [B, C, T, h, w] float32 on the CPU.
+    """
+    variant = model.part.variant
+    samples = latent["samples"].float()
+    # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
+    noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
+    start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
+    contexts = [positive[0][0]] if cfg == 1 else [positive[0][0], negative[0][0]]
+    contexts = [c.to(model.device).expand(len(samples), -1, -1) for c in contexts]
+    mask = latent.get("noise_mask")
+    mask = None if mask is None else _latent_mask(mask, samples).to(model.device)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        check_interrupt()
+        if mask is not None:
+            s = sigma.view(-1, 1, 1, 1, 1)
+            x = x * mask + (s * noise + (1 - s) * start) * (1 - mask)
+        clean = model.denoised(x, sigma, contexts[0])
+        if len(contexts) > 1:
+            without = model.denoised(x, sigma, contexts[1])
+            clean = without + (clean - without) * cfg
+        return clean if mask is None else clean * mask + start * (1 - mask)
+
+    first = schedule.sigmas[0].to(noise)
+    x = noise if schedule.starts_from_noise else first * noise + (1 - first) * start
+    with torch.inference_mode():
+        x = solve(denoise, x, schedule, on_step=lambda step, clean, _: on_step(step + 1) if on_step else None)
+    return variant.denormalise(x).cpu()
+
+
+def _latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
+    """A mask [..., H, W], one for all frames or one per frame, or 5-D -> [B, 1, T, h, w]."""
+    _, _, frames, height, width = samples.shape
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])  # images of a batch are frames of the video
+    if mask.shape[2] not in (1, frames):
+        mask = functional.interpolate(mask.float(), size=(frames, *mask.shape[-2:]), mode="nearest")
+    mask = functional.interpolate(mask.float(), size=(mask.shape[2], height, width), mode="trilinear")
+    return mask.expand(-1, 1, frames, -1, -1)

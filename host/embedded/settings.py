@@ -1,0 +1,92 @@
+"""Where the embedded host looks and writes, and how it tells its caller what happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PACK = Path(__file__).resolve().parent.parent.parent
+
+
+class Interrupted(RuntimeError):
+    """The run was stopped from outside, through `interrupt`."""
+
+
+@dataclass
+class _Settings:
+    models: Path | None = None
+    output: Path = PACK / "output"
+    on_progress: Callable[[str, int, int], None] | None = None
+    node: str = ""
+    stop: bool = False
+
+
+_settings = _Settings()
+
+
+def configure(
+    models: Path | None = None,
+    output: Path | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Set the models folder (laid out like ComfyUI's; the bundled models stay), the output folder and the
+    progress callback (node id, value, total)."""
+    _settings.models = models
+    _settings.output = output or PACK / "output"
+    _settings.on_progress = on_progress
+    _settings.stop = False
+
+
+def running(node: str) -> None:
+    """Tell which node runs from now on: progress is reported for it."""
+    _settings.node = node
+
+
+def interrupt() -> None:
+    """Ask the running node to stop; callable from another thread or a progress callback."""
+    _settings.stop = True
+
+
+def check_interrupt() -> None:
+    """Raises Interrupted once if `interrupt` was called."""
+    if _settings.stop:
+        _settings.stop = False
+        raise Interrupted("The run was interrupted.")
+
+
+def model_roots(kind: str) -> list[Path]:
+    """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
+    roots = [PACK / "models" / kind]
+    if _settings.models is not None:
+        roots.append(_settings.models / kind)
+    return roots
+
+
+def output_folder() -> Path:
+    return _settings.output
+
+
+def progress(total: int, node: str | None = None) -> Callable[[int], None]:
+    """A function that reports how many of the total steps are done."""
+
+    def report(value: int) -> None:
+        check_interrupt()
+        if _settings.on_progress:
+            _settings.on_progress(node or _settings.node, value, total)
+
+    return report
+
+
+def say(text: str, node: str | None) -> None:
+    """Remarks travel in the node's ui result here; the runner prints them."""
+
+
+def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+    """What goes into a saved file so that ComfyUI's page can restore the graph from it."""
+    metadata = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    for key, value in (extra_pnginfo or {}).items():
+        metadata[key] = json.dumps(value)
+    return metadata

@@ -1,0 +1,7 @@
+"""What can be wrong with a model on disk."""
+
+from __future__ import annotations
+
+
+class ModelFileError(ValueError):
+    """A model file or folder cannot be used. The message says found, expected, what to do."""

@@ -1,0 +1,167 @@
+"""A diffusers folder: which family it is, and the files of its components. Nothing is loaded here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..families import Family, Variant, families
+from .errors import ModelFileError
+from .header import TensorInfo, read_header
+
+INDEX = "model_index.json"
+_WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_WITH_WEIGHTS = ("transformer", "vae", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checked diffusers folder.
+
+    Attributes:
+        configs: component -> its config; "index" is model_index.json, "opent2v" the optional opent2v.json with
+            the folder's own defaults (width, height, frames, fps, steps, guidance, negative, max_tokens, title).
+        weights: component -> its safetensors files, in order.
+    """
+
+    path: Path
+    family: Family
+    variant: Variant
+    configs: dict[str, dict[str, Any]]
+    weights: dict[str, tuple[Path, ...]]
+
+    def headers(self, component: str) -> dict[str, TensorInfo]:
+        """Names, dtypes and shapes of a component, over all its shards."""
+        merged: dict[str, TensorInfo] = {}
+        for path in self.weights[component]:
+            merged.update(read_header(path))
+        return merged
+
+
+def is_model_folder(path: Path) -> bool:
+    return (path / INDEX).is_file()
+
+
+def open_folder(path: Path) -> Folder:
+    """Read and check a diffusers folder.
+
+    Raises:
+        ModelFileError: no such folder, a missing component, a class the family does not allow, a file that is
+            not safetensors, missing shards.
+        families.FamilyError: the parts do not fit each other.
+    """
+    if not path.is_dir():
+        raise ModelFileError(f"{path}: no such folder. Expected a diffusers folder (with {INDEX} in it).")
+    index = _read_json(path / INDEX)
+    family = _family_of(path, index)
+    configs: dict[str, dict[str, Any]] = {"index": index}
+    weights: dict[str, tuple[Path, ...]] = {}
+    for component, allowed in family.components.items():
+        folder = path / component
+        named = index.get(component)
+        if not named or not named[-1]:
+            raise ModelFileError(
+                f"{path / INDEX}: names no {component}. A {family.title} folder has: {', '.join(family.components)}."
+            )
+        if named[-1] not in allowed:
+            raise ModelFileError(_foreign_class(path / INDEX, component, named[-1], family))
+        if not folder.is_dir():
+            raise ModelFileError(
+                f"{path}: the folder {component}/ is missing. Expected: {', '.join(family.components)}. "
+                "The download is not complete: get the missing folder too."
+            )
+        configs[component] = _read_component(folder, component)
+        stated = configs[component].get("_class_name")
+        if stated and stated not in allowed:
+            raise ModelFileError(_foreign_class(folder, component, stated, family))
+        if component in _WITH_WEIGHTS:
+            weights[component] = _weight_files(folder)
+    if index.get("transformer_2", [None])[-1]:
+        configs["transformer_2"] = {}
+    if (path / "opent2v.json").is_file():
+        configs["opent2v"] = _read_json(path / "opent2v.json")
+    try:
+        variant = family.read(configs)
+    except KeyError as error:
+        raise ModelFileError(
+            f"{path}: a config.json lacks the entry {error}. The folder is damaged or made for another version."
+        ) from error
+    return Folder(path, family, variant, configs, weights)
+
+
+def _family_of(path: Path, index: dict[str, Any]) -> Family:
+    pipeline = index.get("_class_name")
+    for family in families().values():
+        if pipeline in family.pipelines:
+            return family
+    known = "; ".join(f"{f.title}: {', '.join(sorted(f.pipelines))}" for f in families().values())
+    raise ModelFileError(
+        f"{path / INDEX}: the pipeline {pipeline!r} belongs to no family this pack knows. Known: {known}."
+    )
+
+
+def _foreign_class(where: Path, component: str, found: str, family: Family) -> str:
+    allowed = " or ".join(sorted(family.components[component]))
+    return (
+        f"{where}: names the class {found!r} for {component}. A {family.title} folder may only name {allowed}; "
+        "nothing else is loaded, so that a model folder can never run code."
+    )
+
+
+def _read_component(folder: Path, component: str) -> dict[str, Any]:
+    if component == "scheduler":
+        return _read_json(folder / "scheduler_config.json")
+    if component == "tokenizer":
+        if not any((folder / n).is_file() for n in ("tokenizer.json", "spiece.model")):
+            raise ModelFileError(f"{folder}: no tokenizer.json and no spiece.model in it. Get the folder again.")
+        return {}
+    return _read_json(folder / "config.json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: the file is missing. The download is not complete: get it too.") from None
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: cannot be read as JSON ({error}). Get the file again.") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+    return content
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """The component's safetensors files: one, or the shards that its index names."""
+    for stem in _WEIGHT_STEMS:
+        index = folder / f"{stem}.safetensors.index.json"
+        if index.is_file():
+            shards = _read_json(index).get("weight_map")
+            if not isinstance(shards, dict) or not shards:
+                raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
+            names = sorted(set(shards.values()))
+            # A shard is a file of this very folder: a name with a path in it could point anywhere.
+            odd = [n for n in names if Path(n).name != n]
+            if odd:
+                raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")
+            missing = [n for n in names if not (folder / n).is_file()]
+            if missing:
+                raise ModelFileError(
+                    f"{folder}: {len(missing)} of {len(names)} shards are missing, first {missing[0]}. "
+                    "The download is not complete."
+                )
+            return tuple(folder / n for n in names)
+        if (folder / f"{stem}.safetensors").is_file():
+            return (folder / f"{stem}.safetensors",)
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
+    if pickles:
+        raise ModelFileError(
+            f"{folder}: has {pickles[0]}, a pickle, but no safetensors file. Pickles can run code and are not "
+            "opened. Get the safetensors version of this model."
+        )
+    raise ModelFileError(
+        f"{folder}: no weights in it. Expected {_WEIGHT_STEMS[0]}.safetensors or {_WEIGHT_STEMS[1]}.safetensors "
+        "(or shards with their index)."
+    )

@@ -1,0 +1,86 @@
+"""The header of a safetensors file: names, dtypes and shapes, without reading a tensor."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ModelFileError
+
+# The format's own limit (safetensors README): a header is at most 100 MB.
+MAX_HEADER = 100_000_000
+_DTYPE_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
+    "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a file: its dtype as safetensors spells it ("BF16") and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Names, dtypes and shapes of a safetensors file.
+
+    Raises:
+        ModelFileError: missing, empty, cut short, a pickle, or not a safetensors file at all.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                raise ModelFileError(
+                    f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
+                    "code and are not opened. Get the safetensors version of this model."
+                )
+            if size < 8 or length > MAX_HEADER:
+                raise ModelFileError(
+                    f"{path}: {size} bytes that are not a safetensors file (no valid header). "
+                    "The download may have saved a web page or an error text: download the file again."
+                )
+            raw = file.read(length)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if len(raw) < length:
+        raise ModelFileError(_cut_short(path, size, 8 + length))
+    try:
+        entries = json.loads(raw)
+        header = {}
+        end = 0
+        for name, entry in entries.items():
+            if name != "__metadata__":
+                header[name] = TensorInfo(entry["dtype"], tuple(entry["shape"]))
+                end = max(end, entry["data_offsets"][1])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path}: the safetensors header is damaged ({error}). Download the file again."
+        ) from error
+    if size < 8 + length + end:
+        raise ModelFileError(_cut_short(path, size, 8 + length + end))
+    return header
+
+
+def tensor_bytes(header: dict[str, TensorInfo]) -> int:
+    """Size of all tensors as stored, in bytes."""
+    total = 0
+    for info in header.values():
+        count = 1
+        for n in info.shape:
+            count *= n
+        total += count * _DTYPE_BYTES.get(info.dtype, 4)
+    return total
+
+
+def _cut_short(path: Path, size: int, expected: int) -> str:
+    return (
+        f"{path}: the file is cut short. Found {size:,} bytes, expected {expected:,}. "
+        "The download or copy did not finish: get the file again."
+    )

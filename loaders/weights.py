@@ -1,0 +1,153 @@
+"""Build a diffusers or transformers module without memory, then fill it from safetensors, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ModelFileError
+from .header import TensorInfo, read_header
+from .libraries import library_class
+
+# dtype names as nodes show them.
+DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+def build(class_name: str, config: Mapping[str, Any]) -> nn.Module:
+    """The module on the meta device: names and shapes, no weights. Buffers are real."""
+    cls: Any = library_class(class_name)
+    with _meta_parameters():
+        if hasattr(cls, "load_config"):
+            plain = {k: v for k, v in config.items() if not k.startswith("_")}
+            module = cls.from_config(plain)
+        else:
+            module = cls(cls.config_class.from_dict(dict(config)))
+    return module.eval().requires_grad_(False)
+
+
+def fill(
+    module: nn.Module,
+    files: tuple[Path, ...],
+    *,
+    dtype: torch.dtype | None = None,
+    tied: Mapping[str, str] | None = None,
+    on_tensor: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """Read every parameter from the files, strictly, one tensor at a time.
+
+    Args:
+        dtype: what weights are stored as; None keeps the files' own. With an fp8 dtype only the large matrices
+            become fp8, everything else bf16.
+        tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
+        on_tensor: called with (tensors read, tensors in all).
+    Raises:
+        ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
+    """
+    from safetensors import safe_open
+
+    header: dict[str, TensorInfo] = {}
+    for path in files:
+        header.update(read_header(path))
+    tied = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
+    # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
+    wanted = dict(module.named_parameters(remove_duplicate=False)) | {
+        k: b for k, b in module.named_buffers() if k in header
+    }
+    _check(header, wanted, tied, files[0].parent)
+    keep = _fp32_names(module)
+    done = 0
+    for path in files:
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
+                tensor = tensors.get_tensor(name)
+                target = _stored_dtype(name, tensor, dtype, keep)
+                _assign(module, name, tensor.to(target) if target != tensor.dtype else tensor)
+                done += 1
+                if on_tensor:
+                    on_tensor(done, len(header))
+    for one, other in tied.items():
+        have, lack = (one, other) if one in header else (other, one)
+        _assign(module, lack, module.get_parameter(have))
+    return module
+
+
+def _check(
+    header: Mapping[str, TensorInfo], wanted: Mapping[str, Tensor], tied: Mapping[str, str], where: Path
+) -> None:
+    missing = [n for n in wanted if n not in header and n not in tied and n not in tied.values()]
+    unexpected = [n for n in header if n not in wanted]
+    misshapen = [n for n in header if n in wanted and header[n].shape != tuple(wanted[n].shape)]
+    if not (missing or unexpected or misshapen):
+        return
+    said = []
+    if misshapen:
+        name = misshapen[0]
+        said.append(
+            f"{len(misshapen)} of the wrong shape, first {name}: found {list(header[name].shape)}, "
+            f"expected {list(wanted[name].shape)}"
+        )
+    if missing:
+        said.append(f"{len(missing)} missing, first {missing[0]}")
+    if unexpected:
+        said.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
+    raise ModelFileError(
+        f"{where}: the weights do not fit the config.json beside them. Of {len(wanted)} tensors: {'; '.join(said)}. "
+        "Weights and config belong to different models or versions: get both from the same place."
+    )
+
+
+def _fp32_names(module: nn.Module) -> tuple[str, ...]:
+    """Name parts the library keeps in full precision, whatever the storage dtype."""
+    return tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
+
+
+def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]) -> torch.dtype:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor.dtype
+    if any(part in name.split(".") for part in keep_fp32):
+        return torch.float32
+    if dtype in FP8:
+        # Embedders and norms stay out of fp8: their dtype steers the timestep's and activations' dtype, and
+        # they are a small share of the weights (host facts: fp8 skips).
+        inner = ".blocks." in f".{name}" or ".transformer_blocks." in f".{name}"
+        matrix = tensor.ndim == 2 and name.endswith(".weight") and "norm" not in name
+        return dtype if inner and matrix else torch.bfloat16
+    return dtype
+
+
+def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._buffers:
+        owner._buffers[leaf] = tensor
+    else:
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+
+
+@contextmanager
+def _meta_parameters() -> Iterator[None]:
+    """Parameters registered inside land on the meta device; buffers (position tables) stay real."""
+    original = nn.Module.register_parameter
+
+    def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        original(self, name, param)
+        if param is not None:
+            self._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)
+
+    nn.Module.register_parameter = register
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = original

@@ -1,0 +1,84 @@
+"""Loading a model: MODEL, CLIP and VAE from one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .. import host
+from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, open_folder
+from .remarks import with_remarks
+
+NOTHING = "put a diffusers folder into models/diffusers"
+
+
+def model_folders() -> dict[str, Path]:
+    """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first."""
+    found: dict[str, Path] = {}
+    for root in host.model_roots("diffusers"):
+        for index in sorted(root.glob("*/model_index.json")) + sorted(root.glob("*/*/model_index.json")):
+            found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+    return found
+
+
+class OpenT2VLoadModel:
+    """Loads a text-to-video model from a diffusers folder."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
+    RETURN_NAMES = ("model", "clip", "vae")
+    OUTPUT_TOOLTIPS = ("The video model.", "The model's text encoder.", "The model's video decoder.")
+    DESCRIPTION = "Load a text-to-video model with its text encoder and VAE. The family is recognised by itself."
+    SEARCH_ALIASES: ClassVar = ["wan", "diffusers loader", "video model loader", "checkpoint"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        names = list(model_folders()) or [NOTHING]
+        return {
+            "required": {
+                "model": (
+                    names,
+                    {
+                        "default": names[0],
+                        "tooltip": "A folder in models/diffusers. The quickstart model comes with the pack.",
+                    },
+                ),
+                "dtype": (
+                    ["auto", *DTYPES],
+                    {
+                        "default": "auto",
+                        "tooltip": "How the video model's weights are stored. auto: what this machine computes best "
+                        "with. fp8: half the memory of bf16, slightly less exact.",
+                    },
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def load(self, model: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
+        path = model_folders().get(model)
+        if path is None or not is_model_folder(path):
+            raise ModelFileError(
+                f"The model folder {model!r} is not there (any more). Put a diffusers folder, the one with "
+                "model_index.json in it, into models/diffusers and press R to refresh the list."
+            )
+        folder = open_folder(path)
+        library("diffusers")
+        header = folder.headers("transformer")
+        stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(_main_dtype(header), ""))
+        dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
+        total = sum(len(folder.headers(c)) for c in folder.weights)
+        bar = host.progress(total, unique_id)
+        video_model, text, vae = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+        kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
+        count = sum(p.numel() for p in video_model.transformer.parameters())
+        size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
+        remark = f"{folder.variant.title}: {size} parameters as {kind}"
+        return with_remarks((host.model(video_model), host.clip(text), host.vae(vae)), [remark], unique_id)
+
+
+def _main_dtype(header: dict[str, Any]) -> str:
+    """The dtype most tensors of a header have."""
+    kinds = [info.dtype for info in header.values()]
+    return max(set(kinds), key=kinds.count) if kinds else ""

@@ -1,0 +1,195 @@
+"""The empty latent and the sampler."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from .. import host
+from ..families import FamilyError, Variant
+from ..loaders import library
+from ..sampling import SOLVERS, SamplingError, make_schedule
+from .remarks import with_remarks
+
+
+def _known(model: Any) -> Variant:
+    variant = host.variant(model)
+    if variant is None:
+        raise FamilyError(
+            "This MODEL was not loaded by an OpenT2V node, so its sizes and schedule are not known here. "
+            "Load it with Load Video Model, or use ComfyUI's own latent and KSampler nodes for it."
+        )
+    return variant
+
+
+class OpenT2VEmptyLatent:
+    """An empty latent of a size and length the model can make."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "create"
+    RETURN_TYPES = ("LATENT", "INT", "INT", "INT", "FLOAT")
+    RETURN_NAMES = ("latent", "width", "height", "frames", "fps")
+    OUTPUT_TOOLTIPS = (
+        "Empty latent for the sampler.",
+        "Width in pixels, as used.",
+        "Height in pixels, as used.",
+        "Number of frames, as used.",
+        "Frames per second the model was trained at.",
+    )
+    DESCRIPTION = "Choose size and length. 0 takes the model's own; other values go to the nearest the model can make."
+    SEARCH_ALIASES: ClassVar = ["empty video latent", "size", "frames", "length"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        def number(what: str, limit: int) -> tuple[str, dict[str, Any]]:
+            return ("INT", {"default": 0, "min": 0, "max": limit, "step": 1, "tooltip": f"{what} 0: the model's own."})
+
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The video model; it knows its own sizes."}),
+                "width": number("Width in pixels.", 16384),
+                "height": number("Height in pixels.", 16384),
+                "frames": number("Number of frames; divided by fps it is the length in seconds.", 16384),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def create(self, model: Any, width: int, height: int, frames: int, unique_id: str | None = None) -> dict[str, Any]:
+        variant = _known(model)
+        own = variant.defaults
+        asked = (width or own.width, height or own.height, frames or own.frames)
+        width, height, frames = used = variant.geometry.legal(*asked)
+        seconds = frames / own.fps
+        remarks = [f"{width} x {height}, {frames} frames at {own.fps:g} fps ({seconds:.1f} s)"]
+        changed = [
+            f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u
+        ]
+        if changed:
+            rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.temporal}n + 1"
+            remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+        samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
+        return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks, unique_id)
+
+
+class OpenT2VSampler:
+    """Turns noise into a video latent, the way the model's makers do it."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The finished latent, for a decode node.",)
+    DESCRIPTION = "Sample a video. Steps, cfg, shift and solver at 0 or reference are the model's own."
+    SEARCH_ALIASES: ClassVar = ["ksampler", "video sampler", "denoise", "wan sampler"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The video model."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the video shows."}),
+                "negative": ("CONDITIONING", {"tooltip": "What it avoids; unused at cfg 1."}),
+                "latent": ("LATENT", {"tooltip": "Empty latent, or one to start from with denoise below 1."}),
+                "seed": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "control_after_generate": True,
+                        "tooltip": "Same seed, same video. The noise is the same on every machine.",
+                    },
+                ),
+                "steps": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1000,
+                        "tooltip": "More steps: finer, slower. 0: the model's own.",
+                    },
+                ),
+                "cfg": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "How closely the prompt is followed; too high burns colours. 1: off, twice as "
+                        "fast. 0: the model's own.",
+                    },
+                ),
+                "shift": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "Larger: more steps on layout and motion, fewer on detail. 0: the model's own.",
+                    },
+                ),
+                "solver": (
+                    list(SOLVERS),
+                    {"default": "reference", "tooltip": "reference: the scheduler the model's folder names."},
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.01,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "1: a new video. Below: keep that much less of the change, for video to video.",
+                    },
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def sample(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        shift: float,
+        solver: str,
+        denoise: float,
+        unique_id: str | None = None,
+    ) -> dict[str, Any]:
+        variant = _known(model)
+        _check_latent(latent["samples"], variant)
+        library("diffusers")
+        steps = steps or variant.defaults.steps
+        cfg = cfg or variant.defaults.guidance
+        schedule = make_schedule(variant.scheduler, solver, steps=steps, shift=shift or None, denoise=denoise)
+        on_step = host.progress(steps, unique_id)
+        samples = host.sample(model, positive, negative, latent, schedule=schedule, cfg=cfg, seed=seed, on_step=on_step)
+        name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
+        remark = f"{steps} steps, cfg {cfg:g}, {name}, seed {seed}"
+        return with_remarks(({**latent, "samples": samples},), [remark], unique_id)
+
+
+def _check_latent(samples: torch.Tensor, variant: Variant) -> None:
+    geometry = variant.geometry
+    if samples.ndim not in (4, 5):
+        raise SamplingError(
+            f"The latent has {samples.ndim} dimensions; expected [batch, channels, frames, height, width]. "
+            "Make it with Empty Video Latent."
+        )
+    if samples.shape[1] != geometry.channels and bool(samples.any()):
+        raise SamplingError(
+            f"The latent has {samples.shape[1]} channels; {variant.title} works with {geometry.channels}. It was made "
+            "by another model's VAE: encode it with this model's."
+        )
+    if samples.shape[-1] % geometry.patch or samples.shape[-2] % geometry.patch:
+        raise SamplingError(
+            f"The latent is {samples.shape[-1]} x {samples.shape[-2]}; this model needs multiples of {geometry.patch} "
+            f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
+        )

@@ -1,0 +1,63 @@
+"""The sampling loop: a denoiser, noise and a schedule in; a clean latent out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .errors import SamplingError
+from .schedule import Schedule
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def solve(
+    denoise: Denoise,
+    x: Tensor,
+    schedule: Schedule,
+    *,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Walk the schedule.
+
+    Args:
+        denoise: (x [B, C, T, H, W], sigma [B]) -> the clean latent it expects, same shape, guidance included.
+        x: [B, C, T, H, W] float32, the noisy latent of the first step.
+        on_step: called after each step with (step from 0, expected clean latent, x); may raise to interrupt.
+    Returns:
+        The latent after the last step, same shape.
+    Raises:
+        SamplingError: not-a-number or infinite values, with the step and the likely causes.
+    """
+    for step, t in enumerate(schedule.timesteps):
+        # The model is told the timestep the reference pipeline tells it: some schedulers round it to a whole
+        # number. The flow is taken back out with the same sigma, so the solver sees the model's own output.
+        sigma = (t / 1000).to(x)
+        if sigma <= 0:
+            sigma = schedule.sigmas[step].to(x)
+        clean = denoise(x, sigma.expand(x.shape[0]))
+        _check_finite(clean, step, schedule.steps)
+        flow = (x - clean) / sigma
+        x = schedule.scheduler.step(flow, schedule.scheduler.timesteps[_index(schedule, step)], x, return_dict=False)[0]
+        if on_step is not None:
+            on_step(step, clean, x)
+    _check_finite(x, schedule.steps - 1, schedule.steps)
+    return x
+
+
+def _index(schedule: Schedule, step: int) -> int:
+    return len(schedule.scheduler.timesteps) - schedule.steps + step
+
+
+def _check_finite(latent: Tensor, step: int, steps: int) -> None:
+    if bool(torch.isfinite(latent).all()):
+        return
+    bad = 1 - torch.isfinite(latent).float().mean().item()
+    raise SamplingError(
+        f"Step {step + 1} of {steps}: {bad:.0%} of the latent is not a number or infinite, so the video would be "
+        "black or noise. Likely causes: the model computes in fp16 and overflows (load it with dtype bf16 or fp32), "
+        "a damaged model file or LoRA, or a cfg far above the model's own. Nothing was saved."
+    )

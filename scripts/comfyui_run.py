@@ -1,0 +1,153 @@
+"""Runs a workflow in a real ComfyUI checkout, in this process and without its server, this pack loaded from where it lies."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import console
+import environment
+import pack
+from headless import Outcome
+
+
+def ensure(comfyui: Path) -> None:
+    """Return only in an interpreter that has what ComfyUI and the pack need: this one, or the checkout's own, started instead.
+
+    Raises:
+        SetupError: no checkout there, or no interpreter that would do.
+    """
+    if not (comfyui / "comfy").is_dir() or not (comfyui / "execution.py").is_file():
+        raise environment.SetupError(
+            f"{comfyui} is no ComfyUI checkout (no comfy/ and execution.py in it); give the folder of its main.py"
+        )
+    # Packages called comfyui-... belong to its page, which does not run here.
+    needed = [one for one in environment.requirements(comfyui / "requirements.txt") if not one.startswith("comfyui-")]
+    needed += [environment.TORCH, *environment.requirements(pack.ROOT / "requirements.txt")]
+    lacking = environment.missing(needed)
+    if not lacking:
+        return
+    for venv in (comfyui / "venv", comfyui / ".venv"):
+        python = environment.python_of(venv)
+        if python.exists():
+            if Path(sys.prefix).resolve() != venv.resolve():
+                environment.restart(python)
+            raise environment.SetupError(
+                f"ComfyUI's Python lacks {', '.join(lacking)}; run: {python} -m pip install -r {pack.ROOT / 'requirements.txt'}"
+            )
+    raise environment.SetupError(
+        f"{sys.executable} lacks {', '.join(lacking)}, and {comfyui} has no venv or .venv; start this script with ComfyUI's Python"
+    )
+
+
+def run(
+    comfyui: Path,
+    text: str,
+    changes: Sequence[str],
+    *,
+    output: Path,
+    stages: console.Stages,
+    stage_of: Callable[[str, str], str | None],
+) -> Outcome:
+    """Run a workflow as ComfyUI's server would; arguments as `headless.run`."""
+    nodes, executor = _start(comfyui, output)
+    classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
+    room = classes["OpenT2VSaveVideo"].__module__.split(".")[0]  # the name under which ComfyUI imported this pack
+    overrides = importlib.import_module(f"{room}.host.embedded.overrides")
+    workflow = importlib.import_module(f"{room}.host.embedded.workflow")
+    data = overrides.override(workflow.read_json(text), changes, classes, titles)
+    graph = workflow.load_workflow(data, classes, titles)
+    workflow.validate(graph, classes)
+    stream = _Events({node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}, stages)
+    executor.server.send_sync = stream.event
+    importlib.import_module("comfy.utils").set_progress_bar_global_hook(stream.progress)
+    ui = _execute(executor, graph, data)
+    stream.finish()
+    return Outcome().add(graph, ui, output)
+
+
+def _start(comfyui: Path, output: Path) -> tuple[Any, Any]:
+    """Import ComfyUI in the order it needs, load the pack, make an executor."""
+    import torch
+
+    sys.path.insert(0, str(comfyui))
+    has_device = (
+        torch.cuda.is_available()
+        or torch.backends.mps.is_available()
+        or (hasattr(torch, "xpu") and torch.xpu.is_available())
+    )
+    sys.argv = [str(comfyui / "main.py"), *([] if has_device else ["--cpu"])]
+    importlib.import_module("comfy.options").enable_args_parsing()
+    importlib.import_module("utils.extra_config")  # before nodes, which puts a folder with another utils in front
+    importlib.import_module("folder_paths").set_output_directory(str(output))
+    nodes = importlib.import_module("nodes")
+    execution = importlib.import_module("execution")
+    asyncio.run(nodes.load_custom_node(str(pack.ROOT)))
+    if "OpenT2VSaveVideo" not in nodes.NODE_CLASS_MAPPINGS:
+        raise RuntimeError(f"ComfyUI could not load the pack from {pack.ROOT}; its log above says why")
+    server = SimpleNamespace(
+        client_id="opent2v",
+        last_node_id=None,
+        last_prompt_id=None,
+        sockets_metadata={},
+        queue_updated=lambda: None,
+        send_sync=None,
+    )
+    try:  # ComfyUI 0.8 and newer
+        cache = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}}
+        return nodes, execution.PromptExecutor(server, **cache)
+    except TypeError:
+        return nodes, execution.PromptExecutor(server)
+
+
+def _execute(executor: Any, graph: Any, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Validate and run with ComfyUI's own code; returns the "ui" part of each node that has one."""
+    execution = importlib.import_module("execution")
+    prompt, prompt_id = graph.prompt(), str(uuid.uuid4())
+    ok = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
+    if not ok[0]:
+        raise ValueError(f"ComfyUI refuses the workflow: {ok[1]['message']} {ok[1]['details']} {ok[3] or ''}")
+    extra = {"client_id": executor.server.client_id}
+    if graph.workflow is not None:
+        extra["extra_pnginfo"] = {"workflow": data}
+    executor.execute(prompt, prompt_id, extra, ok[2])
+    if not executor.success:
+        for event, details in executor.status_messages:
+            if event == "execution_error":
+                node = graph[details["node_id"]]
+                where = f'node {details["node_id"]} "{node["title"]}" ({node["class_type"]})'
+                raise RuntimeError(f"{where} failed: {details['exception_message'].strip()}")
+        raise RuntimeError("ComfyUI stopped the workflow: it was interrupted")
+    return executor.history_result["outputs"]
+
+
+class _Events:
+    """Turns the events that ComfyUI sends to its page into stages on the terminal."""
+
+    def __init__(self, names: dict[str, str | None], stages: console.Stages) -> None:
+        self.names, self.stages = names, stages
+        self._started: float | None = None
+
+    def event(self, event: str, data: Any, sid: str | None = None) -> None:
+        if event == "executing":
+            self.finish()
+            name = self.names.get(data["node"])
+            if name:
+                self._started = time.perf_counter()
+                self.stages.start(name)
+
+    def finish(self) -> None:
+        if self._started is not None:
+            self.stages.end(time.perf_counter() - self._started)
+            self._started = None
+
+    def progress(self, value: int, total: int, preview: Any = None, **_: Any) -> None:
+        if self._started is not None:
+            self.stages.update(int(value), int(total))

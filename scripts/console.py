@@ -1,0 +1,80 @@
+"""What the scripts write to the terminal: progress, remarks, errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+def guard(main: Callable[[], int]) -> int:
+    """Run a script: Ctrl-C ends it quietly, an error is one message on stderr, unless `--traceback` asks for more."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a Chinese prompt on a Latin-1 terminal is no reason to stop
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if "--traceback" in sys.argv:
+            traceback.print_exc()
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def add_traceback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--traceback", action="store_true", help="on an error, show where it happened")
+
+
+class Stages:
+    """A progress bar for each stage of a run, one below the other; plain lines when the output is no terminal.
+
+    >>> stages = Stages(out=sys.stdout)
+    >>> stages.start("sample"); stages.update(1, 2); _ = stages.end(1.25)
+    sample   1.2 s
+    """
+
+    WIDTH = 30
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
+        self.is_terminal = self.out.isatty()
+        self.name = ""
+        self.seconds: dict[str, float] = {}
+        self._drawn = 0.0
+
+    def start(self, name: str) -> None:
+        self.name, self._drawn = name, 0.0
+        if self.is_terminal:
+            self._draw(f"{name:<8} ...")
+
+    def update(self, value: int, total: int) -> None:
+        """Show that `value` of `total` parts of the stage are done."""
+        now = time.monotonic()
+        if not self.is_terminal or total < 1 or (value < total and now - self._drawn < 0.05):
+            return
+        self._drawn = now
+        filled = self.WIDTH * min(max(value, 0), total) // total
+        self._draw(f"{self.name:<8} [{'#' * filled}{'.' * (self.WIDTH - filled)}] {value}/{total}")
+
+    def end(self, seconds: float) -> None:
+        """Finish the stage; stages of one name (two loaders, say) are added up."""
+        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + seconds
+        line = (
+            f"{self.name:<8} {seconds:.1f} s"
+            if not self.is_terminal
+            else f"{self.name:<8} [{'#' * self.WIDTH}] {seconds:.1f} s"
+        )
+        self._draw(line)
+        print(file=self.out, flush=True)
+
+    def _draw(self, text: str) -> None:
+        # Back to the line's start, and clear what a longer text left behind it.
+        print(f"\r\x1b[K{text}" if self.is_terminal else text, end="", file=self.out, flush=True)

@@ -1,0 +1,58 @@
+"""Runs a workflow without ComfyUI: a file saved by its page, or one in its API format.
+
+python3 scripts/run_workflow.py workflows/quickstart.json --set OpenT2VSampler.seed=7 --output videos
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import console
+import environment
+import headless
+import pack
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    text = headless.read(arguments.file)
+    environment.ensure()
+    pack.hide_scripts()
+    outcome = headless.run(
+        text, arguments.changes, models=arguments.models, output=arguments.output, stages=console.Stages(sys.stderr)
+    )
+    for remark in outcome.remarks:
+        print(remark)
+    for file in outcome.files:
+        print(f"saved {file}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run a workflow made of this pack's nodes, without ComfyUI.")
+    parser.add_argument("file", type=Path, metavar="FILE.json", help="saved by ComfyUI's page, or exported for its API")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="change a value; NODE is an id, a title or a class name; give it once for each value",
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="laid out like ComfyUI's models/; the bundled models are found anyway",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where saved files go (default: output/ in this pack)"
+    )
+    console.add_traceback(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(console.guard(main))

@@ -1,0 +1,70 @@
+"""The sound's checks and its cutting into frames, without a file."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from opent2v.media import AudioTrack
+
+
+def track(samples=100, rate=10, channels=2):
+    ramp = torch.linspace(-1, 1, samples) if samples else torch.zeros(0)
+    return AudioTrack({"waveform": ramp.expand(1, channels, samples), "sample_rate": rate})
+
+
+def test_pieces_join_without_gap_or_overlap():
+    sound = track()
+    steps = [Fraction(1, 3), Fraction(1, 3), Fraction(5, 2), Fraction(99)]
+    frames = [frame for until in steps for frame in sound.frames(until)]
+    # 3 samples up to 1/3 s, none more for the same moment, 25 up to 2.5 s (10 a piece), then the rest
+    assert [frame.samples for frame in frames] == [3, 10, 10, 2, *[10] * 7, 5]
+    assert [frame.pts for frame in frames[:4]] == [0, 3, 13, 23]
+    assert frames[0].time_base == Fraction(1, 10)
+    joined = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    assert (joined == torch.linspace(-1, 1, 100).expand(2, 100).numpy()).all()
+
+
+def test_layout_rates_and_length():
+    assert (track(channels=1).layout, track(channels=2).layout) == ("mono", "stereo")
+    rates = {8000: 8000, 11024: 11025, 44100: 44100, 44101: 48000, 48000: 48000, 192_000: 48000, 1: 8000}
+    assert {rate: track(rate=rate).encoded_rate for rate in rates} == rates
+    assert track(samples=0).samples == 0 and list(track(samples=0).frames(Fraction(5))) == []
+
+
+def test_loud_samples_are_clipped():
+    sound = AudioTrack({"waveform": torch.tensor([[[3.0, -3.0, 0.5]]], dtype=torch.float64), "sample_rate": 8000})
+    assert next(sound.frames(Fraction(1))).to_ndarray().tolist() == [[1.0, -1.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ({"samples": 3}, "audio is dict; expected a dict with 'waveform' and 'sample_rate'"),
+        (5, "audio is int; expected a dict"),
+        ({"waveform": [0.0], "sample_rate": 8000}, r"audio waveform is list; expected a float tensor \[1, channels"),
+        ({"waveform": torch.zeros(2, 9), "sample_rate": 8000}, r"audio waveform is \[2, 9\] torch.float32; expected"),
+        ({"waveform": torch.zeros(1, 2, 9, dtype=torch.int16), "sample_rate": 8000}, "torch.int16; expected a float"),
+        ({"waveform": torch.zeros(3, 2, 9), "sample_rate": 8000}, "audio holds 3 sounds; a video takes one. Pick one"),
+        ({"waveform": torch.zeros(1, 6, 9), "sample_rate": 8000}, "audio has 6 channels; expected 1 .* Mix it down"),
+        ({"waveform": torch.zeros(1, 2, 9), "sample_rate": 0}, "sample_rate is 0; expected a whole number of Hz"),
+        ({"waveform": torch.zeros(1, 2, 9), "sample_rate": 8000.5}, r"sample_rate is 8000\.5; expected a whole number"),
+        (
+            {"waveform": torch.zeros(1, 2, 9), "sample_rate": float("nan")},
+            "sample_rate is nan; expected a whole number",
+        ),
+        ({"waveform": torch.zeros(1, 2, 9), "sample_rate": None}, "sample_rate is None; expected a whole number"),
+    ],
+)
+def test_unusable_sounds(audio, message):
+    with pytest.raises(ValueError, match=message):
+        AudioTrack(audio)
+
+
+def test_broken_samples_are_named_by_time():
+    wave = torch.zeros(1, 1, 100)
+    wave[0, 0, 55] = float("nan")
+    sound = AudioTrack({"waveform": wave, "sample_rate": 10})
+    with pytest.raises(ValueError, match=r"NaN or infinite samples near second 5\.00"):
+        list(sound.frames(Fraction(10)))

@@ -1,0 +1,185 @@
+"""Prefixes stay inside the output folder; names are never taken twice."""
+
+import errno
+import os
+import re
+import time
+
+import pytest
+
+from opent2v.media import OutputError, naming, save_location
+from opent2v.media.naming import check_name, create_temporary, give_final_name
+
+
+def finished(folder, text="new"):
+    path = create_temporary(folder, "clip", ".mp4")
+    path.write_text(text)
+    return path
+
+
+# --- save_location ---
+
+
+@pytest.mark.parametrize(
+    ("prefix", "folders", "stem"),
+    [
+        ("OpenT2V", "", "OpenT2V"),
+        ("video/OpenT2V", "video", "OpenT2V"),
+        ("a\\b/clip", "a/b", "clip"),
+        (" ./a//./clip ", "a", "clip"),
+        ("红色/圆 🎬👩‍🚀", "红色", "圆 🎬👩‍🚀"),
+        ("%width%x%height%/clip %nothing% 100%", "640x480", "clip %nothing% 100%"),
+        (".hidden..name", "", ".hidden..name"),
+        ("console", "", "console"),
+    ],
+)
+def test_prefixes(tmp_path, prefix, folders, stem):
+    folder, found = save_location(tmp_path, prefix, 640, 480)
+    assert (folder, found) == (tmp_path / folders, stem)
+    assert folder.is_dir()
+
+
+def test_dates(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "localtime", lambda: time.struct_time((2026, 3, 4, 5, 6, 7, 0, 0, 0)))
+    _, stem = save_location(tmp_path, "%year%-%month%-%day% %hour%.%minute%.%second%", 1, 1)
+    assert stem == "2026-03-04 05.06.07"
+
+
+def test_output_folder_is_created_and_may_be_a_link(tmp_path):
+    folder, _ = save_location(tmp_path / "new" / "output", "sub/clip", 1, 1)
+    assert folder.is_dir()
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "output")
+    assert save_location(tmp_path / "link", "sub/clip", 1, 1)[0] == tmp_path / "link" / "sub"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("/etc/clip", "is absolute"),
+        ("//server/share/clip", "is absolute"),
+        ("\\\\server\\share\\clip", "is absolute"),
+        ("\\clip", "is absolute"),
+        ("../clip", "leads out of its folder"),
+        ("a/../clip", "leads out of its folder"),
+        ("a\\..\\..\\clip", "leads out of its folder"),
+        ("a/..", "leads out of its folder"),
+        ("C:/clip", "holds ':', which not every system allows"),
+        ("C:clip", "holds ':'"),
+        ("clip:stream", "holds ':'"),
+        ("", "names no file"),
+        ("   ", "names no file"),
+        (".", "names no file"),
+        ("video/", "names no file"),
+        ("a\nb", r"holds a control character ('\n')"),
+        ("a\0b", r"holds a control character ('\x00')"),
+        ("a\x7fb", "holds a control character"),
+        ("a\u2028b", "holds a line break"),
+        ("a\ud83db", "holds half an emoji (a lone surrogate)"),
+        ("what?", "holds '?'"),
+        ("CON/clip", "is reserved by Windows"),
+        ("nul", "is reserved by Windows"),
+        ("com1.x/clip", "is reserved by Windows"),
+        (".. /clip", "ends in a dot or a space"),
+        ("a./clip", "ends in a dot or a space"),
+        ("圆" * 67, "is 201 bytes long in UTF-8, at most 200 fit; shorten it"),
+        ("x" * 10_000, "is 10000 bytes long"),
+        (None, "expected a text"),
+    ],
+)
+def test_refused_prefixes(tmp_path, prefix, message):
+    output = tmp_path / "output"
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        save_location(output, prefix, 1, 1)
+    assert len(str(error.value)) < 250
+    assert os.listdir(tmp_path) == []
+
+
+def test_links_leading_out_are_refused(tmp_path):
+    output, outside = tmp_path / "output", tmp_path / "outside"
+    output.mkdir()
+    outside.mkdir()
+    (output / "link").symlink_to(outside)
+    (output / "dangling").symlink_to(outside / "none")
+    for prefix in ("link/clip", "link/deeper/clip", "dangling/clip"):
+        with pytest.raises(ValueError, match=r"leads out of the output folder, to .*outside.* Choose a folder without"):
+            save_location(output, prefix, 1, 1)
+    assert os.listdir(outside) == []
+
+    (output / "real").mkdir()
+    (output / "inner").symlink_to(output / "real")
+    assert save_location(output, "inner/clip", 1, 1)[0] == output / "inner"
+    (output / "circle").symlink_to(output / "circle")
+    with pytest.raises(OutputError, match=r"Cannot save to .*circle"):
+        save_location(output, "circle/clip", 1, 1)
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for prefix in ("file/clip", "file/deeper/clip"):
+        with pytest.raises(
+            OutputError, match=r"Cannot save to .*file.*: a file stands where a folder is needed\. Move"
+        ):
+            save_location(tmp_path, prefix, 1, 1)
+
+
+def test_path_too_long_for_the_system(tmp_path):
+    with pytest.raises(OutputError) as error:
+        save_location(tmp_path, "/".join(["x" * 200] * 30), 1, 1)
+    assert "the path is too long. Shorten filename_prefix or choose another output folder." in str(error.value)
+    assert error.value.errno == errno.ENAMETOOLONG
+
+
+def test_names_with_separators_are_no_names():
+    for name in ("a/b", "a\\b"):
+        with pytest.raises(ValueError, match="which not every system allows"):
+            check_name(name)
+
+
+# --- the final name ---
+
+
+def test_one_past_the_highest_number(tmp_path):
+    others = ["clip_00003.mp4", "clip_00009_.png", "clip_2024.mp4", "clip_20240131235959.mp4", "clip_00050 copy.mp4"]
+    others += ["other_00077.mp4", "clip_x_00088.mp4", ".clip_00099.mp4.part", ".clip-00099.mp4.part", "clip_00066"]
+    for name in others:
+        (tmp_path / name).touch()
+    assert give_final_name(finished(tmp_path), "clip", ".mp4").name == "clip_00010.mp4"
+    (tmp_path / "clip_99999.mp4").touch()
+    assert give_final_name(finished(tmp_path), "clip", ".mp4").name == "clip_100000.mp4"
+    assert give_final_name(finished(tmp_path), "clip", ".mp4").name == "clip_100001.mp4"
+
+
+def test_stems_are_not_patterns_and_ignore_case(tmp_path):
+    (tmp_path / "CLIP_00004.MP4").touch()
+    assert give_final_name(finished(tmp_path), "clip", ".mp4").name == "clip_00005.mp4"
+    assert give_final_name(finished(tmp_path), "c.i(p", ".mp4").name == "c.i(p_00001.mp4"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_taken_in_between_is_skipped(tmp_path, monkeypatch, links):
+    if not links:  # as on exFAT
+
+        def refuse(*_):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(naming, "_highest_number", lambda *_: 0)  # another writer was faster
+    (tmp_path / "clip_00001.mp4").write_text("theirs")
+    (tmp_path / "clip_00002.mp4").symlink_to(tmp_path / "nowhere")
+    path = give_final_name(finished(tmp_path), "clip", ".mp4")
+    assert (path.name, path.read_text()) == ("clip_00003.mp4", "new")
+    assert (tmp_path / "clip_00001.mp4").read_text() == "theirs"
+    assert not (tmp_path / "nowhere").exists()
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_a_failed_rename_gives_the_name_back(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    path = finished(tmp_path)
+    with pytest.raises(PermissionError):
+        give_final_name(path, "clip", ".mp4")
+    assert os.listdir(tmp_path) == [path.name]

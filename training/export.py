@@ -1,0 +1,106 @@
+"""Write the trained parts as a diffusers folder, small and complete.
+
+python -m training.export --transformer PATH/transformer.pt --vae PATH --latents PATH/latents.pt --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from . import captions, latents
+from .train_transformer import Pair
+
+# What the loader's nodes use where the user leaves 0 or an empty text.
+OWN = {
+    "title": "quickstart",
+    "width": 64,
+    "height": 64,
+    "frames": 17,
+    "fps": 16,
+    "steps": 20,
+    "guidance": 4.0,
+    "negative": captions.NEGATIVE["en"],
+    "max_tokens": captions.MAX_TOKENS,
+}
+SHIFT = 3.0
+STORAGE = torch.float16
+
+
+def preview_factors(space: latents.LatentSpace) -> dict[str, list]:
+    """Latent pixel -> mean colour of its block in -1..1: exact, because the latent space is linear."""
+    per_colour = space.basis.view(3, -1, latents.CHANNELS).mean(1)  # [3, 16]
+    factors = (per_colour * space.scale).T
+    bias = space.mean.view(3, -1).mean(1)
+    return {
+        "factors": [[round(v, 4) for v in row] for row in factors.tolist()],
+        "bias": [round(v, 4) for v in bias.tolist()],
+    }
+
+
+def load_pair(checkpoint: Path) -> Pair:
+    """The averaged transformer and text encoder of a checkpoint."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    pair = Pair(len(captions.tokenizer()))
+    pair.load_state_dict(state["average"])
+    return pair.eval()
+
+
+def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: Path) -> None:
+    """Write the folder; an existing one is updated in place."""
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
+
+    pair = load_pair(checkpoint)
+    pair.transformer.to(STORAGE).save_pretrained(out / "transformer")
+    pair.text_encoder.to(STORAGE).save_pretrained(out / "text_encoder")
+    AutoencoderKLWan.from_pretrained(vae_folder).to(STORAGE).save_pretrained(out / "vae")
+    captions.tokenizer().save_pretrained(out / "tokenizer")
+    UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT).save_pretrained(
+        out / "scheduler"
+    )
+    import diffusers
+
+    index = {
+        "_class_name": "WanPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "boundary_ratio": None,
+        "expand_timesteps": False,
+        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "transformer": ["diffusers", "WanTransformer3DModel"],
+        "transformer_2": [None, None],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+    }
+    _write(out / "model_index.json", index)
+    _write(out / "opent2v.json", {**OWN, "preview": preview_factors(space)})
+    # transformers 5 calls the class by another name; the older one is read by both.
+    config = json.loads((out / "tokenizer" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    _write(out / "tokenizer" / "tokenizer_config.json", config)
+    for folder in ("transformer", "vae", "text_encoder"):
+        path = out / folder / "config.json"
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept.pop("_name_or_path", None)
+        _write(path, kept)
+
+
+def _write(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("transformer", "vae", "latents", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    arguments = parser.parse_args()
+    export(arguments.transformer, arguments.vae, latents.LatentSpace.load(arguments.latents), arguments.out)
+    size = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
+    print(f"{arguments.out}: {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

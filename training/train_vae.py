@@ -1,0 +1,355 @@
+"""Train the bundled VAE: a small AutoencoderKLWan for the fixed latent space.
+
+The encoder starts as the exact linear map (see `linear_encoder`) and hardly needs training. The decoder learns to
+draw clips from their linear latents plus a little noise, so that it forgives the transformer's errors.
+Every batch is drawn from the step number alone, so a resumed run sees the same data as one that was never stopped.
+
+    python -m training.train_vae --work PATH --steps 4400 [--part encoder] [--threads 1]
+    python -m training.train_vae --work PATH --export FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import latents, world
+from .linear_encoder import set_linear_encoder
+
+FRAMES = 17
+VAE = dict(
+    base_dim=12,
+    decoder_base_dim=16,
+    z_dim=latents.CHANNELS,
+    dim_mult=[2, 3, 3],
+    num_res_blocks=1,
+    temperal_downsample=[True, True],
+    is_residual=False,
+    in_channels=12,
+    out_channels=12,
+    patch_size=2,
+    scale_factor_temporal=latents.STRIDE,
+    scale_factor_spatial=latents.BLOCK,
+)
+LOG_VARIANCE = -10.0  # of the exported posterior: its samples are all but its mode
+FLAWED = 0.03
+NOISE = 0.1  # largest noise on the decoder's input, of the latents' unit variance
+# (frames, clips, pixels): a step's batch goes round these. Short clips and squares cut out around the shape give more
+# variety, and more edges, for the same work.
+ROUND = ((9, 7, 48), (5, 8, 64), (9, 7, 48), (17, 2, 64))
+
+
+def new_vae():
+    """A fresh AutoencoderKLWan whose attention and residual branches start as identities."""
+    from diffusers import AutoencoderKLWan
+
+    vae = AutoencoderKLWan(**VAE)
+    for part in (vae.encoder, vae.decoder):
+        # One attention over all pixels would tie the model to the size it was trained at: it stays switched off.
+        for attention in part.mid_block.attentions:
+            nn.init.zeros_(attention.proj.weight)
+            nn.init.zeros_(attention.proj.bias)
+            attention.requires_grad_(False)
+        for name, module in part.named_modules():
+            if name.endswith(".conv2"):
+                nn.init.zeros_(module.weight)
+                nn.init.zeros_(module.bias)
+    return vae
+
+
+def draw(decoder: nn.Module, z: Tensor) -> Tensor:
+    """Decode a whole clip at once, not clamped; equal to diffusers' loop over latent frames with its cache.
+
+    Args:
+        z: latents of about unit variance, [B, 16, n + 1, H, W].
+    Returns:
+        [B, 3, 4n + 1, 8H, 8W], about -1..1.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+    x = decoder.conv_in(z)
+    for block in decoder.mid_block.resnets:
+        x = block(x)
+    for stage in decoder.up_blocks:
+        for block in stage.resnets:
+            x = block(x)
+        if stage.upsamplers is not None:
+            x = _upsample(stage.upsamplers[0], x)
+    return unpatchify(decoder.conv_out(functional.silu(decoder.norm_out(x))), VAE["patch_size"])
+
+
+def read(encoder: nn.Module, video: Tensor) -> Tensor:
+    """Encode a whole clip at once: [B, 3, 4n + 1, 8H, 8W] -> latents of about unit variance, [B, 16, n + 1, H, W]."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
+
+    x = encoder.conv_in(patchify(video, VAE["patch_size"]))
+    for layer in encoder.down_blocks:
+        x = _downsample(layer, x) if hasattr(layer, "resample") else layer(x)
+    for block in encoder.mid_block.resnets:
+        x = block(x)
+    return encoder.conv_out(functional.silu(encoder.norm_out(x)))[:, : latents.CHANNELS]
+
+
+def _upsample(layer: nn.Module, x: Tensor) -> Tensor:
+    """Double height and width, and the frames behind the first, which stays single."""
+    if x.shape[2] > 1:
+        later = layer.time_conv(x[:, :, 1:])
+        b, c, t, h, w = later.shape
+        later = later.view(b, 2, c // 2, t, h, w).permute(0, 2, 3, 1, 4, 5).reshape(b, c // 2, 2 * t, h, w)
+        x = torch.cat([x[:, :, :1], later], 2)
+    x = functional.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
+    convolution = layer.resample[1]
+    return functional.conv3d(x, convolution.weight.unsqueeze(2), convolution.bias, padding=(0, 1, 1))
+
+
+def _downsample(layer: nn.Module, x: Tensor) -> Tensor:
+    """Halve height and width, and the frames behind the first."""
+    convolution = layer.resample[1]
+    x = functional.conv3d(
+        functional.pad(x, (0, 1, 0, 1)), convolution.weight.unsqueeze(2), convolution.bias, stride=(1, 2, 2)
+    )
+    return torch.cat([x[:, :, :1], layer.time_conv(x)], 2) if x.shape[2] > 1 else x
+
+
+def window(clip: world.Take, first: int, frames: int, total: int = FRAMES) -> world.Take:
+    """The frames `first` ... of a take that lasts `total` frames, as a take of its own."""
+    cut = {}
+    for name in ("x", "y", "radius", "angle"):
+        begin, end = getattr(clip, name)
+        step = (end - begin) / (total - 1)
+        cut[name] = (begin + step * first, begin + step * (first + frames - 1))
+    return replace(clip, **cut)
+
+
+def batch(step: int, scenes) -> tuple[Tensor, Tensor]:
+    """(video [B, 3, F, S, S] in -1..1, noise [B, 16, T, S / 8, S / 8]) for one step, from the step number alone."""
+    dice = world.Dice(2_000_003 * (step + 1))
+    frames, clips, pixels = ROUND[step % len(ROUND)]
+    takes, corners = [], []
+    for _ in range(clips):
+        one = world.take(dice.pick(scenes), dice)
+        if dice.uniform(0, 1) < FLAWED:
+            one = world.spoil(one, dice.pick(world.FLAWS), dice)
+        one = window(one, dice.index(FRAMES - frames + 1), frames)
+        takes.append(one)
+        # Cut out around the shape's middle, a few pixels off.
+        middles = (latents.SIZE * sum(ends) / 2 + dice.uniform(-6, 6) for ends in (one.y, one.x))
+        corners.append([min(max(round(m - pixels / 2), 0), latents.SIZE - pixels) for m in middles])
+    video = world.render(takes, latents.SIZE, frames)
+    video = torch.stack([v[..., y : y + pixels, x : x + pixels] for v, (y, x) in zip(video, corners, strict=True)])
+    generator = torch.Generator().manual_seed(2_000_003 * (step + 1) + 1)
+    side = pixels // latents.BLOCK
+    shape = (clips, latents.CHANNELS, (frames - 1) // latents.STRIDE + 1, side, side)
+    strength = NOISE * torch.rand((clips, 1, 1, 1, 1), generator=generator)
+    return video, strength * torch.randn(shape, generator=generator)
+
+
+class ConvolutionMuon(torch.optim.Optimizer):
+    """Muon for convolutions: momentum whose singular values, as a [out, in * kernel] matrix, are all set to 1."""
+
+    def __init__(self, parameters, lr: float, momentum: float = 0.95):
+        super().__init__(parameters, dict(lr=lr, momentum=momentum))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                mean = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                x = p.grad.lerp(mean, group["momentum"]).flatten(1)
+                x = x / (x.norm() + 1e-12)
+                wide = x.shape[0] <= x.shape[1]
+                x = x if wide else x.T
+                for _ in range(5):
+                    square = x @ x.T
+                    x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+                p.add_((x if wide else x.T).reshape(p.shape), alpha=-group["lr"] * max(1, len(p) / p[0].numel()) ** 0.5)
+
+
+def solvers(module: nn.Module, part: str):
+    """Muon for the decoder's inner convolutions, Adam for the rest and for the encoder, which is only refined."""
+    free = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    inner = {n for n, p in free.items() if p.ndim >= 4 and not n.startswith(("conv_in", "conv_out"))}
+    if part == "encoder":
+        return [torch.optim.Adam(free.values(), lr=1e-4, betas=(0.9, 0.98))]
+    others = [p for n, p in free.items() if n not in inner]
+    return [
+        ConvolutionMuon([free[n] for n in sorted(inner)], lr=0.01),
+        torch.optim.Adam(others, lr=2e-3, betas=(0.9, 0.98)),
+    ]
+
+
+def export_vae(checkpoint, space: latents.LatentSpace):
+    """The averaged VAE as diffusers expects it: its raw latents follow Wan 2.1's published mean and deviation.
+
+    Args:
+        checkpoint: `vae.pt` of a run. A part that was not trained stays as it starts: for the encoder, linear.
+    Returns:
+        AutoencoderKLWan in float32, where `raw = unit * latents_std + latents_mean`.
+    """
+    vae = new_vae()
+    set_linear_encoder(vae.encoder, space)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    for part in ("encoder", "decoder"):
+        if part in state:
+            getattr(vae, part).load_state_dict(state[part]["average"])
+    mean, deviation = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
+    z = latents.CHANNELS
+    with torch.no_grad():
+        for layer in (vae.quant_conv, vae.post_quant_conv):
+            layer.weight.zero_()
+        vae.quant_conv.weight[:z, :z, 0, 0, 0] = torch.diag(deviation)
+        vae.quant_conv.bias.copy_(torch.cat([mean, torch.full((z,), LOG_VARIANCE)]))
+        vae.post_quant_conv.weight[:, :, 0, 0, 0] = torch.diag(1 / deviation)
+        vae.post_quant_conv.bias.copy_(-mean / deviation)
+    return vae.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def check(vae, space: latents.LatentSpace, clips: int = 60, frames: int = FRAMES) -> dict[str, float]:
+    """Measure an exported VAE on held-out scenes through diffusers' own encode and decode.
+
+    Returns:
+        Signal to noise in dB (mean of the clips' squared errors), from the clips' linear latents unless it says
+        otherwise: `linear` (inverse of the space), `decode`, `decode_noisy` (0.1 of unit variance added),
+        `round_trip` (encode, then decode), and `flaw_<name>`
+        (flawed clips); `encode_error` is the mean squared error of the
+        encoder's latents at unit variance.
+    """
+    dice, (_, scenes) = world.Dice(11), world.split()
+    mean, deviation = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    generator = torch.Generator().manual_seed(11)
+
+    def decibels(drawn: list[Tensor], clean: list[Tensor]) -> float:
+        error = torch.cat([(a.clamp(-1, 1) - b).square().flatten(1).mean(1) for a, b in zip(drawn, clean, strict=True)])
+        return round(10 * math.log10(4 / error.mean().item()), 2)
+
+    def decode(z: Tensor) -> Tensor:
+        return vae.decode(z * deviation + mean).sample
+
+    def render(count: int, flaw: str | None = None) -> list[Tensor]:
+        takes = [world.take(dice.pick(scenes), dice) for _ in range(count)]
+        takes = [world.spoil(t, flaw, dice) for t in takes] if flaw else takes
+        return [world.render(takes[i : i + 4], latents.SIZE, frames) for i in range(0, count, 4)]
+
+    clean = render(clips)
+    unit = [space.encode(v) for v in clean]
+    raw = [vae.encode(v).latent_dist.mode() for v in clean]
+    noisy = [z + 0.1 * torch.randn(z.shape, generator=generator) for z in unit]
+    result = {
+        "linear": decibels([space.decode(z) for z in unit], clean),
+        "decode": decibels([decode(z) for z in unit], clean),
+        "decode_noisy": decibels([decode(z) for z in noisy], clean),
+        "round_trip": decibels([vae.decode(z).sample for z in raw], clean),
+        "encode_error": sum(
+            ((r - mean) / deviation - z).square().mean().item() for r, z in zip(raw, unit, strict=True)
+        ) / len(unit),
+    }
+    for flaw in world.FLAWS:
+        flawed = render(max(4, clips // 5), flaw)
+        result[f"flaw_{flaw}"] = decibels([decode(space.encode(v)) for v in flawed], flawed)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder with latents.pt; checkpoint and log go there")
+    parser.add_argument("--part", choices=("decoder", "encoder"), default="decoder")
+    parser.add_argument("--steps", type=int, default=4400, help="length of the whole schedule")
+    parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--export", type=Path, help="train nothing: write the checkpoint as a diffusers folder, and measure it")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    checkpoint, space = arguments.work / "vae.pt", latents.LatentSpace.load(arguments.work / "latents.pt")
+    if arguments.export:
+        vae = export_vae(checkpoint, space)
+        vae.save_pretrained(arguments.export)
+        print(json.dumps(check(vae, space)))
+    else:
+        train(arguments, checkpoint, space)
+
+
+def train(arguments, checkpoint: Path, space: latents.LatentSpace) -> None:
+    part, (scenes, _) = arguments.part, world.split()
+    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
+    modules = []
+    for _ in range(2):
+        vae = new_vae()
+        set_linear_encoder(vae.encoder, space)
+        modules.append(getattr(vae, part))
+    module, average = modules[0], modules[1].requires_grad_(False)
+    average.load_state_dict(module.state_dict())
+    for p in module.parameters():
+        if p.ndim == 5:
+            p.data = p.data.to(memory_format=torch.channels_last_3d)
+    steppers, first = solvers(module, part), 0
+    rates = [s.param_groups[0]["lr"] for s in steppers]
+    if part in state:
+        module.load_state_dict(state[part]["weights"])
+        average.load_state_dict(state[part]["average"])
+        for stepper, saved in zip(steppers, state[part]["solvers"], strict=True):
+            stepper.load_state_dict(saved)
+        first = state[part]["step"]
+    print(f"{part}: {sum(p.numel() for p in module.parameters()):,} parameters, from step {first}", flush=True)
+    began, losses = time.time(), []
+    for step in range(first, min(arguments.steps, arguments.stop or arguments.steps)):
+        # Warm up over 50 steps, hold, then fall linearly to a hundredth over the last three quarters.
+        factor = min(1.0, (step + 1) / 50) * min(1.0, max(0.01, (1 - step / arguments.steps) / 0.75))
+        for stepper, rate in zip(steppers, rates, strict=True):
+            stepper.param_groups[0]["lr"] = rate * factor
+        video, noise = batch(step, scenes)
+        clean = space.encode(video)
+        if part == "decoder":
+            error = draw(module, (clean + noise).contiguous(memory_format=torch.channels_last_3d)) - video
+            squares = error.square()
+            loss = squares.mean() + 0.1 * (squares + 1e-4).sqrt().mean()
+        else:
+            squares = (read(module, video.contiguous(memory_format=torch.channels_last_3d)) - clean).square()
+            loss = squares.mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        decay = min(0.998, 1 - 1 / (step / 8 + 2))
+        with torch.no_grad():
+            for a, p in zip(average.parameters(), module.parameters(), strict=True):
+                a.lerp_(p, 1 - decay)
+        losses.append(squares.mean().item())
+        if not math.isfinite(losses[-1]):
+            raise SystemExit(f"step {step}: the error is {losses[-1]}; go back to an earlier checkpoint")
+        if (step + 1) % 40 == 0:
+            mean = sum(losses) / len(losses)
+            line = {"part": part, "step": step + 1, "error": round(mean, 6), "decibels": round(10 * math.log10(4 / mean), 2)}
+            line["seconds"] = round(time.time() - began, 1)
+            print(json.dumps(line), flush=True)
+            with open(arguments.work / "vae.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            losses = []
+        if (step + 1) % arguments.save_every == 0 or step + 1 in (arguments.steps, arguments.stop):
+            # The other part may have been trained meanwhile: keep what the file says about it.
+            state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
+            state[part] = {
+                "weights": module.state_dict(), "average": average.state_dict(), "step": step + 1,
+                "solvers": [s.state_dict() for s in steppers],
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+
+
+if __name__ == "__main__":
+    main()
