@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 
+# Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
+MAX_TOKENS = 2**22
+
+
 class FamilyError(ValueError):
     """A model folder or a request does not fit the family. The message says found, expected, what to do."""
 
@@ -50,7 +54,8 @@ class Geometry:
         """The nearest (width, height, frames) the model can make; halves round up.
 
         Raises:
-            FamilyError: a side or the frame count is not positive, or beyond the position embedding.
+            FamilyError: a side or the frame count is not positive or beyond the position embedding, or all of it
+                together is more than `MAX_TOKENS`.
         """
         for name, value, limit, unit in (
             ("width", width, self.max_size, "pixels"),
@@ -63,7 +68,15 @@ class Geometry:
         def side(pixels: int) -> int:
             return max(1, int(pixels / self.multiple + 0.5)) * self.multiple
 
-        return side(width), side(height), int((frames - 1) / self.temporal + 0.5) * self.temporal + 1
+        legal = side(width), side(height), int((frames - 1) / self.temporal + 0.5) * self.temporal + 1
+        _, latent_frames, rows, columns = self.latent_shape(*legal)
+        tokens = latent_frames * (rows // self.patch) * (columns // self.patch)
+        if tokens > MAX_TOKENS:
+            raise FamilyError(
+                f"{legal[0]} x {legal[1]} pixels with {legal[2]} frames are {tokens:,} tokens; at most {MAX_TOKENS:,} "
+                "can be computed at once. Choose a smaller size or fewer frames."
+            )
+        return legal
 
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
         """(channels, latent frames, latent height, latent width) of a legal size."""
@@ -103,6 +116,7 @@ class Variant:
         scheduler: the folder's scheduler config, with `_class_name`.
         latent_format: name of the host's latent format class with the same numbers, where it has one.
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
+        memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter).
     """
@@ -117,8 +131,17 @@ class Variant:
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     transformer: Mapping[str, Any] = field(default_factory=dict)
+    memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
+
+    def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
+        """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.
+
+        Source: ComfyUI's estimate for memory-efficient attention (BaseModel.memory_required).
+        """
+        batch, _, frames, height, width = shape
+        return batch * frames * height * width * item_bytes * 0.01 * self.memory_factor * 1024**2
 
     def decode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that decoding latents [B, C, T, h, w] takes at its peak, the finished video included."""

@@ -38,7 +38,6 @@ class TextEncoder:
         """(ids of the prompt's real tokens, how many tokens the whole prompt has); ids end with the end token."""
         limit = self.variant.defaults.max_tokens
         text = self.variant.family.clean(text)
-        # A token is at least one character: far beyond the limit the rest need not be tokenized to be counted.
         whole = self.tokenizer(text, add_special_tokens=True).input_ids
         cut = self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=limit).input_ids
         return cut, len(whole)

@@ -39,15 +39,21 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             "cannot load yet. Use a Wan 2.1 folder or Wan 2.2 TI2V-5B."
         )
     channels, width = transformer["in_channels"], transformer["num_attention_heads"] * transformer["attention_head_dim"]
-    if transformer.get("image_dim") or channels != transformer.get("out_channels", channels):
+    out_channels = transformer.get("out_channels") or channels
+    if transformer.get("image_dim") or channels != out_channels:
         raise FamilyError(
-            f"This transformer takes {channels} channels and returns {transformer.get('out_channels')}: it is an "
+            f"This transformer takes {channels} channels and returns {out_channels}: it is an "
             "image-to-video model. Expected a text-to-video model (as many channels in as out)."
         )
     if vae["z_dim"] != channels:
         raise FamilyError(
             f"The VAE makes {vae['z_dim']} latent channels and the transformer takes {channels}. They belong to "
             "different models: use the vae folder that came with this transformer."
+        )
+    if not len(vae["latents_mean"]) == len(vae["latents_std"]) == channels:
+        raise FamilyError(
+            f"The VAE's config has {len(vae['latents_mean'])} latents_mean and {len(vae['latents_std'])} latents_std; "
+            f"expected {channels} of each, one per latent channel. Get the vae folder's config.json again."
         )
     if text["d_model"] != transformer["text_dim"]:
         raise FamilyError(
@@ -87,6 +93,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         latent_format=latent_format,
         rgb=(tuple(map(tuple, rgb["factors"])), tuple(rgb["bias"])) if rgb else None,
         transformer=transformer,
+        memory_factor=width / 2000,  # comfy/supported_models.py, WAN21_T2V
         # ComfyUI's measured factors for the published VAEs (comfy/sd.py), scaled to this VAE's width.
         decode_floats=(3300 / 256 if channels == 48 else 7000 / 96) * (vae.get("decoder_base_dim") or vae["base_dim"]),
         encode_floats=(3300 / 160 if channels == 48 else 6000 / 96) * vae["base_dim"],

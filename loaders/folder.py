@@ -22,8 +22,9 @@ class Folder:
     """A checked diffusers folder.
 
     Attributes:
-        configs: component -> its config; "index" is model_index.json, "opent2v" the optional opent2v.json with
-            the folder's own defaults (width, height, frames, fps, steps, guidance, negative, max_tokens, title).
+        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "opent2v" the
+            optional opent2v.json with the folder's own defaults (width, height, frames, fps, steps, guidance,
+            negative, max_tokens, title, preview).
         weights: component -> its safetensors files, in order.
     """
 
@@ -61,25 +62,26 @@ def open_folder(path: Path) -> Folder:
     weights: dict[str, tuple[Path, ...]] = {}
     for component, allowed in family.components.items():
         folder = path / component
-        named = index.get(component)
-        if not named or not named[-1]:
+        named = _named_class(index, component)
+        if not named:
             raise ModelFileError(
                 f"{path / INDEX}: names no {component}. A {family.title} folder has: {', '.join(family.components)}."
             )
-        if named[-1] not in allowed:
-            raise ModelFileError(_foreign_class(path / INDEX, component, named[-1], family))
+        if named not in allowed:
+            raise ModelFileError(_foreign_class(path / INDEX, component, named, family))
         if not folder.is_dir():
             raise ModelFileError(
                 f"{path}: the folder {component}/ is missing. Expected: {', '.join(family.components)}. "
                 "The download is not complete: get the missing folder too."
             )
         configs[component] = _read_component(folder, component)
-        stated = configs[component].get("_class_name")
-        if stated and stated not in allowed:
+        stated = str(configs[component].get("_class_name") or named)
+        if stated not in allowed:
             raise ModelFileError(_foreign_class(folder, component, stated, family))
+        configs[component]["_class_name"] = stated
         if component in _WITH_WEIGHTS:
             weights[component] = _weight_files(folder)
-    if index.get("transformer_2", [None])[-1]:
+    if _named_class(index, "transformer_2"):
         configs["transformer_2"] = {}
     if (path / "opent2v.json").is_file():
         configs["opent2v"] = _read_json(path / "opent2v.json")
@@ -89,18 +91,28 @@ def open_folder(path: Path) -> Folder:
         raise ModelFileError(
             f"{path}: a config.json lacks the entry {error}. The folder is damaged or made for another version."
         ) from error
+    except (TypeError, IndexError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
+        ) from error
     return Folder(path, family, variant, configs, weights)
 
 
 def _family_of(path: Path, index: dict[str, Any]) -> Family:
     pipeline = index.get("_class_name")
     for family in families().values():
-        if pipeline in family.pipelines:
+        if isinstance(pipeline, str) and pipeline in family.pipelines:
             return family
     known = "; ".join(f"{f.title}: {', '.join(sorted(f.pipelines))}" for f in families().values())
     raise ModelFileError(
         f"{path / INDEX}: the pipeline {pipeline!r} belongs to no family this pack knows. Known: {known}."
     )
+
+
+def _named_class(index: dict[str, Any], component: str) -> str:
+    """The class model_index.json names for a component, "" where it names none."""
+    named = index.get(component)
+    return named[-1] if isinstance(named, list) and named and isinstance(named[-1], str) else ""
 
 
 def _foreign_class(where: Path, component: str, found: str, family: Family) -> str:
@@ -117,7 +129,9 @@ def _read_component(folder: Path, component: str) -> dict[str, Any]:
     if component == "tokenizer":
         if not any((folder / n).is_file() for n in ("tokenizer.json", "spiece.model")):
             raise ModelFileError(f"{folder}: no tokenizer.json and no spiece.model in it. Get the folder again.")
-        return {}
+        stated = folder / "tokenizer_config.json"
+        config = _read_json(stated) if stated.is_file() else {}
+        return {"_class_name": config["tokenizer_class"]} if "tokenizer_class" in config else {}
     return _read_json(folder / "config.json")
 
 
@@ -139,11 +153,11 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
             shards = _read_json(index).get("weight_map")
-            if not isinstance(shards, dict) or not shards:
+            if not isinstance(shards, dict) or not shards or not all(isinstance(n, str) for n in shards.values()):
                 raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
             names = sorted(set(shards.values()))
             # A shard is a file of this very folder: a name with a path in it could point anywhere.
-            odd = [n for n in names if Path(n).name != n]
+            odd = [n for n in names if Path(n).name != n or n in ("", "..")]
             if odd:
                 raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")
             missing = [n for n in names if not (folder / n).is_file()]

@@ -11,6 +11,8 @@ from .errors import ModelFileError
 
 # The format's own limit (safetensors README): a header is at most 100 MB.
 MAX_HEADER = 100_000_000
+# What torch.save writes: a zip archive, or a bare pickle of protocol 2 to 5.
+_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
@@ -36,17 +38,19 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         with open(path, "rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raw = file.read(length) if length <= MAX_HEADER else b""
+            # A header of 640 bytes starts with the same two bytes as a pickle: only what follows tells them apart.
+            is_header = len(start) == 8 and length <= MAX_HEADER and raw[:1] in (b"{", b"")
+            if not is_header and start[:2] in _PICKLE_STARTS:
                 raise ModelFileError(
                     f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
                     "code and are not opened. Get the safetensors version of this model."
                 )
-            if size < 8 or length > MAX_HEADER:
+            if not is_header:
                 raise ModelFileError(
                     f"{path}: {size} bytes that are not a safetensors file (no valid header). "
                     "The download may have saved a web page or an error text: download the file again."
                 )
-            raw = file.read(length)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if len(raw) < length:
@@ -59,7 +63,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             if name != "__metadata__":
                 header[name] = TensorInfo(entry["dtype"], tuple(entry["shape"]))
                 end = max(end, entry["data_offsets"][1])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"{path}: the safetensors header is damaged ({error}). Download the file again."
         ) from error

@@ -21,8 +21,8 @@ def library(name: str) -> ModuleType:
     Raises:
         MissingLibrary: with the one line that installs what is missing.
     """
-    _forget_broken_torchaudio()
     try:
+        _forget_broken_torchaudio()
         module = __import__(name)
     except ImportError as error:
         raise MissingLibrary(f"{name} cannot be imported ({error}). {INSTALL}") from error

@@ -28,12 +28,10 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 def build(class_name: str, config: Mapping[str, Any]) -> nn.Module:
     """The module on the meta device: names and shapes, no weights. Buffers are real."""
     cls: Any = library_class(class_name)
+    plain = {k: v for k, v in config.items() if not k.startswith("_")}
     with _meta_parameters():
-        if hasattr(cls, "load_config"):
-            plain = {k: v for k, v in config.items() if not k.startswith("_")}
-            module = cls.from_config(plain)
-        else:
-            module = cls(cls.config_class.from_dict(dict(config)))
+        is_diffusers = hasattr(cls, "load_config")
+        module = cls.from_config(plain) if is_diffusers else cls(cls.config_class.from_dict(plain))
     return module.eval().requires_grad_(False)
 
 
@@ -53,37 +51,53 @@ def fill(
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
         on_tensor: called with (tensors read, tensors in all).
     Raises:
+        ModelFileError: as `check`; or a file the format's own library refuses.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    total = check(module, files, tied)
+    keep = _fp32_names(module)
+    read: set[str] = set()
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
+                    tensor = tensors.get_tensor(name)
+                    target = _stored_dtype(name, tensor, dtype, keep)
+                    _assign(module, name, tensor.to(target) if target != tensor.dtype else tensor)
+                    read.add(name)
+                    if on_tensor:
+                        on_tensor(len(read), total)
+        except SafetensorError as error:
+            raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
+    for one, other in (tied or {}).items():
+        if (one in read) != (other in read):
+            have, lack = (one, other) if one in read else (other, one)
+            _assign(module, lack, module.get_parameter(have))
+    return module
+
+
+def check(module: nn.Module, files: tuple[Path, ...], tied: Mapping[str, str] | None = None) -> int:
+    """Compare a built module's names and shapes with the files' headers; no tensor is read.
+
+    Returns:
+        How many tensors the files hold.
+    Raises:
         ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
     """
-    from safetensors import safe_open
-
     header: dict[str, TensorInfo] = {}
     for path in files:
         header.update(read_header(path))
-    tied = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
+    once = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
     wanted = dict(module.named_parameters(remove_duplicate=False)) | {
         k: b for k, b in module.named_buffers() if k in header
     }
-    _check(header, wanted, tied, files[0].parent)
-    keep = _fp32_names(module)
-    done = 0
-    for path in files:
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
-                tensor = tensors.get_tensor(name)
-                target = _stored_dtype(name, tensor, dtype, keep)
-                _assign(module, name, tensor.to(target) if target != tensor.dtype else tensor)
-                done += 1
-                if on_tensor:
-                    on_tensor(done, len(header))
-    for one, other in tied.items():
-        have, lack = (one, other) if one in header else (other, one)
-        _assign(module, lack, module.get_parameter(have))
-    return module
+    _compare(header, wanted, once, files[0].parent)
+    return len(header)
 
 
-def _check(
+def _compare(
     header: Mapping[str, TensorInfo], wanted: Mapping[str, Tensor], tied: Mapping[str, str], where: Path
 ) -> None:
     missing = [n for n in wanted if n not in header and n not in tied and n not in tied.values()]

@@ -73,6 +73,14 @@ def save_location(output: Path, prefix: str, width: int, height: int) -> tuple[P
         ValueError: the prefix is absolute, holds "..", a forbidden name or character, or leads out through a link.
         OutputError: the folder cannot be created.
     """
+    folder, stem = check_prefix(output, prefix, width, height)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder, stem
+
+
+def check_prefix(output: Path, prefix: str, width: int = 1, height: int = 1) -> tuple[Path, str]:
+    """What `save_location` will give, with its errors, but nothing is created: for a check before the work starts."""
     if not isinstance(prefix, str):
         raise ValueError(f"filename_prefix is {prefix!r}; expected a text such as 'OpenT2V' or 'folder/OpenT2V'.")
     names = _fill_tokens(prefix, width, height).strip().replace("\\", "/").split("/")
@@ -93,7 +101,11 @@ def save_location(output: Path, prefix: str, width: int, height: int) -> tuple[P
     with disk_errors(folder):
         # Before anything is created: mkdir would follow a link, even a dangling one, and create folders outside.
         _refuse_leaving(output, folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        nearest = next(p for p in (folder, *folder.parents) if p.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(nearest))
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, "Permission denied", str(nearest))
     return folder, names[-1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .. import host
-from ..media import VideoWriter, save_location
+from ..media import OutputError, VideoWriter, check_prefix, save_location
 from .remarks import with_remarks
 
 CHUNK = 16  # frames converted at a time
@@ -84,6 +84,16 @@ class OpenT2VSaveVideo:
             "optional": {"audio": ("AUDIO", {"tooltip": "Sound, cut to the length of the picture."})},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
+        """Refuse a bad name or folder before the first step, not after the last."""
+        if filename_prefix is not None:  # None: comes from another node and is not known yet
+            try:
+                check_prefix(host.output_folder(), filename_prefix)
+            except (ValueError, OutputError) as error:
+                return str(error)
+        return True
 
     def save(
         self,

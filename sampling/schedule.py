@@ -42,8 +42,8 @@ class Schedule:
 
     @property
     def starts_from_noise(self) -> bool:
-        """Whether the first step sees noise alone: reference pipelines start from unscaled noise then."""
-        return bool(self.sigmas[0] > 0.999)
+        """Whether the whole schedule is walked: reference pipelines start from unscaled noise then."""
+        return self.steps == len(self.scheduler.timesteps)
 
 
 def own_shift(config: Mapping[str, Any]) -> float:
@@ -81,7 +81,9 @@ def make_schedule(
     total = max(steps, round(steps / denoise))
     train_steps = int(config.get("num_train_timesteps", 1000))
     if total > train_steps:
-        raise SamplingError(f"{total} steps are asked for; this model's schedule has {train_steps}. Use fewer steps.")
+        part = "" if total == steps else f" (the last {steps} of them run at denoise {denoise:g})"
+        advice = "Use fewer steps." if total == steps else "Use fewer steps or a higher denoise."
+        raise SamplingError(f"{total} steps are asked for{part}; this model's schedule has {train_steps}. {advice}")
     scheduler = _scheduler(config, solver, shift)
     scheduler.set_timesteps(total)
     begin = total - steps

@@ -1,4 +1,4 @@
-"""Runs a workflow in a real ComfyUI checkout, in this process and without its server, this pack loaded from where it lies."""
+"""Runs a workflow in a real ComfyUI checkout, in this process and without its server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headless import Outcome
 
 
 def ensure(comfyui: Path) -> None:
-    """Return only in an interpreter that has what ComfyUI and the pack need: this one, or the checkout's own, started instead.
+    """Return only in an interpreter that has what ComfyUI and the pack need; else start again in the checkout's own.
 
     Raises:
         SetupError: no checkout there, or no interpreter that would do.
@@ -40,10 +40,12 @@ def ensure(comfyui: Path) -> None:
             if Path(sys.prefix).resolve() != venv.resolve():
                 environment.restart(python)
             raise environment.SetupError(
-                f"ComfyUI's Python lacks {', '.join(lacking)}; run: {python} -m pip install -r {pack.ROOT / 'requirements.txt'}"
+                f"ComfyUI's Python lacks {', '.join(lacking)}; run: "
+                f"{python} -m pip install -r {pack.ROOT / 'requirements.txt'}"
             )
     raise environment.SetupError(
-        f"{sys.executable} lacks {', '.join(lacking)}, and {comfyui} has no venv or .venv; start this script with ComfyUI's Python"
+        f"{sys.executable} lacks {', '.join(lacking)}, and {comfyui} has no venv or .venv; start this script with "
+        "ComfyUI's Python"
     )
 
 

@@ -1,7 +1,7 @@
 """Finds or makes a Python environment that has what the pack needs, so that every script here starts with one command.
 
-An interpreter that has everything (ComfyUI's own, say) is used as it is. Otherwise `.venv` in the pack's folder is made on the first run,
-and the script starts again in it. Later runs neither start pip nor need a network.
+An interpreter that has everything (ComfyUI's own, say) is used as it is. Otherwise `.venv` in the pack's folder is made
+on the first run, and the script starts again in it. Later runs neither start pip nor need a network.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# Empty from the first moment of an install, "complete" after its last: one that was cut short shows. It also tells that OpenT2V made
-# the environment; one that it found there is used, but never wiped and never marked.
+# Empty from the first moment of an install, "complete" after its last: one that was cut short shows. It also tells that
+# OpenT2V made the environment; one that it found there is used, but never wiped and never marked.
 MARKER = VENV / ".opent2v"
 # ComfyUI owns torch, so requirements.txt does not name it; outside ComfyUI it is installed from here.
 TORCH = "torch>=2.7"
@@ -31,14 +31,14 @@ class SetupError(RuntimeError):
 
 
 def ensure(extra: Sequence[str] = ()) -> None:
-    """Return only in an interpreter that has the pack's requirements, torch and `extra`; else make one and start again there.
+    """Return only in an interpreter that has torch, the pack's requirements and `extra`; else start again in one.
 
     Raises:
         SetupError: Python is too old, or the environment could not be made.
     """
     if sys.version_info < (3, 10):  # noqa: UP036 - people start these scripts with whatever python3 they have
         raise SetupError(
-            f"this is Python {sys.version.split()[0]}; OpenT2V needs 3.10 or newer. Start the script with a newer python3."
+            f"this is Python {sys.version.split()[0]}; OpenT2V needs 3.10 or newer: start the script with a newer one"
         )
     needed = [TORCH, *requirements(ROOT / "requirements.txt"), *extra]
     if in_venv():
@@ -87,7 +87,7 @@ def begin() -> None:
         return
     if VENV.exists() and any(VENV.iterdir()) and not is_ours:
         raise SetupError(
-            f"{VENV} exists, was not made by OpenT2V and has no working Python with pip; repair or remove it, and start again"
+            f"{VENV} was not made by OpenT2V and has no working Python with pip; repair or remove it, and start again"
         )
     print(f"Making {VENV} ...", flush=True)
     try:
@@ -97,12 +97,13 @@ def begin() -> None:
         MARKER.touch()
     except OSError as error:
         raise SetupError(
-            f"cannot write to {VENV} ({error.strerror}); make the folder writable, or use an interpreter that has {TORCH} and "
-            "the packages of requirements.txt"
+            f"cannot write to {VENV} ({error.strerror}); make the folder writable, or start the script with a Python "
+            f"that has {TORCH} and the packages of requirements.txt"
         ) from error
     if subprocess.call([sys.executable, "-m", "venv", str(VENV)]) or not _succeeds(python, "-m", "pip", "--version"):
         raise SetupError(
-            "python3 could not make a virtual environment with pip (see above). On Debian and Ubuntu: apt install python3-venv"
+            "python3 could not make a virtual environment with pip (see above); on Debian and Ubuntu, run: "
+            "apt install python3-venv"
         )
 
 
@@ -122,8 +123,8 @@ def install(needed: Sequence[str]) -> None:
     for step in ([] if has_torch else [TORCH], others):
         if step and subprocess.call([*pip, *step]):
             raise SetupError(
-                f"pip could not install {' '.join(step)} (see above). The first run needs a package index: check the network "
-                "or pip's settings and start again; it goes on from here"
+                f"pip could not install {' '.join(step)} (see above). The first run needs a package index: check the "
+                "network or pip's settings and start again; it goes on from here"
             )
     if is_ours:
         MARKER.write_text("complete\n", encoding="utf-8")

@@ -1,7 +1,8 @@
 """Mounts this folder as an importable package, whatever the folder is called.
 
-ComfyUI loads a pack by its path, so the rooms import each other relatively and the root is never on `sys.path` (its `nodes` would
-shadow ComfyUI's). Scripts and tests mount the root under a name of their own instead, without running the root `__init__.py`.
+ComfyUI loads a pack by its path, so the rooms import each other relatively and the root is never on `sys.path` (its
+`nodes` would shadow ComfyUI's). Scripts and tests mount the root under a name of their own instead, without running the
+root `__init__.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def mount(name: str = "opent2v") -> ModuleType:
         if list(getattr(mounted, "__path__", [])) == [str(ROOT)]:
             return mounted
         raise ImportError(
-            f"cannot mount {ROOT} as {name!r}: a module of that name is already imported ({mounted!r}); use another name"
+            f"cannot mount {ROOT} as {name!r}: a module of that name is imported already ({mounted!r}); use another"
         )
     spec = ModuleSpec(name, None, is_package=True)
     spec.submodule_search_locations = [str(ROOT)]
@@ -38,5 +39,5 @@ def mount(name: str = "opent2v") -> ModuleType:
 
 
 def hide_scripts() -> None:
-    """Take this folder off `sys.path`, where Python put it for the script that runs: its test.py would shadow the standard library's."""
+    """Take this folder off `sys.path`, where Python put it for a script that runs: it would shadow Python's `test`."""
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "scripts"]

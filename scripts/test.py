@@ -23,7 +23,8 @@ def main() -> int:
     environment.ensure(NEEDED)
     pack.hide_scripts()
     os.chdir(environment.ROOT)
-    failed = [tool for tool in ("ruff check", "pyright") if not _passes(tool)]
+    checks = {"ruff": ["check"], "pyright": ["--pythonpath", sys.executable]}
+    failed = [tool for tool, arguments in checks.items() if not _passes(tool, arguments)]
     if failed:
         print(f"{' and '.join(failed)} failed (see above); the tests run all the same", flush=True)
     import pytest
@@ -31,13 +32,12 @@ def main() -> int:
     return int(pytest.main(sys.argv[1:])) or int(bool(failed))
 
 
-def _passes(tool: str) -> bool:
-    module, *arguments = tool.split()
-    if importlib.util.find_spec(module) is None:
+def _passes(tool: str, arguments: list[str]) -> bool:
+    if importlib.util.find_spec(tool) is None:
         print(f"{tool}: not installed, skipped", flush=True)
         return True
     print(f"{tool}:", flush=True)
-    return subprocess.call([sys.executable, "-m", module, *arguments]) == 0
+    return subprocess.call([sys.executable, "-m", tool, *arguments]) == 0
 
 
 if __name__ == "__main__":

@@ -93,8 +93,7 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
     class Config(comfy.supported_models_base.BASE):
         unet_extra_config: dict[str, Any] = {}
         sampling_settings = {"shift": _shift(variant), "multiplier": 1000.0}
-        # ComfyUI's own factor for Wan (comfy/supported_models.py): width / 2000.
-        memory_usage_factor = width / 2000
+        memory_usage_factor = variant.memory_factor
         supported_inference_dtypes = COMPUTE_DTYPES
         custom_operations = comfy.ops.manual_cast
 

@@ -21,7 +21,7 @@ class Graph(dict[str, GraphNode]):
     """The nodes by id, in ComfyUI's API format, plus what messages and metadata need.
 
     Attributes:
-        workflow: the page's own format, when the graph came from it (goes into saved files so that the page can restore it).
+        workflow: the page's own format, when the graph came from it; saved files carry it for the page to restore.
         problems: faults of the file itself, found while reading; `validate` reports them with everything else.
         packs: node id -> the pack that the file says a node belongs to ("comfy-core" for ComfyUI's own).
     """
@@ -45,7 +45,7 @@ class Graph(dict[str, GraphNode]):
 
 
 def is_link(value: object) -> bool:
-    """Whether an input's value is a link. ComfyUI reads every list as one; list values come wrapped as {"__value__": [...]}."""
+    """Whether an input's value is a link: every list is one; list values come wrapped as {"__value__": [...]}."""
     return isinstance(value, list)
 
 

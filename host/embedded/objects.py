@@ -73,17 +73,11 @@ def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict
 
 
 def model(part: VideoModel) -> Model:
-    switch_leaves(part.transformer, LEAVES)
-    stored = next(p for n, p in part.transformer.named_parameters() if n.startswith(part.variant.family.blocks)).dtype
-    linear = next((m for m in part.transformer.modules() if isinstance(m, CastLinear)), None)
-    if any(p.dtype in FP8 for p in part.transformer.parameters()):
-        stored = torch.float32 if device().type == "cpu" else torch.bfloat16
-    elif linear is not None:
-        stored = linear.weight.dtype
-    if stored == torch.float16 and device().type == "cpu":
-        stored = torch.float32
-    part.transformer.to(device())
-    return Model(part, device(), stored)
+    switch_leaves(part.transformer, LEAVES).to(device())
+    # The largest weight tells the storage dtype: small layers may be kept in fp32. A CPU computes in fp32 only.
+    stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
+    computes = torch.bfloat16 if stored in FP8 else stored
+    return Model(part, device(), torch.float32 if device().type == "cpu" else computes)
 
 
 def clip(part: TextEncoder) -> Clip:
@@ -118,6 +112,8 @@ def embed(clip: Clip, text: str) -> list[list[Any]]:
 def decode(vae: Vae, latent: Tensor) -> Tensor:
     """LATENT samples [B, C, T, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is short."""
     part = vae.part
+    if latent.ndim == 4:
+        latent = latent.unsqueeze(2)  # one picture
     needed = part.variant.decode_memory(tuple(latent.shape), vae.dtype.itemsize)
     if needed > free_memory(vae.device) and hasattr(part.vae, "enable_tiling"):
         part.vae.enable_tiling()  # pyright: ignore[reportCallIssue]

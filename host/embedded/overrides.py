@@ -1,5 +1,7 @@
-"""Changes values of a workflow from outside ("Sampler.steps=20"), in the file's own format, so that what is stored in the saved video
-is what ran."""
+"""Changes values of a workflow from outside ("Sampler.steps=20").
+
+They change in the file's own format, so that the workflow stored in a saved video is the one that ran.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def override(
         data: a workflow in the page's or the API's format.
         changes: each "NODE.INPUT=VALUE"; NODE is an id, a title or a class name.
     Raises:
-        WorkflowError: no such node or input, more than one node of that name, a linked input, or a value that does not fit.
+        WorkflowError: no such node or input, two nodes of that name, a linked input, or a value that does not fit.
     """
     data = copy.deepcopy(data)
     catalog = Catalog(classes, titles or {})
@@ -108,7 +110,8 @@ def _settable(catalog: Catalog, kind: str, named: str, input_name: str) -> Input
         return inputs[input_name]
     if input_name in inputs:
         raise ValueError(
-            f"it takes a link ({inputs[input_name].type}), not a value; values of {named}: {', '.join(widgets) or 'none'}"
+            f"it takes a link ({inputs[input_name].type}), not a value; the values of {named} are "
+            f"{', '.join(widgets) or 'none'}"
         )
     close = get_close_matches(input_name, widgets, 1)
     hint = f" (did you mean {close[0]}?)" if close else ""

@@ -1,7 +1,7 @@
 """From the format that ComfyUI's page saves (nodes, links, widget values by position) to the format that runs.
 
-It follows the page's own `graphToPrompt` and `ExecutableNodeDTO` (comfyui-frontend-package 1.27): what the page would send to its server
-is what comes out here, defaults for widgets that a node gained since the file was saved included.
+It follows the page's own `graphToPrompt` and `ExecutableNodeDTO` (comfyui-frontend-package 1.27): what the page would
+send to its server is what comes out here, defaults for widgets that a node gained since the file was saved included.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .catalog import Catalog, Input, type_name, types_fit
+from .catalog import SEED_NAMES, Catalog, Input, type_name, types_fit
 from .graph import Graph, WorkflowError, label
 
 MUTED, BYPASSED = 2, 4
@@ -68,7 +68,7 @@ class Page:
             node = _node(raw, catalog)
             if node.id in self.nodes:
                 raise WorkflowError(
-                    f"two nodes of this workflow have the id {node.id}; ids must differ. Save it again from ComfyUI's page."
+                    f"two nodes of this workflow have the id {node.id}; save it again from ComfyUI's page"
                 )
             self.nodes[node.id] = node
 
@@ -99,12 +99,12 @@ class Page:
         return graph
 
     def primitive(self, slot: Slot) -> PageNode | None:
-        """The page's PrimitiveNode directly behind a slot; it writes its value into the widget instead of sending a link."""
+        """The page's PrimitiveNode directly behind a slot; it writes into the widget instead of sending a link."""
         origin = self.nodes.get(self.links.get(slot.link, ("", 0))[0])
         return origin if origin is not None and origin.type == "PrimitiveNode" else None
 
     def origin(self, node: PageNode, slot: Slot) -> tuple[str, int] | None:
-        """The real node and output behind a slot, through reroutes and bypassed nodes; None when nothing is connected."""
+        """The real node and output behind a slot, through reroutes and bypassed nodes; None: nothing connected."""
         start, name = node, slot.name
         wanted = None
         seen: set[tuple[str, int]] = set()
@@ -178,9 +178,10 @@ def refuse_folded(workflow: dict[str, Any]) -> None:
         if node["type"] in folded or node["type"].startswith(("workflow>", "workflow/")):
             kind = "subgraph" if node["type"] in folded else "group node"
             title = node.get("title") or folded.get(node["type"]) or node["type"]
+            remedy = "Unpack Subgraph" if kind == "subgraph" else "Convert to nodes"
             raise WorkflowError(
-                f'node {node["id"]} "{title}" is a {kind}, which is not supported headless. On ComfyUI\'s page, select it, '
-                f"choose {'Unpack Subgraph' if kind == 'subgraph' else 'Convert to nodes'}, and save the workflow again."
+                f'node {node["id"]} "{title}" is a {kind}, which is not supported headless. On ComfyUI\'s page, select '
+                f"it, choose {remedy}, and save the workflow again."
             )
 
 
@@ -208,16 +209,15 @@ def widget_values(saved: Any, inputs: dict[str, Input]) -> list[Any]:
 
 
 def without_forced(values: list[Any], inputs: dict[str, Input]) -> list[Any]:
-    """Drop the dummy values that pages before 1.16 saved for `forceInput` inputs, as today's page does on loading."""
-    kept = [item for item in inputs.values() if item.is_widget or item.options.get("forceInput")]
-    count = sum(
-        2 if item.options.get("control_after_generate") or item.name in ("seed", "noise_seed") else 1 for item in kept
-    )
-    if count != len(values):
+    """Drop the dummy values that pages before 1.16 saved for `forceInput` inputs.
+
+    It recognises them by their number and drops them by their place, mistakes included, as today's page does.
+    """
+    kept = [item for item in inputs.values() if item.is_widget or item.is_forced]
+    doubled = sum(1 for item in kept if item.options.get("control_after_generate") or item.name in SEED_NAMES)
+    if len(kept) + doubled != len(values):
         return values
-    return [
-        value for index, value in enumerate(values) if index >= len(kept) or not kept[index].options.get("forceInput")
-    ]
+    return [value for index, value in enumerate(values) if index >= len(kept) or not kept[index].is_forced]
 
 
 def _sent(value: Any) -> Any:
@@ -249,7 +249,8 @@ def _links(links: Any) -> Iterator[tuple[Any, tuple[str, int]]]:
 
 def _node(raw: dict[str, Any], catalog: Catalog) -> PageNode:
     kind = raw["type"]
-    properties = raw.get("properties") if isinstance(raw.get("properties"), dict) else {}
+    properties = raw.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
     outputs = [type_name(item.get("type", "*")) for item in _dicts(raw.get("outputs"))]
     slots = [_saved_slot(item) for item in _dicts(raw.get("inputs"))]
     widgets: dict[str, Any] = {}

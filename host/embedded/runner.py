@@ -1,4 +1,4 @@
-"""Runs a workflow without ComfyUI: the nodes that the output nodes need, in order, results freed as soon as nobody needs them."""
+"""Runs a workflow without ComfyUI: what the output nodes need, in order, results freed as soon as nobody needs them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(
         extra_pnginfo: what save nodes store besides the prompt; {"workflow": ...} of the graph by default.
         on_node: called with a node's id and None when it starts, with its result when it ends.
     Returns:
-        For every node that ran, in the order they ran: "outputs" (a tuple; None once freed), "ui" (a dictionary), "seconds".
+        For every node that ran, in that order: "outputs" (a tuple; None once freed), "ui" (a dictionary), "seconds".
     Raises:
         WorkflowError: the workflow cannot run; nothing was run.
         NodeError: a node failed; later nodes were not run.
@@ -90,7 +90,12 @@ def _run_node(
 
 
 def _parts(returned: Any, count: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """What a node returned as (ui, outputs): a tuple, or {"ui": ..., "result": ...}, or None from a node without outputs."""
+    """What a node returned, as (ui, outputs).
+
+    Args:
+        returned: a tuple, or {"ui": ..., "result": ...}, or None from a node without outputs.
+        count: how many outputs the class declares.
+    """
     ui: dict[str, Any] = {}
     if isinstance(returned, dict):
         ui, returned = returned.get("ui") or {}, returned.get("result")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...sampling import Schedule, solve
-from .objects import Model
+from .objects import Model, free_memory
 from .settings import check_interrupt
 
 
@@ -28,19 +28,22 @@ def sample(
     """Denoise a LATENT.
 
     Args:
-        latent: {"samples" [B, C, T, h, w], optional "noise_mask"}; mask 1 is made anew, 0 is kept.
+        latent: {"samples" [B, C, T, h, w] or [B, C, h, w], optional "noise_mask"}; mask 1 is made anew, 0 is kept.
         cfg: guidance scale; 1 runs the positive prompt alone.
         on_step: called with the number of steps done.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
     variant = model.part.variant
-    samples = latent["samples"].float()
+    samples = _as_video(latent["samples"].float(), variant.geometry.channels)
     # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
-    contexts = [positive[0][0]] if cfg == 1 else [positive[0][0], negative[0][0]]
+    # The negative first, as the host orders them.
+    contexts = [positive[0][0]] if cfg == 1 else [negative[0][0], positive[0][0]]
     contexts = [c.to(model.device).expand(len(samples), -1, -1) for c in contexts]
+    needed = 1.5 * variant.sample_memory((2 * len(samples), *samples.shape[1:]), model.dtype.itemsize)
+    together = len({c.shape for c in contexts}) == 1 and needed < free_memory(model.device)
     mask = latent.get("noise_mask")
     mask = None if mask is None else _latent_mask(mask, samples).to(model.device)
 
@@ -49,10 +52,12 @@ def sample(
         if mask is not None:
             s = sigma.view(-1, 1, 1, 1, 1)
             x = x * mask + (s * noise + (1 - s) * start) * (1 - mask)
-        clean = model.denoised(x, sigma, contexts[0])
-        if len(contexts) > 1:
-            without = model.denoised(x, sigma, contexts[1])
-            clean = without + (clean - without) * cfg
+        if together:
+            count = len(contexts)
+            parts = model.denoised(x.repeat(count, 1, 1, 1, 1), sigma.repeat(count), torch.cat(contexts)).chunk(count)
+        else:
+            parts = [model.denoised(x, sigma, context) for context in contexts]
+        clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * cfg
         return clean if mask is None else clean * mask + start * (1 - mask)
 
     first = schedule.sigmas[0].to(noise)
@@ -60,6 +65,15 @@ def sample(
     with torch.inference_mode():
         x = solve(denoise, x, schedule, on_step=lambda step, clean, _: on_step(step + 1) if on_step else None)
     return variant.denormalise(x).cpu()
+
+
+def _as_video(samples: Tensor, channels: int) -> Tensor:
+    """A latent as the model takes it: a picture is one frame, an empty latent gets the model's channels."""
+    if samples.ndim == 4:
+        samples = samples.unsqueeze(2)
+    if samples.shape[1] != channels and not samples.any():
+        samples = samples.new_zeros(len(samples), channels, *samples.shape[2:])
+    return samples
 
 
 def _latent_mask(mask: Tensor, samples: Tensor) -> Tensor:

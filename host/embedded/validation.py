@@ -11,7 +11,7 @@ from .catalog import Catalog, Input, types_fit
 from .graph import Graph, GraphNode, WorkflowError, is_link, label
 from .values import checked
 
-# Nodes of ComfyUI itself that people put next to video nodes; files saved by the page name their pack, API files do not.
+# Nodes of ComfyUI itself that are found next to video nodes; the page's files name a node's pack, API files do not.
 CORE_NODES = frozenset(
     {
         "CheckpointLoaderSimple",
@@ -215,10 +215,7 @@ def _unknown(node_id: str, node: GraphNode, graph: Graph, catalog: Catalog) -> s
     kind, pack = node["class_type"], graph.packs.get(node_id, "")
     text = f"{label(node_id, node)}: "
     if pack == "comfy-core" or kind in CORE_NODES:
-        return (
-            text
-            + f"{kind} is a node of ComfyUI itself and needs ComfyUI; run this workflow there, or use a node of this pack"
-        )
+        return text + f"{kind} is a node of ComfyUI itself and needs ComfyUI; run it there, or use this pack's nodes"
     close = get_close_matches(kind, catalog.classes, 1)
     hint = f"; did you mean {close[0]}?" if close else "."
     origin = f" (from the pack {pack})" if pack else ""

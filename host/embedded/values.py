@@ -14,15 +14,15 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 def checked(item: Input, value: Any, *, limits: bool = True) -> Any:
     """A value as the node gets it.
 
-    Numbers may come as text and whole numbers as floats, as ComfyUI takes them; it also cuts 2.7 down to 2 and reads "false" as true,
-    which is refused here.
+    Numbers may come as text and whole numbers as floats, as ComfyUI takes them. It also cuts 2.7 down to 2 and reads
+    "false" as true; that is refused here.
 
     Args:
         limits: check min, max and the choices too (a class with its own VALIDATE_INPUTS may do that itself).
     Raises:
         ValueError: wrong type, or outside what the input allows; the message says what was found and what is expected.
     """
-    if isinstance(value, dict) and set(value) == {"__value__"}:
+    if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
     if item.type == "INT":
         value = _whole(value)
@@ -36,7 +36,7 @@ def checked(item: Input, value: Any, *, limits: bool = True) -> Any:
         if value not in (True, False):
             raise ValueError(f"is {_show(value)}; expected true or false")
         value = bool(value)
-    if limits and item.type in ("INT", "FLOAT"):
+    if limits and isinstance(value, (int, float)):
         _check_range(item, value)
     if limits and item.choices is not None:
         _check_choice(item, value)

@@ -66,8 +66,8 @@ def api_graph(data: dict[str, Any], catalog: Catalog) -> Graph:
             or not isinstance(node.get("inputs", {}), dict)
         ):
             raise WorkflowError(
-                f"this is no workflow: entry {str(node_id)[:40]!r} is no node (expected class_type and inputs). Expected a file from "
-                "ComfyUI's 'Save' or 'Export (API)'."
+                f"this is no workflow: entry {str(node_id)[:40]!r} is no node (expected class_type and inputs). "
+                "Expected a file from ComfyUI's 'Save' or 'Export (API)'."
             )
         meta = node.get("_meta")
         title = meta.get("title") if isinstance(meta, dict) else None

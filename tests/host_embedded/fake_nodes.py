@@ -44,7 +44,12 @@ class FakePatch:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
-            "required": {"strength": ("FLOAT", {"default": 1.0}), "model": ("MODEL",), "other": ("MODEL",), "clip": ("CLIP",)}
+            "required": {
+                "strength": ("FLOAT", {"default": 1.0}),
+                "model": ("MODEL",),
+                "other": ("MODEL",),
+                "clip": ("CLIP",),
+            }
         }
 
     def patch(self, strength: float, model: str, other: str, clip: str) -> tuple[Any, ...]:
@@ -68,9 +73,7 @@ class FakeSampler:
                 "solver": (["reference", "euler"], {"default": "reference"}),
             },
             "optional": {
-                "forced": ("INT", {"forceInput": True}),
                 "noise_seed": ("INT", {"default": 3, "min": 0, "max": 10}),
-                "scheduler": (["simple", "beta"], {"control_after_generate": True}),
                 "tiled": ("BOOLEAN", {"default": True}),
                 "image": ("IMAGE",),
                 "label": ("STRING", {"default": "none"}),
@@ -79,6 +82,30 @@ class FakeSampler:
 
     def sample(self, **inputs: Any) -> tuple[Any, ...]:
         return ", ".join(f"{name}={value}" for name, value in sorted(inputs.items())), inputs["seed"]
+
+
+class FakeForced:
+    """An input that is a socket although its type has a widget, between widgets; old pages saved a value for it."""
+
+    RETURN_TYPES = ("INT", "FLOAT")
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "fake"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "name": (["a", "b"], {"control_after_generate": True}),
+                "forced": ("INT", {"forceInput": True}),
+                "size": ("FLOAT", {"default": 0.5}),
+                "flag": ("BOOLEAN", {"default": False}),
+            },
+            "optional": {"late": ("STRING", {"defaultInput": True, "default": "x"})},
+        }
+
+    def run(self, **inputs: Any) -> tuple[Any, ...]:
+        return inputs["forced"], inputs["size"]
 
 
 class FakeSave:
@@ -105,6 +132,7 @@ NODE_CLASS_MAPPINGS = {
     "FakeText": FakeText,
     "FakePatch": FakePatch,
     "FakeSampler": FakeSampler,
+    "FakeForced": FakeForced,
     "FakeSave": FakeSave,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {"FakeSampler": "Fake Sampler"}

@@ -1,0 +1,62 @@
+"""Both hosts give the same numbers, and core's nodes work on our objects."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def report(comfyui: Path, python: str, quickstart_model: Path) -> dict:
+    script = Path(__file__).parent / "inside.py"
+    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
+    return json.loads(lines[-1][len("REPORT ") :])
+
+
+def test_the_door_opens_to_comfyui_inside_comfyui(report):
+    assert report["side"] == "comfyui"
+
+
+def test_same_conditioning_latents_and_frames_on_both_hosts(report):
+    assert report["conditioning"] <= 1e-5
+    assert len(report["contract"]) == 9
+    assert {case: error for case, error in report["contract"].items() if error > 1e-5} == {}
+    assert report["decode"] <= 1e-5
+
+
+def test_the_reference_pipeline_gives_the_same_video(report):
+    if isinstance(report["reference"], str):
+        pytest.skip(report["reference"])
+    assert report["reference"]["latents"] <= 1e-4
+    assert report["reference"]["psnr"] >= 60
+
+
+def test_core_nodes_work_on_our_objects(report):
+    assert report["core text"] == 0
+    assert report["core ksampler finite"] is True
+    assert report["core decode"] == 0
+    assert report["core encode shape"][:2] == [1, 16]
+    assert report["core tiled shape"][-1] == 3
+
+
+def test_lora_equals_a_manual_merge_and_leaves_no_trace(report):
+    assert report["lora"]["effect"] > 1e-4
+    assert report["lora"]["against merge"] <= 1e-4
+    assert report["restored"] == 0
+
+
+def test_lora_is_kept_when_the_model_is_only_partly_loaded(report):
+    assert 0 < report["partial"]["loaded"] < report["partial"]["size"]
+    assert report["partial"]["against whole"] <= 1e-5
+
+
+def test_the_bundled_models_are_a_further_place_to_look(report):
+    assert report["models listed"] is True

@@ -1,0 +1,116 @@
+"""The quickstart through a real ComfyUI server, the way the page runs it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from opent2v.host.embedded.workflow import load_workflow
+from opent2v.nodes import NODE_CLASS_MAPPINGS
+
+from .server import ROOT, Server
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def server(comfyui: Path, python: str, quickstart_model: Path, tmp_path_factory):
+    with Server(comfyui, python, tmp_path_factory.mktemp("comfyui") / "base") as running:
+        yield running
+
+
+@pytest.fixture
+def workflow() -> dict:
+    return json.loads((ROOT / "workflows" / "quickstart.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def prompt(workflow: dict) -> dict:
+    graph = load_workflow(workflow, NODE_CLASS_MAPPINGS)
+    api = {i: {"class_type": n["class_type"], "inputs": dict(n["inputs"])} for i, n in graph.prompt().items()}
+    by_class(api, "OpenT2VSampler")["steps"] = 4
+    return api
+
+
+def by_class(api: dict, name: str) -> dict:
+    return next(node["inputs"] for node in api.values() if node["class_type"] == name)
+
+
+def error_of(entry: dict) -> dict:
+    return next(m[1] for m in entry["status"]["messages"] if m[0] in ("execution_error", "execution_interrupted"))
+
+
+def test_the_pack_loads_and_every_node_is_registered(server):
+    known = server.get("/object_info")
+    assert [name for name in NODE_CLASS_MAPPINGS if name not in known] == []
+    assert "IMPORT FAILED" not in server.log.read_text(errors="replace")
+    models = known["OpenT2VLoadModel"]["input"]["required"]["model"][0]
+    assert models[0] == "opent2v-quickstart"
+
+
+def test_templates_and_help_are_served(server):
+    assert "quickstart" in json.dumps(server.get("/workflow_templates"))
+    for name in NODE_CLASS_MAPPINGS:
+        for page in (f"{name}.md", f"{name}/zh.md"):
+            assert server.get(f"/extensions/OpenT2V/docs/{page}"), page
+
+
+def test_the_quickstart_makes_a_playable_file_that_restores_its_graph(server, prompt, workflow):
+    entry = server.wait(server.queue(prompt, workflow))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    shown = next(o["images"][0] for o in entry["outputs"].values() if "images" in o)
+    assert shown["type"] == "output"
+    path = server.base / "output" / shown["subfolder"] / shown["filename"]
+    with av.open(str(path)) as video:
+        assert json.loads(video.metadata["workflow"]) == workflow
+        assert json.loads(video.metadata["prompt"]) == prompt
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert video.streams.video[0].codec_context.name == "h264"
+    assert len(frames) == 17 and frames[0].shape == (64, 64, 3)
+    served = server.get(f"/view?filename={shown['filename']}&subfolder={shown['subfolder']}&type=output")
+    assert served == path.read_bytes()
+    # Unchanged graph: nothing runs again, nothing is written.
+    again = server.wait(server.queue(prompt, workflow))
+    assert again["status"]["status_str"] == "success"
+    assert len(list(path.parent.glob("*.mp4"))) == 1
+
+
+def test_a_path_outside_is_refused_before_anything_runs(server, prompt):
+    bad = copy.deepcopy(prompt)
+    by_class(bad, "OpenT2VSaveVideo")["filename_prefix"] = "../outside"
+    refused = json.dumps(server.post("/prompt", {"prompt": bad, "client_id": "test"}))
+    assert "leads out of its folder" in refused
+    assert not list(server.base.parent.glob("outside*"))
+
+
+def test_an_error_names_its_cause_and_leaves_the_server_alive(server, prompt):
+    bad = copy.deepcopy(prompt)
+    by_class(bad, "OpenT2VEmptyLatent")["frames"] = 16384
+    entry = server.wait(server.queue(bad))
+    assert entry["status"]["status_str"] == "error"
+    assert "frames is 16384; this model takes 1 to" in error_of(entry)["exception_message"]
+    good = copy.deepcopy(prompt)
+    by_class(good, "OpenT2VSampler")["seed"] = 7
+    assert server.wait(server.queue(good))["status"]["status_str"] == "success"
+
+
+def test_interrupt_stops_within_a_step_and_leaves_no_file(server, prompt):
+    before = set((server.base / "output").rglob("*"))
+    long = copy.deepcopy(prompt)
+    by_class(long, "OpenT2VSampler").update(steps=900, seed=11)
+    running = server.queue(long)
+    time.sleep(3)
+    asked = time.monotonic()
+    server.post("/interrupt", {})
+    entry = server.wait(running, 60)
+    assert "interrupted" in json.dumps(entry["status"])
+    assert time.monotonic() - asked < 15
+    assert set((server.base / "output").rglob("*")) == before
+    after = copy.deepcopy(prompt)
+    by_class(after, "OpenT2VSampler")["seed"] = 12
+    assert server.wait(server.queue(after))["status"]["status_str"] == "success"

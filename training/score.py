@@ -1,0 +1,209 @@
+"""What a clip of the world shows, by plain image measurements: no learned part, nothing but colours and moments.
+
+The border's median colour is the background. How far each pixel lies on the way from it to the shape's own
+colour is the matte. The matte's area and centroid over time tell the motion, its harmonic moments tell the
+outline: a triangle has a third harmonic, a square a fourth, a star a fifth, a circle none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .world import BACKGROUNDS, COLOURS, Scene
+
+ATTRIBUTES = ("colour", "background", "motion", "shape")
+NONE = "none"
+
+# |harmonic moment| of the perfect outline (see `_harmonics`): the order that belongs to it, and its size.
+_ORDERS = {"triangle": (3, 0.658), "square": (4, 0.429), "star": (5, 0.852)}
+# An outline needs this share of its perfect moment to be more than a circle, and this share to have a direction.
+_SEEN, _TRACEABLE = 0.3, 0.2
+# A typical change over a whole clip of the world; motions are compared in these units, and below `_STILL` of
+# one nothing is said to move.
+_TYPICAL_MOVE, _TYPICAL_GROWTH, _TYPICAL_TURN = 0.45, 0.75, 1.1 * math.pi
+_STILL = 0.4
+# Lowest contrast between shape and background, as a distance in RGB 0..1; the world's lowest is 0.33.
+_CONTRAST = 0.12
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was seen; `NONE` for shape, colour and motion where there is nothing but background.
+
+    Attributes:
+        raw: the numbers behind the words: contrast, move_x, move_y (share of the frame), growth (log of the ratio
+            of last to first radius), turn (radians), area (share of the frame), triangle, square, star (share
+            of the perfect outline's moment).
+    """
+
+    colour: str
+    background: str
+    shape: str
+    motion: str
+    raw: dict[str, float] = field(default_factory=dict)
+
+    def right(self, scene: Scene) -> dict[str, bool]:
+        """Which attributes are as the scene says."""
+        return {name: getattr(self, name) == getattr(scene, name) for name in ATTRIBUTES}
+
+
+def measure(video: Tensor) -> Measured:
+    """Measure one clip.
+
+    Args:
+        video: [3, F, H, W] in -1..1, as `world.render` gives each clip; values outside are clamped. F >= 2.
+    """
+    rgb = ((video.float() + 1) / 2).clamp(0, 1)
+    back = _border(rgb)  # [3, F]
+    background = _nearest(back.median(1).values, BACKGROUNDS)
+    front = _front(rgb, back)
+    contrast = float((front - back.median(1).values).norm())
+    if contrast < _CONTRAST:
+        return Measured(NONE, background, NONE, NONE, {"contrast": contrast})
+    matte = _matte(rgb, back, front)
+    area = matte.mean((1, 2))  # [F], share of the frame
+    # A frame counts by how much of the shape it shows.
+    weight = (area / area.median()).clamp(0, 1) * (area > 0.003)
+    if int((weight > 0.1).sum()) < 2:
+        return Measured(NONE, background, NONE, NONE, {"contrast": contrast, "area": float(area.mean())})
+    x, y = _centroid(matte)
+    strengths, angles = _outline(matte, x, y, weight)
+    shape = max(strengths, key=lambda name: strengths[name])
+    turn = _change(angles[shape], weight) if strengths[shape] > _TRACEABLE else 0.0
+    raw = {
+        "contrast": contrast,
+        "area": float(area.mean()),
+        "move_x": _change(x, weight),
+        "move_y": _change(y, weight),
+        "growth": _change(0.5 * area.clamp_min(1e-4).log(), weight),
+        "turn": turn,
+        **strengths,
+    }
+    if strengths[shape] < _SEEN:
+        shape = "circle"
+    return Measured(_nearest(front, COLOURS), background, shape, _motion(raw), raw)
+
+
+def _motion(raw: dict[str, float]) -> str:
+    amounts = {
+        "left": -raw["move_x"] / _TYPICAL_MOVE,
+        "right": raw["move_x"] / _TYPICAL_MOVE,
+        "up": -raw["move_y"] / _TYPICAL_MOVE,
+        "down": raw["move_y"] / _TYPICAL_MOVE,
+        "growing": raw["growth"] / _TYPICAL_GROWTH,
+        "shrinking": -raw["growth"] / _TYPICAL_GROWTH,
+        "rotating": abs(raw["turn"]) / _TYPICAL_TURN,
+    }
+    most = max(amounts, key=lambda name: amounts[name])
+    return most if amounts[most] > _STILL else "still"
+
+
+def _border(rgb: Tensor) -> Tensor:
+    """[3, F, H, W] -> [3, F]: each frame's median colour along its border."""
+    edge = max(1, rgb.shape[-1] // 21)
+    sides = (rgb[..., :edge, :], rgb[..., -edge:, :], rgb[..., edge:-edge, :edge], rgb[..., edge:-edge, -edge:])
+    return torch.cat([s.flatten(2) for s in sides], 2).median(2).values
+
+
+def _front(rgb: Tensor, back: Tensor) -> Tensor:
+    """The shape's colour [3]: the median over the inside of what differs most from the background."""
+    distance = (rgb - back[:, :, None, None]).square().sum(0).sqrt()  # [F, H, W]
+    high = distance.flatten().topk(max(1, distance.numel() // 50)).values[-1]
+    mask = distance > 0.6 * high
+    # The inside alone: edge pixels are mixed with the background.
+    inside = ~_spread(~mask)
+    chosen = inside if int(inside.sum()) >= 20 else mask
+    return rgb[:, chosen].median(1).values if bool(chosen.any()) else rgb.flatten(1).median(1).values
+
+
+def _matte(rgb: Tensor, back: Tensor, front: Tensor) -> Tensor:
+    """[F, H, W] in 0..1: how much of each pixel the shape covers."""
+    way = front[:, None] - back  # [3, F]
+    cover = ((rgb - back[:, :, None, None]) * way[:, :, None, None]).sum(0) / way.square().sum(0)[:, None, None]
+    cover = cover.clamp(0, 1)
+    # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
+    return cover * _spread(cover > 0.5)
+
+
+def _spread(mask: Tensor) -> Tensor:
+    """[F, H, W] bool -> the same, grown by a thirty-second of the width to every side."""
+    reach = max(1, mask.shape[-1] // 32)
+    for axis in (1, 2):
+        grown = mask.clone()
+        for shift in range(1, reach + 1):
+            kept = mask.shape[axis] - shift
+            grown.narrow(axis, shift, kept).logical_or_(mask.narrow(axis, 0, kept))
+            grown.narrow(axis, 0, kept).logical_or_(mask.narrow(axis, shift, kept))
+        mask = grown
+    return mask
+
+
+def _centroid(matte: Tensor) -> tuple[Tensor, Tensor]:
+    """[F, H, W] -> x, y [F] as shares of the frame."""
+    _, height, width = matte.shape
+    total = matte.sum((1, 2)).clamp_min(1e-6)
+    x = (matte.sum(1) * (torch.arange(width) + 0.5)).sum(1) / total / width
+    y = (matte.sum(2) * (torch.arange(height) + 0.5)).sum(1) / total / height
+    return x, y
+
+
+def _outline(matte: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Share of each outline's perfect moment (mean over the frames), and the angle [F] it stands at."""
+    strengths, angles = {}, {}
+    moments = _harmonics(matte, x, y, tuple(order for order, _ in _ORDERS.values()))
+    for (name, (order, perfect)), moment in zip(_ORDERS.items(), moments, strict=True):
+        strengths[name] = float((moment.abs() * weight).sum() / weight.sum()) / perfect
+        angles[name] = _unwrap(moment.angle()) / order
+    return strengths, angles
+
+
+def _harmonics(matte: Tensor, x: Tensor, y: Tensor, orders: tuple[int, ...]) -> list[Tensor]:
+    """Sum of matte * z^n over sum of matte * |z|^n, z the place relative to the centroid: one complex [F] per order.
+
+    The polynomials z^n are harmonic, so an isotropic blur leaves the upper sum as it is.
+    """
+    frames, height, width = matte.shape
+    frame, row, column = matte.nonzero(as_tuple=True)
+    # In units of the radius of a circle of the same area; corners reach 1.6, what lies beyond 2 is no part of it.
+    radius = (matte.mean((1, 2)) / math.pi).sqrt().clamp_min(1e-3)[frame]
+    dx, dy = ((column + 0.5) / width - x[frame]) / radius, ((row + 0.5) / height - y[frame]) / radius
+    z, cover = torch.complex(dx, dy), matte[frame, row, column]
+    cover = cover * (z.abs() < 2)
+
+    def per_frame(values: Tensor) -> Tensor:
+        return torch.zeros(frames, dtype=values.dtype).index_add_(0, frame, values)
+
+    return [per_frame(cover * z**n) / per_frame(cover * z.abs() ** n).clamp_min(1e-6) for n in orders]
+
+
+def _unwrap(phase: Tensor) -> Tensor:
+    """[F] angles without jumps of more than half a turn."""
+    steps = torch.remainder(phase.diff() + math.pi, 2 * math.pi) - math.pi
+    return torch.cat([phase[:1], phase[0] + steps.cumsum(0)])
+
+
+def _change(track: Tensor, weight: Tensor) -> float:
+    """Change from the first to the last frame along the weighted least-squares line."""
+    time = torch.linspace(0, 1, len(track))
+    time = time - (weight * time).sum() / weight.sum()
+    centred = track - (weight * track).sum() / weight.sum()
+    return float((weight * time * centred).sum() / (weight * time * time).sum().clamp_min(1e-6))
+
+
+def _nearest(rgb: Tensor, table: dict[str, tuple[int, int, int]]) -> str:
+    """The name of the colour that looks nearest: smallest distance in CIELAB."""
+    known = _lab(torch.tensor(list(table.values())) / 255)
+    return list(table)[int((known - _lab(rgb)).norm(dim=-1).argmin())]
+
+
+def _lab(rgb: Tensor) -> Tensor:
+    """[..., 3] sRGB in 0..1 -> CIELAB, white D65 (IEC 61966-2-1 and CIE 15)."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = linear @ to_xyz.T / torch.tensor([0.9505, 1.0, 1.089])
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return torch.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
