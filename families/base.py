@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 # Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
 MAX_TOKENS = 2**22
 

@@ -124,11 +124,11 @@ def embed(text_encoder: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def decode(vae: nn.Module, latent: Tensor) -> Tensor:
-    return vae.decode(latent, return_dict=False)[0]
+    return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
 
 
 def encode(vae: nn.Module, video: Tensor) -> Tensor:
-    return vae.encode(video, return_dict=False)[0].mode()
+    return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
 FAMILY = Family(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 OLDEST_DIFFUSERS = (0, 35)
 INSTALL = "Install the pack's requirements: pip install -r requirements.txt (with the Python that runs ComfyUI)."
@@ -60,6 +61,7 @@ def _forget_broken_torchaudio() -> None:
         import transformers.utils
         import transformers.utils.import_utils
 
-        for place in (transformers.utils, transformers.utils.import_utils):
+        places: tuple[Any, ...] = (transformers.utils, transformers.utils.import_utils)
+        for place in places:
             if hasattr(place, "is_torchaudio_available"):
                 place.is_torchaudio_available = lambda: False

@@ -57,6 +57,7 @@ class OpenT2VEncodePrompt:
             counted = host.tokens(clip, text)
             if counted is not None and counted[1] > counted[0]:
                 remarks.append(
-                    f"The {name} has {counted[1]} tokens; this model reads the first {counted[0]}. The rest is left out."
+                    f"The {name} has {counted[1]} tokens; this model reads the first {counted[0]}. "
+                    "The rest is left out."
                 )
         return with_remarks((host.embed(clip, positive), host.embed(clip, negative)), remarks, unique_id)

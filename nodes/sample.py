@@ -193,3 +193,10 @@ def _check_latent(samples: torch.Tensor, variant: Variant) -> None:
             f"The latent is {samples.shape[-1]} x {samples.shape[-2]}; this model needs multiples of {geometry.patch} "
             f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
         )
+    frames = samples.shape[2] if samples.ndim == 5 else 1
+    if max(frames, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:
+        raise SamplingError(
+            f"The latent has {frames} frames of {samples.shape[-1]} x {samples.shape[-2]}; {variant.title} takes up to "
+            f"{geometry.max_positions} frames and {geometry.max_positions * geometry.patch} a side (a video of "
+            f"{geometry.max_frames} frames, {geometry.max_size} pixels a side)."
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
+import signal
 import sys
 import time
 import uuid
@@ -59,6 +61,8 @@ def run(
     stage_of: Callable[[str, str], str | None],
 ) -> Outcome:
     """Run a workflow as ComfyUI's server would; arguments as `headless.run`."""
+    # With Python's own handler in place, asyncio would wait for the running node before it heeds Ctrl-C.
+    signal.signal(signal.SIGINT, _interrupt)
     nodes, executor = _start(comfyui, output)
     classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
     room = classes["OpenT2VSaveVideo"].__module__.split(".")[0]  # the name under which ComfyUI imported this pack
@@ -73,6 +77,10 @@ def run(
     ui = _execute(executor, graph, data)
     stream.finish()
     return Outcome().add(graph, ui, output)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _start(comfyui: Path, output: Path) -> tuple[Any, Any]:
@@ -119,7 +127,9 @@ def _execute(executor: Any, graph: Any, data: dict[str, Any]) -> dict[str, dict[
     extra = {"client_id": executor.server.client_id}
     if graph.workflow is not None:
         extra["extra_pnginfo"] = {"workflow": data}
+    logging.disable(logging.ERROR)  # ComfyUI logs a failing node's traceback; its message is raised below
     executor.execute(prompt, prompt_id, extra, ok[2])
+    logging.disable(logging.NOTSET)
     if not executor.success:
         for event, details in executor.status_messages:
             if event == "execution_error":

@@ -17,15 +17,16 @@ def guard(main: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a Chinese prompt on a Latin-1 terminal is no reason to stop
+    wants_traceback = "--traceback" in sys.argv
     try:
         return main()
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        if "--traceback" in sys.argv:
+        if wants_traceback:
             traceback.print_exc()
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
 
 

@@ -119,6 +119,12 @@ def install(needed: Sequence[str]) -> None:
     )
     # Not finding that build is no error, so pip's complaint (on stderr) is not shown.
     has_torch = wants_cpu and subprocess.call([*pip, TORCH_CPU], stderr=subprocess.DEVNULL) == 0
+    if wants_cpu and not has_torch:
+        print("No NVIDIA driver here, but pip knows no CPU build of torch: taking the usual one, which is several GB.")
+        print(
+            "To save that, stop and set pip's extra-index-url as the CPU choice on PyTorch's install page says.",
+            flush=True,
+        )
     others = [requirement for requirement in needed if requirement != TORCH]
     for step in ([] if has_torch else [TORCH], others):
         if step and subprocess.call([*pip, *step]):

@@ -27,10 +27,10 @@ class Outcome:
 
     def add(self, graph: dict[str, Any], results: dict[str, dict[str, Any]], folder: Path) -> Outcome:
         """Collect from `graph` (nodes by id) and the "ui" part of every node's result; files lie below `folder`."""
-        for node in graph.values():
+        for node_id, node in graph.items():
             self.values.setdefault(node["class_type"], node["inputs"])
-        for node_id, ui in results.items():
-            self.remarks += [f"{graph[node_id]['title']}: {text}" for text in ui.get("text", ())]
+            ui = results.get(node_id, {})
+            self.remarks += [f"{node['title']}: {text}" for text in ui.get("text", ())]
             self.files += [
                 folder / one["subfolder"] / one["filename"]
                 for one in ui.get("images", ())

@@ -43,9 +43,8 @@ INPUTS = {
 def main() -> int:
     began = time.perf_counter()
     arguments = _parser().parse_args()
-    changes = [
-        f"{target}={value}" for option, target in INPUTS.items() if (value := getattr(arguments, option)) is not None
-    ]
+    given = {option: getattr(arguments, option) for option in INPUTS}
+    changes = [f"{INPUTS[option]}={value}" for option, value in given.items() if value is not None]
     folder, name = destination(arguments.out)
     text = headless.read(WORKFLOW)
     comfyui = arguments.comfyui and arguments.comfyui.expanduser().resolve()

@@ -1,4 +1,4 @@
-"""Tiny Wan folders with random weights, made by diffusers' own `save_pretrained`: what tests load instead of downloads."""
+"""Tiny Wan folders with random weights, made by diffusers' own `save_pretrained`, for tests to load."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ MAX_TOKENS = 24
 _UNIPC = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
 
-@cache
 def folder(kind: str = "plain") -> Path:
     """A folder that all tests share: read it, never change it.
 
@@ -31,6 +30,11 @@ def folder(kind: str = "plain") -> Path:
         kind: "plain" (16 latent channels), "ti2v" (the geometry of TI2V-5B), "euler" (another scheduler),
             "sharded" (the transformer in several files), "bf16" (files in bf16).
     """
+    return _folder(kind)
+
+
+@cache
+def _folder(kind: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / f"tiny-{kind}"
     atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     make(path, kind)
@@ -104,18 +108,15 @@ def _vae(is_ti2v: bool) -> dict:
     }  # fmt: skip
 
 
-def edit(path: Path, **changes) -> None:
-    """Change entries of a JSON file; None as the new value of a key removes it."""
-    content = json.loads(path.read_text())
-    content |= changes
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+def edit(path: Path, remove: tuple[str, ...] = (), **changes) -> None:
+    """Change and remove entries of a JSON file."""
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in content.items() if k not in remove}))
 
 
 def parts(path: Path, dtype: torch.dtype | None = torch.float32):
     """(VideoModel, TextEncoder, VideoVAE), the transformer stored as `dtype`, the rest fp32."""
-    return load_pipeline(
-        open_folder(path), model_dtype=dtype, text_dtype=torch.float32, vae_dtype=torch.float32
-    )
+    return load_pipeline(open_folder(path), model_dtype=dtype, text_dtype=torch.float32, vae_dtype=torch.float32)
 
 
 def hosted(path: Path, dtype: torch.dtype | None = torch.float32):
@@ -124,14 +125,22 @@ def hosted(path: Path, dtype: torch.dtype | None = torch.float32):
     return embedded.model(model), embedded.clip(text), embedded.vae(vae)
 
 
-@cache
 def shared(kind: str = "plain"):
     """(MODEL, CLIP, VAE) in fp32 that all tests share."""
+    return _shared(kind)
+
+
+@cache
+def _shared(kind: str):
     return hosted(folder(kind))
 
 
-@cache
 def conditioning(kind: str = "plain"):
     """(positive, negative) CONDITIONING for PROMPT and "blurry"."""
+    return _conditioning(kind)
+
+
+@cache
+def _conditioning(kind: str):
     _, clip, _ = shared(kind)
     return embedded.embed(clip, PROMPT), embedded.embed(clip, "blurry")

@@ -32,7 +32,7 @@ _CONTRAST = 0.12
 
 @dataclass(frozen=True)
 class Measured:
-    """What was seen; `NONE` for shape, colour and motion where there is nothing but background.
+    """What was seen; `NONE` for shape, colour and motion where most frames show nothing but background.
 
     Attributes:
         raw: the numbers behind the words: contrast, move_x, move_y (share of the frame), growth (log of the ratio
@@ -67,8 +67,8 @@ def measure(video: Tensor) -> Measured:
     matte = _matte(rgb, back, front)
     area = matte.mean((1, 2))  # [F], share of the frame
     # A frame counts by how much of the shape it shows.
-    weight = (area / area.median()).clamp(0, 1) * (area > 0.003)
-    if int((weight > 0.1).sum()) < 2:
+    weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
+    if int((weight > 0.1).sum()) < max(2, len(area) / 2):
         return Measured(NONE, background, NONE, NONE, {"contrast": contrast, "area": float(area.mean())})
     x, y = _centroid(matte)
     strengths, angles = _outline(matte, x, y, weight)

@@ -135,7 +135,7 @@ def check(vae, space: latents.LatentSpace, clips: int = 60, frames: int = FRAMES
     """Measure an exported VAE on held-out scenes through diffusers' own encode and decode.
 
     Returns:
-        Signal to noise in dB (mean of the clips' squared errors), from the clips' linear latents unless it says
+        Peak signal to noise in dB, mean over the clips, from the clips' linear latents unless it says
         otherwise: `linear` (inverse of the space), `decode`, `decode_noisy` (0.1 of unit variance added),
         `round_trip` (encode, then decode), and `flaw_<name>`
         (flawed clips); `encode_error` is the mean squared error of the
@@ -147,7 +147,7 @@ def check(vae, space: latents.LatentSpace, clips: int = 60, frames: int = FRAMES
 
     def decibels(drawn: list[Tensor], clean: list[Tensor]) -> float:
         error = torch.cat([(a.clamp(-1, 1) - b).square().flatten(1).mean(1) for a, b in zip(drawn, clean, strict=True)])
-        return round(10 * math.log10(4 / error.mean().item()), 2)
+        return round((10 * torch.log10(4 / error)).mean().item(), 2)
 
     def decode(z: Tensor) -> Tensor:
         return vae.decode(z * deviation + mean).sample

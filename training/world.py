@@ -98,29 +98,30 @@ class Dice:
 
 
 def take(scene: Scene, dice: Dice) -> Take:
-    """Fill in what the scene leaves open, so that the whole shape stays in the frame."""
-    radius = dice.uniform(0.16, 0.21)
+    """Fill in what the scene leaves open, so that the shape stays in the frame."""
+    radius = dice.uniform(0.14, 0.18)
     radii = (radius, radius)
     if scene.motion in ("growing", "shrinking"):
-        small, large = dice.uniform(0.10, 0.13), dice.uniform(0.24, 0.28)
+        small, large = dice.uniform(0.09, 0.12), dice.uniform(0.21, 0.25)
         radii = (small, large) if scene.motion == "growing" else (large, small)
-    # The widest outline (a triangle's corner) reaches 1.5 radii.
-    reach = 1.3 * max(radii)
-    x = y = (0.0, 0.0)
+    # The centre keeps a little more than a radius from the edge; a star's tip may leave the frame.
+    reach = 1.1 * max(radii)
     moving = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(scene.motion, (0, 0))
-    free = 1 - 2 * reach
-    distance = dice.uniform(0.75, 1.0) * free
+    # Short ways leave the start free: the transformer knows relative positions only, so a motion that always
+    # started at the same edge would have to be learned from that edge, which takes far longer.
+    distance = dice.uniform(0.24, 0.32)
     ends = []
     for direction in moving:
         if direction:
-            low = reach + dice.uniform(0, free - distance)
+            low = reach + dice.uniform(0, 1 - 2 * reach - distance)
             ends.append((low, low + distance) if direction > 0 else (low + distance, low))
         else:
             centre = dice.uniform(reach, 1 - reach)
             ends.append((centre, centre))
     x, y = ends
     angle = _UPRIGHT[scene.shape] + dice.uniform(-0.12, 0.12)
-    turn = dice.uniform(0.9, 1.3) * math.pi if scene.motion == "rotating" else 0.0
+    # At most 30 degrees per latent frame: a star looks the same again after 72.
+    turn = dice.uniform(0.5, 0.67) * math.pi if scene.motion == "rotating" else 0.0
     tint = tuple(dice.uniform(-0.03, 0.03) for _ in range(3))
     shade = tuple(dice.uniform(-0.03, 0.03) for _ in range(3))
     return Take(scene, x, y, radii, (angle, angle + turn), tint, shade)

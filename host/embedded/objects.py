@@ -27,11 +27,20 @@ class CastConv3d(nn.Conv3d):
         return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
 
 
-def _to(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if bias is None else bias.to(dtype)
+class CastRMSNorm(nn.RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.normalized_shape, _to(self.weight, x.dtype), self.eps)
 
 
-LEAVES: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastLinear, nn.Conv3d: CastConv3d}
+def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if weight is None else weight.to(dtype)
+
+
+LEAVES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: CastLinear,
+    nn.Conv3d: CastConv3d,
+    nn.RMSNorm: CastRMSNorm,
+}
 
 
 @dataclass(frozen=True)

@@ -77,11 +77,7 @@ def _as_video(samples: Tensor, channels: int) -> Tensor:
 
 
 def _latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
-    """A mask [..., H, W], one for all frames or one per frame, or 5-D -> [B, 1, T, h, w]."""
-    _, _, frames, height, width = samples.shape
+    """A mask [..., H, W], one for all frames or one per frame, or 5-D -> [1 or B, 1 or C, T, h, w], as in the host."""
     if mask.ndim < 5:
         mask = mask.reshape(1, 1, -1, *mask.shape[-2:])  # images of a batch are frames of the video
-    if mask.shape[2] not in (1, frames):
-        mask = functional.interpolate(mask.float(), size=(frames, *mask.shape[-2:]), mode="nearest")
-    mask = functional.interpolate(mask.float(), size=(mask.shape[2], height, width), mode="trilinear")
-    return mask.expand(-1, 1, frames, -1, -1)
+    return functional.interpolate(mask.float(), size=samples.shape[2:], mode="trilinear")

@@ -1,0 +1,80 @@
+"""Measure, in one run, as ratios: the sampler's overhead over the bare transformer, and the pack's import.
+
+    python3 scripts/bench.py [--model NAME] [--steps 20] [--rounds 7]
+
+The overhead is the time of a whole sampling run (schedule, guidance, solver steps, progress) over the time of the
+bare transformer called as often with inputs of the same shape; the two alternate, and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from datetime import date
+
+import environment
+import pack
+
+environment.ensure()
+pack.mount()
+pack.drop_scripts_from_path() if hasattr(pack, "drop_scripts_from_path") else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="opent2v-quickstart", help="a folder in models/diffusers")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--size", type=int, nargs=3, metavar=("WIDTH", "HEIGHT", "FRAMES"))
+    arguments = parser.parse_args()
+
+    import torch
+    from opent2v.host import embedded
+    from opent2v.loaders import load_pipeline, open_folder
+    from opent2v.nodes.load import model_folders
+    from opent2v.sampling import make_schedule
+
+    folder = open_folder(model_folders()[arguments.model])
+    dtypes = embedded.device_dtypes(None, None)
+    video_model, text, _ = load_pipeline(folder, **dtypes)
+    model, clip = embedded.model(video_model), embedded.clip(text)
+    variant = folder.variant
+    own = variant.defaults
+    size = arguments.size or (own.width, own.height, own.frames)
+    latent = {"samples": torch.zeros(1, *variant.geometry.latent_shape(*variant.geometry.legal(*size)))}
+    positive, negative = embedded.embed(clip, "a red circle moving right"), embedded.embed(clip, "blurry")
+
+    def sampler() -> float:
+        schedule = make_schedule(variant.scheduler, steps=arguments.steps)
+        began = time.perf_counter()
+        embedded.sample(model, positive, negative, latent, schedule=schedule, cfg=4.0, seed=0)
+        return time.perf_counter() - began
+
+    x = torch.randn(2, *latent["samples"].shape[1:]).to(model.device, model.dtype)
+    context = torch.cat([negative[0][0], positive[0][0]]).to(model.device, model.dtype)
+    t = torch.full((2,), 500.0, device=model.device)
+
+    @torch.inference_mode()
+    def bare() -> float:
+        began = time.perf_counter()
+        for _ in range(arguments.steps):
+            video_model.transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, return_dict=False)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    sampler(), bare()
+    pairs = [(sampler(), bare()) for _ in range(arguments.rounds)]
+    whole, calls = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    where = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{platform.machine()} CPU"
+    print(f"{date.today()}, {where}, torch {torch.__version__}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}")
+    print(f"{variant.title}, {size[0]} x {size[1]} x {size[2]}, {arguments.steps} steps, cfg 4, {arguments.rounds} rounds")
+    print(f"sampling run / bare transformer calls: {whole / calls:.4f} (overhead {whole / calls - 1:+.2%})")
+    print(f"per step: {whole / arguments.steps * 1e3:.2f} ms against {calls / arguments.steps * 1e3:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The published Wan configs are recognised, what is none of them is refused, and the calls are the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from opent2v.families import FamilyError, wan
+from opent2v.tests import tiny
+
+MEAN16, STD16 = [0.0] * 16, [1.0] * 16
+VAE = {
+    "base_dim": 96,
+    "z_dim": 16,
+    "latents_mean": MEAN16,
+    "latents_std": STD16,
+    "temperal_downsample": [False, True, True],
+}
+VAE_22 = VAE | {
+    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "latents_mean": MEAN16 * 3, "latents_std": STD16 * 3,
+    "patch_size": 2, "is_residual": True, "scale_factor_spatial": 16, "scale_factor_temporal": 4,
+}  # fmt: skip
+TRANSFORMER = {
+    "attention_head_dim": 128, "num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960, "in_channels": 16,
+    "out_channels": 16, "text_dim": 4096, "patch_size": [1, 2, 2], "rope_max_seq_len": 1024, "image_dim": None,
+}  # fmt: skip
+TEXT = {"d_model": 4096}
+SCHEDULER = {"_class_name": "UniPCMultistepScheduler", "flow_shift": 3.0}
+
+
+def configs(transformer=None, vae=None, text=None, index=None, **further):
+    return {
+        "index": {"_class_name": "WanPipeline", **(index or {})},
+        "transformer": TRANSFORMER | (transformer or {}),
+        "vae": VAE | (vae or {}),
+        "text_encoder": TEXT | (text or {}),
+        "scheduler": SCHEDULER,
+        **further,
+    }
+
+
+WAN_5B = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+
+
+@pytest.mark.parametrize(
+    ("transformer", "vae", "name", "size", "fps", "latent", "multiple", "latent_format"),
+    [
+        ({}, VAE, "2.1 T2V 1.3B", (832, 480, 81), 16, (16, 21, 60, 104), 16, "Wan21"),
+        ({"num_attention_heads": 40}, VAE, "2.1 T2V 14B", (832, 480, 81), 16, (16, 21, 60, 104), 16, "Wan21"),
+        (WAN_5B, VAE_22, "2.2 TI2V 5B", (1280, 704, 121), 24, (48, 31, 44, 80), 32, "Wan22"),
+    ],
+)  # fmt: skip
+def test_published_configs(transformer, vae, name, size, fps, latent, multiple, latent_format):
+    variant = wan.read(configs(transformer, vae))
+    own = variant.defaults
+    assert (variant.name, variant.latent_format) == (name, latent_format)
+    assert (own.width, own.height, own.frames, own.fps) == (*size, fps)
+    assert (own.steps, own.guidance, own.max_tokens) == (50, 5.0, 512)
+    assert own.negative.startswith("色调艳丽，过曝，静态") and own.negative.endswith("背景人很多，倒着走")
+    assert variant.geometry.latent_shape(*size) == latent
+    assert variant.geometry.legal(*size) == size
+    assert (variant.geometry.multiple, variant.geometry.max_positions) == (multiple, 1024)
+    assert variant.scheduler["flow_shift"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "peak"),
+    [
+        # comfy/sd.py: 7000 * h * w * 64 for Wan 2.1, 3300 * h * w * 256 for Wan 2.2, here without the finished video
+        (configs(), 7000 * 60 * 104 * 64),
+        (configs(WAN_5B, VAE_22), 3300 * 60 * 104 * 256),
+    ],
+)
+def test_decoding_memory_is_what_comfyui_measured(changes, peak):
+    variant = wan.read(changes)
+    shape = (1, variant.geometry.channels, 1, 60, 104)
+    video = 60 * 104 * variant.geometry.spatial**2 * 3 * 4
+    assert variant.decode_memory(shape, 2) - video == pytest.approx(2 * peak)
+
+
+def test_a_folder_of_a_new_size_gets_the_familys_values():
+    variant = wan.read(configs({"num_attention_heads": 8}))
+    assert (variant.name, variant.defaults.width, variant.latent_format) == ("", 832, "Wan21")
+    assert wan.read(configs({"out_channels": None})).geometry.channels == 16
+
+
+def test_the_folders_own_values_win():
+    own = {
+        "title": "mine",
+        "width": 64,
+        "frames": 17,
+        "fps": 8,
+        "steps": 20,
+        "guidance": 3,
+        "negative": "",
+        "max_tokens": 32,
+    }
+    variant = wan.read(configs(opent2v=own | {"preview": {"factors": [[1, 0, 0]] * 16, "bias": [0, 0, 0]}}))
+    defaults = variant.defaults
+    assert (variant.name, defaults.width, defaults.height, defaults.frames, defaults.fps) == ("mine", 64, 480, 17, 8.0)
+    assert (defaults.steps, defaults.guidance, defaults.negative, defaults.max_tokens) == (20, 3.0, "", 32)
+    assert variant.rgb == (((1, 0, 0),) * 16, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (configs(index={"boundary_ratio": 0.875}), "This is a Wan 2.2 A14B folder with two experts (transformer and"),
+        (configs(transformer_2={}), "Use a Wan 2.1 folder or Wan 2.2 TI2V-5B."),
+        (
+            configs({"in_channels": 36}),
+            "This transformer takes 36 channels and returns 16: it is an image-to-video model. "
+            "Expected a text-to-video model (as many channels in as out).",
+        ),
+        (configs({"image_dim": 1280}), "it is an image-to-video model"),
+        (
+            configs(vae=VAE_22),
+            "The VAE makes 48 latent channels and the transformer takes 16. They belong to different models: "
+            "use the vae folder that came with this transformer.",
+        ),
+        (
+            configs(vae={"latents_mean": [0.0] * 4}),
+            "The VAE's config has 4 latents_mean and 16 latents_std; expected 16 of each, one per latent channel.",
+        ),
+        (
+            configs(text={"d_model": 2048}),
+            "The text encoder is 2048 wide and the transformer expects 4096. "
+            "Use the text_encoder folder that came with this transformer.",
+        ),
+    ],
+)
+def test_what_is_no_wan_text_to_video_is_refused(changed, said):
+    with pytest.raises(FamilyError) as error:
+        wan.read(changed)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red circle",
+        "  a \t red\r\n\n circle  ",
+        "a&nbsp;red&amp;nbsp;&lt;b&gt;circle&amp;lt;/b&amp;gt;",
+        "&amp;amp;amp;",
+        "cafÃ© â€œquotedâ€\x9d",
+        "“curly” ‘quotes’ … – —",
+        "一个红色的圆形\u3000在黑色背景上",
+        "a\u00a0b\u2003c\u200bd\x85e",
+        "ﬁne ＦＵＬＬ ｗｉｄｔｈ",
+        "\ufeffmark",
+        "👩‍🚀 riding a 🐎",
+        "",
+        "   ",
+    ],
+)
+def test_clean_is_the_reference_pipelines(text):
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    try:
+        expected = prompt_clean(text)
+    except NameError:
+        pytest.skip("this version of diffusers cleans prompts only where ftfy is installed")
+    assert wan.clean(text) == expected
+
+
+def test_embedding_is_exactly_zero_behind_the_prompts_end():
+    _, clip, _ = tiny.shared()
+    ids, whole = clip.part.tokens(tiny.PROMPT)
+    assert len(ids) == whole < tiny.MAX_TOKENS and ids[-1] == clip.part.tokenizer.eos_token_id
+    embedding = clip.part.embed(ids)
+    assert embedding.shape == (1, tiny.MAX_TOKENS, 16)
+    assert embedding[:, whole:].eq(0).all() and embedding[:, :whole].ne(0).any(-1).all()
+
+
+def test_a_long_prompt_is_cut_and_keeps_its_end_token():
+    _, clip, _ = tiny.shared()
+    ids, whole = clip.part.tokens("red circle " * 1000)
+    assert (len(ids), whole) == (tiny.MAX_TOKENS, 2001)
+    assert ids[-1] == clip.part.tokenizer.eos_token_id
+    assert clip.part.embed(ids).shape == (1, tiny.MAX_TOKENS, 16)
+
+
+@pytest.mark.parametrize(("kind", "channels", "size"), [("plain", 16, 32), ("ti2v", 48, 64)])
+def test_the_vae_folds_as_the_geometry_says(kind, channels, size):
+    _, _, vae = tiny.shared(kind)
+    video = torch.rand(1, 3, 9, size, size) * 2 - 1
+    with torch.inference_mode():
+        latent = vae.part.encode(video)
+        decoded = vae.part.decode(latent)
+    assert latent.shape == (1, *vae.part.variant.geometry.latent_shape(size, size, 9)) == (1, channels, 3, 4, 4)
+    assert decoded.shape == video.shape and decoded.abs().max() <= 1
+
+
+def test_a_family_named_block_list_is_there():
+    model, _, _ = tiny.shared()
+    assert len(model.part.transformer.get_submodule(model.part.variant.family.blocks)) == 2

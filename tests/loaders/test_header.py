@@ -1,0 +1,119 @@
+"""A safetensors header is read, and everything that is none is named for what it is."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from opent2v.loaders import ModelFileError, TensorInfo, read_header, tensor_bytes
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.safetensors"
+    save_file({"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.bfloat16)}, path, metadata={"format": "pt"})
+    return path
+
+
+def message(path) -> str:
+    with pytest.raises(ModelFileError) as error:
+        read_header(path)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def test_names_dtypes_and_shapes(good):
+    header = read_header(good)
+    assert header == {"a": TensorInfo("F32", (2, 3)), "b": TensorInfo("BF16", (4,))}
+    assert tensor_bytes(header) == 2 * 3 * 4 + 4 * 2
+
+
+def test_a_file_cut_in_its_tensors(good):
+    size = good.stat().st_size
+    good.write_bytes(good.read_bytes()[:-5])
+    assert message(good) == (
+        f"the file is cut short. Found {size - 5:,} bytes, expected {size:,}. "
+        "The download or copy did not finish: get the file again."
+    )
+
+
+def test_a_file_cut_in_its_header(good):
+    (length,) = struct.unpack("<Q", good.read_bytes()[:8])
+    for kept in (20, 8):
+        good.write_bytes(good.read_bytes()[:kept])
+        assert message(good).startswith(f"the file is cut short. Found {kept} bytes, expected {8 + length:,}.")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_under_any_name(tmp_path, zipped):
+    path = tmp_path / "model.safetensors"
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
+    assert message(path) == (
+        "this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run code and are not "
+        "opened. Get the safetensors version of this model."
+    )
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_bare_pickle(tmp_path, protocol):
+    path = tmp_path / "model.safetensors"
+    for content in ({}, {"a": [1.0] * 100}):
+        path.write_bytes(pickle.dumps(content, protocol))
+        assert message(path).startswith("this is a Python pickle")
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408, 0x4B50])
+def test_a_header_as_long_as_a_pickles_first_bytes_is_no_pickle(tmp_path, length):
+    path = tmp_path / "model.safetensors"
+    text = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(length)
+    path.write_bytes(struct.pack("<Q", length) + text.encode() + bytes(4))
+    assert read_header(path) == {"a": TensorInfo("F32", (1,))}
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", 48),
+        (b"", 0),
+        (b"abc", 3),
+        (struct.pack("<Q", 2**63) + b"{}", 10),
+        (struct.pack("<Q", 100_000_001) + b"{}", 10),
+        (struct.pack("<Q", 16) + b"no json in here!", 24),
+    ],
+    ids=["web page", "empty", "three bytes", "absurd length", "length just over the limit", "no brace"],
+)
+def test_what_is_no_safetensors_file(tmp_path, content, size):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    assert message(path) == (
+        f"{size} bytes that are not a safetensors file (no valid header). The download may have saved a web page or "
+        "an error text: download the file again."
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a": ',
+        '{"a": 1}',
+        '{"a": {"dtype": "F32"}}',
+        '{"a": {"dtype": "F32", "shape": [1], "data_offsets": []}}',
+        '{"\xff": 1}',
+    ],
+)
+def test_a_damaged_header(tmp_path, header):
+    path = tmp_path / "model.safetensors"
+    raw = header.encode("latin-1")
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw)
+    said = message(path)
+    assert said.startswith("the safetensors header is damaged (") and said.endswith("Download the file again.")
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    assert message(tmp_path / "none.safetensors") == "cannot be read (No such file or directory)."
+    assert message(tmp_path) == "cannot be read (Is a directory)."

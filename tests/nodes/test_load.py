@@ -1,0 +1,104 @@
+"""The loader node: which folders it lists, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from opent2v.host import embedded
+from opent2v.loaders import ModelFileError
+from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
+from opent2v.tests import tiny
+from opent2v.tests.nodes.calls import call, remarks
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A models folder of the user's own, with a tiny model in it."""
+    folder = tmp_path / "models" / "diffusers"
+    folder.mkdir(parents=True)
+    tiny.copy(folder / "tiny")
+    embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
+    return folder
+
+
+def test_folders_are_listed_by_name_the_bundled_first(models):
+    tiny.copy(models / "maker" / "deeper")
+    (models / "no model").mkdir()
+    names = list(model_folders())
+    assert names[-2:] == ["tiny", "maker/deeper"] and "no model" not in names
+    if (tiny.BUNDLED / "model_index.json").is_file():
+        assert names[0] == "opent2v-quickstart"
+    assert OpenT2VLoadModel.INPUT_TYPES()["required"]["model"][0] == names
+
+
+def test_without_any_model_the_list_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr("opent2v.nodes.load.host.model_roots", lambda kind: [tmp_path / "none"])
+    kind, options = OpenT2VLoadModel.INPUT_TYPES()["required"]["model"]
+    assert kind == [NOTHING] and options["default"] == NOTHING == "put a diffusers folder into models/diffusers"
+
+
+@pytest.mark.parametrize("name", ["gone", "../outside", "", NOTHING])
+def test_an_unknown_name(models, name):
+    with pytest.raises(ModelFileError) as error:
+        call("OpenT2VLoadModel", model=name)
+    assert str(error.value) == (
+        f"The model folder {name!r} is not there (any more). Put a diffusers folder, the one with model_index.json in "
+        "it, into models/diffusers and press R to refresh the list."
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored", "said"),
+    [
+        ("auto", torch.float32, "float32"),
+        ("bf16", torch.bfloat16, "bfloat16"),
+        ("fp16", torch.float16, "float16"),
+        ("fp8_e4m3fn", torch.float8_e4m3fn, "float8_e4m3fn"),
+    ],
+)
+def test_dtype_is_how_the_video_model_is_stored(models, monkeypatch, dtype, stored, said):
+    monkeypatch.setattr(embedded.objects, "device", lambda: torch.device("cpu"))
+    (model, clip, vae), ui = call("OpenT2VLoadModel", model="tiny", dtype=dtype)
+    assert model.part.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == stored
+    assert {p.dtype for part in (clip.part.encoder, vae.part.vae) for p in part.parameters()} == {torch.float32}
+    assert remarks(ui) == f"Wan tiny: 0.0 million parameters as {said}"
+
+
+def test_progress_counts_tensors(models):
+    seen = []
+    embedded.configure(models=models.parent, on_progress=lambda *what: seen.append(what))
+    call("OpenT2VLoadModel", model="tiny", unique_id="12")
+    total = seen[-1][2]
+    assert seen == [("12", n + 1, total) for n in range(total)] and total > 100
+
+
+def test_an_interrupt_while_loading(models):
+    embedded.interrupt()
+    with pytest.raises(embedded.Interrupted):
+        call("OpenT2VLoadModel", model="tiny")
+    assert call("OpenT2VLoadModel", model="tiny")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: (f / "vae").rename(f / "elsewhere"), "the folder vae/ is missing"),
+        (
+            lambda f: cut(f / "transformer" / "diffusion_pytorch_model.safetensors"),
+            "the file is cut short. Found 1,000 bytes",
+        ),
+        (lambda f: tiny.edit(f / "transformer" / "config.json", ffn_dim=64), "of the wrong shape, first blocks.0.ffn"),
+        (lambda f: tiny.edit(f / "vae" / "config.json", _class_name="Evil"), "names the class 'Evil' for vae"),
+        (lambda f: torch.save({}, f / "vae" / "diffusion_pytorch_model.safetensors"), "this is a Python pickle"),
+    ],
+)
+def test_a_damaged_folder_is_refused_with_its_reason(models, damage, said):
+    damage(models / "tiny")
+    with pytest.raises(ModelFileError) as error:
+        call("OpenT2VLoadModel", model="tiny")
+    assert said in str(error.value)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
