@@ -115,6 +115,7 @@ class Variant:
         scheduler: the folder's scheduler config, with `_class_name`.
         latent_format: name of the host's latent format class with the same numbers, where it has one.
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
+        context_width: width of the prompt embedding the transformer reads.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter).
@@ -130,6 +131,7 @@ class Variant:
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     transformer: Mapping[str, Any] = field(default_factory=dict)
+    context_width: int = 0
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0

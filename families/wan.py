@@ -93,6 +93,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         latent_format=latent_format,
         rgb=(tuple(map(tuple, rgb["factors"])), tuple(rgb["bias"])) if rgb else None,
         transformer=transformer,
+        context_width=transformer["text_dim"],
         memory_factor=width / 2000,  # comfy/supported_models.py, WAN21_T2V
         # ComfyUI's measured factors for the published VAEs (comfy/sd.py), scaled to this VAE's width.
         decode_floats=(3300 / 256 if channels == 48 else 7000 / 96) * (vae.get("decoder_base_dim") or vae["base_dim"]),

@@ -1,11 +1,12 @@
 """The only door to the program the pack runs in: ComfyUI, or the small embedded host of the scripts and tests.
 
-Both sides offer the same names (`NAMES`). Inside ComfyUI, `folder_paths` is imported long before any pack.
+Both sides offer the names of `NAMES`. Inside ComfyUI, `folder_paths` is imported long before any pack.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 NAMES = (
     "Model",
@@ -26,12 +27,11 @@ NAMES = (
     "variant",
 )
 
-if "folder_paths" in sys.modules:
-    from . import comfyui as side
-else:
+if TYPE_CHECKING or "folder_paths" not in sys.modules:
     from . import embedded as side
-
-for _name in NAMES:
-    globals()[_name] = getattr(side, _name)
+    from .embedded import *  # noqa: F403
+else:
+    from . import comfyui as side
+    from .comfyui import *  # noqa: F403
 
 __all__ = [*NAMES, "side"]  # pyright: ignore[reportUnsupportedDunderAll]

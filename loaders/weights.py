@@ -64,7 +64,7 @@ def fill(
                 for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
                     tensor = tensors.get_tensor(name)
                     target = _stored_dtype(name, tensor, dtype, keep)
-                    _assign(module, name, tensor.to(target) if target != tensor.dtype else tensor)
+                    _assign(module, name, _as_dtype(name, tensor, target, path))
                     read.add(name)
                     if on_tensor:
                         on_tensor(len(read), total)
@@ -139,6 +139,19 @@ def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp3
         matrix = tensor.ndim == 2 and name.endswith(".weight") and "norm" not in name
         return dtype if inner and matrix else torch.bfloat16
     return dtype
+
+
+def _as_dtype(name: str, tensor: Tensor, target: torch.dtype, path: Path) -> Tensor:
+    if target == tensor.dtype:
+        return tensor
+    if target in FP8 or target == torch.float16:
+        limit, largest = torch.finfo(target).max, float(tensor.abs().max()) if tensor.numel() else 0.0
+        if largest > limit:
+            raise ModelFileError(
+                f"{path}: {name} holds {largest:g}, more than {target} can ({limit:g}): it would become infinite. "
+                "Load the model with dtype bf16 or fp32."
+            )
+    return tensor.to(target)
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

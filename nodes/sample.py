@@ -165,6 +165,8 @@ class OpenT2VSampler:
     ) -> dict[str, Any]:
         variant = _known(model)
         _check_latent(latent["samples"], variant)
+        for name, conditioning in (("positive", positive), ("negative", negative)):
+            _check_conditioning(name, conditioning, variant)
         library("diffusers")
         steps = steps or variant.defaults.steps
         cfg = cfg or variant.defaults.guidance
@@ -174,6 +176,15 @@ class OpenT2VSampler:
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
         remark = f"{steps} steps, cfg {cfg:g}, {name}, seed {seed}"
         return with_remarks(({**latent, "samples": samples},), [remark], unique_id)
+
+
+def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:
+    for context, _ in conditioning:
+        if context.shape[-1] != variant.context_width:
+            raise SamplingError(
+                f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
+                "It was made by another model's text encoder: encode the prompt with the CLIP that belongs to this model."
+            )
 
 
 def _check_latent(samples: torch.Tensor, variant: Variant) -> None:

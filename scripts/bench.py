@@ -19,8 +19,8 @@ import environment
 import pack
 
 environment.ensure()
+pack.hide_scripts()
 pack.mount()
-pack.drop_scripts_from_path() if hasattr(pack, "drop_scripts_from_path") else None
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import torch
+
     from opent2v.host import embedded
     from opent2v.loaders import load_pipeline, open_folder
     from opent2v.nodes.load import model_folders
@@ -70,8 +71,9 @@ def main() -> None:
     pairs = [(sampler(), bare()) for _ in range(arguments.rounds)]
     whole, calls = (statistics.median(p[i] for p in pairs) for i in (0, 1))
     where = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{platform.machine()} CPU"
-    print(f"{date.today()}, {where}, torch {torch.__version__}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}")
-    print(f"{variant.title}, {size[0]} x {size[1]} x {size[2]}, {arguments.steps} steps, cfg 4, {arguments.rounds} rounds")
+    python = sys.version.split()[0]
+    print(f"{date.today()}, {where}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {python}")
+    print(f"{variant.title}, {size[0]} x {size[1]} x {size[2]}, {arguments.steps} steps, {arguments.rounds} rounds")
     print(f"sampling run / bare transformer calls: {whole / calls:.4f} (overhead {whole / calls - 1:+.2%})")
     print(f"per step: {whole / arguments.steps * 1e3:.2f} ms against {calls / arguments.steps * 1e3:.2f} ms")
 

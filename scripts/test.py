@@ -15,7 +15,8 @@ import console
 import environment
 import pack
 
-NEEDED = ("pytest>=8", "ruff>=0.6")
+# accelerate and ftfy: what the reference pipeline of the comparison tests needs.
+NEEDED = ("pytest>=8", "ruff>=0.6", "accelerate", "ftfy")
 
 
 def main() -> int:

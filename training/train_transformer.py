@@ -143,10 +143,8 @@ def main() -> None:
         for solver, saved in zip(solvers, state["solvers"], strict=True):
             solver.load_state_dict(saved)
         first = state["step"]
-    print(
-        f"{sum(p.numel() for p in pair.transformer.parameters()):,} + {sum(p.numel() for p in pair.text_encoder.parameters()):,} parameters, from step {first}",
-        flush=True,
-    )
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (pair.transformer, pair.text_encoder)]
+    print(f"{sizes[0]:,} + {sizes[1]:,} parameters, from step {first}", flush=True)
     began, losses = time.time(), []
     for step in range(first, min(arguments.steps, arguments.stop or arguments.steps)):
         # Warm up over 200 steps, hold, then fall linearly to a fiftieth over the last 40 %.

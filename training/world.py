@@ -61,8 +61,8 @@ class Take:
     y: tuple[float, float]
     radius: tuple[float, float]
     angle: tuple[float, float]
-    tint: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    shade: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    tint: tuple[float, ...] = (0.0, 0.0, 0.0)
+    shade: tuple[float, ...] = (0.0, 0.0, 0.0)
     flaw: str | None = None
     flaw_seed: int = 0
 

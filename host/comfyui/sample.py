@@ -51,7 +51,10 @@ def sample(
 
         # Reference pipelines start from unscaled noise; the host has scaled it by the first sigma.
         start = inner.noise if schedule.starts_from_noise else x
-        return solve(lambda x, sigma: inner(x, sigma, **extra_args), start, schedule, on_step=report)
+        x = solve(lambda x, sigma: inner(x, sigma, **extra_args), start, schedule, on_step=report)
+        mask = extra_args.get("denoise_mask")
+        # Solvers of higher order leave a trace of their history where the mask keeps the latent.
+        return x if mask is None else x * mask + inner.latent_image * (1 - mask)
 
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)

@@ -14,11 +14,11 @@ sys.argv = [sys.argv[0], "--cpu"]
 import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 comfy.options.enable_args_parsing()
+import folder_paths  # noqa: E402
+import torch  # noqa: E402
 import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
 
-import folder_paths  # noqa: E402, I001
 import nodes as core  # noqa: E402
-import torch  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
 pack = importlib.util.module_from_spec(spec)
@@ -109,8 +109,8 @@ report["core encode shape"] = list(core.VAEEncode().encode(vae, decoded)[0]["sam
 report["core tiled shape"] = list(core.VAEDecodeTiled().decode(vae, {"samples": start}, 64, 16, 64, 8)[0].shape)
 
 # A LoRA by core's loader, fully and partially loaded, and weights restored afterwards.
-import comfy.sd  # noqa: E402
 import comfy.model_management as mm  # noqa: E402
+import comfy.sd  # noqa: E402
 
 name = "blocks.0.attn1.to_q"
 down, up = torch.randn(4, 192) * 0.05, torch.randn(192, 4) * 0.05

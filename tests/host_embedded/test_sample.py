@@ -132,7 +132,7 @@ def half_mask(frames=1):
 
 
 # The steps of unipc and dpm++ 2m are told to the model in whole thousandths, which leaves that much of the noise.
-@pytest.mark.parametrize(("solver", "tolerance"), [("euler", 1e-5), ("unipc", 0.01), ("dpm++ 2m", 0.01)])
+@pytest.mark.parametrize(("solver", "tolerance"), [("euler", 1e-5), ("unipc", 1e-5), ("dpm++ 2m", 1e-5)])
 @pytest.mark.parametrize("denoise", [1.0, 0.5])
 @pytest.mark.parametrize("shape", ["HW", "1HW", "11HW", "latent", "5D"])
 def test_mask_0_is_kept_and_mask_1_is_made_anew(start, solver, tolerance, denoise, shape):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from opent2v.loaders import DTYPES, ModelFileError, load_pipeline, open_folder
-from opent2v.loaders.weights import build, check, fill
+from opent2v.loaders.weights import _as_dtype, build, check, fill
 from opent2v.tests import tiny
 
 TIED = {"encoder.embed_tokens.weight": "shared.weight"}
@@ -211,3 +211,9 @@ class TestPipeline:
             folder / "tokenizer" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
         )
         assert self.load(folder)[1].tokenizer("red").input_ids
+
+
+def test_a_weight_beyond_the_storage_dtype_is_refused(tmp_path):
+    with pytest.raises(ModelFileError, match=r"holds 500, more than torch.float8_e4m3fn can \(448\).*bf16 or fp32"):
+        _as_dtype("blocks.0.w", torch.tensor([[500.0]]), torch.float8_e4m3fn, tmp_path)
+    assert _as_dtype("blocks.0.w", torch.tensor([[400.0]]), torch.float8_e4m3fn, tmp_path).float().item() == 384

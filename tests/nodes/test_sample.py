@@ -145,3 +145,10 @@ def test_values_out_of_range(given, said):
     with pytest.raises(SamplingError) as error:
         sample(**given)
     assert str(error.value).startswith(said)
+
+
+def test_a_prompt_of_another_text_encoder():
+    with pytest.raises(SamplingError) as error:
+        sample(positive=[[torch.zeros(1, 8, 77), {}]])
+    assert str(error.value).startswith("The positive conditioning is 77 wide; Wan")
+    assert "encode the prompt with the CLIP that belongs to this model" in str(error.value)
