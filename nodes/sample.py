@@ -183,7 +183,7 @@ def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:
         if context.shape[-1] != variant.context_width:
             raise SamplingError(
                 f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
-                "It was made by another model's text encoder: encode the prompt with the CLIP that belongs to this model."
+                "It was made by another model's text encoder: encode the prompt with this model's own CLIP."
             )
 
 

@@ -220,7 +220,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="model folder (default: the bundled model)")
     parser.add_argument("--checkpoint", type=Path, help="measure this training checkpoint instead of a folder")
-    parser.add_argument("--latents", type=Path, help="its latents.pt (default: beside the checkpoint)")
     parser.add_argument("--language", choices=(*captions.LANGUAGES, "both"), default="both")
     parser.add_argument("--steps", type=int, help="default: the model's own")
     parser.add_argument("--cfg", type=float, help="default: the model's own")
@@ -234,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=12, help="clips of each language on the sheet")
     arguments = parser.parse_args(argv)
     if arguments.checkpoint:
-        space = latents.LatentSpace.load(arguments.latents or arguments.checkpoint.parent / "latents.pt")
+        space = latents.LatentSpace.load()
         source = from_checkpoint(arguments.checkpoint, space)
     else:
         source = from_folder(arguments.folder)

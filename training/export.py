@@ -1,6 +1,6 @@
 """Write the trained parts as a diffusers folder, small and complete.
 
-python -m training.export --transformer PATH/transformer.pt --vae PATH --latents PATH/latents.pt --out FOLDER
+python -m training.export --transformer PATH/transformer.pt --vae PATH --out FOLDER
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def _write(path: Path, content: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("transformer", "vae", "latents", "out"):
+    for name in ("transformer", "vae", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args()
-    export(arguments.transformer, arguments.vae, latents.LatentSpace.load(arguments.latents), arguments.out)
+    export(arguments.transformer, arguments.vae, latents.LatentSpace.load(), arguments.out)
     size = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
     print(f"{arguments.out}: {size / 1e6:.2f} MB")
 

@@ -8,8 +8,10 @@ to draw from them better than the linear inverse does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import world
@@ -18,6 +20,9 @@ CHANNELS = 16
 BLOCK = 8  # pixels of the 64 pixel video per latent pixel
 STRIDE = 4  # frames per latent frame; the first latent frame holds one frame
 SIZE = 64  # the resolution the latents are fitted at
+# What `fit` gave on an early draft of the world (larger shapes, longer ways). The space depends little on such
+# things, and weights depend on it to the last digit: it is kept, not fitted again.
+FILE = Path(__file__).with_name("latent_space.safetensors")
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,13 @@ class LatentSpace:
         video = blocks.view(b, t, h, w, 3, STRIDE, BLOCK, BLOCK).permute(0, 4, 1, 5, 2, 6, 3, 7)
         return video.reshape(b, 3, t * STRIDE, h * BLOCK, w * BLOCK)[:, :, STRIDE - 1 :]
 
-    def save(self, path) -> None:
-        torch.save({"mean": self.mean, "basis": self.basis, "scale": self.scale}, path)
+    def save(self, path: Path = FILE) -> None:
+        save_file({"mean": self.mean, "basis": self.basis.contiguous(), "scale": self.scale}, path)
 
     @classmethod
-    def load(cls, path) -> LatentSpace:
-        return cls(**torch.load(path, weights_only=True))
+    def load(cls, path: Path = FILE) -> LatentSpace:
+        """The space that everything was trained on."""
+        return cls(**load_file(path))
 
 
 def _blocks(video: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import captions, latents, world
 
@@ -75,8 +75,56 @@ class Pair(nn.Module):
         return self.transformer(x, t * 1000, self.embed(ids, mask), return_dict=False)[0]
 
 
+class Guides(nn.Module):
+    """Linear heads on an early block, for training only: they ask every token what is drawn and where.
+
+    A prompt's colour is learned at once, but its shape and motion act only together with the picture, and the plain
+    loss takes very long to find that. The heads make the cross-attention fetch these words and the tokens agree on
+    the place; the transformer that is kept does not contain them.
+    """
+
+    BLOCK = 2
+    WEIGHTS = (0.05, 0.05, 0.25)  # shape, motion, place
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.shape = nn.Linear(width, len(world.SHAPES))
+        self.motion = nn.Linear(width, len(world.MOTIONS))
+        self.place = nn.Linear(width, 3)
+
+    def forward(self, hidden: Tensor, takes: list[world.Take], said: Tensor) -> Tensor:
+        """Loss for hidden states [B, tokens, width]; `said` [B] is 1 where a clean prompt was given, else 0."""
+        device = hidden.device
+        labels = [
+            torch.tensor([names.index(getattr(t.scene, key)) for t in takes], device=device)
+            for key, names in (("shape", world.SHAPES), ("motion", world.MOTIONS))
+        ]
+        total = hidden.new_zeros(())
+        for head, label, weight in zip((self.shape, self.motion), labels, self.WEIGHTS[:2], strict=True):
+            scores = head(hidden)
+            wanted = label[:, None].expand(scores.shape[:2])
+            error = nn.functional.cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction="none")
+            total = total + weight * (error.view(wanted.shape).mean(1) * said).sum() / said.sum().clamp(min=1)
+        target = where(takes, hidden.shape[1]).to(device)
+        return total + self.WEIGHTS[2] * nn.functional.smooth_l1_loss(self.place(hidden), target, beta=0.05)
+
+
+def where(takes: list[world.Take], tokens: int, frames: int = FRAMES) -> Tensor:
+    """For every token: way to the shape's centre (x, y) and its radius, as shares of the frame. [B, tokens, 3]"""
+    ramp = torch.linspace(0, 1, frames)
+    groups = torch.cat([ramp[:1], ramp[1:].view(-1, latents.STRIDE).mean(1)])  # [latent frames]
+    ends = torch.tensor([[t.x, t.y, t.radius] for t in takes])  # [B, 3, 2]
+    track = ends[..., :1] + (ends[..., 1:] - ends[..., :1]) * groups  # [B, 3, T]
+    side = math.isqrt(tokens // len(groups))
+    centre = (torch.arange(side) + 0.5) / side
+    place = track.transpose(1, 2)[:, :, None, None].expand(-1, -1, side, side, -1).clone()  # [B, T, h, w, 3]
+    place[..., 0] -= centre.view(1, 1, 1, -1)
+    place[..., 1] -= centre.view(1, 1, -1, 1)
+    return place.flatten(1, 3)
+
+
 def batch(step: int, size: int, scenes, space, tokens, device, frames: int = FRAMES):
-    """(latents, ids, mask, noise, t) for one step, from the step number alone."""
+    """(latents, ids, mask, noise, t, takes, whether a clean prompt is given) for one step, from its number alone."""
     dice = world.Dice(1_000_003 * (step + 1))
     takes, texts = [], []
     for _ in range(size):
@@ -97,7 +145,8 @@ def batch(step: int, size: int, scenes, space, tokens, device, frames: int = FRA
     # Stratified over the batch: every step sees the whole range of noise.
     u = (torch.arange(size) + torch.rand(size, generator=generator)) / size
     t = TRAIN_SHIFT * u / (1 + (TRAIN_SHIFT - 1) * u)
-    return [v.to(device) for v in (clean, encoded.input_ids, encoded.attention_mask, noise, t)]
+    said = torch.tensor([float(text != "" and not one.flaw) for text, one in zip(texts, takes, strict=True)])
+    return *(v.to(device) for v in (clean, encoded.input_ids, encoded.attention_mask, noise, t)), takes, said.to(device)
 
 
 def optimizers(pair: Pair, rate: float):
@@ -119,15 +168,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--guides-from", type=int, default=0, help="the heads of `Guides` join at this step")
     parser.add_argument("--save-every", type=int, default=250)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     device = torch.device(arguments.device)
-    space_file = arguments.work / "latents.pt"
-    if not space_file.exists():
-        latents.fit().save(space_file)
-    space = latents.LatentSpace.load(space_file)
+    space = latents.LatentSpace.load()
     tokens = captions.tokenizer()
     scenes, _ = world.split()
     pair = Pair(len(tokens)).to(device)
@@ -135,12 +182,19 @@ def main() -> None:
     average.load_state_dict(pair.state_dict())
     solvers = optimizers(pair, arguments.rate)
     rates = [[g["lr"] for g in s.param_groups] for s in solvers]
+    guides = Guides(pair.transformer.config.num_attention_heads * pair.transformer.config.attention_head_dim).to(device)
+    solvers.append(torch.optim.AdamW(guides.parameters(), lr=arguments.rate, weight_decay=0.0))
+    rates.append([arguments.rate])
+    seen: list[Tensor] = []
+    pair.transformer.blocks[Guides.BLOCK].register_forward_hook(lambda module, inputs, hidden: seen.append(hidden))
     first, checkpoint = 0, arguments.work / "transformer.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         pair.load_state_dict(state["pair"])
         average.load_state_dict(state["average"])
-        for solver, saved in zip(solvers, state["solvers"], strict=True):
+        if "guides" in state:
+            guides.load_state_dict(state["guides"])
+        for solver, saved in zip(solvers, state["solvers"], strict="guides" in state):
             solver.load_state_dict(saved)
         first = state["step"]
     sizes = [sum(p.numel() for p in part.parameters()) for part in (pair.transformer, pair.text_encoder)]
@@ -153,14 +207,18 @@ def main() -> None:
         for solver, base in zip(solvers, rates, strict=True):
             for group, rate in zip(solver.param_groups, base, strict=True):
                 group["lr"] = rate * factor
-        clean, ids, mask, noise, t = batch(step, arguments.batch, scenes, space, tokens, device)
+        seen.clear()
+        clean, ids, mask, noise, t, takes, said = batch(step, arguments.batch, scenes, space, tokens, device)
         mix = t.view(-1, 1, 1, 1, 1)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu"):
             flow = pair(clean + mix * (noise - clean), t, ids, mask)
         # Weighted by t: high noise decides what is drawn and where it goes, low noise only the last detail.
         error = (flow.float() - (noise - clean)).square().mean((1, 2, 3, 4))
         loss = (error * t).mean() / t.mean()
-        loss.backward()
+        helped = loss
+        if step >= arguments.guides_from:
+            helped = loss + guides(seen[0].float(), takes, said)
+        helped.backward()
         nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
         for solver in solvers:
             solver.step()
@@ -176,6 +234,7 @@ def main() -> None:
             line = {
                 "step": step + 1,
                 "loss": round(sum(losses) / len(losses), 5),
+                "guides": round((helped - loss).item(), 4),
                 "seconds": round(time.time() - began, 1),
             }
             print(json.dumps(line), flush=True)
@@ -183,12 +242,8 @@ def main() -> None:
                 log.write(json.dumps(line) + "\n")
             losses = []
         if (step + 1) % arguments.save_every == 0 or step + 1 == arguments.stop:
-            state = {
-                "pair": pair.state_dict(),
-                "average": average.state_dict(),
-                "step": step + 1,
-                "solvers": [s.state_dict() for s in solvers],
-            }
+            state = {"pair": pair.state_dict(), "average": average.state_dict(), "guides": guides.state_dict()}
+            state |= {"solvers": [solver.state_dict() for solver in solvers], "step": step + 1}
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
 

@@ -1,10 +1,10 @@
 """Train the bundled VAE: a small AutoencoderKLWan for the fixed latent space.
 
-The encoder starts as the exact linear map (see `linear_encoder`) and hardly needs training. The decoder learns to
-draw clips from their linear latents plus a little noise, so that it forgives the transformer's errors.
-Every batch is drawn from the step number alone, so a resumed run sees the same data as one that was never stopped.
+The encoder is the exact linear map, written into its weights (see `linear_encoder`). The decoder learns to draw
+clips from their linear latents plus a little noise, so that it forgives the transformer's errors. Every batch is
+drawn from the step number alone, so a resumed run sees the same data as one that was never stopped.
 
-    python -m training.train_vae --work PATH --steps 4400 [--part encoder] [--threads 1]
+    python -m training.train_vae --work PATH --steps 4400 [--threads 1]
     python -m training.train_vae --work PATH --export FOLDER
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from . import latents, world
 from .linear_encoder import set_linear_encoder
-from .vae import draw, new_vae, read
+from .vae import draw, new_vae
 
 FRAMES = 17
 LOG_VARIANCE = -10.0  # of the exported posterior: its samples are all but its mode
@@ -91,12 +91,10 @@ class ConvolutionMuon(torch.optim.Optimizer):
                 p.add_((x if wide else x.T).reshape(p.shape), alpha=-group["lr"] * max(1, len(p) / p[0].numel()) ** 0.5)
 
 
-def solvers(module: nn.Module, part: str):
-    """Muon for the decoder's inner convolutions, Adam for the rest and for the encoder, which is only refined."""
+def solvers(module: nn.Module):
+    """Muon for the inner convolutions, Adam for the rest."""
     free = {name: p for name, p in module.named_parameters() if p.requires_grad}
     inner = {n for n, p in free.items() if p.ndim >= 4 and not n.startswith(("conv_in", "conv_out"))}
-    if part == "encoder":
-        return [torch.optim.Adam(free.values(), lr=1e-4, betas=(0.9, 0.98))]
     others = [p for n, p in free.items() if n not in inner]
     return [
         ConvolutionMuon([free[n] for n in sorted(inner)], lr=0.01),
@@ -108,16 +106,14 @@ def export_vae(checkpoint, space: latents.LatentSpace):
     """The averaged VAE as diffusers expects it: its raw latents follow Wan 2.1's published mean and deviation.
 
     Args:
-        checkpoint: `vae.pt` of a run. A part that was not trained stays as it starts: for the encoder, linear.
+        checkpoint: `vae.pt` of a run: the decoder's. The encoder is the linear map, written down, not trained.
     Returns:
         AutoencoderKLWan in float32, where `raw = unit * latents_std + latents_mean`.
     """
     vae = new_vae()
     set_linear_encoder(vae.encoder, space)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    for part in ("encoder", "decoder"):
-        if part in state:
-            getattr(vae, part).load_state_dict(state[part]["average"])
+    vae.decoder.load_state_dict(state["decoder"]["average"])
     mean, deviation = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
     z = latents.CHANNELS
     with torch.no_grad():
@@ -166,9 +162,8 @@ def check(vae, space: latents.LatentSpace, clips: int = 60, frames: int = FRAMES
         "decode": decibels([decode(z) for z in unit], clean),
         "decode_noisy": decibels([decode(z) for z in noisy], clean),
         "round_trip": decibels([vae.decode(z).sample for z in raw], clean),
-        "encode_error": sum(
-            ((r - mean) / deviation - z).square().mean().item() for r, z in zip(raw, unit, strict=True)
-        ) / len(unit),
+        "encode_error": sum(((r - mean) / deviation - z).square().mean().item() for r, z in zip(raw, unit, strict=True))
+        / len(unit),
     }
     for flaw in world.FLAWS:
         flawed = render(max(4, clips // 5), flaw)
@@ -178,8 +173,7 @@ def check(vae, space: latents.LatentSpace, clips: int = 60, frames: int = FRAMES
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder with latents.pt; checkpoint and log go there")
-    parser.add_argument("--part", choices=("decoder", "encoder"), default="decoder")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint and the log")
     parser.add_argument("--steps", type=int, default=4400, help="length of the whole schedule")
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--threads", type=int, default=1)
@@ -188,7 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    checkpoint, space = arguments.work / "vae.pt", latents.LatentSpace.load(arguments.work / "latents.pt")
+    checkpoint, space = arguments.work / "vae.pt", latents.LatentSpace.load()
     if arguments.export:
         vae = export_vae(checkpoint, space)
         vae.save_pretrained(arguments.export)
@@ -198,28 +192,23 @@ def main() -> None:
 
 
 def train(arguments, checkpoint: Path, space: latents.LatentSpace) -> None:
-    part, (scenes, _) = arguments.part, world.split()
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
-    modules = []
-    for _ in range(2):
-        vae = new_vae()
-        set_linear_encoder(vae.encoder, space)
-        modules.append(getattr(vae, part))
-    module, average = modules[0], modules[1].requires_grad_(False)
+    scenes, _ = world.split()
+    module, average = new_vae().decoder, new_vae().decoder.requires_grad_(False)
     average.load_state_dict(module.state_dict())
     for p in module.parameters():
         if p.ndim == 5:
             p.data = p.data.to(memory_format=torch.channels_last_3d)
-    steppers, first = solvers(module, part), 0
+    steppers, first = solvers(module), 0
     rates = [s.param_groups[0]["lr"] for s in steppers]
-    if part in state:
-        module.load_state_dict(state[part]["weights"])
-        average.load_state_dict(state[part]["average"])
-        for stepper, saved in zip(steppers, state[part]["solvers"], strict=True):
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)["decoder"]
+        module.load_state_dict(state["weights"])
+        average.load_state_dict(state["average"])
+        for stepper, saved in zip(steppers, state["solvers"], strict=True):
             stepper.load_state_dict(saved)
-        first = state[part]["step"]
+        first = state["step"]
     count = sum(p.numel() for p in module.parameters())
-    print(f"{part}: {count:,} parameters, from step {first}", flush=True)
+    print(f"{count:,} parameters, from step {first}", flush=True)
     began, losses = time.time(), []
     for step in range(first, min(arguments.steps, arguments.stop or arguments.steps)):
         # Warm up over 50 steps, hold, then fall linearly to a hundredth over the last three quarters.
@@ -228,13 +217,9 @@ def train(arguments, checkpoint: Path, space: latents.LatentSpace) -> None:
             stepper.param_groups[0]["lr"] = rate * factor
         video, noise = batch(step, scenes)
         clean = space.encode(video)
-        if part == "decoder":
-            error = draw(module, (clean + noise).contiguous(memory_format=torch.channels_last_3d)) - video
-            squares = error.square()
-            loss = squares.mean() + 0.1 * (squares + 1e-4).sqrt().mean()
-        else:
-            squares = (read(module, video.contiguous(memory_format=torch.channels_last_3d)) - clean).square()
-            loss = squares.mean()
+        error = draw(module, (clean + noise).contiguous(memory_format=torch.channels_last_3d)) - video
+        squares = error.square()
+        loss = squares.mean() + 0.1 * (squares + 1e-4).sqrt().mean()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for stepper in steppers:
@@ -249,19 +234,20 @@ def train(arguments, checkpoint: Path, space: latents.LatentSpace) -> None:
             raise SystemExit(f"step {step}: the error is {losses[-1]}; go back to an earlier checkpoint")
         if (step + 1) % 40 == 0:
             mean = sum(losses) / len(losses)
-            line = {"part": part, "step": step + 1, "error": round(mean, 6), "seconds": round(time.time() - began, 1)}
-            if part == "decoder":
-                line["decibels"] = round(10 * math.log10(4 / mean), 2)
+            line = {"step": step + 1, "error": round(mean, 6), "seconds": round(time.time() - began, 1)}
+            line["decibels"] = round(10 * math.log10(4 / mean), 2)
             print(json.dumps(line), flush=True)
             with open(arguments.work / "vae.jsonl", "a") as log:
                 log.write(json.dumps(line) + "\n")
             losses = []
         if (step + 1) % arguments.save_every == 0 or step + 1 in (arguments.steps, arguments.stop):
-            # The other part may have been trained meanwhile: keep what the file says about it.
-            state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
-            state[part] = {
-                "weights": module.state_dict(), "average": average.state_dict(), "step": step + 1,
-                "solvers": [s.state_dict() for s in steppers],
+            state = {
+                "decoder": {
+                    "weights": module.state_dict(),
+                    "average": average.state_dict(),
+                    "step": step + 1,
+                    "solvers": [s.state_dict() for s in steppers],
+                }
             }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)

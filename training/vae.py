@@ -67,18 +67,6 @@ def draw(decoder: nn.Module, z: Tensor) -> Tensor:
     return unpatchify(decoder.conv_out(functional.silu(decoder.norm_out(x))), VAE["patch_size"])
 
 
-def read(encoder: nn.Module, video: Tensor) -> Tensor:
-    """Encode a whole clip at once: [B, 3, 4n + 1, 8H, 8W] -> latents of about unit variance, [B, 16, n + 1, H, W]."""
-    from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
-
-    x = encoder.conv_in(patchify(video, VAE["patch_size"]))
-    for layer in encoder.down_blocks:
-        x = _downsample(layer, x) if hasattr(layer, "resample") else layer(x)
-    for block in encoder.mid_block.resnets:
-        x = block(x)
-    return encoder.conv_out(functional.silu(encoder.norm_out(x)))[:, : latents.CHANNELS]
-
-
 def _upsample(layer: nn.Module, x: Tensor) -> Tensor:
     """Double height and width, and the frames behind the first, which stays single."""
     if x.shape[2] > 1:
@@ -89,12 +77,3 @@ def _upsample(layer: nn.Module, x: Tensor) -> Tensor:
     x = functional.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
     convolution = layer.resample[1]
     return functional.conv3d(x, convolution.weight.unsqueeze(2), convolution.bias, padding=(0, 1, 1))
-
-
-def _downsample(layer: nn.Module, x: Tensor) -> Tensor:
-    """Halve height and width, and the frames behind the first."""
-    convolution = layer.resample[1]
-    x = functional.conv3d(
-        functional.pad(x, (0, 1, 0, 1)), convolution.weight.unsqueeze(2), convolution.bias, stride=(1, 2, 2)
-    )
-    return torch.cat([x[:, :, :1], layer.time_conv(x)], 2) if x.shape[2] > 1 else x

@@ -151,4 +151,4 @@ def test_a_prompt_of_another_text_encoder():
     with pytest.raises(SamplingError) as error:
         sample(positive=[[torch.zeros(1, 8, 77), {}]])
     assert str(error.value).startswith("The positive conditioning is 77 wide; Wan")
-    assert "encode the prompt with the CLIP that belongs to this model" in str(error.value)
+    assert "encode the prompt with this model's own CLIP" in str(error.value)
