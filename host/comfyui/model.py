@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...families import Variant, VideoModel
+from ...sampling import own_shift
 from .ops import move_orphans_on_load, switch_to_casting
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -86,13 +87,13 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
     """A MODEL for core's and our sampling nodes."""
     variant = part.variant
     device = mm.get_torch_device()
-    weight = next(p for n, p in part.transformer.named_parameters() if ".attn1.to_q.weight" in n)
+    # The large matrices tell the storage dtype; some small layers are always kept in fp32.
+    weight = max(part.transformer.parameters(), key=lambda p: p.numel())
     transformer = switch_to_casting(part.transformer)
-    width = variant.transformer["num_attention_heads"] * variant.transformer["attention_head_dim"]
 
     class Config(comfy.supported_models_base.BASE):
         unet_extra_config: dict[str, Any] = {}
-        sampling_settings = {"shift": _shift(variant), "multiplier": 1000.0}
+        sampling_settings = {"shift": own_shift(variant.scheduler), "multiplier": 1000.0}
         memory_usage_factor = variant.memory_factor
         supported_inference_dtypes = COMPUTE_DTYPES
         custom_operations = comfy.ops.manual_cast
@@ -101,7 +102,7 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
         def latent_format() -> Any:
             return _latent_format(variant)
 
-    config = Config({"image_model": f"opent2v_{variant.family.id}", "dim": width})
+    config = Config({"image_model": f"opent2v_{variant.family.id}"})
     config.set_inference_dtype(weight.dtype, mm.unet_manual_cast(weight.dtype, device, COMPUTE_DTYPES))
     base = OpenT2VModel(
         config, comfy.model_base.ModelType.FLOW, device=mm.unet_offload_device(), unet_model=lambda **_: transformer
@@ -121,10 +122,6 @@ def variant(thing: Any) -> Variant | None:
         if part is not None:
             return part.variant
     return None
-
-
-def _shift(variant: Variant) -> float:
-    return float(variant.scheduler.get("flow_shift", variant.scheduler.get("shift", 1.0)) or 1.0)
 
 
 def _latent_format(variant: Variant) -> Any:

@@ -1,0 +1,79 @@
+"""Makes the pictures that show the bundled model: README's moving picture and the template's thumbnail.
+
+    python3 scripts/showcase.py
+
+Everything in them is a real output at the model's own values; nothing is chosen but the prompts and one seed.
+"""
+
+from __future__ import annotations
+
+import console
+import environment
+import pack
+
+PROMPTS = (
+    "a red circle moving to the right on a black background",
+    "a green star growing on a beige background",
+    "一个黄色的三角形在天蓝色背景上向上移动",
+    "a blue square shrinking on a grey background",
+    "一个白色的圆形在黑色背景上变大",
+    "a purple triangle moving down on a sky-blue background",
+)
+SEED = 1
+SCALE, GAP, COLUMNS = 3, 6, 3
+
+
+def main() -> int:
+    environment.ensure()
+    pack.hide_scripts()
+    pack.mount()
+    import torch
+
+    from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
+
+    def call(name: str, **inputs):
+        node = NODE_CLASS_MAPPINGS[name]()
+        result = getattr(node, node.FUNCTION)(**inputs)
+        return result["result"] if isinstance(result, dict) else result
+
+    model, clip, vae = call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="auto")
+    latent = call("OpenT2VEmptyLatent", model=model, width=0, height=0, frames=0)[0]
+    clips = []
+    for prompt in PROMPTS:
+        positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=prompt, negative="")
+        own = {"steps": 0, "cfg": 0.0, "shift": 0.0, "solver": "reference", "denoise": 1.0}
+        inputs = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": SEED}
+        clips.append(call("OpenT2VDecode", vae=vae, latent=call("OpenT2VSampler", **inputs, **own)[0])[0])
+    video = (torch.stack(clips) * 255).round().byte()  # [clips, F, H, W, 3]
+    frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
+    docs = pack.ROOT / "docs"
+    docs.mkdir(exist_ok=True)
+    # A short rest on the last frame before it starts again.
+    frames[0].save(
+        docs / "quickstart.gif",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[62] * (len(frames) - 1) + [500],
+        loop=0,
+    )
+    middle = frames[len(frames) // 2]
+    middle.save(pack.ROOT / "workflows" / "quickstart.jpg", quality=90)
+    print(f"{docs / 'quickstart.gif'}\n{pack.ROOT / 'workflows' / 'quickstart.jpg'}")
+    return 0
+
+
+def _sheet(pictures):
+    """One frame of all clips, side by side and enlarged."""
+    from PIL import Image
+
+    side = pictures[0].shape[0] * SCALE
+    rows = -(-len(pictures) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * (side + GAP) - GAP, rows * (side + GAP) - GAP), "white")
+    for i, picture in enumerate(pictures):
+        large = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+        sheet.paste(large, (i % COLUMNS * (side + GAP), i // COLUMNS * (side + GAP)))
+    return sheet
+
+
+if __name__ == "__main__":
+    raise SystemExit(console.guard(main))
