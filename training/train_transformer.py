@@ -4,6 +4,9 @@ Every batch is drawn from the step number alone, so a run resumed from a checkpo
 that was never stopped.
 
     python -m training.train_transformer --steps 20000 --work PATH [--device cuda]
+
+`--start models/diffusers/opent2v-quickstart` goes on from the shipped weights, with fresh solvers;
+`--data-from` with a step that was not reached before gives it new clips.
 """
 
 from __future__ import annotations
@@ -64,6 +67,12 @@ class Pair(nn.Module):
         super().__init__()
         self.transformer = WanTransformer3DModel(**TRANSFORMER)
         self.text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, **TEXT))
+
+    def load_folder(self, folder: Path) -> None:
+        """Take over the weights of an exported model folder."""
+        for part in ("transformer", "text_encoder"):
+            module = getattr(self, part)
+            module.load_state_dict(type(module).from_pretrained(folder / part, torch_dtype=torch.float32).state_dict())
 
     def embed(self, ids, mask):
         """Token ids and mask [B, 32] -> [B, 32, 96], exact zeros behind the end, as WanPipeline pads."""
@@ -168,6 +177,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--start", type=Path, help="begin with the weights of an exported model folder")
+    parser.add_argument("--data-from", type=int, default=0, help="step 0 sees the data of this step: new clips")
     parser.add_argument("--guides-from", type=int, default=0, help="the heads of `Guides` join at this step")
     parser.add_argument("--save-every", type=int, default=250)
     arguments = parser.parse_args()
@@ -178,6 +189,8 @@ def main() -> None:
     tokens = captions.tokenizer()
     scenes, _ = world.split()
     pair = Pair(len(tokens)).to(device)
+    if arguments.start:
+        pair.load_folder(arguments.start)
     average = Pair(len(tokens)).to(device).requires_grad_(False)
     average.load_state_dict(pair.state_dict())
     solvers = optimizers(pair, arguments.rate)
@@ -208,7 +221,9 @@ def main() -> None:
             for group, rate in zip(solver.param_groups, base, strict=True):
                 group["lr"] = rate * factor
         seen.clear()
-        clean, ids, mask, noise, t, takes, said = batch(step, arguments.batch, scenes, space, tokens, device)
+        clean, ids, mask, noise, t, takes, said = batch(
+            arguments.data_from + step, arguments.batch, scenes, space, tokens, device
+        )
         mix = t.view(-1, 1, 1, 1, 1)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu"):
             flow = pair(clean + mix * (noise - clean), t, ids, mask)
