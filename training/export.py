@@ -22,7 +22,7 @@ OWN = {
     "frames": 17,
     "fps": 16,
     "steps": 20,
-    "guidance": 4.0,
+    "guidance": 2.5,
     "negative": captions.NEGATIVE["en"],
     "max_tokens": captions.MAX_TOKENS,
 }
