@@ -28,7 +28,7 @@ class OpenT2VEncodePrompt:
                     "STRING",
                     {
                         "multiline": True,
-                        "default": "a red circle moving to the right on a black background",
+                        "default": "a red triangle moving to the right on a black background",
                         "tooltip": "What the video shows. The quickstart model knows coloured shapes that move.",
                     },
                 ),

@@ -12,11 +12,11 @@ import environment
 import pack
 
 PROMPTS = (
-    "a red circle moving to the right on a black background",
-    "a green star growing on a beige background",
+    "a red triangle moving to the right on a black background",
+    "a green square growing on a beige background",
     "一个黄色的三角形在天蓝色背景上向上移动",
     "a blue square shrinking on a grey background",
-    "一个白色的圆形在黑色背景上变大",
+    "一个白色的三角形在黑色背景上变大",
     "a purple triangle moving down on a sky-blue background",
 )
 SEED = 1

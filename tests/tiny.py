@@ -16,7 +16,7 @@ from opent2v.loaders import load_pipeline, open_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "models" / "diffusers" / "opent2v-quickstart"
-PROMPT = "a red circle moving to the right on a black background"
+PROMPT = "a red triangle moving to the right on a black background"
 # What a tiny folder's opent2v.json says: small enough for every test.
 OWN = {"title": "tiny", "width": 32, "height": 32, "frames": 9, "steps": 3, "guidance": 4.0, "negative": "blurry"}
 MAX_TOKENS = 24

@@ -44,6 +44,7 @@ def sample(
     contexts = [c.to(model.device).expand(len(samples), -1, -1) for c in contexts]
     needed = 1.5 * variant.sample_memory((2 * len(samples), *samples.shape[1:]), model.dtype.itemsize)
     together = len({c.shape for c in contexts}) == 1 and needed < free_memory(model.device)
+    count, joined = len(contexts), torch.cat(contexts) if together else contexts[0]
     mask = latent.get("noise_mask")
     mask = None if mask is None else _latent_mask(mask, samples).to(model.device)
 
@@ -53,8 +54,7 @@ def sample(
             s = sigma.view(-1, 1, 1, 1, 1)
             x = x * mask + (s * noise + (1 - s) * start) * (1 - mask)
         if together:
-            count = len(contexts)
-            parts = model.denoised(x.repeat(count, 1, 1, 1, 1), sigma.repeat(count), torch.cat(contexts)).chunk(count)
+            parts = model.denoised(torch.cat([x] * count), sigma.repeat(count), joined).chunk(count)
         else:
             parts = [model.denoised(x, sigma, context) for context in contexts]
         clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * cfg

@@ -32,7 +32,7 @@ OUTPUTS = {
     "OpenT2VSaveVideo": ("STRING",),
 }
 DEFAULTS = {
-    "positive": "a red circle moving to the right on a black background", "negative": "", "width": 0, "height": 0,
+    "positive": "a red triangle moving to the right on a black background", "negative": "", "width": 0, "height": 0,
     "frames": 0, "seed": 0, "steps": 0, "cfg": 0.0, "shift": 0.0, "solver": "reference", "denoise": 1.0, "fps": 16.0,
     "filename_prefix": "OpenT2V", "quality": 80, "dtype": "auto",
 }  # fmt: skip
@@ -103,7 +103,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     assert remarks(loaded).startswith(f"{title}: ") and remarks(loaded).endswith(" million parameters as float32")
     assert remarks(encoded) == f"Negative prompt: {own.negative}"
     assert remarks(empty) == f"{width} x {height}, {frames} frames at {fps:g} fps ({frames / fps:.1f} s)"
-    assert remarks(done) == f"{own.steps} steps, cfg 4, UniPCMultistep, seed 0"
+    assert remarks(done) == f"{own.steps} steps, cfg {own.guidance:g}, UniPCMultistep, seed 0"
     path = Path(file)
     assert path == tmp_path / "output" / "OpenT2V_00001.mp4"
     assert saved == {
