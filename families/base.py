@@ -130,7 +130,6 @@ class Variant:
     scheduler: Mapping[str, Any]
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
-    transformer: Mapping[str, Any] = field(default_factory=dict)
     context_width: int = 0
     memory_factor: float = 2.0
     decode_floats: float = 7000.0

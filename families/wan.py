@@ -92,7 +92,6 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         scheduler=configs["scheduler"],
         latent_format=latent_format,
         rgb=(tuple(map(tuple, rgb["factors"])), tuple(rgb["bias"])) if rgb else None,
-        transformer=transformer,
         context_width=transformer["text_dim"],
         memory_factor=width / 2000,  # comfy/supported_models.py, WAN21_T2V
         # ComfyUI's measured factors for the published VAEs (comfy/sd.py), scaled to this VAE's width.

@@ -32,7 +32,8 @@ def solve(
     Raises:
         SamplingError: not-a-number or infinite values, with the step and the likely causes.
     """
-    for step, t in enumerate(schedule.timesteps):
+    own_timesteps = schedule.scheduler.timesteps[-schedule.steps :]
+    for step, (t, own) in enumerate(zip(schedule.timesteps, own_timesteps, strict=True)):
         # The model is told the timestep the reference pipeline tells it: some schedulers round it to a whole
         # number. The flow is taken back out with the same sigma, so the solver sees the model's own output.
         sigma = (t / 1000).to(x)
@@ -41,15 +42,11 @@ def solve(
         clean = denoise(x, sigma.expand(x.shape[0]))
         _check_finite(clean, step, schedule.steps)
         flow = (x - clean) / sigma
-        x = schedule.scheduler.step(flow, schedule.scheduler.timesteps[_index(schedule, step)], x, return_dict=False)[0]
+        x = schedule.scheduler.step(flow, own, x, return_dict=False)[0]
         if on_step is not None:
             on_step(step, clean, x)
     _check_finite(x, schedule.steps - 1, schedule.steps)
     return x
-
-
-def _index(schedule: Schedule, step: int) -> int:
-    return len(schedule.scheduler.timesteps) - schedule.steps + step
 
 
 def _check_finite(latent: Tensor, step: int, steps: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import folder_paths
+
+from ..tags import graph_tags
 
 PACK = Path(__file__).resolve().parent.parent.parent
 
@@ -71,7 +72,4 @@ def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
 
     if args.disable_metadata:
         return {}
-    metadata = {} if prompt is None else {"prompt": json.dumps(prompt)}
-    for key, value in (extra_pnginfo or {}).items():
-        metadata[key] = json.dumps(value)
-    return metadata
+    return graph_tags(prompt, extra_pnginfo)

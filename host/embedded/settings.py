@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ..tags import graph_tags
 
 PACK = Path(__file__).resolve().parent.parent.parent
 
@@ -86,7 +87,4 @@ def say(text: str, node: str | None) -> None:
 
 def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     """What goes into a saved file so that ComfyUI's page can restore the graph from it."""
-    metadata = {} if prompt is None else {"prompt": json.dumps(prompt)}
-    for key, value in (extra_pnginfo or {}).items():
-        metadata[key] = json.dumps(value)
-    return metadata
+    return graph_tags(prompt, extra_pnginfo)
