@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import host
+KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, scripts/headless.py in a terminal
 
 
-def with_remarks(result: tuple[Any, ...], remarks: list[str], node: str | None, **ui: Any) -> dict[str, Any]:
-    """A node's result with remarks shown on the node; further ui entries by name."""
-    text = "\n".join(remarks)
-    host.say(text, node)
-    shown = {**ui, **({"text": remarks} if remarks else {})}
-    return {"ui": shown, "result": result}
+def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:
+    """A node's result with remarks shown on the node; further ui entries by name.
+
+    No remarks are told as well: they take the last run's off the node.
+    """
+    return {"ui": {**ui, KEY: remarks}, "result": result}

@@ -30,7 +30,7 @@ class Outcome:
         for node_id, node in graph.items():
             self.values.setdefault(node["class_type"], node["inputs"])
             ui = results.get(node_id, {})
-            self.remarks += [f"{node['title']}: {text}" for text in ui.get("text", ())]
+            self.remarks += [f"{node['title']}: {text}" for text in ui.get("opent2v_remarks", ())]
             self.files += [
                 folder / one["subfolder"] / one["filename"]
                 for one in ui.get("images", ())

@@ -1,55 +1,33 @@
-"""Finds a real ComfyUI and its Python; every test here is skipped with a reason when there is none."""
+"""Every test here needs a real ComfyUI and is skipped with a reason when there is none."""
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-NEEDED = "import torch, aiohttp, diffusers, transformers, av"
+from opent2v.tests.comfyui import comfyui, python, quickstart_model
 
-
-def find_comfyui() -> Path | None:
-    """COMFYUI_PATH, the folder two up (the pack lies in custom_nodes), or ~/comfy/ComfyUI."""
-    stated = os.environ.get("COMFYUI_PATH")
-    for place in ([Path(stated)] if stated else []) + [ROOT.parent.parent, Path.home() / "comfy" / "ComfyUI"]:
-        if (place / "main.py").is_file() and (place / "comfy").is_dir():
-            return place
-    return None
-
-
-def find_python(comfyui: Path) -> str | None:
-    """The checkout's own interpreter, or this one, whichever has what ComfyUI and the pack need."""
-    for name in ("venv/bin/python", ".venv/bin/python", "venv/Scripts/python.exe", ".venv/Scripts/python.exe"):
-        if (comfyui / name).is_file():
-            return str(comfyui / name)
-    has_all = subprocess.run([sys.executable, "-c", NEEDED], capture_output=True).returncode == 0
-    return sys.executable if has_all else None
+__all__ = ["comfyui", "inside", "python", "quickstart_model"]
 
 
 @pytest.fixture(scope="session")
-def comfyui() -> Path:
-    found = find_comfyui()
-    if found is None:
-        pytest.skip("no ComfyUI found: set COMFYUI_PATH, or put a checkout at ~/comfy/ComfyUI")
+def inside(comfyui: Path, python: str, quickstart_model: Path) -> Callable[[str], Any]:
+    """What a case of the `cases_*.py` modules found, by "<module> <case>"; all of them run once, in one ComfyUI."""
+    script = Path(__file__).parent / "inside.py"
+    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=600)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
+    report = json.loads(lines[-1][len("REPORT ") :])
+
+    def found(name: str) -> Any:
+        result = report[name]
+        if isinstance(result, dict) and "error" in result:
+            pytest.fail(f"{name}:\n{result['error']}", pytrace=False)
+        return result
+
     return found
-
-
-@pytest.fixture(scope="session")
-def python(comfyui: Path) -> str:
-    found = find_python(comfyui)
-    if found is None:
-        pytest.skip(f"{comfyui}: no venv in it, and this Python lacks what ComfyUI needs")
-    return found
-
-
-@pytest.fixture(scope="session")
-def quickstart_model() -> Path:
-    folder = ROOT / "models" / "diffusers" / "opent2v-quickstart"
-    if not (folder / "model_index.json").is_file():
-        pytest.skip("the bundled model is not there")
-    return folder

@@ -15,13 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Server:
-    """Started on enter, stopped on exit. Folders: `base`/output, /input, /models, /custom_nodes."""
+    """Started on enter, stopped on exit. Folders: `base`/output, /input, /models, /custom_nodes.
 
-    def __init__(self, comfyui: Path, python: str, base: Path, *options: str):
+    `pack` False: a ComfyUI as it comes, without this pack.
+    """
+
+    def __init__(self, comfyui: Path, python: str, base: Path, *options: str, pack: bool = True):
         self.base = base
         self.log = base / "server.log"
         (base / "custom_nodes").mkdir(parents=True)
-        (base / "custom_nodes" / "OpenT2V").symlink_to(ROOT, target_is_directory=True)
+        if pack:
+            (base / "custom_nodes" / "OpenT2V").symlink_to(ROOT, target_is_directory=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -9,8 +9,7 @@ from typing import Any
 
 from opent2v.host.embedded.graph import Graph
 from opent2v.host.embedded.workflow import load_workflow
-from opent2v.tests.host_embedded.fake_nodes import NODE_CLASS_MAPPINGS as CLASSES
-from opent2v.tests.host_embedded.fake_nodes import NODE_DISPLAY_NAME_MAPPINGS as TITLES
+from opent2v.tests.host_embedded.fake_nodes import CLASSES, TITLES
 
 CASES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "page_cases.json").read_text(encoding="utf-8"))
 

@@ -20,4 +20,4 @@ def call(node_id: str, **given):
 
 
 def remarks(ui) -> str:
-    return "\n".join(ui.get("text", []))
+    return "\n".join(ui["opent2v_remarks"])

@@ -109,6 +109,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     assert saved == {
         "images": [{"filename": "OpenT2V_00001.mp4", "subfolder": "", "type": "output"}],
         "animated": (True,),
+        "opent2v_remarks": [],
     }
     with av.open(file) as container:
         stream = container.streams.video[0]

@@ -1,0 +1,181 @@
+"""ComfyUI's page as a user has it before them: what is on it, and what it complains about."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from opent2v.tests.host.server import ROOT, Server
+
+# Complaints of the page that a ComfyUI without this pack has just as well (test_complaints.py looks), and why.
+# A network address stands without what follows "?".
+OWN_COMPLAINTS = {
+    "404 /user.css": "the user's own style sheet, which nobody has at first",
+    "404 /api/userdata/user.css": "the same, at its newer address",
+    "404 /favicon.ico": "the browser asks for it, once, before the page names its icon",
+    "404 /api/userdata": "the folders for workflows and subgraphs, which are made when the first one is saved",
+    "404 /api/userdata/comfy.templates.json": "node templates, a file made when the first one is saved",
+    "net::ERR_NAME_NOT_RESOLVED https://api.comfy.org/releases": "news of ComfyUI; nothing leaves the machine here",
+    "Cannot read properties of undefined (reading 'id')": "frontend 1.27 sets a value while it lists its settings",
+    "Attempted to cleanup event listeners for graph that was never set up": "the small map of frontend 1.35",
+}
+PLAIN = {"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False, "Comfy.TutorialCompleted": True}
+READY = "!!window.app?.extensionManager?.workflow?.activeWorkflow && 'KSampler' in LiteGraph.registered_node_types"
+# A point of the graph (a node's position and an offset from it) in the pixels of the window.
+POINT = """([id, dx, dy]) => {
+  const node = app.graph.getNodeById(id), { offset, scale } = app.canvas.ds
+  const { left, top } = app.canvas.canvas.getBoundingClientRect()
+  return [left + (node.pos[0] + dx + offset[0]) * scale, top + (node.pos[1] + dy + offset[1]) * scale]
+}"""
+OVERLAPS = """() => app.graph.nodes.flatMap((one) => app.graph.nodes.filter((other) => {
+  const [a, b] = [one.getBounding(), other.getBounding()]
+  return one.id < other.id && a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
+}).map((other) => [one.title, other.title]))"""
+DROP = """([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
+  const dataTransfer = new DataTransfer()
+  dataTransfer.items.add(new File([bytes], name, { type: 'video/mp4' }))
+  for (const kind of ['dragenter', 'dragover', 'drop']) {
+    const event = new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true, clientX: 600, clientY: 400 })
+    document.getElementById('graph-canvas').dispatchEvent(event)
+  }
+}"""
+
+
+class Browser:
+    """A headless Chromium. Each page is a user of its own to the browser, with nothing remembered."""
+
+    def __init__(self, path: str, screenshots: Path):
+        self.path, self.screenshots = path, screenshots
+
+    def __enter__(self) -> Browser:
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = sync_playwright().start()
+        self._chromium = self._playwright.chromium.launch(executable_path=self.path, args=["--no-sandbox"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._chromium.close()
+        self._playwright.stop()
+
+    def open(self, server: Server, name: str, **settings: Any) -> Page:
+        """The page of a server, ready for use. `name` begins the names of its screenshots."""
+        context = self._chromium.new_context(viewport={"width": 1600, "height": 900})
+        return Page(context, server, self.screenshots, name, {**PLAIN, **settings})
+
+
+class Page:
+    """One open page; closed on exit, where it must not have complained.
+
+    `tab` is playwright's own page, for clicks and looks; `expected` the complaints it may make.
+    """
+
+    def __init__(self, context: Any, server: Server, screenshots: Path, name: str, settings: dict[str, Any]):
+        self.complaints: list[str] = []
+        self.expected = set(OWN_COMPLAINTS)
+        self.server, self._context, self._pictures, self._name = server, context, screenshots, name
+        self.version = server.get("/system_stats")["system"]["comfyui_version"]
+        server.post("/settings", settings)
+        context.route(
+            lambda url: not url.startswith((server.url, "blob:", "data:")), lambda route: route.abort("namenotresolved")
+        )
+        self.tab = context.new_page()
+        self.tab.on("pageerror", lambda error: self.complaints.append(error.message))
+        self.tab.on("console", self._heard)
+        self.reload()
+
+    def __enter__(self) -> Page:
+        return self
+
+    def reload(self) -> None:
+        self.tab.goto(self.server.url, timeout=120_000)
+        self.tab.wait_for_function(READY, timeout=120_000)
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is not None:
+            self.screenshot("failed")
+        self._context.close()
+        if kind is None:
+            foreign = [one for one in self.complaints if one not in self.expected]
+            assert not foreign, f"the page complains: {foreign}"
+
+    def _heard(self, message: Any) -> None:
+        if message.type not in ("error", "warning"):
+            return
+        text, where = message.text, urlsplit(message.location.get("url", ""))
+        if text.startswith("Failed to load resource"):
+            host = "" if f"{where.scheme}://{where.netloc}" == self.server.url else f"{where.scheme}://{where.netloc}"
+            status = "404" if "status of 404" in text else text.removeprefix("Failed to load resource: ")
+            text = f"{status} {host}{where.path}"
+        self.complaints.append(text)
+
+    def screenshot(self, stage: str) -> None:
+        self.tab.screenshot(path=str(self._pictures / f"{self.version}-{self._name}-{stage}.png"))
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow as the page opens a file; it must know every node and object to nothing."""
+        self.tab.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+        self.tab.wait_for_function("(count) => app.graph.nodes.length === count", arg=len(workflow["nodes"]))
+        self.settle()
+        objections = self.tab.locator(".p-dialog").all_inner_texts()
+        assert not objections, f"the page objects: {objections}"
+
+    def settle(self) -> None:
+        """Wait until the page has drawn what it was told."""
+        self.tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.tab.wait_for_timeout(500)
+
+    def saved(self) -> dict[str, Any]:
+        """What the page would write into a workflow file."""
+        return json.loads(self.tab.evaluate("() => JSON.stringify(app.graph.serialize())"))
+
+    def run(self, node: int) -> str:
+        """Press Run, wait until a video can be played, and return the name of the file that `node` saved."""
+        before = len(self.server.get("/history"))
+        self.tab.get_by_test_id("queue-button").first.click()
+        for _ in range(1200):
+            history = list(self.server.get("/history").values())
+            if len(history) > before:
+                break
+            self.tab.wait_for_timeout(200)
+        assert len(history) == before + 1, "the run did not end within four minutes"
+        assert history[-1]["status"]["status_str"] == "success", history[-1]["status"]
+        file = history[-1]["outputs"][str(node)]["images"][0]["filename"]
+        ready = (
+            "(name) => [...document.querySelectorAll('video')].some((v) => v.readyState >= 2 && v.src.includes(name))"
+        )
+        self.tab.wait_for_function(ready, arg=file)
+        self.settle()
+        return file
+
+    def point(self, node: int, dx: float, dy: float) -> tuple[float, float]:
+        """Where in the window a point of a node lies, given from the node's upper left corner."""
+        x, y = self.tab.evaluate(POINT, [node, dx, dy])
+        return x, y
+
+    def remarks(self) -> dict[int, str]:
+        """Remarks to be seen on the nodes, by node."""
+        shown = self.tab.evaluate(
+            """() => app.graph.nodes.map(({ id, widgets }) => {
+              const element = widgets?.find(({ name }) => name === 'opent2v_remarks')?.element
+              return [id, element?.checkVisibility() && element.clientHeight > 0 ? element.innerText : '']
+            })"""
+        )
+        return {node: text for node, text in shown if text}
+
+    def overlaps(self) -> list[list[str]]:
+        """Titles of nodes that lie on one another."""
+        return self.tab.evaluate(OVERLAPS)
+
+    def drop(self, file: Path) -> None:
+        """Drop a file on the canvas."""
+        self.tab.evaluate(DROP, [file.name, base64.b64encode(file.read_bytes()).decode()])
+
+
+def workflow(name: str = "quickstart") -> dict[str, Any]:
+    """A workflow of the pack."""
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))

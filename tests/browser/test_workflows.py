@@ -1,0 +1,37 @@
+"""The workflows of the pack in the page: nothing is missing, and the scripts read them as the page does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from opent2v.host.embedded.workflow import load_workflow
+from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from opent2v.tests.browser.pages import Browser, Page, workflow
+from opent2v.tests.host.server import ROOT, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.host]
+
+NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    with browser.open(server, "workflows", **{"Comfy.Validation.Workflows": True}) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scripts_send_what_the_page_sends(page: Page, name: str) -> None:
+    page.load(workflow(name))
+    page.screenshot(name)
+    sent = page.tab.evaluate("async () => (await app.graphToPrompt()).output")
+    assert load_workflow(workflow(name), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).prompt() == sent
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_neither_overlap_nor_grow(page: Page, name: str) -> None:
+    page.load(workflow(name))
+    assert page.overlaps() == []
+    assert {n["id"]: n["size"] for n in page.saved()["nodes"]} == {n["id"]: n["size"] for n in workflow(name)["nodes"]}

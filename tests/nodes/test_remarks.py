@@ -1,0 +1,20 @@
+"""Remarks go with a node's result, under a name of the pack's own."""
+
+from __future__ import annotations
+
+from opent2v.nodes.remarks import KEY, with_remarks
+from opent2v.scripts.pack import ROOT
+
+
+def test_remarks_are_beside_the_result_and_other_ui_entries():
+    returned = with_remarks(("latent",), ["20 steps", "seed 1"], animated=(True,))
+    assert returned == {"ui": {"animated": (True,), KEY: ["20 steps", "seed 1"]}, "result": ("latent",)}
+
+
+def test_no_remarks_are_told_too_so_that_the_last_ones_go():
+    assert with_remarks((), []) == {"ui": {KEY: []}, "result": ()}
+
+
+def test_page_and_terminal_read_the_same_name():
+    for reader in ("web/remarks.js", "scripts/headless.py"):
+        assert f'"{KEY}"' in (ROOT / reader).read_text(encoding="utf-8"), reader
