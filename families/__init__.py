@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 
 from .base import Defaults, Family, FamilyError, Geometry, Variant
@@ -19,6 +20,7 @@ __all__ = [
     "VideoModel",
     "VideoVAE",
     "families",
+    "recognise",
 ]
 
 
@@ -31,3 +33,18 @@ def families() -> dict[str, Family]:
         if family is not None:
             found[family.id] = family
     return found
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
+    """The variant of a transformer that another loader built in its makers' own layout; None where no family knows it.
+
+    Args:
+        shapes: parameter name, without a prefix -> shape.
+    Raises:
+        FamilyError: a family knows it, and it is of a kind that cannot be used.
+    """
+    for family in families().values():
+        variant = family.of_native(shapes) if family.of_native else None
+        if variant is not None:
+            return variant
+    return None

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 # Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
 MAX_TOKENS = 2**22
+# A video VAE works on one frame alone first and on groups after it.
+ONE_FRAME = 0.28
 
 
 class FamilyError(ValueError):
@@ -118,7 +120,7 @@ class Variant:
         context_width: width of the prompt embedding the transformer reads.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
-            clip in small groups of frames, so length does not enter).
+            clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
     """
 
     family: Family
@@ -138,7 +140,8 @@ class Variant:
     def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.
 
-        Source: ComfyUI's estimate for memory-efficient attention (BaseModel.memory_required).
+        Attention counts without its matrix of weights: on a GPU it never exists (fused attention).
+        Source: ComfyUI's way of counting (BaseModel.memory_required); tests/families/test_memory.py measures it.
         """
         batch, _, frames, height, width = shape
         return batch * frames * height * width * item_bytes * 0.01 * self.memory_factor * 1024**2
@@ -146,12 +149,16 @@ class Variant:
     def decode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that decoding latents [B, C, T, h, w] takes at its peak, the finished video included."""
         batch, _, frames, height, width = shape
-        pixels = height * width * self.geometry.spatial**2
-        return pixels * (self.decode_floats * item_bytes + batch * self.geometry.frames(frames) * 3 * 4)
+        pixels = batch * height * width * self.geometry.spatial**2
+        part = ONE_FRAME if frames == 1 else 1.0
+        return pixels * (part * self.decode_floats * item_bytes + self.geometry.frames(frames) * 3 * 4)
 
     def encode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that encoding a video [B, 3, F, H, W] takes at its peak."""
-        return shape[3] * shape[4] * self.encode_floats * item_bytes
+        batch, _, frames, height, width = shape
+        pixels = batch * height * width
+        part = ONE_FRAME if frames == 1 else 1.0
+        return pixels * (part * self.encode_floats + frames * 3) * item_bytes
 
     @property
     def title(self) -> str:
@@ -184,6 +191,8 @@ class Family:
         encode: (vae, [B, 3, F, H, W] in -1..1) -> latent [B, C, T, h, w].
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
+        of_native: (parameter names -> shapes of a transformer in its makers' own layout) -> Variant, or None where
+            the names are not this family's; raises FamilyError for a kind of this family that cannot be used.
     """
 
     id: str
@@ -199,3 +208,4 @@ class Family:
     encode: Callable[[nn.Module, Tensor], Tensor]
     blocks: str = "blocks"
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    of_native: Callable[[Mapping[str, tuple[int, ...]]], Variant | None] | None = None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from .. import host
 from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, open_folder
 from .remarks import with_remarks
+
+# (folder, its files' state, dtypes, output) -> MODEL, CLIP or VAE. Weak: a model lives as long as some node holds it.
+_loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 NOTHING = "put a diffusers folder into models/diffusers"
 
@@ -19,6 +25,13 @@ def model_folders() -> dict[str, Path]:
         for index in sorted(root.glob("*/model_index.json")) + sorted(root.glob("*/*/model_index.json")):
             found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
     return found
+
+
+def files_state(folder: Path) -> str:
+    """A short text that is another once a file of the folder has another name, size or time."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return sha256("\n".join(states).encode()).hexdigest()[:16]
 
 
 class OpenT2VLoadModel:
@@ -56,6 +69,12 @@ class OpenT2VLoadModel:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def IS_CHANGED(cls, model: str, **_: Any) -> str:
+        """What the host compares to find out whether the files are still those of the last run."""
+        path = model_folders().get(model)
+        return files_state(path) if path else ""
+
     def load(self, model: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
         path = model_folders().get(model)
         if path is None or not is_model_folder(path):
@@ -68,14 +87,17 @@ class OpenT2VLoadModel:
         header = folder.headers("transformer")
         stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(_main_dtype(header), ""))
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
-        total = sum(len(folder.headers(c)) for c in folder.weights)
-        bar = host.progress(total, unique_id)
-        video_model, text, vae = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+        key = (str(path), files_state(path), str(dtypes))
+        shared = tuple(_loaded.get((*key, output)) for output in self.RETURN_NAMES)
+        if None in shared:
+            bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
+            video_model, text, vae = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+            shared = host.model(video_model), host.clip(text), host.vae(vae)
+            _loaded.update({(*key, output): part for output, part in zip(self.RETURN_NAMES, shared, strict=True)})
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
-        count = sum(p.numel() for p in video_model.transformer.parameters())
+        count = sum(prod(info.shape) for info in header.values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
-        remark = f"{folder.variant.title}: {size} parameters as {kind}"
-        return with_remarks((host.model(video_model), host.clip(text), host.vae(vae)), [remark], unique_id)
+        return with_remarks(shared, [f"{folder.variant.title}: {size} parameters as {kind}"])
 
 
 def _main_dtype(header: dict[str, Any]) -> str:

@@ -41,11 +41,10 @@ class OpenT2VEncodePrompt:
                         "on the node.",
                     },
                 ),
-            },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            }
         }
 
-    def encode(self, clip: Any, positive: str, negative: str, unique_id: str | None = None) -> dict[str, Any]:
+    def encode(self, clip: Any, positive: str, negative: str) -> dict[str, Any]:
         remarks = []
         variant = host.variant(clip)
         if not positive.strip():
@@ -60,4 +59,4 @@ class OpenT2VEncodePrompt:
                     f"The {name} has {counted[1]} tokens; this model reads the first {counted[0]}. "
                     "The rest is left out."
                 )
-        return with_remarks((host.embed(clip, positive), host.embed(clip, negative)), remarks, unique_id)
+        return with_remarks((host.embed(clip, positive), host.embed(clip, negative)), remarks)

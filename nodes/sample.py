@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from .. import host
-from ..families import FamilyError, Variant
+from ..families import FamilyError, Variant, families
 from ..loaders import library
 from ..sampling import SOLVERS, SamplingError, make_schedule
 from .remarks import with_remarks
@@ -17,8 +17,9 @@ def _known(model: Any) -> Variant:
     variant = host.variant(model)
     if variant is None:
         raise FamilyError(
-            "This MODEL was not loaded by an OpenT2V node, so its sizes and schedule are not known here. "
-            "Load it with Load Video Model, or use ComfyUI's own latent and KSampler nodes for it."
+            "No family here recognises this MODEL, so its sizes and schedule are not known "
+            f"(known: {', '.join(family.title for family in families().values())}). "
+            "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
         )
     return variant
 
@@ -51,11 +52,10 @@ class OpenT2VEmptyLatent:
                 "width": number("Width in pixels.", 16384),
                 "height": number("Height in pixels.", 16384),
                 "frames": number("Number of frames; divided by fps it is the length in seconds.", 16384),
-            },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            }
         }
 
-    def create(self, model: Any, width: int, height: int, frames: int, unique_id: str | None = None) -> dict[str, Any]:
+    def create(self, model: Any, width: int, height: int, frames: int) -> dict[str, Any]:
         variant = _known(model)
         own = variant.defaults
         asked = (width or own.width, height or own.height, frames or own.frames)
@@ -69,7 +69,7 @@ class OpenT2VEmptyLatent:
             rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.temporal}n + 1"
             remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
         samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
-        return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks, unique_id)
+        return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks)
 
 
 class OpenT2VSampler:
@@ -175,7 +175,7 @@ class OpenT2VSampler:
         samples = host.sample(model, positive, negative, latent, schedule=schedule, cfg=cfg, seed=seed, on_step=on_step)
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
         remark = f"{steps} steps, cfg {cfg:g}, {name}, seed {seed}"
-        return with_remarks(({**latent, "samples": samples},), [remark], unique_id)
+        return with_remarks(({**latent, "samples": samples},), [remark])
 
 
 def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:

@@ -32,11 +32,13 @@ class OpenT2VDecode:
         }
 
     def decode(self, vae: Any, latent: dict[str, Any]) -> tuple[Any]:
-        variant, samples = host.variant(vae), latent["samples"]
-        if variant is not None and samples.shape[1] != variant.geometry.channels:
+        samples, channels = latent["samples"], host.latent_channels(vae)
+        if samples.shape[1] != channels:
+            variant = host.variant(vae)
+            name = f" ({variant.title})" if variant else ""
             raise ValueError(
-                f"The latent has {samples.shape[1]} channels; this VAE ({variant.title}) decodes "
-                f"{variant.geometry.channels}. Use the VAE that belongs to the model that made the latent."
+                f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "
+                "Use the VAE that belongs to the model that made the latent."
             )
         return (host.decode(vae, samples),)
 
@@ -127,4 +129,4 @@ class OpenT2VSaveVideo:
         path = writer.path
         subfolder = path.parent.relative_to(output).as_posix()
         shown = {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
-        return with_remarks((str(path),), [], unique_id, images=[shown], animated=(True,))
+        return with_remarks((str(path),), [], images=[shown], animated=(True,))

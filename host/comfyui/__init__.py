@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .clip import clip, embed, tokens
 from .model import Model, device_dtypes, model, variant
-from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models, say
+from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models
 from .sample import sample
-from .vae import decode, vae
+from .vae import decode, latent_channels, vae
 
 # The pack's own models become a further place where the host looks.
 register_models()
@@ -19,12 +19,12 @@ __all__ = [
     "device_dtypes",
     "embed",
     "file_metadata",
+    "latent_channels",
     "model",
     "model_roots",
     "output_folder",
     "progress",
     "sample",
-    "say",
     "tokens",
     "vae",
     "variant",

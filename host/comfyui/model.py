@@ -15,7 +15,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...families import Variant, VideoModel
+from ...families import Variant, VideoModel, recognise
 from ...sampling import own_shift
 from .ops import move_orphans_on_load, switch_to_casting
 
@@ -43,6 +43,11 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     def get_dtype(self) -> torch.dtype:
         # The module's first parameter may be one that is kept in fp32.
         return self.storage_dtype
+
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
+        # The host counts attention's matrix of weights unless it runs fused attention itself; diffusers always does.
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        return self.opent2v.variant.sample_memory(tuple(input_shape), mm.dtype_size(dtype))
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         conds = super().extra_conds(**kwargs)
@@ -116,12 +121,21 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
 
 
 def variant(thing: Any) -> Variant | None:
-    """What is known about a MODEL, CLIP or VAE; None for objects of other makers."""
+    """What is known about a MODEL, CLIP or VAE; None for a CLIP or VAE of another maker.
+
+    A MODEL of another loader, the host's own above all, is known by its transformer's names and shapes.
+
+    Raises:
+        families.FamilyError: a family knows such a MODEL and it is of a kind that cannot be used.
+    """
     for holder in ("model", "cond_stage_model", "first_stage_model"):
         part = getattr(getattr(thing, holder, None), "opent2v", None)
         if part is not None:
             return part.variant
-    return None
+    base = getattr(thing, "model", None)
+    if not isinstance(base, comfy.model_base.BaseModel):
+        return None
+    return recognise({name: tuple(weight.shape) for name, weight in base.diffusion_model.named_parameters()})
 
 
 def _latent_format(variant: Variant) -> Any:
@@ -136,6 +150,7 @@ def _latent_format(variant: Variant) -> Any:
         self.spacial_downscale_ratio = variant.geometry.spatial
         self.temporal_downscale_ratio = variant.geometry.temporal
         if variant.rgb is not None:
+            self.taesd_decoder_name = None  # the host's tiny decoder of this name reads another VAE's latents
             self.latent_rgb_factors, self.latent_rgb_factors_bias = (
                 list(map(list, variant.rgb[0])),
                 list(variant.rgb[1]),

@@ -1,4 +1,4 @@
-"""ComfyUI's folders, progress, remarks and interrupts."""
+"""ComfyUI's folders, progress and interrupts."""
 
 from __future__ import annotations
 
@@ -52,18 +52,6 @@ def progress(total: int, node: str | None = None) -> Callable[[int], None]:
 
 def check_interrupt() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
-
-
-def say(text: str, node: str | None) -> None:
-    """Show a remark on the node."""
-    # Imported here: the server exists only in a running ComfyUI, not in a headless one.
-    try:
-        from server import PromptServer
-    except ImportError:
-        return
-    instance = getattr(PromptServer, "instance", None)
-    if text and node and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(text, node)
 
 
 def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

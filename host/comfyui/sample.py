@@ -37,7 +37,7 @@ def sample(
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    preview = latent_preview.prepare_callback(model, schedule.steps)
+    preview = _moving(latent_preview.prepare_callback(model, schedule.steps))
 
     def walk(
         inner: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any], callback: Any, disable: Any
@@ -71,3 +71,15 @@ def sample(
             seed=seed,
         )
     return result.to(mm.intermediate_device())
+
+
+def _moving(show: Callable[[int, Tensor, Tensor, int], None]) -> Callable[[int, Tensor, Tensor, int], None]:
+    """Have the host's preview, which is one still picture of a clip's first frame, show the next frame at each step.
+
+    The clip is turned round, not cut: previews of other packs that show all of it still find all of it.
+    """
+
+    def turned(step: int, clean: Tensor, x: Tensor, total: int) -> None:
+        show(step, clean.roll(-step, dims=2), x, total)
+
+    return turned

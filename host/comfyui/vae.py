@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...families import VideoVAE
+from .ops import move_orphans_on_load
 
 
 class FirstStage(nn.Module):
@@ -61,6 +62,7 @@ class OpenT2VVAE(comfy.sd.VAE):
         self.patcher = comfy.model_patcher.ModelPatcher(
             self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
         )
+        move_orphans_on_load(self.patcher)
 
 
 def vae(part: VideoVAE) -> comfy.sd.VAE:
@@ -68,9 +70,16 @@ def vae(part: VideoVAE) -> comfy.sd.VAE:
     return OpenT2VVAE(part)
 
 
+def latent_channels(vae: comfy.sd.VAE) -> int:
+    """How many channels the latents have that this VAE decodes."""
+    return vae.latent_channels
+
+
 def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     """LATENT samples -> IMAGE [B * F, H, W, 3] in 0..1, in tiles of space and time where memory is short."""
-    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
+    if latent.ndim == 4 and vae.latent_dim == 3:
+        latent = latent.unsqueeze(2)  # one picture
+    needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)  # the host takes as many as fit
     if latent.ndim == 5 and needed > mm.get_total_memory(vae.device) * 0.9:
         compression = vae.spacial_compression_decode()
         tile = max(4, 256 // compression)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, model, tokens, vae, variant
+from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, latent_channels, model, tokens, vae, variant
 from .sample import sample
 from .settings import (
     Interrupted,
@@ -14,7 +14,6 @@ from .settings import (
     output_folder,
     progress,
     running,
-    say,
 )
 
 __all__ = [
@@ -30,13 +29,13 @@ __all__ = [
     "embed",
     "file_metadata",
     "interrupt",
+    "latent_channels",
     "model",
     "model_roots",
     "output_folder",
     "progress",
     "running",
     "sample",
-    "say",
     "tokens",
     "vae",
     "variant",

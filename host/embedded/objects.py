@@ -104,6 +104,11 @@ def variant(thing: Any) -> Variant | None:
     return getattr(getattr(thing, "part", None), "variant", None)
 
 
+def latent_channels(vae: Vae) -> int:
+    """How many channels the latents have that this VAE decodes."""
+    return vae.part.variant.geometry.channels
+
+
 def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
     """(tokens that count, tokens in the whole prompt)."""
     ids, whole = clip.part.tokens(text)
@@ -123,7 +128,7 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
     part = vae.part
     if latent.ndim == 4:
         latent = latent.unsqueeze(2)  # one picture
-    needed = part.variant.decode_memory(tuple(latent.shape), vae.dtype.itemsize)
+    needed = part.variant.decode_memory((1, *latent.shape[1:]), vae.dtype.itemsize)
     if needed > free_memory(vae.device) and hasattr(part.vae, "enable_tiling"):
         part.vae.enable_tiling()  # pyright: ignore[reportCallIssue]
     try:

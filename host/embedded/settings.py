@@ -81,10 +81,6 @@ def progress(total: int, node: str | None = None) -> Callable[[int], None]:
     return report
 
 
-def say(text: str, node: str | None) -> None:
-    """Remarks travel in the node's ui result here; the runner prints them."""
-
-
 def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     """What goes into a saved file so that ComfyUI's page can restore the graph from it."""
     return graph_tags(prompt, extra_pnginfo)

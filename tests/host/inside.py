@@ -1,146 +1,16 @@
-"""Runs inside ComfyUI's Python: the same cases on both hosts, then core's nodes on our objects. Prints JSON."""
+"""Runs inside ComfyUI's Python: starts it, runs every case and prints the results as one line of JSON."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import sys
 from pathlib import Path
 
-comfyui, root = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(comfyui))
-sys.argv = [sys.argv[0], "--cpu"]
+import boot
 
-import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
+boot.start(Path(sys.argv[1]))
 
-comfy.options.enable_args_parsing()
-import folder_paths  # noqa: E402
-import torch  # noqa: E402
-import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
+import cases_contract  # noqa: E402, F401
+import cases_core  # noqa: E402, F401
+import cases_ours  # noqa: E402, F401
 
-import nodes as core  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
-pack = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-pack.mount("opent2v")
-
-from opent2v import host  # noqa: E402
-from opent2v.host import comfyui as real  # noqa: E402
-from opent2v.host import embedded  # noqa: E402
-from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
-
-torch.set_num_threads(1)
-FOLDER = root / "models" / "diffusers" / "opent2v-quickstart"
-PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
-report = {"side": host.side.__name__.rsplit(".", 1)[-1]}
-
-
-def load(side):
-    parts = load_pipeline(
-        open_folder(FOLDER), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
-    )
-    return side.model(parts[0]), side.clip(parts[1]), side.vae(parts[2])
-
-
-def largest(a, b):
-    return (a.float().cpu() - b.float().cpu()).abs().max().item()
-
-
-ours, theirs = load(embedded), load(real)
-variant = embedded.variant(ours[0])
-geometry, own = variant.geometry, variant.defaults
-empty = torch.zeros(1, *geometry.latent_shape(own.width, own.height, own.frames))
-conds = [
-    [side.embed(parts[1], text) for text in (PROMPT, NEGATIVE)] for side, parts in ((embedded, ours), (real, theirs))
-]
-report["conditioning"] = max(largest(a[0][0], b[0][0]) for a, b in zip(*conds, strict=True))
-
-start = None
-contract = {}
-mask = torch.zeros(1, 1, own.height, own.width)
-mask[..., : own.width // 2] = 1
-for solver in ("reference", "euler", "dpm++ 2m"):
-    for case, denoise, cfg, masked in (("full", 1.0, 4.0, False), ("half", 0.5, 4.0, False), ("mask", 1.0, 1.0, True)):
-        latent = {"samples": empty if start is None or case == "full" else start}
-        if masked:
-            latent["noise_mask"] = mask
-        results = []
-        for side, parts, cond in ((embedded, ours, conds[0]), (real, theirs, conds[1])):
-            schedule = make_schedule(variant.scheduler, solver, steps=8, denoise=denoise)
-            results.append(side.sample(parts[0], *cond, latent, schedule=schedule, cfg=cfg, seed=3))
-        start = results[0] if start is None else start
-        contract[f"{solver} {case}"] = largest(*(variant.normalise(r.cpu()) for r in results))
-report["contract"] = contract
-images = [side.decode(parts[2], start) for side, parts in ((embedded, ours), (real, theirs))]
-report["decode"] = largest(*images)
-
-try:
-    import accelerate  # noqa: F401
-    from diffusers import WanPipeline
-except ImportError as error:
-    report["reference"] = f"skipped: {error}"
-else:
-    pipeline = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    settings = {"height": own.height, "width": own.width, "num_frames": own.frames, "num_inference_steps": 20}
-    settings |= {"guidance_scale": 4.0, "max_sequence_length": own.max_tokens}
-    generator = torch.Generator().manual_seed(5)
-    latents = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="latent", **settings).frames
-    generator.manual_seed(5)
-    frames = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="pt", **settings).frames
-    schedule = make_schedule(variant.scheduler, "reference", steps=20)
-    got = real.sample(theirs[0], *conds[1], {"samples": empty}, schedule=schedule, cfg=4.0, seed=5)
-    shown = real.decode(theirs[2], got)
-    error = (shown - frames[0].permute(0, 2, 3, 1).cpu()).square().mean().item()
-    psnr = -10 * torch.log10(torch.tensor(max(error, 1e-12))).item()
-    report["reference"] = {"latents": largest(variant.normalise(got.cpu()), latents), "psnr": psnr}
-
-# Core's own nodes on our objects.
-model, clip, vae = theirs
-text = core.CLIPTextEncode().encode(clip, PROMPT)[0]
-report["core text"] = largest(text[0][0], conds[1][0][0][0])
-sampled = core.KSampler().sample(model, 3, 4, 4.0, "euler", "simple", *conds[1], {"samples": empty}, 1.0)[0]["samples"]
-report["core ksampler finite"] = bool(torch.isfinite(sampled).all()) and list(sampled.shape) == list(empty.shape)
-decoded = core.VAEDecode().decode(vae, {"samples": start})[0]
-report["core decode"] = largest(decoded, images[1])
-report["core encode shape"] = list(core.VAEEncode().encode(vae, decoded)[0]["samples"].shape)
-report["core tiled shape"] = list(core.VAEDecodeTiled().decode(vae, {"samples": start}, 64, 16, 64, 8)[0].shape)
-
-# A LoRA by core's loader, fully and partially loaded, and weights restored afterwards.
-import comfy.model_management as mm  # noqa: E402
-import comfy.sd  # noqa: E402
-
-name = "blocks.0.attn1.to_q"
-down, up = torch.randn(4, 192) * 0.05, torch.randn(192, 4) * 0.05
-lora = {f"diffusion_model.{name}.lora_down.weight": down, f"diffusion_model.{name}.lora_up.weight": up}
-schedule = lambda: make_schedule(variant.scheduler, "euler", steps=2)  # noqa: E731
-before = real.sample(model, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
-patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
-with_lora = real.sample(patched, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
-weight = ours[0].part.transformer.get_submodule(name).weight
-weight.data += up @ down
-merged = embedded.sample(ours[0], *conds[0], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
-weight.data -= up @ down
-report["lora"] = {"effect": largest(with_lora, before), "against merge": largest(with_lora, merged)}
-mm.unload_all_models()
-
-
-def once(patcher):
-    """One denoised prediction with the patcher's weights as they are."""
-    x = torch.randn(empty.shape, generator=torch.Generator().manual_seed(1))
-    return patcher.model.apply_model(x, torch.tensor([0.5]), c_crossattn=conds[1][0][0][0])
-
-
-patched.partially_load(torch.device("cpu"), extra_memory=patched.model_size() // 3)
-loaded, partial = patched.model.model_loaded_weight_memory, once(patched)
-patched.detach()
-patched.patch_model(torch.device("cpu"))
-whole = once(patched)
-patched.detach()
-report["partial"] = {"loaded": loaded, "size": patched.model_size(), "against whole": largest(partial, whole)}
-after = real.sample(model, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
-report["restored"] = largest(after, before)
-report["models listed"] = str(root / "models" / "diffusers") in folder_paths.get_folder_paths("diffusers")
-print("REPORT " + json.dumps(report))
+boot.run()

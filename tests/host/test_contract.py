@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(scope="module")
-def report(comfyui: Path, python: str, quickstart_model: Path) -> dict:
-    script = Path(__file__).parent / "inside.py"
-    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    return json.loads(lines[-1][len("REPORT ") :])
+@pytest.fixture
+def report(inside) -> dict:
+    return inside("contract contract")
 
 
 def test_the_door_opens_to_comfyui_inside_comfyui(report):
@@ -41,9 +32,7 @@ def test_the_reference_pipeline_gives_the_same_video(report):
 
 def test_core_nodes_work_on_our_objects(report):
     assert report["core text"] == 0
-    assert report["core ksampler finite"] is True
     assert report["core decode"] == 0
-    assert report["core encode shape"][:2] == [1, 16]
     assert report["core tiled shape"][-1] == 3
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
@@ -78,6 +80,89 @@ def test_the_quickstart_makes_a_playable_file_that_restores_its_graph(server, pr
     again = server.wait(server.queue(prompt, workflow))
     assert again["status"]["status_str"] == "success"
     assert len(list(path.parent.glob("*.mp4"))) == 1
+
+
+def cached(entry: dict) -> set[str]:
+    return set(next(m[1]["nodes"] for m in entry["status"]["messages"] if m[0] == "execution_cached"))
+
+
+def ids(api: dict, *names: str) -> set[str]:
+    return {i for i, node in api.items() if node["class_type"] in names}
+
+
+def test_only_what_a_change_touches_runs_again(server, prompt):
+    loader, empty = "OpenT2VLoadModel", "OpenT2VEmptyLatent"
+    folder = server.base / "models" / "diffusers" / "copy"
+    shutil.copytree(ROOT / "models" / "diffusers" / "opent2v-quickstart", folder)
+    graph = copy.deepcopy(prompt)
+    by_class(graph, loader)["model"] = "copy"
+
+    def run() -> dict:
+        entry = server.wait(server.queue(graph))
+        assert entry["status"]["status_str"] == "success", entry["status"]
+        return entry
+
+    assert not ids(graph, loader) & cached(run())
+    assert cached(run()) == set(graph)  # the same graph: nothing is encoded, loaded or sampled again
+    by_class(graph, "OpenT2VEncodePrompt")["positive"] = "a blue circle growing on a black background"
+    assert cached(run()) & set(graph) == ids(graph, loader, empty)
+    by_class(graph, "OpenT2VSampler")["seed"] = 21
+    assert cached(run()) & set(graph) == ids(graph, loader, empty, "OpenT2VEncodePrompt")
+    os.utime(next((folder / "vae").glob("*.safetensors")), ns=(1, 1))
+    assert not cached(run()) & set(graph)  # another file: loaded anew
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(2)
+    assert not cached(run()) & set(graph)  # the host has let go of everything, and the graph still runs
+
+
+def test_our_frames_in_create_video_and_cores_video_in_ours(server, prompt):
+    if "EmptyAudio" not in server.get("/object_info"):
+        pytest.skip("this ComfyUI has no EmptyAudio node (torchaudio is missing)")
+    graph = {i: node for i, node in copy.deepcopy(prompt).items() if node["class_type"] != "OpenT2VSaveVideo"}
+    (decode,), (empty,) = ids(graph, "OpenT2VDecode"), ids(graph, "OpenT2VEmptyLatent")
+    graph |= {
+        "sound": {"class_type": "EmptyAudio", "inputs": {"duration": 2.0, "sample_rate": 44100, "channels": 2}},
+        "video": {
+            "class_type": "CreateVideo",
+            "inputs": {"images": [decode, 0], "fps": [empty, 4], "audio": ["sound", 0]},
+        },
+        "save": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["video", 0], "filename_prefix": "core", "format": "mp4", "codec": "h264"},
+        },
+    }
+    entry = server.wait(server.queue(graph))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    file = next((server.base / "output").glob("core*.mp4"))
+    assert what_is_in(file)[:3] == (17, 16, (64, 64))
+    (server.base / "input").mkdir(exist_ok=True)
+    shutil.copy(file, server.base / "input" / "from core.mp4")
+    back = {
+        "load": {"class_type": "LoadVideo", "inputs": {"file": "from core.mp4"}},
+        "parts": {"class_type": "GetVideoComponents", "inputs": {"video": ["load", 0]}},
+        "ours": {
+            "class_type": "OpenT2VSaveVideo",
+            "inputs": {
+                "images": ["parts", 0],
+                "audio": ["parts", 1],
+                "fps": ["parts", 2],
+                "filename_prefix": "back",
+                "quality": 80,
+            },
+        },
+    }
+    entry = server.wait(server.queue(back))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    frames, fps, size, sounds = what_is_in(next((server.base / "output").glob("back*.mp4")))
+    assert (frames, fps, size, sounds) == (17, 16, (64, 64), 1)
+
+
+def what_is_in(file: Path) -> tuple[int, float, tuple[int, int], int]:
+    """(frames, frames per second, (width, height), sound streams)"""
+    with av.open(str(file)) as video:
+        stream = video.streams.video[0]
+        size, fps, sounds = (stream.width, stream.height), float(stream.average_rate), len(video.streams.audio)
+        return sum(1 for _ in video.decode(video=0)), fps, size, sounds
 
 
 def test_a_path_outside_is_refused_before_anything_runs(server, prompt):

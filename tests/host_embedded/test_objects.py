@@ -190,3 +190,8 @@ def test_file_metadata_is_what_the_page_reads():
     metadata = embedded.file_metadata(prompt, {"workflow": workflow, "more": 3})
     assert {k: json.loads(v) for k, v in metadata.items()} == {"prompt": prompt, "workflow": workflow, "more": 3}
     assert embedded.file_metadata(None, None) == {}
+
+
+def test_what_the_host_notes_about_files_stays_out_of_a_saved_file():
+    prompt = {"1": {"class_type": "A", "inputs": {"x": 1}, "is_changed": ["5f2c"]}}
+    assert embedded.file_metadata(prompt, None) == {"prompt": '{"1": {"class_type": "A", "inputs": {"x": 1}}}'}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
+
 import pytest
 import torch
 
@@ -102,3 +106,36 @@ def test_a_damaged_folder_is_refused_with_its_reason(models, damage, said):
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:1000])
+
+
+# --- one model for all who load it ---
+
+
+def load(folder, dtype="auto"):
+    return call("OpenT2VLoadModel", model=folder.name, dtype=dtype)[0]
+
+
+def test_two_loaders_of_one_folder_share_what_they_load(models):
+    folder = tiny.copy(models / "one")
+    first, again = load(folder), load(folder, "fp32")  # what "auto" is on a CPU
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    assert load(folder, "bf16")[0] is not first[0]
+
+
+def test_a_model_nobody_holds_is_gone(models):
+    first = load(tiny.copy(models / "gone"))
+    weights = weakref.ref(first[0].part.transformer)
+    assert weights() is not None
+    del first
+    gc.collect()
+    assert weights() is None
+
+
+def test_changed_files_are_another_model(models):
+    folder = tiny.copy(models / "changed")
+    first, before = load(folder), OpenT2VLoadModel.IS_CHANGED(model="changed", dtype="auto", unique_id="1")
+    assert OpenT2VLoadModel.IS_CHANGED(model="changed", dtype="auto") == before != ""
+    os.utime(folder / "vae" / "config.json", ns=(1, 1))
+    assert OpenT2VLoadModel.IS_CHANGED(model="changed", dtype="auto") != before
+    assert load(folder)[0] is not first[0]
+    assert OpenT2VLoadModel.IS_CHANGED(model="nowhere", dtype="auto") == ""

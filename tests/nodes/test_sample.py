@@ -37,7 +37,7 @@ def test_a_legal_size_is_taken_as_it_is():
 def test_a_changed_size_is_told():
     (_, *numbers), ui = empty(width=70, height=32, frames=12)
     assert numbers == [64, 32, 13, 16.0]
-    assert ui["text"] == [
+    assert ui["opent2v_remarks"] == [
         "64 x 32, 13 frames at 16 fps (0.8 s)",
         "Changed to what the model can make: width 70 -> 64, frames 12 -> 13 (sizes are multiples of 16, "
         "frames 4n + 1).",
@@ -69,8 +69,8 @@ def test_a_model_of_another_loader(node):
     with pytest.raises(FamilyError) as error:
         call("OpenT2VEmptyLatent", model=object()) if node is empty else sample(model=object())
     assert str(error.value) == (
-        "This MODEL was not loaded by an OpenT2V node, so its sizes and schedule are not known here. "
-        "Load it with Load Video Model, or use ComfyUI's own latent and KSampler nodes for it."
+        "No family here recognises this MODEL, so its sizes and schedule are not known (known: Wan). "
+        "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
     )
 
 

@@ -1,0 +1,71 @@
+"""A transformer that another loader built is known by its names and shapes alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from opent2v.families import FamilyError, recognise
+
+
+def native(width: int, channels: int, *, made: int | None = None, ffn: int = 8960, text: int = 4096, extra=()):
+    """Names and shapes as Wan's own repositories and ComfyUI have them; only what tells one from another."""
+    shapes = {
+        "patch_embedding.weight": (width, channels, 1, 2, 2),
+        "text_embedding.0.weight": (width, text),
+        "blocks.0.self_attn.q.weight": (width, width),
+        "blocks.0.ffn.0.weight": (ffn, width),
+        "head.modulation": (1, 2, width),
+        "head.head.weight": ((made or channels) * 4, width),
+    }
+    return shapes | dict.fromkeys(extra, (1,))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "name", "own", "latent_format", "geometry"),
+    [
+        (native(1536, 16), "2.1 T2V 1.3B", (832, 480, 81, 16.0), "Wan21", (16, 4, 8, 2)),
+        (native(5120, 16, ffn=13824), "2.1 T2V 14B", (832, 480, 81, 16.0), "Wan21", (16, 4, 8, 2)),
+        (native(3072, 48, ffn=14336), "2.2 TI2V 5B", (1280, 704, 121, 24.0), "Wan22", (48, 4, 16, 2)),
+    ],
+)
+def test_wan(shapes, name, own, latent_format, geometry):
+    variant = recognise(shapes)
+    assert variant is not None and (variant.family.id, variant.name) == ("wan", name)
+    assert (variant.defaults.width, variant.defaults.height, variant.defaults.frames, variant.defaults.fps) == own
+    found = variant.geometry
+    assert (found.channels, found.temporal, found.spatial, found.patch) == geometry
+    assert (variant.latent_format, variant.context_width) == (latent_format, 4096)
+    assert variant.scheduler["_class_name"] == "UniPCMultistepScheduler" and variant.scheduler["flow_shift"] == 5.0
+    assert len(variant.mean) == len(variant.std) == geometry[0] and min(variant.std) > 0
+
+
+def test_the_latents_numbers_are_the_librarys():
+    """diffusers' own defaults are those of the Wan 2.1 VAE."""
+    from diffusers import AutoencoderKLWan
+
+    config, variant = AutoencoderKLWan().config, recognise(native(1536, 16))
+    assert list(variant.mean) == list(config.latents_mean) and list(variant.std) == list(config.latents_std)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        (native(5120, 36, made=16), "This is a Wan image-to-video model (it takes 36 channels and returns 16), which"),
+        (native(5120, 36, made=16, extra=["img_emb.proj.0.bias"]), "Wan image-to-video model (it has img_emb)"),
+        (native(1536, 16, extra=["vace_patch_embedding.weight"]), "This is a Wan VACE model (it has vace_patch_embed"),
+        (native(5120, 36, made=16, extra=["face_adapter.x"]), "This is a Wan Animate model (it has face_adapter)"),
+        (native(1536, 20), "This Wan model has 20 latent channels; no VAE for that is known here (known: 16 and 48)."),
+    ],
+)
+def test_other_kinds_of_wan_are_refused(shapes, said):
+    with pytest.raises(FamilyError) as error:
+        recognise(shapes)
+    assert said in str(error.value) and "KSampler" in str(error.value)
+
+
+def test_what_is_of_no_family():
+    assert recognise({}) is None
+    assert recognise({"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}) is None
+    almost = native(1536, 16)
+    del almost["head.modulation"]
+    assert recognise(almost) is None

@@ -1,0 +1,89 @@
+"""Core's MODEL, CLIP, VAE and LATENT in our nodes; previews; one model for all loaders of it."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.host
+CLOSE = 1e-4
+
+
+def test_unet_loaders_wan_is_recognised_by_structure(inside):
+    found = inside("core recognised")
+    assert found["family"] == "wan" and found["shift"] == 5.0
+    assert found["own"] == [832, 480, 81, 16.0, 50, 5.0]
+    assert found["latent"] == [1, 16, 2, 60, 6] and found["numbers"] == [48, 480, 5, 16.0]
+
+
+@pytest.mark.parametrize("solver", ["reference", "euler", "unipc", "dpm++ 2m"])
+def test_unet_loaders_wan_in_our_sampler(inside, solver):
+    found = inside("core sampler")[solver]
+    assert found["finite"] is True and found["apart"] <= CLOSE
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("image-to-video", "FamilyError: This is a Wan image-to-video model (it takes 36 channels and returns 16)"),
+        ("unknown", "FamilyError: No family here recognises this MODEL"),
+        ("conditioning", "SamplingError: The positive conditioning is 768 wide; Wan reads 4096."),
+        ("latent", "ValueError: The latent has 4 channels; this VAE decodes 16."),
+    ],
+)
+def test_what_does_not_fit_is_refused(inside, what, said):
+    assert inside("core refused")[what].startswith(said)
+
+
+def test_clip_loaders_umt5_in_our_prompt_node_and_sampler(inside):
+    found = inside("core text")
+    assert found["class"] == "WanT5Model" and found["shape"] == [1, 512, 4096]
+    assert found["same"] == 0 and found["two"] > 0.1
+    assert found["apart"] <= CLOSE and found["changed"] > 1e-3
+
+
+def test_vae_loaders_vae_in_our_decode(inside):
+    found = inside("core vae")
+    assert found["apart"] <= CLOSE and found["shape"] == [9, 16, 16, 3]
+    assert found["picture"] <= CLOSE and found["one"] == [1, 16, 16, 3]
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        ("EmptyHunyuanLatentVideo", [1, 16, 3, 4, 4]),
+        ("EmptyLatentImage", [1, 16, 1, 4, 4]),
+        ("RepeatLatentBatch", [2, 16, 3, 4, 4]),
+        ("LatentFromBatch", [1, 16, 3, 4, 4]),
+        ("LatentBatch", [2, 16, 3, 4, 4]),
+        ("LatentUpscale", [1, 16, 3, 8, 8]),
+        ("SetLatentNoiseMask", [1, 16, 3, 4, 4]),
+    ],
+)
+def test_latent_nodes_into_our_sampler(inside, node, shape):
+    found = inside("core latents")[node]
+    assert found["shape"] == shape and found["finite"] is True and found["apart"] <= CLOSE
+
+
+def test_a_noise_mask_keeps_its_region(inside):
+    found = inside("core latents")
+    assert found["kept"] <= 1e-5 and found["made"] > 1e-2
+
+
+def test_previews_have_the_videos_size_and_colours_and_move(inside):
+    found = inside("core previews")
+    assert found["count"] == 10 and found["kind"] == "JPEG" and found["size"] == [8, 8]
+    assert found["colour error"] < 0.1
+    assert found["moves"] > 0.05  # the last two steps hardly differ: another frame is shown
+    assert found["core"]["count"] == 3 and found["core"]["size"] == [4, 4]
+    assert found["core"]["error"] < 0.01
+
+
+def test_loader_nodes_share_a_model_until_nobody_holds_it(inside):
+    found = inside("core sharing")
+    assert found["shared"] is True and found["auto"] is True and found["other dtype"] is True
+    assert found["alive"] == 0 and found["alive after the host freed"] == 0
+
+
+def test_a_changed_file_is_loaded_anew(inside):
+    found = inside("core sharing")
+    assert found["state"] is True and found["changed"] is True and found["new load"] is True
