@@ -6,14 +6,21 @@ import importlib
 import pkgutil
 from functools import cache
 
-from .base import Defaults, Family, FamilyError, Geometry, Variant
+from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from .parts import TextEncoder, VideoModel, VideoVAE
+from .recognise import Recognised
 
 __all__ = [
     "Defaults",
+    "Entry",
     "Family",
     "FamilyError",
     "Geometry",
+    "Guided",
+    "Pictures",
+    "Prompt",
+    "Recognised",
+    "Shapes",
     "TextEncoder",
     "Variant",
     "VideoModel",

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .base import Defaults, Family, FamilyError, Geometry, Variant
+from .base import Defaults, Family, FamilyError, Geometry, Prompt, Variant
 
 # Wan's own recommended negative prompt (wan/configs/shared_config.py, sample_neg_prompt).
 NEGATIVE = (
@@ -79,7 +79,6 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         steps=own.get("steps", 50),
         guidance=float(own.get("guidance", 5.0)),
         negative=own.get("negative", NEGATIVE),
-        max_tokens=own.get("max_tokens", 512),
     )
     rgb = own.get("preview")
     return Variant(
@@ -90,6 +89,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         mean=tuple(vae["latents_mean"]),
         std=tuple(vae["latents_std"]),
         scheduler=configs["scheduler"],
+        prompts=(Prompt(own.get("max_tokens", 512), clean),),
         latent_format=latent_format,
         rgb=(tuple(map(tuple, rgb["factors"])), tuple(rgb["bias"])) if rgb else None,
         context_width=transformer["text_dim"],
@@ -100,8 +100,9 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     )
 
 
-def predict(transformer: nn.Module, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """Flow (noise minus clean) at timestep t = sigma * 1000."""
+    context = conditions["context"]
     return transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, return_dict=False)[0]
 
 
@@ -117,13 +118,16 @@ def clean(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def embed(text_encoder: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
     """Last hidden state, with exact zeros behind the prompt's end: the transformer gets no mask."""
-    hidden = text_encoder(ids, mask).last_hidden_state
-    return hidden * mask.to(hidden).unsqueeze(-1)
+    ids, mask = tokens["text_encoder"]
+    hidden = encoders["text_encoder"](ids, mask).last_hidden_state
+    return hidden * mask.to(hidden).unsqueeze(-1), {}
 
 
-def decode(vae: nn.Module, latent: Tensor) -> Tensor:
+def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
     return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
 
 
@@ -148,7 +152,6 @@ FAMILY = Family(
     },
     read=read,
     predict=predict,
-    clean=clean,
     embed=embed,
     decode=decode,
     encode=encode,

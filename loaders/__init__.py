@@ -6,7 +6,7 @@ from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
 from .header import TensorInfo, read_header, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
-from .pipeline import load_pipeline
+from .pipeline import Pipeline, load_pipeline
 from .weights import DTYPES, FP8
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Folder",
     "MissingLibrary",
     "ModelFileError",
+    "Pipeline",
     "TensorInfo",
     "is_model_folder",
     "library",

@@ -26,9 +26,14 @@ class OpenT2VLoadModel:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
-    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
-    RETURN_NAMES = ("model", "clip", "vae")
-    OUTPUT_TOOLTIPS = ("The video model.", "The model's text encoder.", "The model's video decoder.")
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "MODEL")
+    RETURN_NAMES = ("model", "clip", "vae", "low_noise_model")
+    OUTPUT_TOOLTIPS = (
+        "The video model.",
+        "The model's text encoder.",
+        "The model's video decoder.",
+        "The low-noise expert of a model with two (Wan 2.2 A14B); empty for all others.",
+    )
     DESCRIPTION = "Load a text-to-video model with its text encoder and VAE. The family is recognised by itself."
     SEARCH_ALIASES: ClassVar = ["wan", "diffusers loader", "video model loader", "checkpoint"]
 
@@ -70,12 +75,14 @@ class OpenT2VLoadModel:
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
         total = sum(len(folder.headers(c)) for c in folder.weights)
         bar = host.progress(total, unique_id)
-        video_model, text, vae = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+        loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
-        count = sum(p.numel() for p in video_model.transformer.parameters())
+        count = sum(p.numel() for p in loaded.models[0].transformer.parameters())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remark = f"{folder.variant.title}: {size} parameters as {kind}"
-        return with_remarks((host.model(video_model), host.clip(text), host.vae(vae)), [remark], unique_id)
+        high, *low = (host.model(part) for part in loaded.models)
+        made = high, host.clip(loaded.text), host.vae(loaded.vae), low[0] if low else None
+        return with_remarks(made, [remark], unique_id)
 
 
 def _main_dtype(header: dict[str, Any]) -> str:

@@ -146,6 +146,25 @@ class OpenT2VSampler:
                     },
                 ),
             },
+            "optional": {
+                "low_noise_model": (
+                    "MODEL",
+                    {
+                        "tooltip": "The second expert of a model with two (Wan 2.2 A14B); it makes the last, finer "
+                        "steps."
+                    },
+                ),
+                "low_noise_cfg": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "cfg of the low-noise model's steps. 0: the model's own.",
+                    },
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -161,21 +180,75 @@ class OpenT2VSampler:
         shift: float,
         solver: str,
         denoise: float,
+        low_noise_model: Any = None,
+        low_noise_cfg: float = 0.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         variant = _known(model)
         _check_latent(latent["samples"], variant)
         for name, conditioning in (("positive", positive), ("negative", negative)):
             _check_conditioning(name, conditioning, variant)
+        _check_experts(variant, low_noise_model)
         library("diffusers")
-        steps = steps or variant.defaults.steps
-        cfg = cfg or variant.defaults.guidance
-        schedule = make_schedule(variant.scheduler, solver, steps=steps, shift=shift or None, denoise=denoise)
-        on_step = host.progress(steps, unique_id)
-        samples = host.sample(model, positive, negative, latent, schedule=schedule, cfg=cfg, seed=seed, on_step=on_step)
+        own = variant.defaults
+        steps = steps or len(variant.sigmas) or own.steps
+        scale = cfg or own.guidance
+        remark = f"{steps} steps, cfg {scale:g}"
+        if variant.embeds_guidance:
+            positive, negative = (_with_guidance(c, scale) for c in (positive, negative))
+            remark, scale = f"{steps} steps, guidance {scale:g}", 1.0
+        shape = tuple(latent["samples"].shape)
+        schedule = make_schedule(
+            variant.scheduler,
+            solver,
+            steps=steps,
+            shift=shift or None,
+            denoise=denoise,
+            kind=variant.prediction,
+            sigmas=lambda total: variant.family.sigmas(variant, total, shift or None, shape),
+            seed=seed,
+        )
+        low = None
+        if low_noise_model is not None:
+            low_cfg = low_noise_cfg or cfg or own.low_noise_guidance or own.guidance
+            low = (low_noise_model, low_cfg)
+            remark += f" ({low_cfg:g} for the {schedule.split(variant.boundary)[1].steps} steps at low noise)"
+        samples = host.sample(
+            model,
+            positive,
+            negative,
+            latent,
+            schedule=schedule,
+            cfg=scale,
+            seed=seed,
+            on_step=host.progress(steps, unique_id),
+            low_noise=low,
+        )
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
-        remark = f"{steps} steps, cfg {cfg:g}, {name}, seed {seed}"
-        return with_remarks(({**latent, "samples": samples},), [remark], unique_id)
+        return with_remarks(({**latent, "samples": samples},), [f"{remark}, {name}, seed {seed}"], unique_id)
+
+
+def _with_guidance(conditioning: Any, scale: float) -> Any:
+    """The guidance that the transformer is told, unless another node has set it."""
+    return [[context, {"guidance": scale, **further}] for context, further in conditioning]
+
+
+def _check_experts(variant: Variant, low_noise_model: Any) -> None:
+    if low_noise_model is None:
+        if variant.expert == "high":
+            raise SamplingError(
+                f"{variant.title} works with two experts and only the high-noise one is connected: the video would "
+                "stay noise. Connect the low-noise one to low_noise_model."
+            )
+        return
+    low = _known(low_noise_model)
+    if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
+        raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
+    if not variant.boundary:
+        raise SamplingError(f"{variant.title} is one model for all steps. Disconnect low_noise_model.")
+    if low.expert == "high" or variant.expert == "low":
+        found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
+        raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")
 
 
 def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:

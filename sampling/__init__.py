@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .errors import SamplingError
+from .prediction import Discrete, Flow, Prediction, prediction
 from .schedule import SOLVERS, Schedule, make_schedule, own_shift
 from .solve import solve
 
-__all__ = ["SOLVERS", "SamplingError", "Schedule", "make_schedule", "own_shift", "solve"]
+__all__ = [
+    "SOLVERS",
+    "Discrete",
+    "Flow",
+    "Prediction",
+    "SamplingError",
+    "Schedule",
+    "make_schedule",
+    "own_shift",
+    "prediction",
+    "solve",
+]

@@ -27,7 +27,7 @@ class FirstStage(nn.Module):
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
-        return self.opent2v.decode(latent)  # pyright: ignore[reportCallIssue]
+        return self.opent2v.decode(latent, options.get("seed", 0))  # pyright: ignore[reportCallIssue]
 
 
 class OpenT2VVAE(comfy.sd.VAE):

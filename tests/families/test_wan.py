@@ -55,7 +55,7 @@ def test_published_configs(transformer, vae, name, size, fps, latent, multiple, 
     own = variant.defaults
     assert (variant.name, variant.latent_format) == (name, latent_format)
     assert (own.width, own.height, own.frames, own.fps) == (*size, fps)
-    assert (own.steps, own.guidance, own.max_tokens) == (50, 5.0, 512)
+    assert (own.steps, own.guidance, variant.prompts[0].max_tokens) == (50, 5.0, 512)
     assert own.negative.startswith("色调艳丽，过曝，静态") and own.negative.endswith("背景人很多，倒着走")
     assert variant.geometry.latent_shape(*size) == latent
     assert variant.geometry.legal(*size) == size
@@ -98,7 +98,7 @@ def test_the_folders_own_values_win():
     variant = wan.read(configs(opent2v=own | {"preview": {"factors": [[1, 0, 0]] * 16, "bias": [0, 0, 0]}}))
     defaults = variant.defaults
     assert (variant.name, defaults.width, defaults.height, defaults.frames, defaults.fps) == ("mine", 64, 480, 17, 8.0)
-    assert (defaults.steps, defaults.guidance, defaults.negative, defaults.max_tokens) == (20, 3.0, "", 32)
+    assert (defaults.steps, defaults.guidance, defaults.negative, variant.prompts[0].max_tokens) == (20, 3.0, "", 32)
     assert variant.rgb == (((1, 0, 0),) * 16, (0, 0, 0))
 
 
@@ -165,19 +165,22 @@ def test_clean_is_the_reference_pipelines(text):
 
 def test_embedding_is_exactly_zero_behind_the_prompts_end():
     _, clip, _ = tiny.shared()
-    ids, whole = clip.part.tokens(tiny.PROMPT)
-    assert len(ids) == whole < tiny.MAX_TOKENS and ids[-1] == clip.part.tokenizer.eos_token_id
-    embedding = clip.part.embed(ids)
+    tokens, whole = clip.part.tokens(tiny.PROMPT)
+    ids = tokens["text_encoder"]
+    assert len(ids) == whole < tiny.MAX_TOKENS and ids[-1] == clip.part.tokenizers["text_encoder"].eos_token_id
+    embedding, further = clip.part.embed(tokens)
+    assert further == {}
     assert embedding.shape == (1, tiny.MAX_TOKENS, 16)
     assert embedding[:, whole:].eq(0).all() and embedding[:, :whole].ne(0).any(-1).all()
 
 
 def test_a_long_prompt_is_cut_and_keeps_its_end_token():
     _, clip, _ = tiny.shared()
-    ids, whole = clip.part.tokens("red circle " * 1000)
+    tokens, whole = clip.part.tokens("red circle " * 1000)
+    ids = tokens["text_encoder"]
     assert (len(ids), whole) == (tiny.MAX_TOKENS, 2001)
-    assert ids[-1] == clip.part.tokenizer.eos_token_id
-    assert clip.part.embed(ids).shape == (1, tiny.MAX_TOKENS, 16)
+    assert ids[-1] == clip.part.tokenizers["text_encoder"].eos_token_id
+    assert clip.part.embed(tokens)[0].shape == (1, tiny.MAX_TOKENS, 16)
 
 
 @pytest.mark.parametrize(("kind", "channels", "size"), [("plain", 16, 32), ("ti2v", 48, 64)])

@@ -61,7 +61,9 @@ def test_dtype_is_how_the_video_model_is_stored(models, monkeypatch, dtype, stor
     monkeypatch.setattr(embedded.objects, "device", lambda: torch.device("cpu"))
     (model, clip, vae), ui = call("OpenT2VLoadModel", model="tiny", dtype=dtype)
     assert model.part.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == stored
-    assert {p.dtype for part in (clip.part.encoder, vae.part.vae) for p in part.parameters()} == {torch.float32}
+    assert {p.dtype for part in (clip.part.encoders["text_encoder"], vae.part.vae) for p in part.parameters()} == {
+        torch.float32
+    }
     assert remarks(ui) == f"Wan tiny: 0.0 million parameters as {said}"
 
 
