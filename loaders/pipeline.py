@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..families import TextEncoder, VideoModel, VideoVAE
-from .errors import ModelFileError
 from .folder import Folder
-from .libraries import library, library_class
+from .tokenizers import read_tokenizer
 from .weights import build, check, fill
 
 
@@ -49,7 +46,7 @@ def load_pipeline(
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
     variant, family = folder.variant, folder.family
-    tokenizers = {p.slot: _tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
+    tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
     for component in folder.weights:
@@ -80,12 +77,3 @@ def load_pipeline(
         VideoVAE(variant, parts["vae"], folder.path),
         parts.get("image_encoder"),
     )
-
-
-def _tokenizer(path: Path) -> Any:
-    library("transformers")
-    loader: Any = library_class("AutoTokenizer")
-    try:
-        return loader.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged file
-        raise ModelFileError(f"{path}: the tokenizer cannot be read ({error}). Get the folder again.") from error

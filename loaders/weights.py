@@ -14,6 +14,7 @@ from ..families.keys import Rule, translate
 from .errors import ModelFileError
 from .header import read_header
 from .libraries import library_class
+from .quantised import read_weight, split_header
 
 # dtype names as nodes show them.
 DTYPES = {
@@ -53,6 +54,7 @@ def fill(
             become fp8, everything else bf16.
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
         rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
+            A weight with a scale beside it is multiplied out first.
         on_tensor: called with (tensors read, tensors in all).
     Raises:
         ModelFileError: as `check`; or a file the format's own library refuses.
@@ -64,13 +66,14 @@ def fill(
     read: set[str] = set()
     count = 0
     for path in files:
+        header, quantisation = split_header(read_header(path), path)
         try:
             with safe_open(path, framework="pt") as tensors:
-                for stored in tensors.keys():  # noqa: SIM118  safe_open is no mapping
+                for stored in header:
                     renamed = translate(stored, rules, prefix)
                     if renamed is None or not renamed.names:
                         continue
-                    parts = renamed.tensors(tensors.get_tensor(stored))
+                    parts = renamed.tensors(read_weight(tensors, stored, quantisation))
                     for name, tensor in zip(renamed.names, parts, strict=True):
                         target = _stored_dtype(name, tensor, dtype, keep)
                         _assign(module, name, _as_dtype(name, tensor, target, path))
@@ -104,7 +107,7 @@ def check(
     header: dict[str, tuple[int, ...]] = {}
     count = 0
     for path in files:
-        for stored, info in read_header(path).items():
+        for stored, info in split_header(read_header(path), path)[0].items():
             renamed = translate(stored, rules, prefix)
             if renamed is not None and renamed.names:
                 header.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
@@ -154,8 +157,9 @@ def _fp32_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]) -> torch.dtype:
-    if dtype is None or not tensor.is_floating_point():
+    if not tensor.is_floating_point() or (dtype is None and tensor.dtype not in FP8):
         return tensor.dtype
+    dtype = dtype or tensor.dtype
     if any(part in name.split(".") for part in keep_fp32):
         return torch.float32
     if dtype in FP8:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .doctor import OpenT2VInspectFile
 from .load import OpenT2VLoadModel
+from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
 from .prompt import OpenT2VEncodePrompt
 from .sample import OpenT2VEmptyLatent, OpenT2VSampler
 from .video import OpenT2VDecode, OpenT2VSaveVideo
@@ -14,6 +16,10 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VSampler": OpenT2VSampler,
     "OpenT2VDecode": OpenT2VDecode,
     "OpenT2VSaveVideo": OpenT2VSaveVideo,
+    "OpenT2VLoadDiffusionModel": OpenT2VLoadDiffusionModel,
+    "OpenT2VLoadTextEncoder": OpenT2VLoadTextEncoder,
+    "OpenT2VLoadVAE": OpenT2VLoadVAE,
+    "OpenT2VInspectFile": OpenT2VInspectFile,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -23,6 +29,10 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VSampler": "Video Sampler",
     "OpenT2VDecode": "Decode Video",
     "OpenT2VSaveVideo": "Save Video File",
+    "OpenT2VLoadDiffusionModel": "Load Video Diffusion Model",
+    "OpenT2VLoadTextEncoder": "Load Video Text Encoder",
+    "OpenT2VLoadVAE": "Load Video VAE",
+    "OpenT2VInspectFile": "Inspect Model File",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

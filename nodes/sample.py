@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,8 @@ from ..families import FamilyError, Variant
 from ..loaders import library
 from ..sampling import SOLVERS, SamplingError, make_schedule
 from .remarks import with_remarks
+
+CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)")
 
 
 def _known(model: Any) -> Variant:
@@ -66,7 +69,7 @@ class OpenT2VEmptyLatent:
             f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u
         ]
         if changed:
-            rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.temporal}n + 1"
+            rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.frame_step}n + 1"
             remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
         samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
         return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks, unique_id)
@@ -164,6 +167,14 @@ class OpenT2VSampler:
                         "tooltip": "cfg of the low-noise model's steps. 0: the model's own.",
                     },
                 ),
+                "cfg_schedule": (
+                    list(CFG_SCHEDULES),
+                    {
+                        "default": "constant",
+                        "tooltip": "How cfg goes over the steps, for models made for it (CogVideoX). dynamic: rises "
+                        "smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, up and down.",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -182,6 +193,7 @@ class OpenT2VSampler:
         denoise: float,
         low_noise_model: Any = None,
         low_noise_cfg: float = 0.0,
+        cfg_schedule: str = "constant",
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         variant = _known(model)
@@ -189,6 +201,7 @@ class OpenT2VSampler:
         for name, conditioning in (("positive", positive), ("negative", negative)):
             _check_conditioning(name, conditioning, variant)
         _check_experts(variant, low_noise_model)
+        _check_cfg_schedule(variant, cfg_schedule)
         library("diffusers")
         own = variant.defaults
         steps = steps or len(variant.sigmas) or own.steps
@@ -208,6 +221,10 @@ class OpenT2VSampler:
             sigmas=lambda total: variant.family.sigmas(variant, total, shift or None, shape),
             seed=seed,
         )
+        scales: float | Sequence[float] = scale
+        if cfg_schedule != "constant" and variant.family.guidance:
+            scales = variant.family.guidance(variant, cfg_schedule, scale, schedule.timesteps)
+            remark += f" {cfg_schedule}"
         low = None
         if low_noise_model is not None:
             low_cfg = low_noise_cfg or cfg or own.low_noise_guidance or own.guidance
@@ -219,7 +236,7 @@ class OpenT2VSampler:
             negative,
             latent,
             schedule=schedule,
-            cfg=scale,
+            cfg=scales,
             seed=seed,
             on_step=host.progress(steps, unique_id),
             low_noise=low,
@@ -231,6 +248,13 @@ class OpenT2VSampler:
 def _with_guidance(conditioning: Any, scale: float) -> Any:
     """The guidance that the transformer is told, unless another node has set it."""
     return [[context, {"guidance": scale, **further}] for context, further in conditioning]
+
+
+def _check_cfg_schedule(variant: Variant, cfg_schedule: str) -> None:
+    if cfg_schedule not in CFG_SCHEDULES:
+        raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
+    if cfg_schedule != "constant" and variant.family.guidance is None:
+        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
 
 
 def _check_experts(variant: Variant, low_noise_model: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .clip import clip, embed, tokens
+from .files import missing, model_files, tokenizer_folder
 from .model import Model, device_dtypes, model, variant
 from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models, say
 from .sample import sample
@@ -19,12 +20,15 @@ __all__ = [
     "device_dtypes",
     "embed",
     "file_metadata",
+    "missing",
     "model",
+    "model_files",
     "model_roots",
     "output_folder",
     "progress",
     "sample",
     "say",
+    "tokenizer_folder",
     "tokens",
     "vae",
     "variant",

@@ -146,8 +146,12 @@ def variant(thing: Any) -> Variant | None:
 
 
 def _latent_format(variant: Variant) -> Any:
-    """The host's latent format of the same name, with this checkpoint's numbers."""
-    base = getattr(comfy.latent_formats, variant.latent_format, comfy.latent_formats.Wan21)
+    """The host's latent format of the same name, with this checkpoint's numbers.
+
+    Where the host has none, the plain one: previews would look right with no other family's factors.
+    """
+    name = variant.latent_format
+    base = getattr(comfy.latent_formats, name or "LatentFormat", comfy.latent_formats.LatentFormat)
 
     def __init__(self: Any) -> None:
         base.__init__(self)
@@ -169,4 +173,4 @@ def _latent_format(variant: Variant) -> Any:
 
     # The class keeps the host's name: other packs look previews up by it.
     members = {"__init__": __init__, "process_in": process_in, "process_out": process_out}
-    return type(base.__name__, (base,), members)()
+    return type(name or base.__name__, (base,), members)()

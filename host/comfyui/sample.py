@@ -8,6 +8,7 @@ from typing import Any
 import comfy.model_management as mm
 import comfy.sample
 import comfy.samplers
+import comfy.utils
 import latent_preview
 import torch
 from torch import Tensor
@@ -39,11 +40,14 @@ def sample(
         VAE latents [B, C, T, h, w] float32.
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    found, mask, lead = variant(model), latent.get("noise_mask"), 0
+    if found is not None and (lead := found.geometry.lead(samples.shape[2])):
+        mask = None if mask is None else found.geometry.led(comfy.utils.reshape_mask(mask, samples.shape))
+        samples = found.geometry.led(samples)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = latent_preview.prepare_callback(model, schedule.steps)
     stages = [(model, cfg, schedule)]
     if low_noise is not None:
-        found = variant(model)
         high, low = schedule.split(found.boundary if found else 0.0)
         stages = [(model, cfg, high), (*low_noise, low)]
     walked, done, result = None, 0, samples
@@ -57,14 +61,14 @@ def sample(
                     samples,
                     comfy.samplers.KSAMPLER(run.walk),
                     part.sigmas,
-                    denoise_mask=latent.get("noise_mask"),
+                    denoise_mask=mask,
                     callback=preview,
                     disable_pbar=True,
                     seed=seed,
                 )
             walked = run.walked
         done += part.steps
-    return result.to(mm.intermediate_device())
+    return result[:, :, lead:].to(mm.intermediate_device())
 
 
 class _Stage:

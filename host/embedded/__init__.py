@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .files import Missing, missing, model_files, tokenizer_folder
 from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, model, tokens, vae, variant
 from .sample import sample
 from .settings import (
@@ -20,6 +21,7 @@ from .settings import (
 __all__ = [
     "Clip",
     "Interrupted",
+    "Missing",
     "Model",
     "Vae",
     "check_interrupt",
@@ -30,13 +32,16 @@ __all__ = [
     "embed",
     "file_metadata",
     "interrupt",
+    "missing",
     "model",
+    "model_files",
     "model_roots",
     "output_folder",
     "progress",
     "running",
     "sample",
     "say",
+    "tokenizer_folder",
     "tokens",
     "vae",
     "variant",

@@ -38,11 +38,13 @@ def sample(
     """
     variant = model.part.variant
     samples = _as_video(latent["samples"].float(), variant.geometry.channels)
+    mask = latent.get("noise_mask")
+    mask = None if mask is None else variant.geometry.led(_latent_mask(mask, samples)).to(model.device)
+    lead = variant.geometry.lead(samples.shape[2])
+    samples = variant.geometry.led(samples)
     # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
-    mask = latent.get("noise_mask")
-    mask = None if mask is None else _latent_mask(mask, samples).to(model.device)
     # The negative first, as the host orders them.
     entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in (negative, positive)]
 
@@ -89,7 +91,7 @@ def sample(
             done += part.steps
         if mask is not None:
             x = x * mask + start * (1 - mask)  # solvers of higher order leave a trace of their history there
-    return variant.denormalise(x).cpu()
+    return variant.denormalise(x[:, :, lead:]).cpu()
 
 
 def _rows(value: Tensor, count: int) -> Tensor:
