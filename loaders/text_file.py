@@ -210,6 +210,7 @@ def _clip(path: Path, shapes: Shapes) -> TextFile | None:
         "num_hidden_layers": _count(shapes, layer), "num_attention_heads": max(1, width // 64),
         "max_position_embeddings": shapes[f"{stem}.position_embedding.weight"][0],
         "hidden_act": "quick_gelu" if width == 768 else "gelu", "projection_dim": width,
+        "bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1,
     }  # fmt: skip
     rules = (rename("^text_model.embeddings.position_ids$"), rename("^text_projection"), rename("^logit_scale$"))
     title = {768: "CLIP-L", 1024: "OpenCLIP-H", 1280: "OpenCLIP-G"}.get(width, f"CLIP ({width} wide)")
