@@ -3,8 +3,8 @@
 python3 scripts/convert.py model.ckpt                writes model.safetensors beside it
 python3 scripts/convert.py model.ckpt out.safetensors
 
-Only tensors are read: the file is unpickled with torch's weights-only reader, which runs no code from it. Names and dtypes
-stay as they are; the nodes translate names while loading.
+Only tensors are read: the file is unpickled with torch's weights-only reader, which runs no code from it. Names and
+dtypes stay as they are; the nodes translate names while loading.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def read(path: Path) -> dict[str, Any]:
         ) from error
     except RuntimeError as error:
         raise SystemExit(f"{path}: not a checkpoint that torch can read ({error}). Download it again.") from error
-    for nest in NESTS:
-        if isinstance(content, dict) and isinstance(content.get(nest), dict):
-            content = content[nest]
+    while isinstance(content, dict) and (nest := next((n for n in NESTS if isinstance(content.get(n), dict)), None)):
+        content = content[nest]
     found = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
     if not found:
         raise SystemExit(f"{path}: no tensors by name in it; expected a state dict, or one below {', '.join(NESTS)}.")
@@ -66,6 +65,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(tensors: dict[str, Any], target: Path) -> None:
     """Save under a temporary name first, so that a broken run leaves nothing that looks whole."""
+    import torch
     from safetensors.torch import save_file
 
     # safetensors stores no views: tensors that share memory are copied, each on its own.
@@ -73,7 +73,8 @@ def write(tensors: dict[str, Any], target: Path) -> None:
     for name, tensor in tensors.items():
         shared = tensor.untyped_storage().data_ptr() in seen
         seen.add(tensor.untyped_storage().data_ptr())
-        tensors[name] = tensor.clone() if shared or not tensor.is_contiguous() else tensor
+        copies = shared or not tensor.is_contiguous()
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format) if copies else tensor
     temporary = target.with_name(f".{target.name}.part")
     try:
         save_file(tensors, temporary)
