@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 import torch
@@ -66,7 +65,6 @@ def wanted(module):
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
 def test_the_published_transformer(prefix, layout):
-    began = time.perf_counter()
     shapes = original_transformer(48)
     if layout == "diffusers":
         shapes = wanted(build("MochiTransformer3DModel", {}))
@@ -76,7 +74,6 @@ def test_the_published_transformer(prefix, layout):
     assert (found.part, found.layout, found.prefix, found.variant.title) == ("transformer", layout, prefix, "Mochi 1")
     module = build(found.class_name, found.config)
     assert translated(found, shapes) == wanted(module) == wanted(build("MochiTransformer3DModel", {}))
-    assert time.perf_counter() - began < 5
     others = [f for f in families().values() if f.id != "mochi"]
     assert [f.id for f in others if isinstance(f.recognise(shapes, "anything.safetensors"), Recognised)] == []
 

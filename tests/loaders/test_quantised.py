@@ -91,5 +91,5 @@ def test_other_formats_are_refused_by_name(tmp_path, weight, scale):
 def test_a_scale_without_its_weight_is_damage(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"first.weight_scale": torch.tensor(1.0)}, path)
-    with pytest.raises(ModelFileError, match="first.weight_scale is there without first.weight"):
+    with pytest.raises(ModelFileError, match=r"first.weight_scale is there without first.weight"):
         split_header(read_header(path), path)

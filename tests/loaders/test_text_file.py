@@ -102,7 +102,7 @@ def test_a_wrong_encoder_is_refused_with_the_right_ones_name(tmp_path, classes, 
 def test_without_a_tokenizer_anywhere(tmp_path):
     tensors = text_files.once(text_files.t5(True).state_dict())
     file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors))
-    with pytest.raises(ModelFileError, match="carries no tokenizer and none for UMT5 was found. Get the file with"):
+    with pytest.raises(ModelFileError, match=r"carries no tokenizer and none for UMT5 was found. Get the file with"):
         load_text([file], variant(), torch.float32, no_tokenizer)
 
 
