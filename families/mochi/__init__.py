@@ -143,8 +143,26 @@ def embed(
     return hidden * said.to(hidden).unsqueeze(-1), {"attention_mask": mask * said}
 
 
-def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
-    return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+def decode(vae: Any, latent: Tensor, seed: int) -> Tensor:
+    """As the original does: every stage that makes frames drops those in front of the first one.
+
+    diffusers drops them only at the end, so that its first frames have seen frames that do not exist.
+    Source: genmoai/mochi, src/mochi_preview/vae/models.py, DepthToSpaceTime; comfy/ldm/genmo/vae/model.py the same.
+    """
+    stages = [stage for stage in vae.decoder.up_blocks if stage.temporal_expansion > 1]
+    hooks = [stage.register_forward_hook(_drop_lead) for stage in stages]
+    drops, vae.drop_last_temporal_frames = vae.drop_last_temporal_frames, False
+    try:
+        return vae.decode(latent, return_dict=False)[0]
+    finally:
+        vae.drop_last_temporal_frames = drops
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop_lead(stage: Any, inputs: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+    frames, cache = output
+    return frames[:, :, stage.temporal_expansion - 1 :], cache
 
 
 def encode(vae: nn.Module, video: Tensor) -> Tensor:

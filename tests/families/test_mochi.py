@@ -1,8 +1,7 @@
-"""Mochi: the same latents and frames as diffusers' pipeline; refusals; the schedule."""
+"""Mochi: the same latents as diffusers' pipeline, frames as the original's; refusals; the schedule."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -40,7 +39,7 @@ def run(variant, model, conditioning, noise_seed, *, steps, cfg, **changes):
 
 
 @pytest.mark.parametrize(("steps", "cfg", "negative"), [(5, 1.0, ""), (8, 4.5, ""), (8, 4.5, NEGATIVE)])
-def test_latents_and_frames_are_the_pipelines(pipeline, steps, cfg, negative):
+def test_latents_are_the_pipelines(pipeline, steps, cfg, negative):
     model, clip, vae = tiny_mochi.hosted()
     variant = model.part.variant
     call = {
@@ -56,8 +55,6 @@ def test_latents_and_frames_are_the_pipelines(pipeline, steps, cfg, negative):
     assert (variant.normalise(samples) - expected).abs().max() <= 1e-4
     images = embedded.decode(vae, samples)
     assert images.shape == frames[0].shape
-    error = (images - frames[0]).square().mean().item()
-    assert error == 0 or -10 * math.log10(error) >= 50
 
 
 def test_the_equality_would_notice_a_wrong_mask_and_a_wrong_schedule(pipeline):
@@ -123,3 +120,20 @@ def test_parts_that_do_not_fit_are_refused(tmp_path, part, change, said):
     tiny.edit(tmp_path / "model" / part / "config.json", **change)
     with pytest.raises(FamilyError, match=said):
         open_folder(tmp_path / "model")
+
+
+def test_decoding_drops_the_lead_at_every_stage_and_leaves_the_vae_as_it_was():
+    """Source: genmoai/mochi, DepthToSpaceTime: each stage drops its first frames before the next one looks at them."""
+    _, _, hosted = tiny_mochi.hosted()
+    vae, latent = hosted.part.vae, torch.randn(1, 12, 3, 4, 4)
+    with torch.inference_mode():
+        made = hosted.part.decode(latent)
+        plain = vae.decode(latent, return_dict=False)[0]
+        x = vae.decoder.block_in(vae.decoder.conv_in(latent))[0]
+        for stage in vae.decoder.up_blocks:
+            x = stage(x)[0][:, :, stage.temporal_expansion - 1 :]
+        x = vae.decoder.nonlinearity(vae.decoder.block_out(x)[0])
+        x = vae.decoder.proj_out(x.movedim(1, -1)).movedim(-1, 1)
+    assert made.shape == plain.shape == (1, 3, 13, 32, 32)
+    assert torch.allclose(made, x, atol=1e-6)
+    assert (made - plain).abs().max() > 1e-3  # diffusers' own first frames have seen more
