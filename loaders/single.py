@@ -13,7 +13,7 @@ from .errors import ModelFileError
 from .header import TensorInfo, read_header
 from .looks import looks_like
 from .quantised import Quantisation, split_header
-from .weights import build, check, fill
+from .weights import build, fill
 
 # Where all-in-one files keep what is not the transformer.
 VAE_PREFIXES = ("vae.", "first_stage_model.")
@@ -84,6 +84,7 @@ def load_model(
         tied=tied,
         rules=found.rules,
         prefix=found.prefix,
+        from_folder=False,
         on_tensor=on_progress,
     )
     return VideoModel(found.variant, module, file.path)
@@ -95,19 +96,16 @@ def load_vae(
     """The VAE of a file; arguments and errors as `load_model`."""
     found = _part(file, "vae")
     module = build(found.class_name, found.config)
-    fill(module, (file.path,), dtype=dtype, rules=found.rules, prefix=found.prefix, on_tensor=on_progress)
+    fill(
+        module,
+        (file.path,),
+        dtype=dtype,
+        rules=found.rules,
+        prefix=found.prefix,
+        from_folder=False,
+        on_tensor=on_progress,
+    )
     return VideoVAE(found.variant, module, file.path)
-
-
-def check_file(file: ModelFile) -> None:
-    """Compare every part's names and shapes with its module on the meta device.
-
-    Raises:
-        ModelFileError: missing, unexpected or wrong-shape tensors, by name.
-    """
-    for found in file.parts.values():
-        module = build(found.class_name, found.config)
-        check(module, (file.path,), found.variant.family.tied.get(found.part), found.rules, found.prefix)
 
 
 def _part(file: ModelFile, part: str) -> Recognised:

@@ -86,7 +86,7 @@ def load_text(
     rules = {slot: (*file.rules, *_flattened(modules[slot])) for slot, file in chosen.items()}
     counts = {}
     for slot, file in chosen.items():
-        counts[slot] = check(modules[slot], (file.path,), _TIED, rules[slot], file.prefix)
+        counts[slot] = check(modules[slot], (file.path,), _TIED, rules[slot], file.prefix, False)
     total, before = sum(counts.values()), 0
     for slot, file in chosen.items():
 
@@ -101,6 +101,7 @@ def load_text(
             tied=_TIED,
             rules=rules[slot],
             prefix=file.prefix,
+            from_folder=False,
             on_tensor=tick,
         )
         before += counts[slot]

@@ -45,6 +45,7 @@ def fill(
     tied: Mapping[str, str] | None = None,
     rules: Sequence[Rule] = (),
     prefix: str = "",
+    from_folder: bool = True,
     on_tensor: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """Read every parameter from the files, strictly, one tensor at a time.
@@ -55,13 +56,14 @@ def fill(
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
         rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
             A weight with a scale beside it is multiplied out first.
+        from_folder: the config that the module was built from lies beside the files.
         on_tensor: called with (tensors read, tensors in all).
     Raises:
         ModelFileError: as `check`; or a file the format's own library refuses.
     """
     from safetensors import SafetensorError, safe_open
 
-    total = check(module, files, tied, rules, prefix)
+    total = check(module, files, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
     read: set[str] = set()
     count = 0
@@ -96,6 +98,7 @@ def check(
     tied: Mapping[str, str] | None = None,
     rules: Sequence[Rule] = (),
     prefix: str = "",
+    from_folder: bool = True,
 ) -> int:
     """Compare a built module's names and shapes with the files' headers; no tensor is read.
 
@@ -117,7 +120,7 @@ def check(
     wanted = dict(module.named_parameters(remove_duplicate=False)) | {
         k: b for k, b in module.named_buffers() if k in header
     }
-    _compare(header, wanted, once, files[0] if prefix or rules else files[0].parent)
+    _compare(header, wanted, once, files[0].parent if from_folder else files[0])
     return count
 
 

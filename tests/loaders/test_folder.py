@@ -31,7 +31,7 @@ def test_a_good_folder():
     assert (folder.family.id, folder.variant.name, folder.path) == ("wan", "tiny", path)
     assert folder.weights["text_encoder"] == (path / "text_encoder" / "model.safetensors",)
     assert set(folder.configs) == {
-        "index", "opent2v", "transformer", "vae", "text_encoder", "tokenizer", "scheduler",
+        "index", "folder", "opent2v", "transformer", "vae", "text_encoder", "tokenizer", "scheduler",
     }  # fmt: skip
     assert folder.headers("transformer")["patch_embedding.weight"].shape == (24, 16, 1, 2, 2)
 
