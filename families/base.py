@@ -37,6 +37,10 @@ class Geometry:
         spatial: pixels per latent pixel, along each side.
         patch: latent pixels per token, along each side.
         max_positions: longest axis the position embedding knows, in tokens (or latent frames).
+        patch_frames: latent frames per token. A run on a length that is no multiple of it gets further frames in front,
+            which are left out again at its end: LATENTs never hold them.
+        group: latent frames that the VAE was trained to decode at once: lengths are temporal * group * n + 1.
+        only: the only (width, height, frames) the model can make, or None.
     """
 
     channels: int
@@ -44,11 +48,19 @@ class Geometry:
     spatial: int
     patch: int = 2
     max_positions: int = 1024
+    patch_frames: int = 1
+    group: int = 1
+    only: tuple[int, int, int] | None = None
 
     @property
     def multiple(self) -> int:
         """Width and height are multiples of this many pixels."""
         return self.spatial * self.patch
+
+    @property
+    def frame_step(self) -> int:
+        """Lengths are multiples of this many frames, and 1."""
+        return self.temporal * self.group
 
     @property
     def max_size(self) -> int:
@@ -63,9 +75,12 @@ class Geometry:
         """The nearest (width, height, frames) the model can make; halves round up.
 
         Raises:
-            FamilyError: a side or the frame count is not positive or beyond the position embedding, or all of it
-                together is more than `MAX_TOKENS`.
+            FamilyError: a side or the frame count is not positive or beyond the position embedding, all of it together
+                is more than `MAX_TOKENS`, or the model makes one size only and this is another.
         """
+        if self.only is not None and (width, height, frames) != self.only:
+            found, made = (f"{w} x {h} pixels with {n} frames" for w, h, n in ((width, height, frames), self.only))
+            raise FamilyError(f"{found} are asked for; this model makes only {made}. 0 means the model's own.")
         for name, value, limit, unit in (
             ("width", width, self.max_size, "pixels"),
             ("height", height, self.max_size, "pixels"),
@@ -77,7 +92,7 @@ class Geometry:
         def side(pixels: int) -> int:
             return max(1, int(pixels / self.multiple + 0.5)) * self.multiple
 
-        legal = side(width), side(height), int((frames - 1) / self.temporal + 0.5) * self.temporal + 1
+        legal = side(width), side(height), int((frames - 1) / self.frame_step + 0.5) * self.frame_step + 1
         _, latent_frames, rows, columns = self.latent_shape(*legal)
         tokens = latent_frames * (rows // self.patch) * (columns // self.patch)
         if tokens > MAX_TOKENS:
@@ -94,6 +109,15 @@ class Geometry:
     def frames(self, latent_frames: int) -> int:
         """Video frames that so many latent frames decode to."""
         return (latent_frames - 1) * self.temporal + 1
+
+    def lead(self, latent_frames: int) -> int:
+        """How many frames a run puts in front of so many, see `patch_frames`."""
+        return -latent_frames % self.patch_frames
+
+    def led(self, latent: Tensor) -> Tensor:
+        """[B, C, T, h, w] with the lead in front: its first frame again."""
+        lead = self.lead(latent.shape[2])
+        return torch.cat([latent[:, :, :1]] * lead + [latent], dim=2) if lead else latent
 
 
 @dataclass(frozen=True)
@@ -159,6 +183,7 @@ class Variant:
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter).
+        whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
         pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
         facts: further facts that only the family itself reads.
     """
@@ -184,6 +209,7 @@ class Variant:
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
+    whole_clip: bool = False
     pairs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -199,11 +225,13 @@ class Variant:
         """Bytes that decoding latents [B, C, T, h, w] takes at its peak, the finished video included."""
         batch, _, frames, height, width = shape
         pixels = height * width * self.geometry.spatial**2
-        return pixels * (self.decode_floats * item_bytes + batch * self.geometry.frames(frames) * 3 * 4)
+        values = self.decode_floats * (frames if self.whole_clip else 1)
+        return pixels * (values * item_bytes + batch * self.geometry.frames(frames) * 3 * 4)
 
     def encode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that encoding a video [B, 3, F, H, W] takes at its peak."""
-        return shape[3] * shape[4] * self.encode_floats * item_bytes
+        values = self.encode_floats * (shape[2] if self.whole_clip else 1)
+        return shape[3] * shape[4] * values * item_bytes
 
     @property
     def title(self) -> str:
@@ -289,6 +317,8 @@ class Family:
             counts only where tensors cannot tell.
         image_to_video: (variant, pictures) -> Guided; raises FamilyError for pictures the variant cannot use. None
             where no variant takes pictures.
+        guidance: (variant, "dynamic" or "dynamic (reference)", cfg, timesteps [steps]) -> one cfg for each step. None
+            where the model's makers use one for all.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
     """
@@ -307,6 +337,7 @@ class Family:
     sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None
     recognise: Callable[[Shapes, str], Recognised | str] = nothing_found
     image_to_video: Callable[[Variant, Pictures], Guided] | None = None
+    guidance: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

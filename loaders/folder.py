@@ -22,9 +22,9 @@ class Folder:
     """A checked diffusers folder.
 
     Attributes:
-        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "opent2v" the
-            optional opent2v.json with the folder's own defaults (width, height, frames, fps, steps, guidance,
-            negative, max_tokens, title, preview).
+        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "folder" holds
+            the folder's own "name", "opent2v" is the optional opent2v.json with the folder's own defaults (width,
+            height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
         weights: component -> its safetensors files, in order.
     """
 
@@ -58,7 +58,7 @@ def open_folder(path: Path) -> Folder:
         raise ModelFileError(f"{path}: no such folder. Expected a diffusers folder (with {INDEX} in it).")
     index = _read_json(path / INDEX)
     family = _family_of(path, index)
-    configs: dict[str, dict[str, Any]] = {"index": index}
+    configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
     for component, allowed in family.components.items():
         folder = path / component

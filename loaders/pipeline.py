@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from ..families import TextEncoder, VideoModel, VideoVAE
+from ..families.keys import Rule, rename
 from .folder import Folder
 from .tokenizers import read_tokenizer
 from .weights import build, check, fill
@@ -49,9 +50,12 @@ def load_pipeline(
     tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
+    rules: dict[str, tuple[Rule, ...]] = {}
     for component in folder.weights:
         parts[component] = build(folder.configs[component]["_class_name"], folder.configs[component])
-        counts[component] = check(parts[component], folder.weights[component], family.tied.get(component))
+        rules[component] = _older_names(parts[component], folder.headers(component))
+        tied = family.tied.get(component)
+        counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
     total, before = sum(counts.values()), 0
     for component in parts:
 
@@ -62,7 +66,14 @@ def load_pipeline(
         is_model = component.startswith("transformer")
         dtype = model_dtype if is_model else vae_dtype if component == "vae" else text_dtype
         tied = family.tied.get(component)
-        fill(parts[component], folder.weights[component], dtype=dtype, tied=tied, on_tensor=tick)
+        fill(
+            parts[component],
+            folder.weights[component],
+            dtype=dtype,
+            tied=tied,
+            rules=rules[component],
+            on_tensor=tick,
+        )
         before += counts[component]
     models = [VideoModel(variant, parts["transformer"], folder.path)]
     if "transformer_2" in parts:
@@ -77,3 +88,15 @@ def load_pipeline(
         VideoVAE(variant, parts["vae"], folder.path),
         parts.get("image_encoder"),
     )
+
+
+def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
+    """Rules for what files of an older library have and this module has not; none for most files.
+
+    transformers 5.6 and newer name the tensors of CLIP's two halves without a level around them; and a module may list
+    tensors that files hold and no version uses.
+    """
+    segments = {segment for name in names for segment in name.split(".")}
+    levels = [level for level in ("text_model", "vision_model") if level in segments and not hasattr(module, level)]
+    unused = [n for n in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or () if n in segments]
+    return (*(rename(f"^{level}", "") for level in levels), *(rename(name) for name in unused))

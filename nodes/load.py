@@ -26,13 +26,14 @@ class OpenT2VLoadModel:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
-    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "MODEL")
-    RETURN_NAMES = ("model", "clip", "vae", "low_noise_model")
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "MODEL", "CLIP_VISION")
+    RETURN_NAMES = ("model", "clip", "vae", "low_noise_model", "clip_vision")
     OUTPUT_TOOLTIPS = (
         "The video model.",
         "The model's text encoder.",
         "The model's video decoder.",
         "The low-noise expert of a model with two (Wan 2.2 A14B); empty for all others.",
+        "The image encoder of models that read a picture with one (Wan 2.1 I2V); empty for all others.",
     )
     DESCRIPTION = "Load a text-to-video model with its text encoder and VAE. The family is recognised by itself."
     SEARCH_ALIASES: ClassVar = ["wan", "diffusers loader", "video model loader", "checkpoint"]
@@ -81,7 +82,8 @@ class OpenT2VLoadModel:
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remark = f"{folder.variant.title}: {size} parameters as {kind}"
         high, *low = (host.model(part) for part in loaded.models)
-        made = high, host.clip(loaded.text), host.vae(loaded.vae), low[0] if low else None
+        vision = None if loaded.image_encoder is None else host.clip_vision(loaded.image_encoder)
+        made = high, host.clip(loaded.text), host.vae(loaded.vae), low[0] if low else None, vision
         return with_remarks(made, [remark], unique_id)
 
 

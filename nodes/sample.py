@@ -16,7 +16,7 @@ from .remarks import with_remarks
 CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)")
 
 
-def _known(model: Any) -> Variant:
+def known(model: Any) -> Variant:
     variant = host.variant(model)
     if variant is None:
         raise FamilyError(
@@ -24,6 +24,19 @@ def _known(model: Any) -> Variant:
             "Load it with Load Video Model, or use ComfyUI's own latent and KSampler nodes for it."
         )
     return variant
+
+
+def used_size(variant: Variant, width: int, height: int, frames: int) -> tuple[tuple[int, int, int], list[str]]:
+    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
+    own = variant.defaults
+    asked = (width or own.width, height or own.height, frames or own.frames)
+    used = variant.geometry.legal(*asked)
+    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {own.fps:g} fps ({used[2] / own.fps:.1f} s)"]
+    changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
+    if changed:
+        rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.frame_step}n + 1"
+        remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+    return used, remarks
 
 
 class OpenT2VEmptyLatent:
@@ -59,20 +72,10 @@ class OpenT2VEmptyLatent:
         }
 
     def create(self, model: Any, width: int, height: int, frames: int, unique_id: str | None = None) -> dict[str, Any]:
-        variant = _known(model)
-        own = variant.defaults
-        asked = (width or own.width, height or own.height, frames or own.frames)
-        width, height, frames = used = variant.geometry.legal(*asked)
-        seconds = frames / own.fps
-        remarks = [f"{width} x {height}, {frames} frames at {own.fps:g} fps ({seconds:.1f} s)"]
-        changed = [
-            f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u
-        ]
-        if changed:
-            rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.frame_step}n + 1"
-            remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+        variant = known(model)
+        (width, height, frames), remarks = used_size(variant, width, height, frames)
         samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
-        return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks, unique_id)
+        return with_remarks(({"samples": samples}, width, height, frames, variant.defaults.fps), remarks, unique_id)
 
 
 class OpenT2VSampler:
@@ -175,6 +178,17 @@ class OpenT2VSampler:
                         "smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, up and down.",
                     },
                 ),
+                "cfg_rescale": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "Takes back the contrast that a high cfg adds, against burnt colours. 0: off; 0.7: "
+                        "a common value.",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -194,14 +208,17 @@ class OpenT2VSampler:
         low_noise_model: Any = None,
         low_noise_cfg: float = 0.0,
         cfg_schedule: str = "constant",
+        cfg_rescale: float = 0.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        variant = _known(model)
+        variant = known(model)
         _check_latent(latent["samples"], variant)
         for name, conditioning in (("positive", positive), ("negative", negative)):
             _check_conditioning(name, conditioning, variant)
         _check_experts(variant, low_noise_model)
         _check_cfg_schedule(variant, cfg_schedule)
+        if not 0 <= cfg_rescale <= 1:
+            raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
         library("diffusers")
         own = variant.defaults
         steps = steps or len(variant.sigmas) or own.steps
@@ -230,6 +247,8 @@ class OpenT2VSampler:
             low_cfg = low_noise_cfg or cfg or own.low_noise_guidance or own.guidance
             low = (low_noise_model, low_cfg)
             remark += f" ({low_cfg:g} for the {schedule.split(variant.boundary)[1].steps} steps at low noise)"
+        if cfg_rescale:
+            remark += f", rescaled {cfg_rescale:g}"
         samples = host.sample(
             model,
             positive,
@@ -240,6 +259,7 @@ class OpenT2VSampler:
             seed=seed,
             on_step=host.progress(steps, unique_id),
             low_noise=low,
+            cfg_rescale=cfg_rescale,
         )
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
         return with_remarks(({**latent, "samples": samples},), [f"{remark}, {name}, seed {seed}"], unique_id)
@@ -265,7 +285,7 @@ def _check_experts(variant: Variant, low_noise_model: Any) -> None:
                 "stay noise. Connect the low-noise one to low_noise_model."
             )
         return
-    low = _known(low_noise_model)
+    low = known(low_noise_model)
     if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
         raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
     if not variant.boundary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import SamplingError
+from .guidance import rescaled
 from .prediction import Discrete, Flow, Prediction, prediction
 from .schedule import SOLVERS, Schedule, make_schedule, own_shift
 from .solve import solve
@@ -17,5 +18,6 @@ __all__ = [
     "make_schedule",
     "own_shift",
     "prediction",
+    "rescaled",
     "solve",
 ]

@@ -1,8 +1,8 @@
 """What a model predicts, and how the noise that a solver counts in relates to the sigma that a host counts in.
 
 Hosts walk x = clean + sigma * noise (v and eps models) or x = (1 - sigma) * clean + sigma * noise (flow models).
-diffusers' schedulers for v and eps models walk x scaled to unit variance. A `Prediction` translates between the two, and
-between a model's output and the clean latent it implies.
+diffusers' schedulers for v and eps models walk x scaled to unit variance. A `Prediction` translates between the two,
+and between a model's output and the clean latent it implies.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class Discrete:
     alphas: Tensor
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        table = ((1 - self.alphas) / self.alphas).sqrt().log().to(sigma.device)
+        table = ((1 - self.alphas) / self.alphas).sqrt().log().float().to(sigma.device)
         return (sigma.log().unsqueeze(-1) - table).abs().argmin(-1).to(sigma)
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        alpha = self.alphas.to(timestep.device)[timestep.long()]
-        return ((1 - alpha) / alpha).sqrt().float()
+        alpha = self.alphas[timestep.long().cpu()]  # in float64, which not every device has
+        return ((1 - alpha) / alpha).sqrt().float().to(timestep.device)
 
     def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
         return x / (_column(sigma, x) ** 2 + 1).sqrt()
@@ -131,9 +131,11 @@ def prediction(kind: str, config: Mapping[str, Any]) -> Prediction:
 def alphas_of(config: Mapping[str, Any]) -> Tensor:
     """[train steps] float64: the product of 1 - beta of a scheduler config, as diffusers' CogVideoX and DDIM build it.
 
-    The last of a table with zero signal-to-noise is raised to 4.9e-8, as ComfyUI does (comfy/model_sampling.py): sigma
-    would be infinite.
+    The last of a table with zero signal-to-noise is raised to 4.9e-8, as ComfyUI does (comfy/model_sampling.py), or to
+    half the last but one where that is smaller: sigma would be infinite.
     """
+    if config.get("trained_betas") is not None:
+        return _without_zero((1 - torch.tensor(config["trained_betas"], dtype=torch.float64)).cumprod(0))
     steps = int(config.get("num_train_timesteps", 1000))
     start, end = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))
     schedule = config.get("beta_schedule", "scaled_linear")
@@ -149,7 +151,14 @@ def alphas_of(config: Mapping[str, Any]) -> Tensor:
     if config.get("rescale_betas_zero_snr"):
         root = alphas.sqrt()
         alphas = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-    return alphas.clamp(min=4.8973451890853435e-08)
+    return _without_zero(alphas)
+
+
+def _without_zero(alphas: Tensor) -> Tensor:
+    least = 4.8973451890853435e-08
+    if alphas[-1] < least:
+        alphas[-1] = least if alphas[-2] > least else alphas[-2] / 2
+    return alphas
 
 
 def _column(sigma: Tensor, like: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {**_FLOW, "solver_order": 2}),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {**_FLOW, "solver_order": 2, "algorithm_type": "dpmsolver++"}),
 }
+# Added to a run's seed for the noise of its steps: with the seed itself, the first step would draw the very numbers
+# that the run started from.
+_STEP_SEED = 0x9E3779B97F4A7C15
 # The same for models with a table of betas; DDIM without noise is Euler's method in sigma.
 _TABLE = {"timestep_spacing": "trailing"}
 _DISCRETE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -64,6 +67,11 @@ class Schedule:
     def advance(self, output: Tensor, step: int, x: Tensor) -> Tensor:
         """One step of the solver on x [B, C, T, H, W] in the scheduler's own scale."""
         t = self.scheduler.timesteps[self.first + step]
+        if self.scheduler.config.get("stochastic_sampling"):
+            # The scheduler's own step, with noise from the run's seed: older diffusers take no generator for it.
+            sigma, below = self.scheduler.sigmas[self.first + step : self.first + step + 2].to(x)
+            noise = torch.randn(x.shape, generator=self.generator).to(x)
+            return (1 - below) * (x - sigma * output) + below * noise
         if type(self.scheduler).__name__ != "CogVideoXDPMScheduler":
             return self.scheduler.step(output, t, x, return_dict=False)[0]
         # Its noise is drawn frame by frame, as its pipeline holds latents: [B, T, C, H, W].
@@ -129,6 +137,10 @@ def make_schedule(
         raise SamplingError(f"{total} steps are asked for{part}; this model's schedule has {train_steps}. {advice}")
     levels = sigmas(total) if sigmas else None
     predicts = prediction(kind, config)
+    if isinstance(predicts, Discrete) and shift is not None:
+        raise SamplingError(
+            f"shift is {shift:g}; this model's noise levels are a fixed table, which nothing shifts. Set shift to 0."
+        )
     scheduler = _discrete(config, solver, predicts) if isinstance(predicts, Discrete) else None
     scheduler = scheduler or _flow(config, solver, own_shift(config) if shift is None else shift, levels is not None)
     scheduler.set_timesteps(total)
@@ -143,7 +155,7 @@ def make_schedule(
         counted = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)[begin : total + 1]
     else:
         counted = torch.cat([predicts.sigma(timesteps), torch.zeros(1)])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed((seed + _STEP_SEED) % 2**64)
     return Schedule(scheduler, predicts, counted, timesteps, begin, generator)
 
 

@@ -7,7 +7,8 @@ from .files import missing, model_files, tokenizer_folder
 from .model import Model, device_dtypes, model, variant
 from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models, say
 from .sample import sample
-from .vae import decode, vae
+from .vae import decode, encode, vae
+from .vision import clip_vision
 
 # The pack's own models become a further place where the host looks.
 register_models()
@@ -16,9 +17,11 @@ __all__ = [
     "Model",
     "check_interrupt",
     "clip",
+    "clip_vision",
     "decode",
     "device_dtypes",
     "embed",
+    "encode",
     "file_metadata",
     "missing",
     "model",

@@ -13,7 +13,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...sampling import Schedule, solve
+from ...sampling import Schedule, rescaled, solve
 from .model import variant
 
 
@@ -28,6 +28,7 @@ def sample(
     seed: int,
     on_step: Callable[[int], None] | None = None,
     low_noise: tuple[Any, float] | None = None,
+    cfg_rescale: float = 0.0,
 ) -> Tensor:
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
@@ -36,6 +37,7 @@ def sample(
         cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
         on_step: called with the number of steps done, before the host's own preview and progress.
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
+        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
     Returns:
         VAE latents [B, C, T, h, w] float32.
     """
@@ -53,7 +55,7 @@ def sample(
     walked, done, result = None, 0, samples
     for one, scale, part in stages:
         if part.steps:
-            run = _Stage(one, scale, part, walked, done, on_step)
+            run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step)
             run.guider.set_conds(positive, negative)
             with torch.inference_mode():
                 result = run.guider.sample(
@@ -69,6 +71,22 @@ def sample(
             walked = run.walked
         done += part.steps
     return result[:, :, lead:].to(mm.intermediate_device())
+
+
+def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:
+    """The MODEL, or a clone whose guided predictions are rescaled."""
+    if not share:
+        return model
+
+    def after_cfg(args: dict[str, Any]) -> Tensor:
+        if args["cond_scale"] == 1:
+            return args["denoised"]
+        sigma, predicts = args["sigma"], schedule.prediction
+        return rescaled(args["denoised"], args["cond_denoised"], args["input"], sigma, predicts, share)
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(after_cfg)
+    return model
 
 
 class _Stage:

@@ -78,3 +78,8 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     else:
         images = vae.decode(latent)
     return images.flatten(0, 1) if images.ndim == 5 else images
+
+
+def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+    return vae.encode(images[..., :3])

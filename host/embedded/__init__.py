@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .files import Missing, missing, model_files, tokenizer_folder
-from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, model, tokens, vae, variant
+from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, encode, model, tokens, vae, variant
 from .sample import sample
 from .settings import (
     Interrupted,
@@ -17,19 +17,23 @@ from .settings import (
     running,
     say,
 )
+from .vision import ClipVision, clip_vision
 
 __all__ = [
     "Clip",
+    "ClipVision",
     "Interrupted",
     "Missing",
     "Model",
     "Vae",
     "check_interrupt",
     "clip",
+    "clip_vision",
     "configure",
     "decode",
     "device_dtypes",
     "embed",
+    "encode",
     "file_metadata",
     "interrupt",
     "missing",

@@ -24,9 +24,20 @@ class CastLinear(nn.Linear):
         return functional.linear(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
 
 
+class CastConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
 class CastConv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastLayerNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = _to(self.weight, input.dtype), _to(self.bias, input.dtype)
+        return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 class CastRMSNorm(nn.RMSNorm):
@@ -40,7 +51,9 @@ def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 LEAVES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: CastLinear,
+    nn.Conv2d: CastConv2d,
     nn.Conv3d: CastConv3d,
+    nn.LayerNorm: CastLayerNorm,
     nn.RMSNorm: CastRMSNorm,
 }
 
@@ -147,6 +160,13 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
             part.vae.disable_tiling()  # pyright: ignore[reportCallIssue]
     video = torch.cat(clips)  # [B, 3, F, H, W]
     return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+@torch.inference_mode()
+def encode(vae: Vae, images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+    video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+    return vae.part.encode(video.to(vae.device, vae.dtype)).float().cpu()
 
 
 def free_memory(device: torch.device) -> float:

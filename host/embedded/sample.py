@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...sampling import Schedule, solve
+from ...sampling import Schedule, rescaled, solve
 from .objects import Model, free_memory
 from .settings import check_interrupt
 
@@ -25,6 +25,7 @@ def sample(
     seed: int,
     on_step: Callable[[int], None] | None = None,
     low_noise: tuple[Model, float] | None = None,
+    cfg_rescale: float = 0.0,
 ) -> Tensor:
     """Denoise a LATENT.
 
@@ -33,6 +34,7 @@ def sample(
         cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
         on_step: called with the number of steps done.
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
+        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
@@ -68,6 +70,8 @@ def sample(
                 rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
                 parts = [model.denoised(x, sigma, c) for c in rows]
             clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
+            if cfg_rescale and len(parts) == 2:
+                clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
             return clean if mask is None else clean * mask + start * (1 - mask)
 
         return denoise

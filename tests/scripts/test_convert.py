@@ -46,7 +46,10 @@ def test_a_file_that_could_run_code_is_refused(tmp_path, convert, capfd):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"<html>not found</html>", "not a checkpoint that torch can read|holds more than tensors"), (None, "no such file")],
+    [
+        (b"<html>not found</html>", "not a checkpoint that torch can read|holds more than tensors"),
+        (None, "no such file"),
+    ],
 )
 def test_other_files_are_named(tmp_path, convert, content, said):
     path = tmp_path / "x.pt"
