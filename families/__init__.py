@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
 from functools import cache
 
-from .base import Defaults, Family, FamilyError, Geometry, Variant
+from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from .parts import TextEncoder, VideoModel, VideoVAE
+from .recognise import Recognised
 
 __all__ = [
     "Defaults",
+    "Entry",
     "Family",
     "FamilyError",
     "Geometry",
+    "Guided",
+    "Pictures",
+    "Prompt",
+    "Recognised",
+    "Shapes",
     "TextEncoder",
     "Variant",
     "VideoModel",
     "VideoVAE",
     "families",
-    "recognise",
+    "variant_of",
 ]
 
 
@@ -35,16 +41,16 @@ def families() -> dict[str, Family]:
     return found
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
-    """The variant of a transformer that another loader built in its makers' own layout; None where no family knows it.
+def variant_of(shapes: Shapes) -> Variant | None:
+    """The variant of a transformer that another loader built; None where no family recognises it.
 
     Args:
         shapes: parameter name, without a prefix -> shape.
     Raises:
-        FamilyError: a family knows it, and it is of a kind that cannot be used.
+        FamilyError: a family knows it, and it is of a kind that is not supported.
     """
     for family in families().values():
-        variant = family.of_native(shapes) if family.of_native else None
-        if variant is not None:
-            return variant
+        found = family.recognise(shapes, "")
+        if isinstance(found, Recognised) and found.part == "transformer":
+            return found.variant
     return None

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .recognise import Recognised
+
+# Tensor name -> shape: what a safetensors header says of a file.
+Shapes = Mapping[str, tuple[int, ...]]
+# One conditioning with everything the host knows of the run: "cross_attn" is the prompt's embedding [B, L, D]; further
+# keys are those of the CONDITIONING's dictionary ("attention_mask", "pooled_output", "guidance", "concat_latent_image",
+# ...) and "denoise_mask" [B, 1, T, h, w] where the LATENT has a mask (1 is made anew).
+Entry = Mapping[str, Any]
 
 # Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
 MAX_TOKENS = 2**22
@@ -29,6 +39,10 @@ class Geometry:
         spatial: pixels per latent pixel, along each side.
         patch: latent pixels per token, along each side.
         max_positions: longest axis the position embedding knows, in tokens (or latent frames).
+        patch_frames: latent frames per token. A run on a length that is no multiple of it gets further frames in front,
+            which are left out again at its end: LATENTs never hold them.
+        group: latent frames that the VAE was trained to decode at once: lengths are temporal * group * n + 1.
+        only: the only (width, height, frames) the model can make, or None.
     """
 
     channels: int
@@ -36,11 +50,19 @@ class Geometry:
     spatial: int
     patch: int = 2
     max_positions: int = 1024
+    patch_frames: int = 1
+    group: int = 1
+    only: tuple[int, int, int] | None = None
 
     @property
     def multiple(self) -> int:
         """Width and height are multiples of this many pixels."""
         return self.spatial * self.patch
+
+    @property
+    def frame_step(self) -> int:
+        """Lengths are multiples of this many frames, and 1."""
+        return self.temporal * self.group
 
     @property
     def max_size(self) -> int:
@@ -55,9 +77,12 @@ class Geometry:
         """The nearest (width, height, frames) the model can make; halves round up.
 
         Raises:
-            FamilyError: a side or the frame count is not positive or beyond the position embedding, or all of it
-                together is more than `MAX_TOKENS`.
+            FamilyError: a side or the frame count is not positive or beyond the position embedding, all of it together
+                is more than `MAX_TOKENS`, or the model makes one size only and this is another.
         """
+        if self.only is not None and (width, height, frames) != self.only:
+            found, made = (f"{w} x {h} pixels with {n} frames" for w, h, n in ((width, height, frames), self.only))
+            raise FamilyError(f"{found} are asked for; this model makes only {made}. 0 means the model's own.")
         for name, value, limit, unit in (
             ("width", width, self.max_size, "pixels"),
             ("height", height, self.max_size, "pixels"),
@@ -69,7 +94,7 @@ class Geometry:
         def side(pixels: int) -> int:
             return max(1, int(pixels / self.multiple + 0.5)) * self.multiple
 
-        legal = side(width), side(height), int((frames - 1) / self.temporal + 0.5) * self.temporal + 1
+        legal = side(width), side(height), int((frames - 1) / self.frame_step + 0.5) * self.frame_step + 1
         _, latent_frames, rows, columns = self.latent_shape(*legal)
         tokens = latent_frames * (rows // self.patch) * (columns // self.patch)
         if tokens > MAX_TOKENS:
@@ -87,15 +112,25 @@ class Geometry:
         """Video frames that so many latent frames decode to."""
         return (latent_frames - 1) * self.temporal + 1
 
+    def lead(self, latent_frames: int) -> int:
+        """How many frames a run puts in front of so many, see `patch_frames`."""
+        return -latent_frames % self.patch_frames
+
+    def led(self, latent: Tensor) -> Tensor:
+        """[B, C, T, h, w] with the lead in front: its first frame again."""
+        lead = self.lead(latent.shape[2])
+        return torch.cat([latent[:, :, :1]] * lead + [latent], dim=2) if lead else latent
+
 
 @dataclass(frozen=True)
 class Defaults:
     """What is used where the user leaves 0 or an empty text.
 
     Attributes:
-        guidance: classifier-free guidance scale; 1 switches it off.
+        guidance: classifier-free guidance scale; 1 switches it off. For a guidance-distilled model (see
+            `Variant.embeds_guidance`) the scale that the transformer is told.
+        low_noise_guidance: the same for the low-noise expert of a model with two; None: as `guidance`.
         negative: recommended negative prompt.
-        max_tokens: length the prompt's embedding is padded or cut to.
     """
 
     width: int
@@ -104,23 +139,55 @@ class Defaults:
     fps: float
     steps: int
     guidance: float
+    low_noise_guidance: float | None = None
     negative: str = ""
-    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How one of the model's text encoders reads a prompt.
+
+    Attributes:
+        slot: folder of the encoder; "text_encoder_2" goes with "tokenizer_2".
+        max_tokens: length that prompts are padded or cut to, special tokens included.
+        prepare: prompt as typed -> as the tokenizer gets it.
+    """
+
+    max_tokens: int
+    prepare: Callable[[str], str] = str.strip
+    slot: str = "text_encoder"
+
+    @property
+    def tokenizer(self) -> str:
+        return self.slot.replace("text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """All that is true of one checkpoint: found by the family in the folder's configs.
+    """All that is true of one checkpoint: found by the family in the folder's configs or the file's shapes.
 
     Attributes:
         mean, std: per latent channel; what the transformer sees is (latent - mean) / std.
         scheduler: the folder's scheduler config, with `_class_name`.
+        prompts: how the text encoders read a prompt; the first one's length is shown to the user.
+        prediction: what the transformer returns: "flow" (noise minus clean), "v" or "eps"; the latter two walk the
+            betas of `scheduler`.
+        task: "text" (text to video), "image" (starts from a picture).
+        expert: "high" or "low" for one of two transformers that share a run, else "".
+        boundary: share of noise from which on the high-noise expert works; 0 for models without experts.
+        embeds_guidance: the transformer is told the guidance scale; no second call for the negative prompt.
+        keeps_clean: latents outside a mask enter the transformer clean, with a timestep of 0 of their own, instead of
+            with noise.
+        sigmas: for distilled checkpoints: the only noise levels it knows, falling, without the final 0.
         latent_format: name of the host's latent format class with the same numbers, where it has one.
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
         context_width: width of the prompt embedding the transformer reads.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
+        whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
+        pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
+        facts: further facts that only the family itself reads.
     """
 
     family: Family
@@ -130,12 +197,23 @@ class Variant:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scheduler: Mapping[str, Any]
+    prompts: tuple[Prompt, ...] = (Prompt(512),)
+    prediction: str = "flow"
+    task: str = "text"
+    expert: str = ""
+    boundary: float = 0.0
+    embeds_guidance: bool = False
+    keeps_clean: bool = False
+    sigmas: tuple[float, ...] = ()
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     context_width: int = 0
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
+    whole_clip: bool = False
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.
@@ -150,15 +228,18 @@ class Variant:
         """Bytes that decoding latents [B, C, T, h, w] takes at its peak, the finished video included."""
         batch, _, frames, height, width = shape
         pixels = batch * height * width * self.geometry.spatial**2
-        part = ONE_FRAME if frames == 1 else 1.0
-        return pixels * (part * self.decode_floats * item_bytes + self.geometry.frames(frames) * 3 * 4)
+        return pixels * (self._alive(self.decode_floats, frames) * item_bytes + self.geometry.frames(frames) * 3 * 4)
 
     def encode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that encoding a video [B, 3, F, H, W] takes at its peak."""
         batch, _, frames, height, width = shape
-        pixels = batch * height * width
-        part = ONE_FRAME if frames == 1 else 1.0
-        return pixels * (part * self.encode_floats + frames * 3) * item_bytes
+        return batch * height * width * (self._alive(self.encode_floats, frames) + frames * 3) * item_bytes
+
+    def _alive(self, floats: float, frames: int) -> float:
+        """Values alive per pixel while the VAE works on so many frames."""
+        if self.whole_clip:
+            return floats * frames
+        return floats * ONE_FRAME if frames == 1 else floats
 
     @property
     def title(self) -> str:
@@ -178,21 +259,76 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What an image-to-video run starts from.
+
+    Attributes:
+        start, end: first and last picture [1, 3, 1, H, W] in -1..1, in the video's size; either may be None.
+        frames: length of the video.
+        strength: 1 keeps the pictures as they are; less lets the model change them, where it can.
+        vision: output of the image encoder for each picture that is given, [pictures, tokens, width], or None.
+        encode: video [1, 3, F, H, W] in -1..1 -> VAE latent.
+    """
+
+    start: Tensor | None
+    end: Tensor | None
+    frames: int
+    strength: float
+    vision: Tensor | None
+    encode: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What pictures become: entries for the CONDITIONING's dictionary, and the LATENT to start from.
+
+    Attributes:
+        samples: VAE latent [1, C, T, h, w]; zeros where everything is made anew.
+        mask: [1, 1, T, h, w], 1 is made anew and 0 is kept; None: all of it is made anew.
+    """
+
+    entries: Mapping[str, Any]
+    samples: Tensor
+    mask: Tensor | None = None
+
+
+def only_context(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The conditions of a transformer that reads the prompt's embedding and nothing else."""
+    return {"context": entry["cross_attn"]}
+
+
+def nothing_found(shapes: Shapes, name: str) -> str:
+    return "single files are not supported"
+
+
+@dataclass(frozen=True)
 class Family:
     """One model family. The functions are the family's own; the tables say which classes a folder may name.
 
     Attributes:
+        pipelines: the pipelines of model_index.json it answers to.
         components: slot in model_index.json -> class names that may stand there.
+        optional: the slots that a folder may lack or leave empty.
         read: (configs by slot, with "index" and optional "opent2v") -> Variant; raises FamilyError.
-        predict: (transformer, x [B, C, T, H, W], t [B] in 0..1000, context [B, L, D]) -> flow, like x.
-        clean: prompt text as typed -> as the tokenizer gets it.
-        embed: (text encoder, ids [B, L], mask [B, L]) -> context [B, L, D].
-        decode: (vae, latent [B, C, T, h, w]) -> [B, 3, F, H, W] in -1..1.
+        condition: (variant, entry, shape of the latents [B, C, T, h, w]) -> the tensors that `predict` reads, by
+            name, each with a batch of 1 or B. Called once for each conditioning of a run.
+        predict: (variant, transformer, x [B, C, T, H, W], t [B] in 0..1000, conditions) -> the variant's prediction,
+            like x.
+        embed: (encoders by slot, {slot: (ids [B, L], mask [B, L])}) -> (context [B, L, D], further entries of the
+            CONDITIONING's dictionary).
+        sigmas: (variant, steps, shift or None, shape of the latents) -> [steps] noise levels, falling, without the
+            final 0; None leaves it to the scheduler's own config.
+        decode: (vae, latent [B, C, T, h, w], seed) -> [B, 3, F, H, W] in -1..1; the seed is for decoders that add
+            noise.
         encode: (vae, [B, 3, F, H, W] in -1..1) -> latent [B, C, T, h, w].
+        recognise: (shapes of a file, its name) -> Recognised, or the reason why it is none of this family's. The name
+            counts only where tensors cannot tell.
+        image_to_video: (variant, pictures) -> Guided; raises FamilyError for pictures the variant cannot use. None
+            where no variant takes pictures.
+        guidance: (variant, "dynamic" or "dynamic (reference)", cfg, timesteps [steps]) -> one cfg for each step. None
+            where the model's makers use one for all.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
-        of_native: (parameter names -> shapes of a transformer in its makers' own layout) -> Variant, or None where
-            the names are not this family's; raises FamilyError for a kind of this family that cannot be used.
     """
 
     id: str
@@ -201,11 +337,15 @@ class Family:
     pipelines: frozenset[str]
     components: Mapping[str, frozenset[str]]
     read: Callable[[Mapping[str, Mapping[str, Any]]], Variant]
-    predict: Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
-    clean: Callable[[str], str]
-    embed: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    decode: Callable[[nn.Module, Tensor], Tensor]
+    predict: Callable[[Variant, nn.Module, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+    embed: Callable[[Mapping[str, nn.Module], Mapping[str, tuple[Tensor, Tensor]]], tuple[Tensor, dict[str, Any]]]
+    decode: Callable[[nn.Module, Tensor, int], Tensor]
     encode: Callable[[nn.Module, Tensor], Tensor]
+    condition: Callable[[Variant, Entry, tuple[int, ...]], dict[str, Tensor]] = only_context
+    sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None
+    recognise: Callable[[Shapes, str], Recognised | str] = nothing_found
+    image_to_video: Callable[[Variant, Pictures], Guided] | None = None
+    guidance: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
+    optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    of_native: Callable[[Mapping[str, tuple[int, ...]]], Variant | None] | None = None

@@ -1,7 +1,8 @@
-"""The three loaded parts of a model: what loaders make and hosts drive."""
+"""The loaded parts of a model: what loaders make and hosts drive."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Variant
+from .base import Entry, Variant
 
 
 @dataclass(frozen=True)
@@ -20,37 +21,47 @@ class VideoModel:
     transformer: nn.Module
     path: Path
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """Flow for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000 with context [B, L, D]."""
-        return self.variant.family.predict(self.transformer, x, t, context)
+    def conditions(self, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w]."""
+        return self.variant.family.condition(self.variant, entry, shape)
+
+    def predict(self, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000."""
+        return self.variant.family.predict(self.variant, self.transformer, x, t, conditions)
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder with its tokenizer."""
+    """The text encoders of a model with their tokenizers, both by the encoder's slot."""
 
     variant: Variant
-    encoder: nn.Module
-    tokenizer: Any
+    encoders: Mapping[str, nn.Module]
+    tokenizers: Mapping[str, Any]
     path: Path
 
-    def tokens(self, text: str) -> tuple[list[int], int]:
-        """(ids of the prompt's real tokens, how many tokens the whole prompt has); ids end with the end token."""
-        limit = self.variant.defaults.max_tokens
-        text = self.variant.family.clean(text)
-        whole = self.tokenizer(text, add_special_tokens=True).input_ids
-        cut = self.tokenizer(text, add_special_tokens=True, truncation=True, max_length=limit).input_ids
-        return cut, len(whole)
+    def tokens(self, text: str) -> tuple[dict[str, list[int]], int]:
+        """({slot: ids of the prompt's real tokens}, how many tokens the whole prompt has for the first encoder).
 
-    def embed(self, ids: list[int], device: torch.device | str = "cpu") -> Tensor:
-        """[1, max_tokens, D]: the embedding, padded with exact zeros."""
-        limit = self.variant.defaults.max_tokens
-        padded = torch.zeros(1, limit, dtype=torch.long, device=device)
-        padded[0, : len(ids)] = torch.tensor(ids[:limit], device=device)
-        pad = self.tokenizer.pad_token_id or 0
-        padded[0, len(ids) :] = pad
-        mask = (torch.arange(limit, device=device) < len(ids)).long().unsqueeze(0)
-        return self.variant.family.embed(self.encoder, padded, mask)
+        The ids end with the encoder's end token and are cut to what it reads.
+        """
+        ids, whole = {}, 0
+        for n, prompt in enumerate(self.variant.prompts):
+            tokenizer, ready = self.tokenizers[prompt.slot], prompt.prepare(text)
+            ids[prompt.slot] = tokenizer(ready, truncation=True, max_length=prompt.max_tokens).input_ids
+            if n == 0:
+                whole = len(tokenizer(ready).input_ids)
+        return ids, whole
+
+    def embed(self, ids: Mapping[str, list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, dict[str, Any]]:
+        """(context [1, L, D], further entries of the CONDITIONING's dictionary), each prompt padded to its length."""
+        padded = {}
+        for prompt in self.variant.prompts:
+            row, limit = ids[prompt.slot][: prompt.max_tokens], prompt.max_tokens
+            pad = self.tokenizers[prompt.slot].pad_token_id or 0
+            values = torch.tensor([row + [pad] * (limit - len(row))], device=device)
+            mask = (torch.arange(limit, device=device) < len(row)).long().unsqueeze(0)
+            padded[prompt.slot] = values, mask
+        return self.variant.family.embed(self.encoders, padded)
 
 
 @dataclass(frozen=True)
@@ -61,9 +72,9 @@ class VideoVAE:
     vae: nn.Module
     path: Path
 
-    def decode(self, latent: Tensor) -> Tensor:
+    def decode(self, latent: Tensor, seed: int = 0) -> Tensor:
         """VAE latent [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1."""
-        return self.variant.family.decode(self.vae, latent)
+        return self.variant.family.decode(self.vae, latent, seed)
 
     def encode(self, video: Tensor) -> Tensor:
         """Video [B, 3, F, H, W] in -1..1 -> VAE latent [B, C, T, h, w]."""

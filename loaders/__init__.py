@@ -6,7 +6,9 @@ from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
 from .header import TensorInfo, read_header, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
-from .pipeline import load_pipeline
+from .pipeline import Pipeline, load_pipeline
+from .single import ModelFile, load_model, load_vae, open_file
+from .text_file import TextFile, load_text, match_text, open_text_file
 from .weights import DTYPES, FP8
 
 __all__ = [
@@ -14,13 +16,22 @@ __all__ = [
     "FP8",
     "Folder",
     "MissingLibrary",
+    "ModelFile",
     "ModelFileError",
+    "Pipeline",
     "TensorInfo",
+    "TextFile",
     "is_model_folder",
     "library",
     "library_class",
+    "load_model",
     "load_pipeline",
+    "load_text",
+    "load_vae",
+    "match_text",
+    "open_file",
     "open_folder",
+    "open_text_file",
     "read_header",
     "tensor_bytes",
 ]

@@ -14,7 +14,7 @@ from .header import TensorInfo, read_header
 INDEX = "model_index.json"
 _WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_WITH_WEIGHTS = ("transformer", "vae", "text_encoder")
+_PROCESSORS = ("image_processor", "feature_extractor")
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Folder:
     """A checked diffusers folder.
 
     Attributes:
-        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "opent2v" the
-            optional opent2v.json with the folder's own defaults (width, height, frames, fps, steps, guidance,
-            negative, max_tokens, title, preview).
+        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "folder" holds
+            the folder's own "name", "opent2v" is the optional opent2v.json with the folder's own defaults (width,
+            height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
         weights: component -> its safetensors files, in order.
     """
 
@@ -58,20 +58,22 @@ def open_folder(path: Path) -> Folder:
         raise ModelFileError(f"{path}: no such folder. Expected a diffusers folder (with {INDEX} in it).")
     index = _read_json(path / INDEX)
     family = _family_of(path, index)
-    configs: dict[str, dict[str, Any]] = {"index": index}
+    configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
     for component, allowed in family.components.items():
         folder = path / component
         named = _named_class(index, component)
+        if not named and component in family.optional:
+            continue
         if not named:
             raise ModelFileError(
-                f"{path / INDEX}: names no {component}. A {family.title} folder has: {', '.join(family.components)}."
+                f"{path / INDEX}: names no {component}. A {family.title} folder has: {_needed(family)}."
             )
         if named not in allowed:
             raise ModelFileError(_foreign_class(path / INDEX, component, named, family))
         if not folder.is_dir():
             raise ModelFileError(
-                f"{path}: the folder {component}/ is missing. Expected: {', '.join(family.components)}. "
+                f"{path}: the folder {component}/ is missing. Expected: {_needed(family)}. "
                 "The download is not complete: get the missing folder too."
             )
         configs[component] = _read_component(folder, component)
@@ -79,10 +81,8 @@ def open_folder(path: Path) -> Folder:
         if stated not in allowed:
             raise ModelFileError(_foreign_class(folder, component, stated, family))
         configs[component]["_class_name"] = stated
-        if component in _WITH_WEIGHTS:
+        if has_weights(component):
             weights[component] = _weight_files(folder)
-    if _named_class(index, "transformer_2"):
-        configs["transformer_2"] = {}
     if (path / "opent2v.json").is_file():
         configs["opent2v"] = _read_json(path / "opent2v.json")
     try:
@@ -96,6 +96,14 @@ def open_folder(path: Path) -> Folder:
             f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
         ) from error
     return Folder(path, family, variant, configs, weights)
+
+
+def has_weights(component: str) -> bool:
+    return component != "scheduler" and component not in _PROCESSORS and not component.startswith("tokenizer")
+
+
+def _needed(family: Family) -> str:
+    return ", ".join(c for c in family.components if c not in family.optional)
 
 
 def _family_of(path: Path, index: dict[str, Any]) -> Family:
@@ -126,8 +134,10 @@ def _foreign_class(where: Path, component: str, found: str, family: Family) -> s
 def _read_component(folder: Path, component: str) -> dict[str, Any]:
     if component == "scheduler":
         return _read_json(folder / "scheduler_config.json")
-    if component == "tokenizer":
-        if not any((folder / n).is_file() for n in ("tokenizer.json", "spiece.model")):
+    if component in _PROCESSORS:
+        return _read_json(folder / "preprocessor_config.json")
+    if component.startswith("tokenizer"):
+        if not any((folder / n).is_file() for n in ("tokenizer.json", "spiece.model", "vocab.json")):
             raise ModelFileError(f"{folder}: no tokenizer.json and no spiece.model in it. Get the folder again.")
         stated = folder / "tokenizer_config.json"
         config = _read_json(stated) if stated.is_file() else {}

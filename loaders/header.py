@@ -44,7 +44,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             if not is_header and start[:2] in _PICKLE_STARTS:
                 raise ModelFileError(
                     f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
-                    "code and are not opened. Get the safetensors version of this model."
+                    "code and are not opened. Get the safetensors version of this model, or convert the file with "
+                    "scripts/convert.py."
                 )
             if not is_header:
                 raise ModelFileError(
@@ -70,6 +71,19 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if size < 8 + length + end:
         raise ModelFileError(_cut_short(path, size, 8 + length + end))
     return header
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The header's free text entries: training settings of a LoRA, a model's config; empty where there are none.
+
+    Raises:
+        ModelFileError: as `read_header`.
+    """
+    read_header(path)
+    with open(path, "rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        stated = json.loads(file.read(length)).get("__metadata__") or {}
+    return {str(key): str(value) for key, value in stated.items()}
 
 
 def tensor_bytes(header: dict[str, TensorInfo]) -> int:

@@ -17,7 +17,7 @@ class MissingLibrary(ImportError):
 
 @cache
 def library(name: str) -> ModuleType:
-    """Import "diffusers" or "transformers".
+    """Import "diffusers", "transformers" or another library by its name.
 
     Raises:
         MissingLibrary: with the one line that installs what is missing.

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from ..families import TextEncoder, VideoModel, VideoVAE
-from .errors import ModelFileError
+from ..families.keys import Rule, rename
 from .folder import Folder
-from .libraries import library, library_class
+from .tokenizers import read_tokenizer
 from .weights import build, check, fill
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The loaded parts of one folder.
+
+    Attributes:
+        models: the transformer; of a model with two experts the high-noise one, then the low-noise one.
+        image_encoder: for image-to-video models that read the picture with one, else None.
+    """
+
+    models: tuple[VideoModel, ...]
+    text: TextEncoder
+    vae: VideoVAE
+    image_encoder: nn.Module | None = None
 
 
 def load_pipeline(
@@ -23,8 +37,8 @@ def load_pipeline(
     text_dtype: torch.dtype | None,
     vae_dtype: torch.dtype | None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[VideoModel, TextEncoder, VideoVAE]:
-    """Load all three parts. Every header is checked before the first tensor is read.
+) -> Pipeline:
+    """Load all parts. Every header is checked before the first tensor is read.
 
     Args:
         model_dtype, text_dtype, vae_dtype: storage dtypes; None keeps the files' own.
@@ -32,35 +46,57 @@ def load_pipeline(
     Raises:
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
-    dtypes = {"text_encoder": text_dtype, "vae": vae_dtype, "transformer": model_dtype}
-    tokenizer = _tokenizer(folder.path / "tokenizer")
+    variant, family = folder.variant, folder.family
+    tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
-    for component in dtypes:
+    rules: dict[str, tuple[Rule, ...]] = {}
+    for component in folder.weights:
         parts[component] = build(folder.configs[component]["_class_name"], folder.configs[component])
-        counts[component] = check(parts[component], folder.weights[component], folder.family.tied.get(component))
+        rules[component] = _older_names(parts[component], folder.headers(component))
+        tied = family.tied.get(component)
+        counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
     total, before = sum(counts.values()), 0
-    for component, dtype in dtypes.items():
+    for component in parts:
 
         def tick(done: int, _: int, offset: int = before) -> None:
             if on_progress:
                 on_progress(offset + done, total)
 
-        tied = folder.family.tied.get(component)
-        fill(parts[component], folder.weights[component], dtype=dtype, tied=tied, on_tensor=tick)
+        is_model = component.startswith("transformer")
+        dtype = model_dtype if is_model else vae_dtype if component == "vae" else text_dtype
+        tied = family.tied.get(component)
+        fill(
+            parts[component],
+            folder.weights[component],
+            dtype=dtype,
+            tied=tied,
+            rules=rules[component],
+            on_tensor=tick,
+        )
         before += counts[component]
-    variant = folder.variant
-    return (
-        VideoModel(variant, parts["transformer"], folder.path),
-        TextEncoder(variant, parts["text_encoder"], tokenizer, folder.path),
+    models = [VideoModel(variant, parts["transformer"], folder.path)]
+    if "transformer_2" in parts:
+        models = [
+            VideoModel(replace(variant, expert=expert), parts[slot], folder.path)
+            for expert, slot in (("high", "transformer"), ("low", "transformer_2"))
+        ]
+    encoders = {p.slot: parts[p.slot] for p in variant.prompts}
+    return Pipeline(
+        tuple(models),
+        TextEncoder(variant, encoders, tokenizers, folder.path),
         VideoVAE(variant, parts["vae"], folder.path),
+        parts.get("image_encoder"),
     )
 
 
-def _tokenizer(path: Path) -> Any:
-    library("transformers")
-    loader: Any = library_class("AutoTokenizer")
-    try:
-        return loader.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged file
-        raise ModelFileError(f"{path}: the tokenizer cannot be read ({error}). Get the folder again.") from error
+def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
+    """Rules for what files of an older library have and this module has not; none for most files.
+
+    transformers 5.6 and newer name the tensors of CLIP's two halves without a level around them; and a module may list
+    tensors that files hold and no version uses.
+    """
+    segments = {segment for name in names for segment in name.split(".")}
+    levels = [level for level in ("text_model", "vision_model") if level in segments and not hasattr(module, level)]
+    unused = [n for n in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or () if n in segments]
+    return (*(rename(f"^{level}", "") for level in levels), *(rename(name) for name in unused))

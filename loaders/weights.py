@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..families.keys import Rule, translate
 from .errors import ModelFileError
-from .header import TensorInfo, read_header
+from .header import read_header
 from .libraries import library_class
+from .quantised import read_weight, split_header
 
 # dtype names as nodes show them.
 DTYPES = {
@@ -41,6 +43,9 @@ def fill(
     *,
     dtype: torch.dtype | None = None,
     tied: Mapping[str, str] | None = None,
+    rules: Sequence[Rule] = (),
+    prefix: str = "",
+    from_folder: bool = True,
     on_tensor: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """Read every parameter from the files, strictly, one tensor at a time.
@@ -49,25 +54,35 @@ def fill(
         dtype: what weights are stored as; None keeps the files' own. With an fp8 dtype only the large matrices
             become fp8, everything else bf16.
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
+        rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
+            A weight with a scale beside it is multiplied out first.
+        from_folder: the config that the module was built from lies beside the files.
         on_tensor: called with (tensors read, tensors in all).
     Raises:
         ModelFileError: as `check`; or a file the format's own library refuses.
     """
     from safetensors import SafetensorError, safe_open
 
-    total = check(module, files, tied)
+    total = check(module, files, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
     read: set[str] = set()
+    count = 0
     for path in files:
+        header, quantisation = split_header(read_header(path), path)
         try:
             with safe_open(path, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
-                    tensor = tensors.get_tensor(name)
-                    target = _stored_dtype(name, tensor, dtype, keep)
-                    _assign(module, name, _as_dtype(name, tensor, target, path))
-                    read.add(name)
+                for stored in header:
+                    renamed = translate(stored, rules, prefix)
+                    if renamed is None or not renamed.names:
+                        continue
+                    parts = renamed.tensors(read_weight(tensors, stored, quantisation))
+                    for name, tensor in zip(renamed.names, parts, strict=True):
+                        target = _stored_dtype(name, tensor, dtype, keep)
+                        _assign(module, name, _as_dtype(name, tensor, target, path))
+                        read.add(name)
+                    count += 1
                     if on_tensor:
-                        on_tensor(len(read), total)
+                        on_tensor(count, total)
         except SafetensorError as error:
             raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
     for one, other in (tied or {}).items():
@@ -77,45 +92,62 @@ def fill(
     return module
 
 
-def check(module: nn.Module, files: tuple[Path, ...], tied: Mapping[str, str] | None = None) -> int:
+def check(
+    module: nn.Module,
+    files: tuple[Path, ...],
+    tied: Mapping[str, str] | None = None,
+    rules: Sequence[Rule] = (),
+    prefix: str = "",
+    from_folder: bool = True,
+) -> int:
     """Compare a built module's names and shapes with the files' headers; no tensor is read.
 
     Returns:
-        How many tensors the files hold.
+        How many tensors the files hold for this module.
     Raises:
         ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
     """
-    header: dict[str, TensorInfo] = {}
+    header: dict[str, tuple[int, ...]] = {}
+    count = 0
     for path in files:
-        header.update(read_header(path))
+        for stored, info in split_header(read_header(path), path)[0].items():
+            renamed = translate(stored, rules, prefix)
+            if renamed is not None and renamed.names:
+                header.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
+                count += 1
     once = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
     wanted = dict(module.named_parameters(remove_duplicate=False)) | {
         k: b for k, b in module.named_buffers() if k in header
     }
-    _compare(header, wanted, once, files[0].parent)
-    return len(header)
+    _compare(header, wanted, once, files[0].parent if from_folder else files[0])
+    return count
 
 
 def _compare(
-    header: Mapping[str, TensorInfo], wanted: Mapping[str, Tensor], tied: Mapping[str, str], where: Path
+    header: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor], tied: Mapping[str, str], where: Path
 ) -> None:
     missing = [n for n in wanted if n not in header and n not in tied and n not in tied.values()]
     unexpected = [n for n in header if n not in wanted]
-    misshapen = [n for n in header if n in wanted and header[n].shape != tuple(wanted[n].shape)]
+    misshapen = [n for n in header if n in wanted and header[n] != tuple(wanted[n].shape)]
     if not (missing or unexpected or misshapen):
         return
     said = []
     if misshapen:
         name = misshapen[0]
         said.append(
-            f"{len(misshapen)} of the wrong shape, first {name}: found {list(header[name].shape)}, "
+            f"{len(misshapen)} of the wrong shape, first {name}: found {list(header[name])}, "
             f"expected {list(wanted[name].shape)}"
         )
     if missing:
         said.append(f"{len(missing)} missing, first {missing[0]}")
     if unexpected:
         said.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
+    if where.suffix == ".safetensors":
+        raise ModelFileError(
+            f"{where}: the file does not hold this model whole. Of {len(wanted)} tensors: {'; '.join(said)}. "
+            "The download is not complete, or the file is a variant that this version does not know."
+        )
     raise ModelFileError(
         f"{where}: the weights do not fit the config.json beside them. Of {len(wanted)} tensors: {'; '.join(said)}. "
         "Weights and config belong to different models or versions: get both from the same place."
@@ -128,8 +160,9 @@ def _fp32_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]) -> torch.dtype:
-    if dtype is None or not tensor.is_floating_point():
+    if not tensor.is_floating_point() or (dtype is None and tensor.dtype not in FP8):
         return tensor.dtype
+    dtype = dtype or tensor.dtype
     if any(part in name.split(".") for part in keep_fp32):
         return torch.float32
     if dtype in FP8:

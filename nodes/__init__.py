@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from .doctor import OpenT2VInspectFile
 from .load import OpenT2VLoadModel
+from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
+from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .sample import OpenT2VEmptyLatent, OpenT2VSampler
 from .video import OpenT2VDecode, OpenT2VSaveVideo
@@ -14,6 +17,12 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VSampler": OpenT2VSampler,
     "OpenT2VDecode": OpenT2VDecode,
     "OpenT2VSaveVideo": OpenT2VSaveVideo,
+    "OpenT2VLoadDiffusionModel": OpenT2VLoadDiffusionModel,
+    "OpenT2VLoadTextEncoder": OpenT2VLoadTextEncoder,
+    "OpenT2VLoadVAE": OpenT2VLoadVAE,
+    "OpenT2VInspectFile": OpenT2VInspectFile,
+    "OpenT2VImageToVideo": OpenT2VImageToVideo,
+    "OpenT2VEncodeVideo": OpenT2VEncodeVideo,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -23,6 +32,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VSampler": "Video Sampler",
     "OpenT2VDecode": "Decode Video",
     "OpenT2VSaveVideo": "Save Video File",
+    "OpenT2VLoadDiffusionModel": "Load Video Diffusion Model",
+    "OpenT2VLoadTextEncoder": "Load Video Text Encoder",
+    "OpenT2VLoadVAE": "Load Video VAE",
+    "OpenT2VInspectFile": "Inspect Model File",
+    "OpenT2VImageToVideo": "Video from Picture",
+    "OpenT2VEncodeVideo": "Encode Video",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
 
 from .. import host
 from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, open_folder
 from .remarks import with_remarks
+from .shared import files_state, shared
 
-# (folder, its files' state, dtypes, output) -> MODEL, CLIP or VAE. Weak: a model lives as long as some node holds it.
-_loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
-
+# Outputs that only some folders have -> the component that makes them.
+_FURTHER = {"low_noise_model": "transformer_2", "clip_vision": "image_encoder"}
 NOTHING = "put a diffusers folder into models/diffusers"
 
 
@@ -27,21 +25,20 @@ def model_folders() -> dict[str, Path]:
     return found
 
 
-def files_state(folder: Path) -> str:
-    """A short text that is another once a file of the folder has another name, size or time."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return sha256("\n".join(states).encode()).hexdigest()[:16]
-
-
 class OpenT2VLoadModel:
     """Loads a text-to-video model from a diffusers folder."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
-    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
-    RETURN_NAMES = ("model", "clip", "vae")
-    OUTPUT_TOOLTIPS = ("The video model.", "The model's text encoder.", "The model's video decoder.")
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "MODEL", "CLIP_VISION")
+    RETURN_NAMES = ("model", "clip", "vae", "low_noise_model", "clip_vision")
+    OUTPUT_TOOLTIPS = (
+        "The video model.",
+        "The model's text encoder.",
+        "The model's video decoder.",
+        "The low-noise expert of a model with two (Wan 2.2 A14B); empty for all others.",
+        "The image encoder of models that read a picture with one (Wan 2.1 I2V); empty for all others.",
+    )
     DESCRIPTION = "Load a text-to-video model with its text encoder and VAE. The family is recognised by itself."
     SEARCH_ALIASES: ClassVar = ["wan", "diffusers loader", "video model loader", "checkpoint"]
 
@@ -87,17 +84,21 @@ class OpenT2VLoadModel:
         header = folder.headers("transformer")
         stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(_main_dtype(header), ""))
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
-        key = (str(path), files_state(path), str(dtypes))
-        shared = tuple(_loaded.get((*key, output)) for output in self.RETURN_NAMES)
-        if None in shared:
+        further = [name for name, part in _FURTHER.items() if part in folder.weights]
+
+        def make() -> list[Any]:
             bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
-            video_model, text, vae = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
-            shared = host.model(video_model), host.clip(text), host.vae(vae)
-            _loaded.update({(*key, output): part for output, part in zip(self.RETURN_NAMES, shared, strict=True)})
+            loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+            high, *low = (host.model(part) for part in loaded.models)
+            vision = [] if loaded.image_encoder is None else [host.clip_vision(loaded.image_encoder)]
+            return [high, host.clip(loaded.text), host.vae(loaded.vae), *low, *vision]
+
+        parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *further], make)
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
         count = sum(prod(info.shape) for info in header.values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
-        return with_remarks(shared, [f"{folder.variant.title}: {size} parameters as {kind}"])
+        remark = f"{folder.variant.title}: {size} parameters as {kind}"
+        return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), [remark])
 
 
 def _main_dtype(header: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,8 +13,10 @@ from ..loaders import library
 from ..sampling import SOLVERS, SamplingError, make_schedule
 from .remarks import with_remarks
 
+CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)")
 
-def _known(model: Any) -> Variant:
+
+def known(model: Any) -> Variant:
     variant = host.variant(model)
     if variant is None:
         raise FamilyError(
@@ -22,6 +25,19 @@ def _known(model: Any) -> Variant:
             "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
         )
     return variant
+
+
+def used_size(variant: Variant, width: int, height: int, frames: int) -> tuple[tuple[int, int, int], list[str]]:
+    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
+    own = variant.defaults
+    asked = (width or own.width, height or own.height, frames or own.frames)
+    used = variant.geometry.legal(*asked)
+    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {own.fps:g} fps ({used[2] / own.fps:.1f} s)"]
+    changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
+    if changed:
+        rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.frame_step}n + 1"
+        remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+    return used, remarks
 
 
 class OpenT2VEmptyLatent:
@@ -56,20 +72,10 @@ class OpenT2VEmptyLatent:
         }
 
     def create(self, model: Any, width: int, height: int, frames: int) -> dict[str, Any]:
-        variant = _known(model)
-        own = variant.defaults
-        asked = (width or own.width, height or own.height, frames or own.frames)
-        width, height, frames = used = variant.geometry.legal(*asked)
-        seconds = frames / own.fps
-        remarks = [f"{width} x {height}, {frames} frames at {own.fps:g} fps ({seconds:.1f} s)"]
-        changed = [
-            f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u
-        ]
-        if changed:
-            rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.temporal}n + 1"
-            remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+        variant = known(model)
+        (width, height, frames), remarks = used_size(variant, width, height, frames)
         samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
-        return with_remarks(({"samples": samples}, width, height, frames, own.fps), remarks)
+        return with_remarks(({"samples": samples}, width, height, frames, variant.defaults.fps), remarks)
 
 
 class OpenT2VSampler:
@@ -146,6 +152,44 @@ class OpenT2VSampler:
                     },
                 ),
             },
+            "optional": {
+                "low_noise_model": (
+                    "MODEL",
+                    {
+                        "tooltip": "The second expert of a model with two (Wan 2.2 A14B); it makes the last, finer "
+                        "steps."
+                    },
+                ),
+                "low_noise_cfg": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "cfg of the low-noise model's steps. 0: the model's own.",
+                    },
+                ),
+                "cfg_schedule": (
+                    list(CFG_SCHEDULES),
+                    {
+                        "default": "constant",
+                        "tooltip": "How cfg goes over the steps, for models made for it (CogVideoX). dynamic: rises "
+                        "smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, up and down.",
+                    },
+                ),
+                "cfg_rescale": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "Takes back the contrast that a high cfg adds, against burnt colours. 0: off; 0.7: "
+                        "a common value.",
+                    },
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -161,21 +205,94 @@ class OpenT2VSampler:
         shift: float,
         solver: str,
         denoise: float,
+        low_noise_model: Any = None,
+        low_noise_cfg: float = 0.0,
+        cfg_schedule: str = "constant",
+        cfg_rescale: float = 0.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        variant = _known(model)
+        variant = known(model)
         _check_latent(latent["samples"], variant)
         for name, conditioning in (("positive", positive), ("negative", negative)):
             _check_conditioning(name, conditioning, variant)
+        _check_experts(variant, low_noise_model)
+        _check_cfg_schedule(variant, cfg_schedule)
+        if not 0 <= cfg_rescale <= 1:
+            raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
         library("diffusers")
-        steps = steps or variant.defaults.steps
-        cfg = cfg or variant.defaults.guidance
-        schedule = make_schedule(variant.scheduler, solver, steps=steps, shift=shift or None, denoise=denoise)
-        on_step = host.progress(steps, unique_id)
-        samples = host.sample(model, positive, negative, latent, schedule=schedule, cfg=cfg, seed=seed, on_step=on_step)
+        own = variant.defaults
+        steps = steps or len(variant.sigmas) or own.steps
+        scale = cfg or own.guidance
+        remark = f"{steps} steps, cfg {scale:g}"
+        if variant.embeds_guidance:
+            positive, negative = (_with_guidance(c, scale) for c in (positive, negative))
+            remark, scale = f"{steps} steps, guidance {scale:g}", 1.0
+        shape = tuple(latent["samples"].shape)
+        schedule = make_schedule(
+            variant.scheduler,
+            solver,
+            steps=steps,
+            shift=shift or None,
+            denoise=denoise,
+            kind=variant.prediction,
+            sigmas=lambda total: variant.family.sigmas(variant, total, shift or None, shape),
+            seed=seed,
+        )
+        scales: float | Sequence[float] = scale
+        if cfg_schedule != "constant" and variant.family.guidance:
+            scales = variant.family.guidance(variant, cfg_schedule, scale, schedule.timesteps)
+            remark += f" {cfg_schedule}"
+        low = None
+        if low_noise_model is not None:
+            low_cfg = low_noise_cfg or cfg or own.low_noise_guidance or own.guidance
+            low = (low_noise_model, low_cfg)
+            remark += f" ({low_cfg:g} for the {schedule.split(variant.boundary)[1].steps} steps at low noise)"
+        if cfg_rescale:
+            remark += f", rescaled {cfg_rescale:g}"
+        samples = host.sample(
+            model,
+            positive,
+            negative,
+            latent,
+            schedule=schedule,
+            cfg=scales,
+            seed=seed,
+            on_step=host.progress(steps, unique_id),
+            low_noise=low,
+            cfg_rescale=cfg_rescale,
+        )
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
-        remark = f"{steps} steps, cfg {cfg:g}, {name}, seed {seed}"
-        return with_remarks(({**latent, "samples": samples},), [remark])
+        return with_remarks(({**latent, "samples": samples},), [f"{remark}, {name}, seed {seed}"])
+
+
+def _with_guidance(conditioning: Any, scale: float) -> Any:
+    """The guidance that the transformer is told, unless another node has set it."""
+    return [[context, {"guidance": scale, **further}] for context, further in conditioning]
+
+
+def _check_cfg_schedule(variant: Variant, cfg_schedule: str) -> None:
+    if cfg_schedule not in CFG_SCHEDULES:
+        raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
+    if cfg_schedule != "constant" and variant.family.guidance is None:
+        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
+
+
+def _check_experts(variant: Variant, low_noise_model: Any) -> None:
+    if low_noise_model is None:
+        if variant.expert == "high":
+            raise SamplingError(
+                f"{variant.title} works with two experts and only the high-noise one is connected: the video would "
+                "stay noise. Connect the low-noise one to low_noise_model."
+            )
+        return
+    low = known(low_noise_model)
+    if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
+        raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
+    if not variant.boundary:
+        raise SamplingError(f"{variant.title} is one model for all steps. Disconnect low_noise_model.")
+    if low.expert == "high" or variant.expert == "low":
+        found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
+        raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")
 
 
 def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:

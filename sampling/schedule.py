@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import SamplingError
+from .prediction import Discrete, Flow, Prediction, alphas_of, prediction
 
 # Solver as nodes show it -> scheduler class and the settings that make it solve a flow model.
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -20,21 +21,39 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {**_FLOW, "solver_order": 2}),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {**_FLOW, "solver_order": 2, "algorithm_type": "dpmsolver++"}),
 }
+# Added to a run's seed for the noise of its steps: with the seed itself, the first step would draw the very numbers
+# that the run started from.
+_STEP_SEED = 0x9E3779B97F4A7C15
+# The same for models with a table of betas; DDIM without noise is Euler's method in sigma.
+_TABLE = {"timestep_spacing": "trailing"}
+_DISCRETE: dict[str, tuple[str, dict[str, Any]]] = {
+    "reference": ("", {}),
+    "euler": ("DDIMScheduler", {**_TABLE, "clip_sample": False, "set_alpha_to_one": True}),
+    "unipc": ("UniPCMultistepScheduler", {**_TABLE, "solver_order": 2}),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {**_TABLE, "solver_order": 2, "algorithm_type": "dpmsolver++"}),
+}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One run's steps, with the diffusers scheduler that makes them.
+    """One run's steps, or one part of them, with the diffusers scheduler that makes them.
 
     Attributes:
         scheduler: fresh and set to its first step; it carries the solver's state, so it serves one run.
-        sigmas: [steps + 1], falling to 0; share of noise, no unit.
+        prediction: what the model returns.
+        sigmas: [steps + 1], falling, in the host's count; the last is 0 where the run ends.
         timesteps: [steps] in 0..1000: what the reference pipeline tells the model at each step.
+        first: index of the first step in the scheduler's own list; 0 means a start from pure noise.
+        generator: source of the noise that stochastic schedulers add.
     """
 
     scheduler: Any
+    prediction: Prediction
     sigmas: Tensor
     timesteps: Tensor
+    first: int = 0
+    generator: torch.Generator | None = None
+    _history: dict[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -43,7 +62,33 @@ class Schedule:
     @property
     def starts_from_noise(self) -> bool:
         """Whether the whole schedule is walked: reference pipelines start from unscaled noise then."""
-        return self.steps == len(self.scheduler.timesteps)
+        return self.first == 0
+
+    def advance(self, output: Tensor, step: int, x: Tensor) -> Tensor:
+        """One step of the solver on x [B, C, T, H, W] in the scheduler's own scale."""
+        t = self.scheduler.timesteps[self.first + step]
+        if self.scheduler.config.get("stochastic_sampling"):
+            # The scheduler's own step, with noise from the run's seed: older diffusers take no generator for it.
+            sigma, below = self.scheduler.sigmas[self.first + step : self.first + step + 2].to(x)
+            noise = torch.randn(x.shape, generator=self.generator).to(x)
+            return (1 - below) * (x - sigma * output) + below * noise
+        if type(self.scheduler).__name__ != "CogVideoXDPMScheduler":
+            return self.scheduler.step(output, t, x, return_dict=False)[0]
+        # Its noise is drawn frame by frame, as its pipeline holds latents: [B, T, C, H, W].
+        before, back = self._history.get("clean"), self._history.get("t")
+        moved, clean = self.scheduler.step(
+            output.transpose(1, 2), before, t, back, x.transpose(1, 2), generator=self.generator, return_dict=False
+        )
+        self._history.update(clean=clean, t=t)
+        return moved.transpose(1, 2)
+
+    def split(self, boundary: float) -> tuple[Schedule, Schedule]:
+        """The steps at and above a share of noise (0..1), and those below it; both share the solver's state."""
+        count = int((self.timesteps >= boundary * 1000).sum())
+        return (
+            replace(self, sigmas=self.sigmas[: count + 1], timesteps=self.timesteps[:count]),
+            replace(self, sigmas=self.sigmas[count:], timesteps=self.timesteps[count:], first=self.first + count),
+        )
 
 
 def own_shift(config: Mapping[str, Any]) -> float:
@@ -58,6 +103,9 @@ def make_schedule(
     steps: int,
     shift: float | None = None,
     denoise: float = 1.0,
+    kind: str = "flow",
+    sigmas: Callable[[int], Sequence[float] | None] | None = None,
+    seed: int = 0,
 ) -> Schedule:
     """The schedule of one run.
 
@@ -66,6 +114,10 @@ def make_schedule(
         solver: "reference" is the scheduler the folder names; else one of `SOLVERS`.
         shift: None keeps the folder's own; larger spends more steps at high noise.
         denoise: 1 starts from pure noise; below, the run is the last `steps` of steps / denoise steps.
+        kind: what the model returns: "flow", "v" or "eps".
+        sigmas: (steps of the whole schedule) -> the family's own noise levels for them, without the final 0, or None
+            for those of the config.
+        seed: of the noise that stochastic schedulers add.
     Raises:
         SamplingError: values out of range, or a solver nobody knows.
     """
@@ -75,8 +127,7 @@ def make_schedule(
         raise SamplingError(f"steps is {steps}; at least 1 is needed (0 in the node means the model's own).")
     if not 0 < denoise <= 1:
         raise SamplingError(f"denoise is {denoise}; expected above 0, up to 1 (1 makes a new video).")
-    shift = own_shift(config) if shift is None else shift
-    if not (math.isfinite(shift) and shift > 0):
+    if shift is not None and not (math.isfinite(shift) and shift > 0):
         raise SamplingError(f"shift is {shift}; expected a number above 0 (0 in the node means the model's own).")
     total = max(steps, round(steps / denoise))
     train_steps = int(config.get("num_train_timesteps", 1000))
@@ -84,23 +135,53 @@ def make_schedule(
         part = "" if total == steps else f" (the last {steps} of them run at denoise {denoise:g})"
         advice = "Use fewer steps." if total == steps else "Use fewer steps or a higher denoise."
         raise SamplingError(f"{total} steps are asked for{part}; this model's schedule has {train_steps}. {advice}")
-    scheduler = _scheduler(config, solver, shift)
+    levels = sigmas(total) if sigmas else None
+    predicts = prediction(kind, config)
+    if isinstance(predicts, Discrete) and shift is not None:
+        raise SamplingError(
+            f"shift is {shift:g}; this model's noise levels are a fixed table, which nothing shifts. Set shift to 0."
+        )
+    scheduler = _discrete(config, solver, predicts) if isinstance(predicts, Discrete) else None
+    scheduler = scheduler or _flow(config, solver, own_shift(config) if shift is None else shift, levels is not None)
     scheduler.set_timesteps(total)
+    if levels is not None:
+        scheduler.sigmas = torch.tensor([*levels, 0.0], dtype=torch.float32)
+        scheduler.timesteps = scheduler.sigmas[:-1] * 1000
     begin = total - steps
-    scheduler.set_begin_index(begin)
-    sigmas = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)[begin : total + 1]
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
     timesteps = torch.as_tensor(scheduler.timesteps, dtype=torch.float32)[begin:total]
-    return Schedule(scheduler, sigmas, timesteps)
+    if isinstance(predicts, Flow):
+        counted = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)[begin : total + 1]
+    else:
+        counted = torch.cat([predicts.sigma(timesteps), torch.zeros(1)])
+    generator = torch.Generator().manual_seed((seed + _STEP_SEED) % 2**64)
+    return Schedule(scheduler, predicts, counted, timesteps, begin, generator)
 
 
-def _scheduler(config: Mapping[str, Any], solver: str, shift: float) -> Any:
-    # Imported here: diffusers is heavy and only needed once a run starts.
-    import diffusers
-
+def _flow(config: Mapping[str, Any], solver: str, shift: float, has_levels: bool) -> Any:
     class_name, settings = SOLVERS[solver]
     class_name = class_name or config["_class_name"]
     named = dict(config) if class_name == config["_class_name"] else {}
     named.update(settings)
     named["shift" if class_name == "FlowMatchEulerDiscreteScheduler" else "flow_shift"] = shift
-    named = {k: v for k, v in named.items() if not k.startswith("_")}
-    return getattr(diffusers, class_name).from_config(named)
+    if has_levels:  # the levels are final: the scheduler must not bend them again
+        named.update(use_dynamic_shifting=False, shift_terminal=None, invert_sigmas=False)
+    return _scheduler(class_name, named)
+
+
+def _discrete(config: Mapping[str, Any], solver: str, predicts: Discrete) -> Any:
+    class_name, settings = _DISCRETE[solver]
+    if not class_name or class_name == config["_class_name"]:
+        return _scheduler(config["_class_name"], {**config, **settings})
+    alphas = alphas_of(config)
+    betas = 1 - alphas / torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])
+    output = {"v": "v_prediction", "eps": "epsilon"}[predicts.kind]
+    return _scheduler(class_name, {**settings, "trained_betas": betas.tolist(), "prediction_type": output})
+
+
+def _scheduler(class_name: str, config: Mapping[str, Any]) -> Any:
+    # Imported here: diffusers is heavy and only needed once a run starts.
+    import diffusers
+
+    return getattr(diffusers, class_name).from_config({k: v for k, v in config.items() if not k.startswith("_")})

@@ -24,25 +24,26 @@ def solve(
     """Walk the schedule.
 
     Args:
-        denoise: (x [B, C, T, H, W], sigma [B]) -> the clean latent it expects, same shape, guidance included.
-        x: [B, C, T, H, W] float32, the noisy latent of the first step.
+        denoise: (x [B, C, T, H, W], sigma [B]), both as the host counts them -> the clean latent it expects, same
+            shape, guidance included.
+        x: [B, C, T, H, W] float32, the noisy latent of the first step in the scheduler's own scale.
         on_step: called after each step with (step from 0, expected clean latent, x); may raise to interrupt.
     Returns:
-        The latent after the last step, same shape.
+        The latent after the last step, same shape, in the scheduler's own scale (at sigma 0 there is only one).
     Raises:
         SamplingError: not-a-number or infinite values, with the step and the likely causes.
     """
-    own_timesteps = schedule.scheduler.timesteps[-schedule.steps :]
-    for step, (t, own) in enumerate(zip(schedule.timesteps, own_timesteps, strict=True)):
+    predicts = schedule.prediction
+    for step, t in enumerate(schedule.timesteps):
         # The model is told the timestep the reference pipeline tells it: some schedulers round it to a whole
-        # number. The flow is taken back out with the same sigma, so the solver sees the model's own output.
-        sigma = (t / 1000).to(x)
+        # number. The output is taken back out with the same sigma, so the solver sees the model's own.
+        sigma = predicts.sigma(t.to(x.device)).to(x)
         if sigma <= 0:
             sigma = schedule.sigmas[step].to(x)
-        clean = denoise(x, sigma.expand(x.shape[0]))
+        outer = predicts.host_input(x, sigma)
+        clean = denoise(outer, sigma.expand(x.shape[0]))
         _check_finite(clean, step, schedule.steps)
-        flow = (x - clean) / sigma
-        x = schedule.scheduler.step(flow, own, x, return_dict=False)[0]
+        x = schedule.advance(predicts.output(outer, clean, sigma), step, x)
         if on_step is not None:
             on_step(step, clean, x)
     _check_finite(x, schedule.steps - 1, schedule.steps)

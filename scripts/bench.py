@@ -40,8 +40,9 @@ def main() -> None:
 
     folder = open_folder(model_folders()[arguments.model])
     dtypes = embedded.device_dtypes(None, None)
-    video_model, text, _ = load_pipeline(folder, **dtypes)
-    model, clip = embedded.model(video_model), embedded.clip(text)
+    loaded = load_pipeline(folder, **dtypes)
+    transformer = loaded.models[0].transformer
+    model, clip = embedded.model(loaded.models[0]), embedded.clip(loaded.text)
     variant = folder.variant
     own = variant.defaults
     size = arguments.size or (own.width, own.height, own.frames)
@@ -62,7 +63,7 @@ def main() -> None:
     def bare() -> float:
         began = time.perf_counter()
         for _ in range(arguments.steps):
-            video_model.transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, return_dict=False)
+            transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, return_dict=False)
         if model.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - began

@@ -116,6 +116,12 @@ def edit(path: Path, remove: tuple[str, ...] = (), **changes) -> None:
 
 def parts(path: Path, dtype: torch.dtype | None = torch.float32):
     """(VideoModel, TextEncoder, VideoVAE), the transformer stored as `dtype`, the rest fp32."""
+    loaded = pipeline(path, dtype)
+    return loaded.models[0], loaded.text, loaded.vae
+
+
+def pipeline(path: Path, dtype: torch.dtype | None = torch.float32):
+    """All loaded parts of a folder, the transformers stored as `dtype`, the rest fp32."""
     return load_pipeline(open_folder(path), model_dtype=dtype, text_dtype=torch.float32, vae_dtype=torch.float32)
 
 

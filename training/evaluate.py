@@ -61,7 +61,7 @@ def from_folder(path: Path) -> Source:
     folder = open_folder(path)
     library("diffusers")
     parts = load_pipeline(folder, **embedded.device_dtypes(None, None))  # pyright: ignore[reportArgumentType]
-    model, clip, vae = embedded.model(parts[0]), embedded.clip(parts[1]), embedded.vae(parts[2])
+    model, clip, vae = embedded.model(parts.models[0]), embedded.clip(parts.text), embedded.vae(parts.vae)
     variant, own = folder.variant, folder.variant.defaults
 
     def decode(latent: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def from_folder(path: Path) -> Source:
     return Source(
         name=path.name,
         embed=lambda text: embedded.embed(clip, text)[0][0].to(model.device),
-        denoised=model.denoised,
+        denoised=lambda x, sigma, context: model.denoised(x, sigma, {"context": context}),
         decode=decode,
         scheduler=dict(variant.scheduler),
         shape=variant.geometry.latent_shape(own.width, own.height, own.frames),

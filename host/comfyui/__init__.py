@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .clip import clip, embed, tokens
+from .files import missing, model_files, tokenizer_folder
 from .model import Model, device_dtypes, model, variant
 from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models
 from .sample import sample
-from .vae import decode, latent_channels, vae
+from .vae import decode, encode, latent_channels, vae
+from .vision import clip_vision
 
 # The pack's own models become a further place where the host looks.
 register_models()
@@ -15,16 +17,21 @@ __all__ = [
     "Model",
     "check_interrupt",
     "clip",
+    "clip_vision",
     "decode",
     "device_dtypes",
     "embed",
+    "encode",
     "file_metadata",
     "latent_channels",
+    "missing",
     "model",
+    "model_files",
     "model_roots",
     "output_folder",
     "progress",
     "sample",
+    "tokenizer_folder",
     "tokens",
     "vae",
     "variant",

@@ -26,11 +26,14 @@ class Tokenizer:
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, Any]:
         ids, _ = self.part.tokens(text)
-        row = [(i, 1.0, n + 1) if return_word_ids else (i, 1.0) for n, i in enumerate(ids)]
-        return {self.part.variant.family.id: [row]}
+        return {
+            slot: [[(i, 1.0, n + 1) if return_word_ids else (i, 1.0) for n, i in enumerate(row)]]
+            for slot, row in ids.items()
+        }
 
     def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
-        return [(pair, self.part.tokenizer.convert_ids_to_tokens(pair[0])) for pair in pairs]
+        first = self.part.tokenizers[self.part.variant.prompts[0].slot]
+        return [(pair, first.convert_ids_to_tokens(pair[0])) for pair in pairs]
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -40,14 +43,15 @@ class Tokenizer:
 
 
 class TextModel(nn.Module):
-    """The text encoder behind the methods the host's CLIP calls."""
+    """The text encoders behind the methods the host's CLIP calls: `transformer`, `transformer_2`, ..."""
 
     def __init__(self, part: TextEncoder, device: torch.device):
         super().__init__()
-        self.transformer = switch_to_casting(part.encoder)
+        for slot, encoder in part.encoders.items():
+            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder))
         object.__setattr__(self, "opent2v", part)
         self.execution_device = self.load_device = device
-        self.dtypes = {next(part.encoder.parameters()).dtype}
+        self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}
 
     def reset_clip_options(self) -> None:
         self.execution_device = self.load_device
@@ -56,13 +60,21 @@ class TextModel(nn.Module):
         # "layer" (CLIP skip) does not apply: these models read the last layer.
         self.execution_device = options.get("execution_device") or self.execution_device
 
-    def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, None]:
+    def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
         part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
-        rows = [part.embed([pair[0] for pair in row], self.execution_device) for row in tokens[part.variant.family.id]]
-        return torch.cat(rows).float().to(mm.intermediate_device()), None
+        ids = [{slot: [p[0] for p in rows[n]] for slot, rows in tokens.items()} for n in range(_row_count(tokens))]
+        made = [part.embed(row, self.execution_device) for row in ids]
+        device = mm.intermediate_device()
+        context = torch.cat([row for row, _ in made]).float().to(device)
+        further = {name: torch.cat([f[name] for _, f in made]).to(device) for name in made[0][1]}
+        return context, further.pop("pooled_output", None), further
 
     def load_sd(self, sd: dict[str, Tensor]) -> Any:
         return self.transformer.load_state_dict(sd, strict=False)
+
+
+def _row_count(tokens: dict[str, Any]) -> int:
+    return len(next(iter(tokens.values())))
 
 
 def clip(part: TextEncoder) -> comfy.sd.CLIP:
@@ -88,8 +100,9 @@ def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
     """(tokens that count, tokens in the whole prompt); None for a CLIP of another maker."""
     if not isinstance(clip.tokenizer, Tokenizer):
         return None
-    ids, whole = clip.tokenizer.part.tokens(text)
-    return len(ids), whole
+    part = clip.tokenizer.part
+    ids, whole = part.tokens(text)
+    return len(ids[part.variant.prompts[0].slot]), whole
 
 
 def embed(clip: comfy.sd.CLIP, text: str) -> list[list[Any]]:

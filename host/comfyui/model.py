@@ -15,8 +15,8 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...families import Variant, VideoModel, recognise
-from ...sampling import own_shift
+from ...families import Variant, VideoModel, variant_of
+from ...sampling import Discrete, own_shift, prediction
 from .ops import move_orphans_on_load, switch_to_casting
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -49,12 +49,18 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         dtype = self.manual_cast_dtype or self.get_dtype()
         return self.opent2v.variant.sample_memory(tuple(input_shape), mm.dtype_size(dtype))
 
+    def scale_latent_inpaint(self, *args: Any, latent_image: Tensor, **kwargs: Any) -> Tensor:
+        if self.opent2v.variant.keeps_clean:
+            return latent_image
+        return super().scale_latent_inpaint(*args, latent_image=latent_image, **kwargs)
+
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         conds = super().extra_conds(**kwargs)
-        context = kwargs.get("cross_attn")
-        if context is not None:
+        entry = {"cross_attn": None, "denoise_mask": None, **kwargs}
+        own = self.opent2v.conditions(entry, tuple(kwargs["noise"].shape)) if entry["cross_attn"] is not None else {}
+        for name, value in own.items():
             # Regular, not CrossAttn: repeating a prompt to a common length changes what an unmasked model sees.
-            conds["c_crossattn"] = comfy.conds.CONDRegular(context)
+            conds["c_crossattn" if name == "context" else name] = comfy.conds.CONDRegular(value)
         return conds
 
     def _apply_model(
@@ -72,20 +78,33 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         inputs = self.model_sampling.calculate_input(t, x).to(dtype)
         if inputs.data_ptr() == x.data_ptr():
             inputs = inputs.clone()  # the host's EasyCache adds to its input in place
-        # The timestep comes from sigma, not from the host's multiplier: shift nodes set that to their own value.
-        timestep = t.float() * 1000
-        context = None if c_crossattn is None else mm.cast_to_device(c_crossattn, inputs.device, dtype)
+        # A flow model's timestep comes from sigma, not from the host's multiplier: shift nodes set that to their own
+        # value.
+        is_flow = self.opent2v.variant.prediction == "flow"
+        timestep = t.float() * 1000 if is_flow else self.model_sampling.timestep(t).float()
+        conditions = {
+            name: mm.cast_to_device(
+                value, inputs.device, dtype if value.ndim > 2 and value.is_floating_point() else value.dtype
+            )
+            for name, value in {"context": c_crossattn, **kwargs}.items()
+            if isinstance(value, Tensor)
+        }
 
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at call time: compile nodes replace diffusion_model.
-            return self.opent2v.variant.family.predict(self.diffusion_model, x, t, context)
+            variant = self.opent2v.variant
+            return variant.family.predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
 
-        flow = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+        output = comfy.patcher_extension.WrapperExecutor.new_class_executor(
             forward,
             self.diffusion_model,
             comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
-        ).execute(inputs, timestep, context, transformer_options=options)
-        return self.model_sampling.calculate_denoised(t, flow.float(), x)
+        ).execute(inputs, timestep, conditions.get("context"), transformer_options=options)
+        return self.model_sampling.calculate_denoised(t, output.float(), x)
+
+
+# What a transformer predicts -> the host's name for it.
+_MODEL_TYPES = {"flow": "FLOW", "v": "V_PREDICTION", "eps": "EPS"}
 
 
 def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
@@ -109,9 +128,11 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
 
     config = Config({"image_model": f"opent2v_{variant.family.id}"})
     config.set_inference_dtype(weight.dtype, mm.unet_manual_cast(weight.dtype, device, COMPUTE_DTYPES))
-    base = OpenT2VModel(
-        config, comfy.model_base.ModelType.FLOW, device=mm.unet_offload_device(), unet_model=lambda **_: transformer
-    )
+    kind = getattr(comfy.model_base.ModelType, _MODEL_TYPES[variant.prediction])
+    base = OpenT2VModel(config, kind, device=mm.unet_offload_device(), unet_model=lambda **_: transformer)
+    predicts = prediction(variant.prediction, variant.scheduler)
+    if isinstance(predicts, Discrete):
+        base.model_sampling.set_sigmas(((1 - predicts.alphas) / predicts.alphas).sqrt().float())
     base.storage_dtype = weight.dtype
     # Not a submodule: the transformer is already there as diffusion_model.
     object.__setattr__(base, "opent2v", part)
@@ -135,18 +156,21 @@ def variant(thing: Any) -> Variant | None:
     base = getattr(thing, "model", None)
     if not isinstance(base, comfy.model_base.BaseModel):
         return None
-    return recognise({name: tuple(weight.shape) for name, weight in base.diffusion_model.named_parameters()})
+    return variant_of({name: tuple(weight.shape) for name, weight in base.diffusion_model.named_parameters()})
 
 
 def _latent_format(variant: Variant) -> Any:
-    """The host's latent format of the same name, with this checkpoint's numbers."""
-    base = getattr(comfy.latent_formats, variant.latent_format, comfy.latent_formats.Wan21)
+    """The host's latent format of the same name, with this checkpoint's numbers.
+
+    Where the host has none, the plain one: previews would look right with no other family's factors.
+    """
+    name = variant.latent_format
+    base = getattr(comfy.latent_formats, name or "LatentFormat", comfy.latent_formats.LatentFormat)
 
     def __init__(self: Any) -> None:
         base.__init__(self)
         self.latent_channels = variant.geometry.channels
-        self.latents_mean = torch.tensor(variant.mean).view(1, -1, 1, 1, 1)
-        self.latents_std = torch.tensor(variant.std).view(1, -1, 1, 1, 1)
+        self.latent_dimensions = 3
         self.spacial_downscale_ratio = variant.geometry.spatial
         self.temporal_downscale_ratio = variant.geometry.temporal
         if variant.rgb is not None:
@@ -156,5 +180,12 @@ def _latent_format(variant: Variant) -> Any:
                 list(variant.rgb[1]),
             )
 
+    def process_in(self: Any, latent: Tensor) -> Tensor:
+        return variant.normalise(latent)
+
+    def process_out(self: Any, latent: Tensor) -> Tensor:
+        return variant.denormalise(latent)
+
     # The class keeps the host's name: other packs look previews up by it.
-    return type(base.__name__, (base,), {"__init__": __init__})()
+    members = {"__init__": __init__, "process_in": process_in, "process_out": process_out}
+    return type(name or base.__name__, (base,), members)()

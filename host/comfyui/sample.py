@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management as mm
 import comfy.sample
 import comfy.samplers
+import comfy.utils
 import latent_preview
 import torch
 from torch import Tensor
 
-from ...sampling import Schedule, solve
+from ...sampling import Schedule, rescaled, solve
+from .model import variant
 
 
 def sample(
@@ -22,55 +24,119 @@ def sample(
     latent: dict[str, Any],
     *,
     schedule: Schedule,
-    cfg: float,
+    cfg: float | Sequence[float],
     seed: int,
     on_step: Callable[[int], None] | None = None,
+    low_noise: tuple[Any, float] | None = None,
+    cfg_rescale: float = 0.0,
 ) -> Tensor:
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
     Args:
         latent: {"samples" [B, C, T, h, w], optional "noise_mask", "batch_index"}; mask 1 is made anew, 0 is kept.
-        cfg: guidance scale; 1 runs the positive prompt alone.
+        cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
         on_step: called with the number of steps done, before the host's own preview and progress.
+        low_noise: (MODEL, cfg) that takes over below the variant's boundary.
+        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
     Returns:
         VAE latents [B, C, T, h, w] float32.
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    found, mask, lead = variant(model), latent.get("noise_mask"), 0
+    if found is not None and (lead := found.geometry.lead(samples.shape[2])):
+        mask = None if mask is None else found.geometry.led(comfy.utils.reshape_mask(mask, samples.shape))
+        samples = found.geometry.led(samples)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, schedule.steps))
+    stages = [(model, cfg, schedule)]
+    if low_noise is not None:
+        high, low = schedule.split(found.boundary if found else 0.0)
+        stages = [(model, cfg, high), (*low_noise, low)]
+    walked, done, result = None, 0, samples
+    for one, scale, part in stages:
+        if part.steps:
+            run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step)
+            run.guider.set_conds(positive, negative)
+            with torch.inference_mode():
+                result = run.guider.sample(
+                    noise,
+                    samples,
+                    comfy.samplers.KSAMPLER(run.walk),
+                    part.sigmas,
+                    denoise_mask=mask,
+                    callback=preview,
+                    disable_pbar=True,
+                    seed=seed,
+                )
+            walked = run.walked
+        done += part.steps
+    return result[:, :, lead:].to(mm.intermediate_device())
+
+
+def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:
+    """The MODEL, or a clone whose guided predictions are rescaled."""
+    if not share:
+        return model
+
+    def after_cfg(args: dict[str, Any]) -> Tensor:
+        if args["cond_scale"] == 1:
+            return args["denoised"]
+        sigma, predicts = args["sigma"], schedule.prediction
+        return rescaled(args["denoised"], args["cond_denoised"], args["input"], sigma, predicts, share)
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(after_cfg)
+    return model
+
+
+class _Stage:
+    """The steps that one model walks.
+
+    Attributes:
+        walked: the latent after the last step, still with noise where another stage follows.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        cfg: float | Sequence[float],
+        schedule: Schedule,
+        start: Tensor | None,
+        before: int,
+        on_step: Callable[[int], None] | None,
+    ):
+        self.guider = comfy.samplers.CFGGuider(model)
+        self.scales = [float(cfg)] * schedule.steps if isinstance(cfg, int | float) else list(cfg)
+        self.schedule, self.start, self.before, self.on_step = schedule, start, before, on_step
+        self.walked: Tensor | None = None
 
     def walk(
-        inner: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any], callback: Any, disable: Any
+        self, inner: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any], callback: Any, disable: Any
     ) -> Tensor:
+        """The host's sampler function."""
+        scales = iter(self.scales)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            self.guider.set_cfg(next(scales))
+            return inner(x, sigma, **extra_args)
+
         def report(step: int, clean: Tensor, x: Tensor) -> None:
             mm.throw_exception_if_processing_interrupted()
-            if on_step:
-                on_step(step + 1)
+            if self.on_step:
+                self.on_step(self.before + step + 1)
             if callback:
-                callback({"i": step, "denoised": clean, "x": x, "sigma": sigmas[step]})
+                callback({"i": self.before + step, "denoised": clean, "x": x, "sigma": sigmas[step]})
 
-        # Reference pipelines start from unscaled noise; the host has scaled it by the first sigma.
-        start = inner.noise if schedule.starts_from_noise else x
-        x = solve(lambda x, sigma: inner(x, sigma, **extra_args), start, schedule, on_step=report)
+        if self.start is not None:
+            start = self.start
+        elif self.schedule.starts_from_noise:
+            start = inner.noise  # reference pipelines start from unscaled noise; the host has scaled it
+        else:
+            start = self.schedule.prediction.model_input(x, sigmas[:1])
+        x = self.walked = solve(denoise, start, self.schedule, on_step=report)
         mask = extra_args.get("denoise_mask")
         # Solvers of higher order leave a trace of their history where the mask keeps the latent.
         return x if mask is None else x * mask + inner.latent_image * (1 - mask)
-
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    with torch.inference_mode():
-        result = guider.sample(
-            noise,
-            samples,
-            comfy.samplers.KSAMPLER(walk),
-            schedule.sigmas,
-            denoise_mask=latent.get("noise_mask"),
-            callback=preview,
-            disable_pbar=True,
-            seed=seed,
-        )
-    return result.to(mm.intermediate_device())
 
 
 def _moving(show: Callable[[int, Tensor, Tensor, int], None]) -> Callable[[int, Tensor, Tensor, int], None]:

@@ -28,7 +28,7 @@ class FirstStage(nn.Module):
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
-        return self.opent2v.decode(latent)  # pyright: ignore[reportCallIssue]
+        return self.opent2v.decode(latent, options.get("seed", 0))  # pyright: ignore[reportCallIssue]
 
 
 class OpenT2VVAE(comfy.sd.VAE):
@@ -87,3 +87,8 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     else:
         images = vae.decode(latent)
     return images.flatten(0, 1) if images.ndim == 5 else images
+
+
+def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+    return vae.encode(images[..., :3])

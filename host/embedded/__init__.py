@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, latent_channels, model, tokens, vae, variant
+from .files import Missing, missing, model_files, tokenizer_folder
+from .objects import (
+    Clip,
+    Model,
+    Vae,
+    clip,
+    decode,
+    device_dtypes,
+    embed,
+    encode,
+    latent_channels,
+    model,
+    tokens,
+    vae,
+    variant,
+)
 from .sample import sample
 from .settings import (
     Interrupted,
@@ -15,27 +30,35 @@ from .settings import (
     progress,
     running,
 )
+from .vision import ClipVision, clip_vision
 
 __all__ = [
     "Clip",
+    "ClipVision",
     "Interrupted",
+    "Missing",
     "Model",
     "Vae",
     "check_interrupt",
     "clip",
+    "clip_vision",
     "configure",
     "decode",
     "device_dtypes",
     "embed",
+    "encode",
     "file_metadata",
     "interrupt",
     "latent_channels",
+    "missing",
     "model",
+    "model_files",
     "model_roots",
     "output_folder",
     "progress",
     "running",
     "sample",
+    "tokenizer_folder",
     "tokens",
     "vae",
     "variant",

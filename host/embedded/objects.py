@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...families import TextEncoder, Variant, VideoModel, VideoVAE
+from ...sampling import prediction
 from ..leaves import switch_leaves
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -22,9 +24,20 @@ class CastLinear(nn.Linear):
         return functional.linear(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
 
 
+class CastConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
 class CastConv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastLayerNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = _to(self.weight, input.dtype), _to(self.bias, input.dtype)
+        return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 class CastRMSNorm(nn.RMSNorm):
@@ -38,7 +51,9 @@ def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 LEAVES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: CastLinear,
+    nn.Conv2d: CastConv2d,
     nn.Conv3d: CastConv3d,
+    nn.LayerNorm: CastLayerNorm,
     nn.RMSNorm: CastRMSNorm,
 }
 
@@ -49,10 +64,19 @@ class Model:
     device: torch.device
     dtype: torch.dtype
 
-    def denoised(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    def denoised(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
-        flow = self.part.predict(x.to(self.dtype), sigma * 1000, context.to(self.device, self.dtype)).float()
-        return x - sigma.view(-1, 1, 1, 1, 1) * flow
+        predicts = prediction(self.part.variant.prediction, self.part.variant.scheduler)
+        inputs = predicts.model_input(x, sigma).to(self.dtype)
+        output = self.part.predict(inputs, predicts.timestep(sigma), conditions)
+        return predicts.clean(x, output.float(), sigma)
+
+    def conditions(self, entry: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """The family's conditions, on the device, tensors of three and more dimensions in the computing dtype."""
+        return {
+            name: value.to(self.device, self.dtype if value.ndim > 2 and value.is_floating_point() else None)
+            for name, value in self.part.conditions(entry, shape).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,8 @@ def model(part: VideoModel) -> Model:
 
 
 def clip(part: TextEncoder) -> Clip:
-    switch_leaves(part.encoder, LEAVES).to(device())
+    for encoder in part.encoders.values():
+        switch_leaves(encoder, LEAVES).to(device())
     return Clip(part, device())
 
 
@@ -112,14 +137,16 @@ def latent_channels(vae: Vae) -> int:
 def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
     """(tokens that count, tokens in the whole prompt)."""
     ids, whole = clip.part.tokens(text)
-    return len(ids), whole
+    return len(ids[clip.part.variant.prompts[0].slot]), whole
 
 
 @torch.inference_mode()
 def embed(clip: Clip, text: str) -> list[list[Any]]:
     """CONDITIONING for a prompt."""
     ids, _ = clip.part.tokens(text)
-    return [[clip.part.embed(ids, clip.device).cpu(), {"pooled_output": None}]]
+    context, further = clip.part.embed(ids, clip.device)
+    further = {name: value.cpu() for name, value in further.items()}
+    return [[context.cpu(), {"pooled_output": None, **further}]]
 
 
 @torch.inference_mode()
@@ -138,6 +165,13 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
             part.vae.disable_tiling()  # pyright: ignore[reportCallIssue]
     video = torch.cat(clips)  # [B, 3, F, H, W]
     return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+@torch.inference_mode()
+def encode(vae: Vae, images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+    video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+    return vae.part.encode(video.to(vae.device, vae.dtype)).float().cpu()
 
 
 def free_memory(device: torch.device) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .catalog import Catalog
+from .files import Missing
 from .graph import Graph, is_link, label
 from .settings import running
 from .validation import execution_order, output_nodes, validate
@@ -78,6 +79,9 @@ def _run_node(
     }
     for name, wanted in catalog.hidden(kind).items():
         arguments[name] = node_id if wanted == "UNIQUE_ID" else hidden.get(wanted)
+    absent = next((value for value in arguments.values() if isinstance(value, Missing)), None)
+    if absent is not None:
+        raise NodeError(node_id, f"{label(node_id, node)} cannot run: {absent.message}")
     start = time.perf_counter()
     try:
         with torch.inference_mode():  # as ComfyUI runs its nodes

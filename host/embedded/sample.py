@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...sampling import Schedule, solve
+from ...sampling import Schedule, rescaled, solve
 from .objects import Model, free_memory
 from .settings import check_interrupt
 
@@ -21,52 +21,97 @@ def sample(
     latent: dict[str, Any],
     *,
     schedule: Schedule,
-    cfg: float,
+    cfg: float | Sequence[float],
     seed: int,
     on_step: Callable[[int], None] | None = None,
+    low_noise: tuple[Model, float] | None = None,
+    cfg_rescale: float = 0.0,
 ) -> Tensor:
     """Denoise a LATENT.
 
     Args:
         latent: {"samples" [B, C, T, h, w] or [B, C, h, w], optional "noise_mask"}; mask 1 is made anew, 0 is kept.
-        cfg: guidance scale; 1 runs the positive prompt alone.
+        cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
         on_step: called with the number of steps done.
+        low_noise: (MODEL, cfg) that takes over below the variant's boundary.
+        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
     variant = model.part.variant
     samples = _as_video(latent["samples"].float(), variant.geometry.channels)
+    mask = latent.get("noise_mask")
+    mask = None if mask is None else variant.geometry.led(_latent_mask(mask, samples)).to(model.device)
+    lead = variant.geometry.lead(samples.shape[2])
+    samples = variant.geometry.led(samples)
     # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
     # The negative first, as the host orders them.
-    contexts = [positive[0][0]] if cfg == 1 else [negative[0][0], positive[0][0]]
-    contexts = [c.to(model.device).expand(len(samples), -1, -1) for c in contexts]
-    needed = 1.5 * variant.sample_memory((2 * len(samples), *samples.shape[1:]), model.dtype.itemsize)
-    together = len({c.shape for c in contexts}) == 1 and needed < free_memory(model.device)
-    count, joined = len(contexts), torch.cat(contexts) if together else contexts[0]
-    mask = latent.get("noise_mask")
-    mask = None if mask is None else _latent_mask(mask, samples).to(model.device)
+    entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in (negative, positive)]
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        check_interrupt()
-        if mask is not None:
-            s = sigma.view(-1, 1, 1, 1, 1)
-            x = x * mask + (s * noise + (1 - s) * start) * (1 - mask)
-        if together:
-            parts = model.denoised(torch.cat([x] * count), sigma.repeat(count), joined).chunk(count)
-        else:
-            parts = [model.denoised(x, sigma, context) for context in contexts]
-        clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * cfg
-        return clean if mask is None else clean * mask + start * (1 - mask)
+    def denoiser(model: Model, cfg: float | Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
+        scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
+        conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]
+        together = _can_batch(conditions) and _fits(model, 2 * len(samples), samples)
+        predicts = schedule.prediction
 
-    first = schedule.sigmas[0].to(noise)
-    x = noise if schedule.starts_from_noise else first * noise + (1 - first) * start
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            check_interrupt()
+            scale = next(scales)
+            if mask is not None:
+                kept = start if variant.keeps_clean else predicts.noised(start, noise, sigma)
+                x = x * mask + kept * (1 - mask)
+            used = conditions[1:] if scale == 1 else conditions
+            if together and len(used) == 2:
+                joined = {k: torch.cat([_rows(c[k], len(x)) for c in used]) for k in used[0]}
+                parts = model.denoised(torch.cat([x] * 2), sigma.repeat(2), joined).chunk(2)
+            else:
+                rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
+                parts = [model.denoised(x, sigma, c) for c in rows]
+            clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
+            if cfg_rescale and len(parts) == 2:
+                clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
+            return clean if mask is None else clean * mask + start * (1 - mask)
+
+        return denoise
+
+    predicts, first = schedule.prediction, schedule.sigmas[:1].to(noise)
+    x = noise if schedule.starts_from_noise else predicts.model_input(predicts.noised(start, noise, first), first)
+    stages = [(model, cfg, schedule)]
+    if low_noise is not None:
+        high, low = schedule.split(variant.boundary)
+        stages = [(model, cfg, high), (*low_noise, low)]
+    done = 0
     with torch.inference_mode():
-        x = solve(denoise, x, schedule, on_step=lambda step, clean, _: on_step(step + 1) if on_step else None)
+        for one, scale, part in stages:
+
+            def report(step: int, clean: Tensor, x: Tensor, before: int = done) -> None:
+                if on_step:
+                    on_step(before + step + 1)
+
+            if part.steps:
+                x = solve(denoiser(one, scale), x, part, on_step=report)
+            done += part.steps
         if mask is not None:
             x = x * mask + start * (1 - mask)  # solvers of higher order leave a trace of their history there
-    return variant.denormalise(x).cpu()
+    return variant.denormalise(x[:, :, lead:]).cpu()
+
+
+def _rows(value: Tensor, count: int) -> Tensor:
+    """A condition for every latent of the batch."""
+    return value.expand(count, *value.shape[1:]) if len(value) == 1 else value
+
+
+def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
+    """Whether the prompts' conditions have the same names and shapes, so that one call can take them all."""
+    first, *others = [{k: v.shape[1:] for k, v in c.items()} for c in conditions]
+    return all(first == other for other in others)
+
+
+def _fits(model: Model, rows: int, samples: Tensor) -> bool:
+    needed = 1.5 * model.part.variant.sample_memory((rows, *samples.shape[1:]), model.dtype.itemsize)
+    return needed < free_memory(model.device)
 
 
 def _as_video(samples: Tensor, channels: int) -> Tensor:

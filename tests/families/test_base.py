@@ -116,3 +116,25 @@ def test_every_family_says_who_it_is_and_names_classes_that_exist(family):
 def test_a_module_without_a_family_is_none():
     assert set(families()) >= {"wan"}
     assert not {"base", "parts"} & set(families())
+
+
+def test_lengths_of_whole_groups_and_the_lead_in_front():
+    geometry = Geometry(channels=4, temporal=4, spatial=8, patch_frames=2, group=2)
+    assert [geometry.legal(16, 16, frames)[2] for frames in (1, 4, 5, 12, 13, 81)] == [1, 1, 9, 9, 17, 81]
+    assert [geometry.lead(n) for n in (1, 2, 5, 6)] == [1, 0, 1, 0]
+    latent = torch.randn(1, 4, 3, 2, 2)
+    led = geometry.led(latent)
+    assert led.shape == (1, 4, 4, 2, 2)
+    assert torch.equal(led[:, :, 1:], latent) and torch.equal(led[:, :, :1], latent[:, :, :1])
+    assert geometry.led(led) is led and Geometry(4, 4, 8).led(latent) is latent
+
+
+def test_a_model_of_one_size():
+    geometry = Geometry(channels=4, temporal=4, spatial=8, only=(48, 32, 17))
+    assert geometry.legal(48, 32, 17) == (48, 32, 17)
+    with pytest.raises(FamilyError) as error:
+        geometry.legal(48, 32, 9)
+    assert str(error.value) == (
+        "48 x 32 pixels with 9 frames are asked for; this model makes only 48 x 32 pixels with 17 frames. 0 means the "
+        "model's own."
+    )

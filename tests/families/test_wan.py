@@ -55,12 +55,55 @@ def test_published_configs(transformer, vae, name, size, fps, latent, multiple, 
     own = variant.defaults
     assert (variant.name, variant.latent_format) == (name, latent_format)
     assert (own.width, own.height, own.frames, own.fps) == (*size, fps)
-    assert (own.steps, own.guidance, own.max_tokens) == (50, 5.0, 512)
+    assert (own.steps, own.guidance, variant.prompts[0].max_tokens) == (50, 5.0, 512)
     assert own.negative.startswith("色调艳丽，过曝，静态") and own.negative.endswith("背景人很多，倒着走")
     assert variant.geometry.latent_shape(*size) == latent
     assert variant.geometry.legal(*size) == size
     assert (variant.geometry.multiple, variant.geometry.max_positions) == (multiple, 1024)
     assert variant.scheduler["flow_shift"] == 3.0
+
+
+LARGE = {"num_attention_heads": 40, "num_layers": 40, "ffn_dim": 13824}
+JOINED = LARGE | {"in_channels": 36}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "task", "size", "steps", "guidance", "boundary"),
+    [
+        (configs(JOINED | {"image_dim": 1280}), "2.1 I2V 14B", "image", (832, 480), 40, (5.0, None), 0),
+        (
+            configs(JOINED | {"image_dim": 1280, "pos_embed_seq_len": 514}),
+            "2.1 FLF2V 14B", "image", (1280, 720), 50, (5.0, None), 0,
+        ),
+        (
+            configs(LARGE, index={"boundary_ratio": 0.875}, transformer_2=TRANSFORMER | LARGE),
+            "2.2 T2V A14B", "text", (832, 480), 40, (4.0, 3.0), 0.875,
+        ),
+        (
+            configs(JOINED, index={"boundary_ratio": 0.9}, transformer_2=TRANSFORMER | JOINED),
+            "2.2 I2V A14B", "image", (832, 480), 40, (3.5, 3.5), 0.9,
+        ),
+    ],
+)  # fmt: skip
+def test_published_configs_with_pictures_and_experts(changes, name, task, size, steps, guidance, boundary):
+    variant = wan.read(changes)
+    own = variant.defaults
+    assert (variant.name, variant.task, variant.boundary) == (name, task, boundary)
+    assert (own.width, own.height, own.frames, own.fps, own.steps) == (*size, 81, 16, steps)
+    assert (own.guidance, own.low_noise_guidance) == guidance
+    assert variant.geometry.channels == 16 and variant.geometry.legal(*size, 81) == (*size, 81)
+    assert not variant.keeps_clean
+
+
+def test_the_larger_image_to_video_is_told_by_its_folders_name():
+    transformer = JOINED | {"image_dim": 1280}
+    own = wan.read(configs(transformer, folder={"name": "Wan2.1-I2V-14B-720P-Diffusers"})).defaults
+    assert (own.width, own.height) == (1280, 720)
+
+
+def test_only_a_folder_with_token_times_keeps_the_first_frame_clean():
+    assert wan.read(configs(WAN_5B, VAE_22, index={"expand_timesteps": True})).keeps_clean
+    assert not wan.read(configs(WAN_5B, VAE_22)).keeps_clean
 
 
 def test_a_folder_of_a_new_size_gets_the_familys_values():
@@ -83,24 +126,34 @@ def test_the_folders_own_values_win():
     variant = wan.read(configs(opent2v=own | {"preview": {"factors": [[1, 0, 0]] * 16, "bias": [0, 0, 0]}}))
     defaults = variant.defaults
     assert (variant.name, defaults.width, defaults.height, defaults.frames, defaults.fps) == ("mine", 64, 480, 17, 8.0)
-    assert (defaults.steps, defaults.guidance, defaults.negative, defaults.max_tokens) == (20, 3.0, "", 32)
+    assert (defaults.steps, defaults.guidance, defaults.negative, variant.prompts[0].max_tokens) == (20, 3.0, "", 32)
     assert variant.rgb == (((1, 0, 0),) * 16, (0, 0, 0))
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (configs(index={"boundary_ratio": 0.875}), "This is a Wan 2.2 A14B folder with two experts (transformer and"),
-        (configs(transformer_2={}), "Use a Wan 2.1 folder or Wan 2.2 TI2V-5B."),
         (
-            configs({"in_channels": 36}),
-            "This transformer takes 36 channels and returns 16: it is an image-to-video model. "
-            "Expected a text-to-video model (as many channels in as out).",
+            configs(index={"boundary_ratio": 0.875}),
+            "model_index.json has boundary_ratio but no transformer_2. A model with two experts (Wan 2.2 A14B) has",
         ),
-        (configs({"image_dim": 1280}), "it is an image-to-video model"),
+        (configs(transformer_2=TRANSFORMER), "model_index.json has transformer_2 but no boundary_ratio."),
+        (
+            configs(index={"boundary_ratio": 0.9}, transformer_2=TRANSFORMER | {"in_channels": 36}),
+            "transformer and transformer_2 differ: in_channels is 16 and 36. They are the two experts of one model",
+        ),
+        (
+            configs({"in_channels": 48}),
+            "This transformer takes 48 channels. Expected 16 (text to video) or 36 (image to video); control and "
+            "editing models are not supported.",
+        ),
+        (
+            configs({"in_channels": 36, "image_dim": 1280}, image_encoder={"hidden_size": 1024}),
+            "The image encoder is 1024 wide and the transformer expects 1280. Use the image_encoder folder",
+        ),
         (
             configs(vae=VAE_22),
-            "The VAE makes 48 latent channels and the transformer takes 16. They belong to different models: "
+            "The VAE makes 48 latent channels and the transformer returns 16. They belong to different models: "
             "use the vae folder that came with this transformer.",
         ),
         (
@@ -114,7 +167,7 @@ def test_the_folders_own_values_win():
         ),
     ],
 )
-def test_what_is_no_wan_text_to_video_is_refused(changed, said):
+def test_a_folder_whose_parts_do_not_fit_is_refused(changed, said):
     with pytest.raises(FamilyError) as error:
         wan.read(changed)
     assert said in str(error.value)
@@ -150,19 +203,22 @@ def test_clean_is_the_reference_pipelines(text):
 
 def test_embedding_is_exactly_zero_behind_the_prompts_end():
     _, clip, _ = tiny.shared()
-    ids, whole = clip.part.tokens(tiny.PROMPT)
-    assert len(ids) == whole < tiny.MAX_TOKENS and ids[-1] == clip.part.tokenizer.eos_token_id
-    embedding = clip.part.embed(ids)
+    tokens, whole = clip.part.tokens(tiny.PROMPT)
+    ids = tokens["text_encoder"]
+    assert len(ids) == whole < tiny.MAX_TOKENS and ids[-1] == clip.part.tokenizers["text_encoder"].eos_token_id
+    embedding, further = clip.part.embed(tokens)
+    assert further == {}
     assert embedding.shape == (1, tiny.MAX_TOKENS, 16)
     assert embedding[:, whole:].eq(0).all() and embedding[:, :whole].ne(0).any(-1).all()
 
 
 def test_a_long_prompt_is_cut_and_keeps_its_end_token():
     _, clip, _ = tiny.shared()
-    ids, whole = clip.part.tokens("red circle " * 1000)
+    tokens, whole = clip.part.tokens("red circle " * 1000)
+    ids = tokens["text_encoder"]
     assert (len(ids), whole) == (tiny.MAX_TOKENS, 2001)
-    assert ids[-1] == clip.part.tokenizer.eos_token_id
-    assert clip.part.embed(ids).shape == (1, tiny.MAX_TOKENS, 16)
+    assert ids[-1] == clip.part.tokenizers["text_encoder"].eos_token_id
+    assert clip.part.embed(tokens)[0].shape == (1, tiny.MAX_TOKENS, 16)
 
 
 @pytest.mark.parametrize(("kind", "channels", "size"), [("plain", 16, 32), ("ti2v", 48, 64)])

@@ -36,7 +36,7 @@ def test_latents_and_frames(both, cfg):
     call = {
         "prompt": PROMPT, "negative_prompt": NEGATIVE, "width": own.width, "height": own.height,
         "num_frames": own.frames, "num_inference_steps": steps, "guidance_scale": cfg,
-        "max_sequence_length": own.max_tokens,
+        "max_sequence_length": variant.prompts[0].max_tokens,
     }  # fmt: skip
     expected, frames = (
         torch.as_tensor(pipeline(**call, generator=torch.Generator().manual_seed(7), output_type=kind).frames)

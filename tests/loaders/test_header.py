@@ -55,7 +55,7 @@ def test_a_pickle_under_any_name(tmp_path, zipped):
     torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
     assert message(path) == (
         "this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run code and are not "
-        "opened. Get the safetensors version of this model."
+        "opened. Get the safetensors version of this model, or convert the file with scripts/convert.py."
     )
 
 

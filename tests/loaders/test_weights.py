@@ -173,11 +173,13 @@ class TestPipeline:
 
     def test_three_parts_in_their_dtypes(self):
         seen = []
-        model, text, vae = self.load(tiny.folder(), seen)
+        loaded = self.load(tiny.folder(), seen)
+        (model,), text, vae = loaded.models, loaded.text, loaded.vae
         assert model.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == torch.bfloat16
-        assert {p.dtype for p in text.encoder.parameters()} == {torch.float32}
+        assert {p.dtype for p in text.encoders["text_encoder"].parameters()} == {torch.float32}
         assert {p.dtype for p in vae.vae.parameters()} == {torch.float16}
-        assert text.tokenizer("red circle").input_ids[-1] == text.tokenizer.eos_token_id
+        tokenizer = text.tokenizers["text_encoder"]
+        assert tokenizer("red circle").input_ids[-1] == tokenizer.eos_token_id
         total = seen[-1][1]
         assert seen == [(n + 1, total) for n in range(total)]
 
@@ -210,7 +212,7 @@ class TestPipeline:
         tiny.edit(
             folder / "tokenizer" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
         )
-        assert self.load(folder)[1].tokenizer("red").input_ids
+        assert self.load(folder).text.tokenizers["text_encoder"]("red").input_ids
 
 
 def test_a_weight_beyond_the_storage_dtype_is_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import weakref
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
-from opent2v.tests import tiny
+from opent2v.tests import tiny, tiny_wan
 from opent2v.tests.nodes.calls import call, remarks
 
 
@@ -63,10 +64,41 @@ def test_an_unknown_name(models, name):
 )
 def test_dtype_is_how_the_video_model_is_stored(models, monkeypatch, dtype, stored, said):
     monkeypatch.setattr(embedded.objects, "device", lambda: torch.device("cpu"))
-    (model, clip, vae), ui = call("OpenT2VLoadModel", model="tiny", dtype=dtype)
+    (model, clip, vae, low, vision), ui = call("OpenT2VLoadModel", model="tiny", dtype=dtype)
+    assert low is vision is None
     assert model.part.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == stored
-    assert {p.dtype for part in (clip.part.encoder, vae.part.vae) for p in part.parameters()} == {torch.float32}
+    assert {p.dtype for part in (clip.part.encoders["text_encoder"], vae.part.vae) for p in part.parameters()} == {
+        torch.float32
+    }
     assert remarks(ui) == f"Wan tiny: 0.0 million parameters as {said}"
+
+
+def test_experts_and_an_image_encoder_come_out_too(models):
+    for kind in ("t2v_a14b", "i2v"):
+        shutil.copytree(tiny_wan.folder(kind), models / kind)
+    (model, _, _, low, vision), _ = call("OpenT2VLoadModel", model="t2v_a14b")
+    assert [one.part.variant.expert for one in (model, low)] == ["high", "low"] and vision is None
+    assert not torch.equal(model.part.transformer.proj_out.weight, low.part.transformer.proj_out.weight)
+    (_, _, _, low, vision), _ = call("OpenT2VLoadModel", model="i2v")
+    seen = vision.encode_image(tiny_wan.picture(1, 48, 32)).penultimate_hidden_states
+    assert low is None and seen.shape == (1, 17, tiny_wan.IMAGE_DIM)
+
+
+def test_an_image_encoder_saved_by_an_older_transformers(models):
+    """Before 5.6 the tensors' names began with vision_model; the published folders are that old."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_wan.folder("i2v"), models / "i2v")
+    image = tiny_wan.picture(1)
+    (*_, vision), _ = call("OpenT2VLoadModel", model="i2v")
+    expected = vision.encode_image(image).penultimate_hidden_states
+    path = models / "i2v" / "image_encoder" / "model.safetensors"
+    names = {k.removeprefix("vision_model."): v for k, v in load_file(path).items()}
+    save_file({f"vision_model.{k}": v for k, v in names.items()}, path)
+    transformer = models / "i2v" / "transformer" / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(transformer) | {"blocks.0.attn2.norm_added_q.weight": torch.ones(24)}, transformer)
+    (*_, vision), _ = call("OpenT2VLoadModel", model="i2v")
+    assert torch.equal(vision.encode_image(image).penultimate_hidden_states, expected)
 
 
 def test_progress_counts_tensors(models):

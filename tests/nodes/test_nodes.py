@@ -22,14 +22,21 @@ INPUTS = {
     ),
     "OpenT2VDecode": (["vae", "latent"], []),
     "OpenT2VSaveVideo": (["images", "fps", "filename_prefix", "quality"], ["audio"]),
+    "OpenT2VImageToVideo": (
+        ["model", "vae", "positive", "negative", "width", "height", "frames", "strength"],
+        ["start_image", "end_image", "clip_vision_output"],
+    ),
+    "OpenT2VEncodeVideo": (["vae", "images", "width", "height", "frames"], []),
 }
 OUTPUTS = {
-    "OpenT2VLoadModel": ("MODEL", "CLIP", "VAE"),
+    "OpenT2VLoadModel": ("MODEL", "CLIP", "VAE", "MODEL", "CLIP_VISION"),
     "OpenT2VEncodePrompt": ("CONDITIONING", "CONDITIONING"),
     "OpenT2VEmptyLatent": ("LATENT", "INT", "INT", "INT", "FLOAT"),
     "OpenT2VSampler": ("LATENT",),
     "OpenT2VDecode": ("IMAGE",),
     "OpenT2VSaveVideo": ("STRING",),
+    "OpenT2VImageToVideo": ("CONDITIONING", "CONDITIONING", "LATENT", "INT", "INT", "INT", "FLOAT"),
+    "OpenT2VEncodeVideo": ("LATENT", "INT", "INT", "INT"),
 }
 DEFAULTS = {
     "positive": "a red triangle moving to the right on a black background", "negative": "", "width": 0, "height": 0,
@@ -89,7 +96,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     elif not (tiny.BUNDLED / "model_index.json").is_file():
         pytest.skip("the bundled model is not there")
 
-    (model, clip, vae), loaded = call("OpenT2VLoadModel", **given)
+    (model, clip, vae, *_), loaded = call("OpenT2VLoadModel", **given)
     (positive, negative), encoded = call("OpenT2VEncodePrompt", clip=clip)
     (latent, width, height, frames, fps), empty = call("OpenT2VEmptyLatent", model=model)
     (sampled,), done = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)

@@ -91,6 +91,15 @@ def test_other_values_are_used_and_told():
     assert not torch.equal(sample(steps=5, shift=1.0)[0][0]["samples"], sample(steps=5, shift=9.0)[0][0]["samples"])
 
 
+def test_guidance_is_rescaled_on_request():
+    (rescaled,), ui = sample(cfg=8.0, cfg_rescale=0.7)
+    assert remarks(ui) == "3 steps, cfg 8, rescaled 0.7, UniPCMultistep, seed 0"
+    assert not torch.equal(rescaled["samples"], sample(cfg=8.0)[0][0]["samples"])
+    with pytest.raises(SamplingError) as error:
+        sample(cfg_rescale=1.5)
+    assert str(error.value) == "cfg_rescale is 1.5; expected 0 (off) to 1."
+
+
 def test_what_else_the_latent_holds_goes_on():
     mask = torch.ones(1, 32, 32)
     (latent,), _ = sample({"samples": torch.zeros(1, 16, 3, 4, 4), "noise_mask": mask, "batch_index": [0]})

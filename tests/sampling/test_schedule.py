@@ -121,3 +121,21 @@ def test_what_is_refused(solver, settings, said):
     with pytest.raises(SamplingError) as error:
         make_schedule(UNIPC, solver, **{"steps": 10, **settings})
     assert str(error.value) == said
+
+
+def test_stochastic_steps_draw_new_noise_from_the_seed():
+    """A level down: the clean latent, with noise of the next level from the run's own generator."""
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "stochastic_sampling": True}
+    levels = lambda steps: [1.0, 0.75, 0.5, 0.25][:steps]  # noqa: E731
+    x, output = torch.randn(2, 1, 4, 2, 3, 3).unbind(0)
+    moved = []
+    for seed in (3, 3, 4):
+        schedule = make_schedule(config, steps=4, sigmas=levels, seed=seed)
+        state = schedule.generator.get_state()
+        moved.append([schedule.advance(output, step, x) for step in (0, 1, 3)])
+    generator = torch.Generator().set_state(state)
+    noise = [torch.randn(x.shape, generator=generator) for _ in range(2)]
+    assert torch.equal(moved[0][1], moved[1][1]) and not torch.allclose(moved[0][1], moved[2][1])
+    assert torch.allclose(moved[2][0], 0.25 * (x - output) + 0.75 * noise[0], atol=1e-6)
+    assert torch.allclose(moved[2][1], 0.5 * (x - 0.75 * output) + 0.5 * noise[1], atol=1e-6)
+    assert torch.allclose(moved[2][2], x - 0.25 * output, atol=1e-6)  # the last step ends without noise

@@ -1,0 +1,227 @@
+"""HunyuanVideo text-to-video and image-to-video.
+
+Source: Tencent-Hunyuan/HunyuanVideo and HunyuanVideo-I2V (names, templates and numbers; no code); call conventions as
+in diffusers' HunyuanVideoPipeline and HunyuanVideoImageToVideoPipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
+from ..recognise import Recognised
+from . import files
+
+TEMPLATE = (
+    "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
+    "1. The main content and theme of the video."
+    "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects."
+    "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects."
+    "4. background environment, light, style and atmosphere."
+    "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+)
+# Tokens of the template in front of the prompt: they are read, but not passed on.
+TEMPLATE_TOKENS = 95
+SCALE = 0.476986
+SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 7.0}
+PAIRS = {
+    "text_encoders": "llava_llama3_fp8_scaled.safetensors (or fp16) with clip_l.safetensors",
+    "vae": "hunyuan_video_vae_bf16.safetensors",
+}
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Find the variant in a diffusers folder's configs and check that its parts fit each other."""
+    transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
+    if vae["latent_channels"] != transformer["out_channels"]:
+        raise FamilyError(
+            f"The VAE makes {vae['latent_channels']} latent channels and the transformer returns "
+            f"{transformer['out_channels']}. Use the vae folder that came with this transformer."
+        )
+    if text["hidden_size"] != transformer["text_embed_dim"]:
+        raise FamilyError(
+            f"The text encoder is {text['hidden_size']} wide and the transformer expects "
+            f"{transformer['text_embed_dim']}. Use the text_encoder folder that came with this transformer."
+        )
+    return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    """Transformer or VAE; a file that replaces tokens is told by its name, its tensors are those of text-to-video."""
+    found = files.transformer(shapes, name) or files.vae(shapes)
+    if found is None:
+        return "'txt_in.individual_token_refiner.blocks.0.norm1.weight' is missing"
+    part, layout, prefix, class_name, config, rules = found
+    transformer = config if part == "transformer" else files.transformer_config()
+    return Recognised(part, layout, class_name, config, _variant(transformer, SCALE, SCHEDULER, {}), rules, prefix)
+
+
+def _variant(
+    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], own: Mapping[str, Any]
+) -> Variant:
+    picture = transformer.get("image_condition_type")
+    names = {None: "T2V", "latent_concat": "I2V", "token_replace": "I2V (token replace)"}
+    channels = transformer["out_channels"]
+    limit = own.get("max_tokens", 256)
+    return Variant(
+        family=FAMILY,
+        name=own.get("title", names[picture]),
+        geometry=Geometry(channels=channels, temporal=4, spatial=8, patch=transformer.get("patch_size", 2)),
+        defaults=Defaults(
+            width=own.get("width", 1280),
+            height=own.get("height", 720),
+            frames=own.get("frames", 129),
+            fps=float(own.get("fps", 24)),
+            steps=own.get("steps", 50),
+            # The concat variant is told no guidance and was made for 1.
+            guidance=float(own.get("guidance", 6.0 if transformer.get("guidance_embeds", True) else 1.0)),
+            negative=own.get("negative", ""),
+        ),
+        mean=(0.0,) * channels,
+        std=(1 / scale,) * channels,
+        scheduler=scheduler,
+        prompts=(Prompt(limit + TEMPLATE_TOKENS, TEMPLATE.format), Prompt(77, str, "text_encoder_2")),
+        task="image" if picture else "text",
+        embeds_guidance=transformer.get("guidance_embeds", True),
+        keeps_clean=picture == "token_replace",
+        latent_format="HunyuanVideo",
+        context_width=transformer["text_embed_dim"],
+        memory_factor=1.8,  # comfy/supported_models.py, HunyuanVideo
+        pairs=PAIRS,
+        facts={"picture": picture},
+    )
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
+    """A straight line from 1, bent by the shift (7)."""
+    bend = shift or float(variant.scheduler.get("shift", 7.0))
+    return [bend * u / (1 + (bend - 1) * u) for u in (1 - n / steps for n in range(steps))]
+
+
+def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Embedding, mask, pooled embedding, guidance, and the picture's latents where the variant takes them."""
+    context, mask, pooled = entry["cross_attn"], entry.get("attention_mask"), entry.get("pooled_output")
+    if pooled is None:
+        raise FamilyError(
+            "The conditioning has no pooled_output: HunyuanVideo reads a second text encoder (CLIP-L). Encode the "
+            "prompt with a CLIP of both files."
+        )
+    mask = context.new_ones(context.shape[:2]) if mask is None else mask
+    conditions = {"context": context, "attention_mask": mask.reshape(len(mask), -1), "pooled": pooled}
+    if variant.embeds_guidance:
+        conditions["guidance"] = torch.full((1,), float(entry.get("guidance", variant.defaults.guidance)))
+    if variant.facts["picture"] == "latent_concat":
+        picture = entry.get("concat_latent_image")
+        if picture is None:
+            raise FamilyError(
+                "This is an image-to-video model and the conditioning holds no picture (concat_latent_image). Connect "
+                "Image To Video in front of the sampler."
+            )
+        conditions["concat"] = _concat(variant, picture, entry.get("concat_mask"), shape)
+    return conditions
+
+
+def _concat(variant: Variant, picture: Tensor, mask: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """[1, channels + 1, T, h, w]: the known frames' latents and a channel that is 1 where they are known."""
+    known = variant.normalise(picture.float())[:, :, : shape[2]]
+    channel = known.new_ones(len(known), 1, *known.shape[2:]) if mask is None else 1 - mask.to(known)
+    rest = shape[2] - known.shape[2]
+    if channel.shape[2] < shape[2]:
+        channel = functional.pad(channel, (0, 0, 0, 0, 0, shape[2] - channel.shape[2]))
+    known = functional.pad(known, (0, 0, 0, 0, 0, rest))
+    return torch.cat([known * channel, channel], dim=1)
+
+
+def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
+    """The first picture as channels beside the noise, or as the first latent frame that is kept."""
+    if pictures.start is None or pictures.end is not None:
+        found = "none" if pictures.start is None else "an end picture"
+        raise FamilyError(f"{variant.title} starts from one picture; found {found}. Connect start_image only.")
+    latent = pictures.encode(pictures.start)
+    count = (pictures.frames - 1) // variant.geometry.temporal + 1
+    empty = latent.new_zeros(1, latent.shape[1], count, *latent.shape[3:])
+    mask = latent.new_ones(1, 1, count, *latent.shape[3:])
+    mask[:, :, :1] = 0
+    if variant.facts["picture"] == "latent_concat":
+        return Guided({"concat_latent_image": latent, "concat_mask": mask}, empty)
+    empty[:, :, :1] = latent
+    return Guided({"guiding_frame_index": 0}, empty, mask)
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """Flow (noise minus clean) at timestep t = sigma * 1000."""
+    guidance = conditions.get("guidance")
+    if "concat" in conditions:
+        x = torch.cat([x, conditions["concat"]], dim=1)
+    return transformer(
+        hidden_states=x,
+        timestep=t,
+        encoder_hidden_states=conditions["context"],
+        encoder_attention_mask=conditions["attention_mask"].to(x.dtype),
+        pooled_projections=conditions["pooled"].to(x.dtype),
+        guidance=None if guidance is None else guidance.expand(len(x)).to(x.dtype) * 1000.0,
+        return_dict=False,
+    )[0]
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Llama's third last hidden state behind the template, and CLIP's pooled embedding of the bare prompt."""
+    ids, mask = tokens["text_encoder"]
+    states = encoders["text_encoder"](input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    pooled = encoders["text_encoder_2"](tokens["text_encoder_2"][0]).pooler_output
+    further = {"attention_mask": mask[:, TEMPLATE_TOKENS:], "pooled_output": pooled}
+    return states[-3][:, TEMPLATE_TOKENS:], further
+
+
+def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
+    return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+
+
+def encode(vae: nn.Module, video: Tensor) -> Tensor:
+    return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
+
+
+_TOKENIZERS = frozenset(
+    {
+        "LlamaTokenizer",
+        "LlamaTokenizerFast",
+        "CLIPTokenizer",
+        "CLIPTokenizerFast",
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+    }
+)
+
+FAMILY = Family(
+    id="hunyuan_video",
+    title="HunyuanVideo",
+    source="Tencent-Hunyuan/HunyuanVideo, Tencent-Hunyuan/HunyuanVideo-I2V: facts; diffusers (Apache-2.0)",
+    pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),
+    components={
+        "transformer": frozenset({"HunyuanVideoTransformer3DModel"}),
+        "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
+        "text_encoder": frozenset({"LlamaModel"}),
+        "text_encoder_2": frozenset({"CLIPTextModel"}),
+        "tokenizer": _TOKENIZERS,
+        "tokenizer_2": _TOKENIZERS,
+        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+    },
+    read=read,
+    predict=predict,
+    embed=embed,
+    decode=decode,
+    encode=encode,
+    condition=condition,
+    sigmas=sigmas,
+    recognise=recognise,
+    image_to_video=image_to_video,
+    blocks="transformer_blocks",
+)

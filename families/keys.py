@@ -1,0 +1,133 @@
+"""From the tensor names of one layout to those of another: ordered rules on whole path segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# (tensor) -> as many tensors as the rule has targets. Works on the rows of weights and biases alike.
+Split = Callable[[Tensor], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rename, for the first matching run of segments in a name.
+
+    Attributes:
+        source: path segments, "{}" for a number: "blocks.{}.self_attn.q". Whole segments are compared, so "norm1" never
+            matches "norm10". Unless it starts with "^", it may stand anywhere in the name; with "$" at its end it must
+            reach the end of the name.
+        targets: what stands there afterwards; "{}" takes the numbers in their order. Several for a tensor that is
+            split, none for a tensor that is left out.
+        split: how the tensor becomes as many tensors as there are targets; None passes it on as it is.
+        is_last: no later rule touches the name; for names that would otherwise be renamed back.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    split: Split | None = None
+    is_last: bool = False
+
+    @cached_property
+    def _pattern(self) -> tuple[bool, bool, tuple[str, ...]]:
+        text = self.source
+        return text.startswith("^"), text.endswith("$"), tuple(text.strip("^$").split("."))
+
+    def apply(self, name: str) -> tuple[str, ...] | None:
+        """The new names, or None where the rule does not match."""
+        at_start, at_end, pattern = self._pattern
+        segments = name.split(".")
+        last = len(segments) - len(pattern)
+        for begin in range(1 if at_start else last + 1):
+            if begin > last or (at_end and begin != last):
+                continue
+            found = segments[begin : begin + len(pattern)]
+            if all(a == b or (b == "{}" and a.isdecimal()) for a, b in zip(found, pattern, strict=True)):
+                numbers = [a for a, b in zip(found, pattern, strict=True) if b == "{}"]
+                before, after = segments[:begin], segments[begin + len(pattern) :]
+                filled = [target.format(*numbers) for target in self.targets]
+                return tuple(".".join([*before, *([t] if t else []), *after]) for t in filled)
+        return None
+
+
+def rename(source: str, *targets: str, split: Split | None = None, is_last: bool = False) -> Rule:
+    """A `Rule`, written in one line."""
+    return Rule(source, targets, split, is_last)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Where one tensor of a file goes: the new names, and how it is split on the way."""
+
+    names: tuple[str, ...]
+    splits: tuple[Split, ...] = ()
+
+    def tensors(self, tensor: Tensor) -> list[Tensor]:
+        """The tensor's parts, one for each name."""
+        parts: list[Tensor] = [tensor]
+        for split in self.splits:
+            (parts,) = [list(split(part)) for part in parts]
+        return parts if self.names else []
+
+    def shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The parts' shapes, from the whole tensor's."""
+        if not self.splits:
+            return [shape] * len(self.names)
+        return [tuple(part.shape) for part in self.tensors(torch.empty(shape, device="meta"))]
+
+
+def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | None:
+    """Walk the rules in their order; every one that matches changes the name once.
+
+    A rule that splits ends the walk with its targets, each walked on through the rules behind it.
+
+    Returns:
+        None for a name outside `prefix`.
+    """
+    if not name.startswith(prefix):
+        return None
+    name = name[len(prefix) :]
+    for n, rule in enumerate(rules):
+        targets = rule.apply(name)
+        if targets is None:
+            continue
+        if rule.split is None and len(targets) == 1 and not rule.is_last:
+            name = targets[0]
+            continue
+        names, behind = [], [] if rule.is_last else rules[n + 1 :]
+        for target in targets:
+            further = translate(target, behind)
+            assert further is not None and len(further.names) == 1, f"{rule.source}: a split tensor is split again"
+            names += further.names
+        return Renamed(tuple(names), (rule.split,) if rule.split else ())
+    return Renamed((name,))
+
+
+def chunk(count: int) -> Split:
+    """Equal parts along the first axis: a fused q, k, v."""
+    return lambda tensor: tensor.chunk(count)
+
+
+def pieces(*sizes: int) -> Split:
+    """Parts of stated lengths along the first axis; -1 takes the rest."""
+
+    def split(tensor: Tensor) -> Sequence[Tensor]:
+        rest = tensor.shape[0] - sum(size for size in sizes if size != -1)
+        return tensor.split([rest if size == -1 else size for size in sizes])
+
+    return split
+
+
+def swap_halves(tensor: Tensor) -> Sequence[Tensor]:
+    """(shift, scale) <-> (scale, shift) along the first axis."""
+    first, second = tensor.chunk(2)
+    return (torch.cat([second, first]),)
+
+
+def squeeze_last(tensor: Tensor) -> Sequence[Tensor]:
+    """A convolution over one position [out, in, 1] as a linear layer [out, in]; vectors stay."""
+    return (tensor.squeeze(-1) if tensor.ndim == 3 else tensor,)

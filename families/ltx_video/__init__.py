@@ -1,0 +1,232 @@
+"""LTX-Video 0.9.0 to 0.9.8, 2B and 13B, text and image to video.
+
+Source: Lightricks/LTX-Video @5260738 (code Apache-2.0); configs and call conventions as in diffusers' LTXPipeline,
+LTXImageToVideoPipeline and LTXConditionPipeline. Where those differ from the original, the original is followed: 256
+tokens encoded with their mask, noise mixed into the normalised latents before decoding, positions with the causal fix
+from 0.9.5 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Variant
+from . import files
+from .versions import STATIC, make_variant, sigmas, version_in
+
+# configs/*.yaml: decode_timestep and decode_noise_scale of all versions with a timestep-conditioned VAE.
+DECODE_TIMESTEP, DECODE_NOISE = 0.05, 0.025
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Find the variant in a diffusers folder's configs and check that its parts fit each other.
+
+    0.9.5 and later share one architecture, so the folder's name says which of them it is and whether it is distilled.
+    """
+    transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
+    if transformer["in_channels"] != vae["latent_channels"]:
+        raise FamilyError(
+            f"The VAE makes {vae['latent_channels']} latent channels and the transformer takes "
+            f"{transformer['in_channels']}. They belong to different models: use the vae folder that came with this "
+            "transformer."
+        )
+    if text["d_model"] != transformer["caption_channels"]:
+        raise FamilyError(
+            f"The text encoder is {text['d_model']} wide and the transformer expects "
+            f"{transformer['caption_channels']}. Use the text_encoder folder that came with this transformer."
+        )
+    if transformer.get("patch_size", 1) != 1 or transformer.get("patch_size_t", 1) != 1:
+        raise FamilyError(
+            f"The transformer's patches are {transformer['patch_size_t']} x {transformer['patch_size']} x "
+            f"{transformer['patch_size']} latents; every LTX-Video model has 1 x 1 x 1. Get its config.json again."
+        )
+    is_newer = "LTXVideo095DownBlock3D" in vae.get("down_block_types", ())
+    own, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
+    width = transformer["num_attention_heads"] * transformer["attention_head_dim"]
+    oldest = "0.9.1" if vae.get("timestep_conditioning") else "0.9.0"
+    oldest = ("0.9.7" if width >= 4096 else "0.9.5") if is_newer else oldest
+    return make_variant(
+        FAMILY,
+        width=width,
+        version=max(version_in(name), oldest) if is_newer else oldest,
+        is_distilled=own.get("distilled", "distilled" in name.lower()),
+        scheduler=configs["scheduler"],
+        is_causal=is_newer,
+        context_width=transformer["caption_channels"],
+        geometry=Geometry(
+            channels=transformer["in_channels"],
+            temporal=vae.get("temporal_compression_ratio") or _folds(vae, "patch_size_t"),
+            spatial=vae.get("spatial_compression_ratio") or _folds(vae, "patch_size"),
+            patch=1,
+        ),
+        own=own,
+    )
+
+
+def _folds(vae: Mapping[str, Any], patch: str) -> int:
+    return vae[patch] * 2 ** sum(vae["spatio_temporal_scaling"])
+
+
+def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """ComfyUI's own entries ("attention_mask", "frame_rate", "keyframe_idxs", "denoise_mask") and `image_to_video`'s.
+
+    Positions stay two-dimensional: the hosts turn what has more dimensions into the computing dtype, and bf16 rounds
+    pixel 1000 by up to 4.
+    """
+    rate = entry.get("frame_rate") or variant.defaults.fps
+    found = {"context": entry["cross_attn"], "frame_rate": torch.tensor([float(rate)])}
+    if entry.get("attention_mask") is not None:
+        found["attention_mask"] = entry["attention_mask"]
+    if entry.get("denoise_mask") is not None:
+        found["denoise_mask"] = entry["denoise_mask"][:, :1]
+    guides = entry.get("keyframe_idxs")
+    if guides is not None:  # newer hosts give each token's first and last position [1, 3, N, 2], older ones the first
+        found["keyframe_idxs"] = (guides[..., 0] if guides.ndim == 4 else guides).float().flatten(1)
+    if entry.get("end_latent") is not None:
+        found["end_latent"] = entry["end_latent"]
+        found["end_noise"] = torch.tensor([[float(entry["end_noise"])]])
+    return found
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """Flow (noise minus clean) at timestep t = sigma * 1000, told to each token by itself.
+
+    Where a mask keeps latents, their tokens are told mask * t: clean at 0. An end picture and its noise level come as
+    further tokens behind the video's, at the position of the last frame; what the model says of them is left out.
+    """
+    batch, _, _, rows, columns = x.shape
+    places, times = _places(variant, x), t[:, None]
+    tokens = x.flatten(2).transpose(1, 2)  # [B, T * h * w, C]
+    count = tokens.shape[1]
+    if "denoise_mask" in conditions:
+        times = times * conditions["denoise_mask"].to(t).flatten(1)
+    if "keyframe_idxs" in conditions:  # of the latent frames at the end, which core's nodes have appended
+        guides = conditions["keyframe_idxs"].unflatten(1, (3, -1))
+        places[:, :, count - guides.shape[2] :] = guides
+    if "end_latent" in conditions:
+        end = conditions["end_latent"].to(x).flatten(2).transpose(1, 2).expand(batch, -1, -1)
+        at = places[:, :, -rows * columns :].clone()
+        at[:, 0] = (x.shape[2] - 1) * variant.geometry.temporal
+        times = torch.cat(
+            [times.expand(batch, count), conditions["end_noise"].to(t).expand(batch, end.shape[1]) * 1000], 1
+        )
+        tokens, places = torch.cat([tokens, end], 1), torch.cat([places, at], 2)
+    places[:, 0] = places[:, 0] * (1 / conditions["frame_rate"].to(places)[:, None])
+    output = transformer(
+        hidden_states=tokens,
+        encoder_hidden_states=conditions["context"],
+        timestep=times,
+        encoder_attention_mask=conditions.get("attention_mask"),
+        video_coords=places,
+        return_dict=False,
+    )[0]
+    return output[:, :count].transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _places(variant: Variant, x: Tensor) -> Tensor:
+    """[B, 3, T * h * w]: each token's first frame, row and column in the video."""
+    geometry = variant.geometry
+    frames, rows, columns = (torch.arange(n, device=x.device, dtype=torch.float32) for n in x.shape[2:])
+    frames = frames * geometry.temporal
+    if variant.facts["is_causal"]:  # the first latent frame holds one frame, all others `temporal`
+        frames = (frames + 1 - geometry.temporal).clamp(min=0)
+    grid = torch.meshgrid(frames, rows * geometry.spatial, columns * geometry.spatial, indexing="ij")
+    return torch.stack(grid).flatten(1).repeat(x.shape[0], 1, 1)
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Last hidden state of T5, which is given the mask as in the original; diffusers' pipelines leave it out there."""
+    ids, mask = tokens["text_encoder"]
+    return encoders["text_encoder"](ids, mask).last_hidden_state, {"attention_mask": mask}
+
+
+def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
+    """Normalised latent -> video; from 0.9.1 on the VAE removes a little noise itself, drawn from the seed.
+
+    The noise goes into the normalised latent, as in the original (pipeline_ltx_video.py, vae_encode.vae_decode).
+    diffusers' LTXPipeline takes the normalisation back first.
+    """
+    timestep = None
+    if vae.config.timestep_conditioning:  # pyright: ignore[reportAttributeAccessIssue]
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
+        latent = (1 - DECODE_NOISE) * latent + DECODE_NOISE * noise
+        timestep = torch.full((len(latent),), DECODE_TIMESTEP, device=latent.device, dtype=latent.dtype)
+    mean, std = _statistics(vae, latent)
+    # The layers of 0.9.1 draw noise of their own, from the global generator.
+    with torch.random.fork_rng(devices=[latent.device] if latent.is_cuda else []):
+        torch.manual_seed(seed)
+        return vae.decode(latent * std + mean, timestep, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+
+
+def encode(vae: nn.Module, video: Tensor) -> Tensor:
+    """Video -> normalised latent."""
+    latent = vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
+    mean, std = _statistics(vae, latent)
+    return (latent - mean) / std
+
+
+def _statistics(vae: nn.Module, like: Tensor) -> list[Tensor]:
+    return [vae.get_buffer(name).to(like).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std")]
+
+
+def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
+    """The start picture is the first latent frame, kept by a mask; an end picture is read as further tokens.
+
+    With a strength below 1 the start picture gets that share of the noise as it goes, as in ComfyUI; the end picture
+    is shown with that share of noise throughout.
+    """
+    given = pictures.start if pictures.start is not None else pictures.end
+    if given is None:
+        raise FamilyError("No picture is given. Connect a start picture, an end picture or both.")
+    if pictures.end is not None and not variant.facts["is_causal"]:
+        raise FamilyError(
+            f"{variant.title} starts from a picture but knows no end picture; 0.9.5 and newer do. Disconnect it."
+        )
+    width, height = given.shape[-1], given.shape[-2]
+    samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, pictures.frames))
+    mask, entries = None, {}
+    if pictures.start is not None:
+        samples[:, :, :1] = pictures.encode(pictures.start).to(samples)
+        mask = torch.ones_like(samples[:, :1])
+        mask[:, :, 0] = 1 - pictures.strength
+    if pictures.end is not None:
+        clean = pictures.encode(pictures.end).to(samples)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        entries = {"end_latent": torch.lerp(noise, clean, pictures.strength), "end_noise": 1 - pictures.strength}
+    return Guided(entries, samples, mask)
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]], name: str) -> Any:
+    return files.recognise(FAMILY, shapes, name)
+
+
+FAMILY = Family(
+    id="ltx_video",
+    title="LTX-Video",
+    source="Lightricks/LTX-Video @5260738, Apache-2.0",
+    pipelines=frozenset({"LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"}),
+    components={
+        "transformer": frozenset({"LTXVideoTransformer3DModel"}),
+        "vae": frozenset({"AutoencoderKLLTXVideo"}),
+        "text_encoder": frozenset({"T5EncoderModel"}),
+        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+        "scheduler": frozenset({STATIC["_class_name"]}),
+    },
+    read=read,
+    predict=predict,
+    embed=embed,
+    decode=decode,
+    encode=encode,
+    condition=condition,
+    sigmas=sigmas,
+    recognise=recognise,
+    image_to_video=image_to_video,
+    blocks="transformer_blocks",
+    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+)

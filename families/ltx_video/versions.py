@@ -1,0 +1,159 @@
+"""What is true of each published LTX-Video checkpoint."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..base import Defaults, FamilyError, Geometry, Prompt, Variant
+
+if TYPE_CHECKING:
+    from ..base import Family
+
+NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
+SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+# 0.9.0 and 0.9.1 shift their noise levels by the number of tokens; later ones walk a linear-quadratic schedule.
+DYNAMIC = {
+    "_class_name": SCHEDULER, "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": True,
+    "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024, "max_image_seq_len": 4096,
+    "shift_terminal": 0.1,
+}  # fmt: skip
+STATIC = {"_class_name": SCHEDULER, "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": False}
+# The host's own samplers know one shift for all sizes; ComfyUI takes e^2.37 for this family.
+HOST_SHIFT = math.exp(2.37)
+# configs/ltxv-13b-0.9.8-distilled.yaml, first_pass.timesteps. The checkpoint knows one level more, at which the second
+# pass of that pipeline ends and which finishes a video that has no second pass.
+FIRST_PASS = (1.0, 0.9937, 0.9875, 0.9812, 0.9750, 0.9094, 0.7250)
+FINISH = 0.4219
+
+
+def version_in(name: str) -> str:
+    """ "0.9.8" of "ltxv-13b-0.9.8-dev.safetensors", "0.9.0" where a name has 0.9 alone, "" where it has none."""
+    found = re.search(r"0\.9(?:\.(\d))?(?!\d)", name)
+    return f"0.9.{found[1] or 0}" if found else ""
+
+
+def make_variant(
+    family: Family,
+    *,
+    width: int,
+    version: str,
+    is_distilled: bool,
+    scheduler: Mapping[str, Any],
+    is_causal: bool,
+    context_width: int = 4096,
+    geometry: Geometry | None = None,
+    own: Mapping[str, Any] | None = None,
+) -> Variant:
+    """The variant of a transformer that is `width` wide.
+
+    Args:
+        version: "0.9.0" to "0.9.8", or "" where nothing tells.
+        scheduler: config with `_class_name`.
+        is_causal: whether the first latent frame counts as one frame in the positions, as from 0.9.5 on.
+        own: the folder's own defaults.
+    """
+    own = own or {}
+    is_large = width >= 4096
+    is_wide = is_large or version >= "0.9.6"  # trained at 1216 x 704, 30 frames per second
+    size = (1216, 704, 121, 30.0) if is_wide else (704, 512, 161, 25.0)
+    is_stochastic = is_distilled and version == "0.9.6"
+    levels = tuple(linear_quadratic(8)) if is_stochastic else FIRST_PASS
+    levels = tuple(own.get("sigmas", levels if is_distilled else ()))
+    name = " ".join(p for p in ("13B" if is_large else "2B", version, "distilled" if is_distilled else "") if p)
+    return Variant(
+        family=family,
+        name=own.get("title", name),
+        geometry=geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1),
+        defaults=Defaults(
+            width=own.get("width", size[0]),
+            height=own.get("height", size[1]),
+            frames=own.get("frames", size[2]),
+            fps=float(own.get("fps", size[3])),
+            steps=own.get("steps", len(levels) or (30 if is_large else 40)),
+            guidance=float(own.get("guidance", 1.0 if is_distilled else 3.0)),
+            negative=own.get("negative", NEGATIVE),
+        ),
+        # The VAE's own statistics are applied where it encodes and decodes: a LATENT is already normalised.
+        mean=(0.0,) * (geometry.channels if geometry else 128),
+        std=(1.0,) * (geometry.channels if geometry else 128),
+        scheduler={**scheduler, "shift": HOST_SHIFT, **({"stochastic_sampling": True} if is_stochastic else {})},
+        prompts=(Prompt(own.get("max_tokens", 256)),),
+        keeps_clean=True,
+        sigmas=levels,
+        latent_format="LTXV",
+        context_width=context_width,
+        memory_factor=5.5 * width / 2048,  # comfy/supported_models.py, LTXV
+        # comfy/sd.py: 900 values per latent pixel and 8 x 8 x 8, 70 per pixel of the video.
+        decode_floats=900 * 8 * 8 * 8 / 32**2,
+        encode_floats=70,
+        whole_clip=True,
+        pairs={
+            "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors (T5 v1.1 XXL)",
+            "vae": "the VAE inside the checkpoint itself, or a file of it alone of the same version",
+        },
+        facts={"is_causal": is_causal, "schedule": dict(scheduler)},
+    )
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[int]) -> list[float]:
+    """[steps] noise levels, falling, without the final 0.
+
+    Source: Lightricks/LTX-Video @5260738, ltx_video/schedulers/rf.py; diffusers' LTXPipeline and LTXConditionPipeline.
+
+    Raises:
+        FamilyError: a distilled checkpoint is asked for other noise levels than its own.
+    """
+    if variant.sigmas:
+        return _distilled(variant, steps, shift)
+    config = variant.facts["schedule"]
+    is_dynamic = config.get("use_dynamic_shifting", False)
+    if shift is None and is_dynamic:
+        fewest, most = config["base_image_seq_len"], config["max_image_seq_len"]
+        slope = (config["max_shift"] - config["base_shift"]) / (most - fewest)
+        shift = math.exp(config["base_shift"] + slope * (math.prod(shape[2:]) - fewest))
+    ratio = float(shift or config.get("shift", 1.0))
+    even = [(steps - n) / steps for n in range(steps)]
+    levels = linear_quadratic(steps) if variant.facts["is_causal"] and not is_dynamic else even
+    levels = [ratio * s / (1 + (ratio - 1) * s) for s in levels]
+    end = config.get("shift_terminal")
+    if end and steps > 1:
+        stretch = (1 - levels[-1]) / (1 - end)
+        levels = [1 - (1 - s) / stretch for s in levels]
+    return levels
+
+
+def linear_quadratic(steps: int, threshold: float = 0.025) -> list[float]:
+    """Half of the steps down to 1 - threshold in equal parts, the other half quadratically on to 0.
+
+    Source: linear_quadratic_schedule of ltx_video/schedulers/rf.py.
+    """
+    if steps == 1:
+        return [1.0]
+    half = steps // 2
+    rest = steps - half
+    missing = half - threshold * steps
+    square = missing / (half * rest**2)
+    line = threshold / half - 2 * missing / rest**2
+    made = [n * threshold / half for n in range(half)]
+    made += [square * n**2 + line * n + square * half**2 for n in range(half, steps)]
+    return [1 - value for value in made]
+
+
+def _distilled(variant: Variant, steps: int, shift: float | None) -> list[float]:
+    known = list(variant.sigmas)
+    if variant.sigmas == FIRST_PASS and steps == len(known) + 1:
+        known.append(FINISH)
+    if shift is not None:
+        raise FamilyError(
+            f"{variant.title} knows its own noise levels only; shift {shift:g} would move them. Set shift to 0."
+        )
+    if steps != len(known):
+        counts = f"{len(known)} or {len(known) + 1}" if variant.sigmas == FIRST_PASS else str(len(known))
+        raise FamilyError(
+            f"{steps} steps are asked for; {variant.title} knows the noise levels of {counts} steps. Set steps to 0, "
+            "and with denoise below 1 to a part of them: 4 steps at denoise 0.5."
+        )
+    return known

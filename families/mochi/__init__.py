@@ -1,0 +1,194 @@
+"""Mochi 1 text-to-video.
+
+Source: genmoai/mochi @075b6e3 (Apache-2.0); configs and call conventions as in diffusers' MochiPipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
+from ..recognise import Recognised
+from . import files
+
+# Share of the steps' noise that the linear first half of the schedule covers.
+THRESHOLD = 0.025
+SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
+PAIRS = {
+    "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors",
+    "vae": "mochi_vae.safetensors",
+}
+# The published VAE's, as in AutoencoderKLMochi's config and ComfyUI's latent format.
+MEAN = (
+    -0.06730895953510081, -0.038011381506090416, -0.07477820912866141, -0.05565264470995561, 0.012767231469026969,
+    -0.04703542746246419, 0.043896967884726704, -0.09346305707025976, -0.09918314763016893, -0.008729793427399178,
+    -0.011931556316503654, -0.0321993391887285,
+)  # fmt: skip
+STD = (
+    0.9263795028493863, 0.9248894543193766, 0.9393059390890617, 0.959253732819592, 0.8244560132752793,
+    0.917259975397747, 0.9294154431013696, 1.3720942357788521, 0.881393668867029, 0.9168315692124348,
+    0.9185249279345552, 0.9274757570805041,
+)  # fmt: skip
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Check that a diffusers folder's parts fit each other."""
+    transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
+    if vae["latent_channels"] != transformer["in_channels"]:
+        raise FamilyError(
+            f"The VAE makes {vae['latent_channels']} latent channels and the transformer takes "
+            f"{transformer['in_channels']}. Use the vae folder that came with this transformer."
+        )
+    if text["d_model"] != transformer["text_embed_dim"]:
+        raise FamilyError(
+            f"The text encoder is {text['d_model']} wide and the transformer expects {transformer['text_embed_dim']}. "
+            "Use the text_encoder folder that came with this transformer."
+        )
+    return _variant(transformer, vae, configs["scheduler"], configs.get("opent2v", {}))
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    """Transformer or VAE, in the names of diffusers or of the original."""
+    found = files.transformer(shapes) or files.vae(shapes)
+    if isinstance(found, str):
+        raise FamilyError(found)
+    if found is None:
+        return "'t5_yproj.weight' (or 'time_embed.pooler.to_kv.weight') is missing"
+    part, layout, prefix, class_name, config, rules = found
+    transformer = config if part == "transformer" else {"in_channels": 12, "patch_size": 2, "text_embed_dim": 4096}
+    variant = _variant(transformer, config if part == "vae" else {}, SCHEDULER, {})
+    return Recognised(part, layout, class_name, config, variant, rules, prefix)
+
+
+def _variant(
+    transformer: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any], own: Mapping[str, Any]
+) -> Variant:
+    channels = transformer["in_channels"]
+    scale = vae.get("scaling_factor") or 1.0
+    return Variant(
+        family=FAMILY,
+        name=own.get("title", "1"),
+        geometry=Geometry(channels=channels, temporal=6, spatial=8, patch=transformer["patch_size"]),
+        defaults=Defaults(
+            width=own.get("width", 848),
+            height=own.get("height", 480),
+            frames=own.get("frames", 19),
+            fps=float(own.get("fps", 30)),
+            steps=own.get("steps", 64),
+            guidance=float(own.get("guidance", 4.5)),
+            negative=own.get("negative", ""),
+        ),
+        mean=tuple(vae.get("latents_mean") or MEAN),
+        std=tuple(value / scale for value in (vae.get("latents_std") or STD)),
+        scheduler=scheduler,
+        prompts=(Prompt(own.get("max_tokens", 256), str),),
+        latent_format="Mochi",
+        context_width=transformer["text_embed_dim"],
+        memory_factor=2.0,  # comfy/supported_models.py, GenmoMochi
+        # comfy/sd.py: 1000 values for each decoded value of 6 frames, 1.5 * 384 for each encoded one.
+        decode_floats=6000.0,
+        encode_floats=576.0,
+        whole_clip=True,
+        pairs=PAIRS,
+    )
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
+    """Linear over the first half of the steps, then quadratic; with a shift, the shifted straight line instead.
+
+    Source: genmoai/mochi, src/mochi_preview/infer.py, linear_quadratic_schedule; diffusers' MochiPipeline.
+    """
+    if shift is not None or steps == 1:
+        line = [1 - n / steps for n in range(steps)]
+        bend = shift or 1.0
+        return [bend * u / (1 + (bend - 1) * u) for u in line]
+    half = steps // 2
+    rest = steps - half
+    over = half - THRESHOLD * steps
+    square = over / (half * rest**2)
+    slope = THRESHOLD / half - 2 * over / rest**2
+    first = [n * THRESHOLD / half for n in range(half)]
+    return [1 - n for n in first] + [1 - (square * n**2 + slope * n + square * half**2) for n in range(half, steps)]
+
+
+def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The prompt's embedding and which of its tokens count."""
+    context, mask = entry["cross_attn"], entry.get("attention_mask")
+    mask = context.new_ones(context.shape[:2]) if mask is None else mask
+    return {"context": context, "attention_mask": mask.reshape(len(mask), -1)[:, : context.shape[1]].bool()}
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """Flow: the transformer counts time the other way round and returns clean minus noise."""
+    output = transformer(
+        hidden_states=x,
+        encoder_hidden_states=conditions["context"],
+        timestep=(1000 - t).to(x.dtype),
+        encoder_attention_mask=conditions["attention_mask"],
+        return_dict=False,
+    )[0]
+    return -output
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """T5 with its mask; of an empty prompt nothing is left, as the original does for an empty negative prompt."""
+    ids, mask = tokens["text_encoder"]
+    hidden = encoders["text_encoder"](ids, mask).last_hidden_state
+    said = (mask.sum(1, keepdim=True) > 1).long()  # an empty prompt is its end token alone
+    return hidden * said.to(hidden).unsqueeze(-1), {"attention_mask": mask * said}
+
+
+def decode(vae: Any, latent: Tensor, seed: int) -> Tensor:
+    """As the original does: every stage that makes frames drops those in front of the first one.
+
+    diffusers drops them only at the end, so that its first frames have seen frames that do not exist.
+    Source: genmoai/mochi, src/mochi_preview/vae/models.py, DepthToSpaceTime; comfy/ldm/genmo/vae/model.py the same.
+    """
+    stages = [stage for stage in vae.decoder.up_blocks if stage.temporal_expansion > 1]
+    hooks = [stage.register_forward_hook(_drop_lead) for stage in stages]
+    drops, vae.drop_last_temporal_frames = vae.drop_last_temporal_frames, False
+    try:
+        return vae.decode(latent, return_dict=False)[0]
+    finally:
+        vae.drop_last_temporal_frames = drops
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop_lead(stage: Any, inputs: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+    frames, cache = output
+    return frames[:, :, stage.temporal_expansion - 1 :], cache
+
+
+def encode(vae: nn.Module, video: Tensor) -> Tensor:
+    return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
+
+
+FAMILY = Family(
+    id="mochi",
+    title="Mochi",
+    source="genmoai/mochi @075b6e3, Apache-2.0",
+    pipelines=frozenset({"MochiPipeline"}),
+    components={
+        "transformer": frozenset({"MochiTransformer3DModel"}),
+        "vae": frozenset({"AutoencoderKLMochi"}),
+        "text_encoder": frozenset({"T5EncoderModel"}),
+        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+    },
+    read=read,
+    predict=predict,
+    embed=embed,
+    decode=decode,
+    encode=encode,
+    condition=condition,
+    sigmas=sigmas,
+    recognise=recognise,
+    blocks="transformer_blocks",
+    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+)

@@ -1,0 +1,163 @@
+"""Wan 2.1 and Wan 2.2: text to video, first (and last) picture to video, one transformer or two experts.
+
+Source: Wan-Video/Wan2.1 @9737cba and Wan-Video/Wan2.2 @42bf4cf (Apache-2.0); configs and call conventions as in
+diffusers' WanPipeline and WanImageToVideoPipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Family, FamilyError, Shapes, Variant
+from ..recognise import Recognised
+from .files import recognise_file
+from .pictures import condition, image_to_video
+from .variants import build_variant, clean, encoded_pictures, published
+
+__all__ = ["FAMILY", "clean"]
+
+_SAME_IN_EXPERTS = ("num_attention_heads", "attention_head_dim", "in_channels", "text_dim", "image_dim")
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Find the variant in a diffusers folder's configs and check that its parts fit each other."""
+    index, transformer, vae, text = (configs[k] for k in ("index", "transformer", "vae", "text_encoder"))
+    channels, latents = transformer["in_channels"], vae["z_dim"]
+    out_channels = transformer.get("out_channels") or channels
+    if out_channels != latents:
+        raise FamilyError(
+            f"The VAE makes {latents} latent channels and the transformer returns {out_channels}. They belong to "
+            "different models: use the vae folder that came with this transformer."
+        )
+    # An image-to-video model reads the noisy latent, a mask of one channel per frame, and the picture's latent.
+    joined = 2 * latents + vae.get("scale_factor_temporal", 4)
+    if channels not in (latents, joined):
+        raise FamilyError(
+            f"This transformer takes {channels} channels. Expected {latents} (text to video) or {joined} (image to "
+            "video); control and editing models are not supported."
+        )
+    if not len(vae["latents_mean"]) == len(vae["latents_std"]) == latents:
+        raise FamilyError(
+            f"The VAE's config has {len(vae['latents_mean'])} latents_mean and {len(vae['latents_std'])} latents_std; "
+            f"expected {latents} of each, one per latent channel. Get the vae folder's config.json again."
+        )
+    if text["d_model"] != transformer["text_dim"]:
+        raise FamilyError(
+            f"The text encoder is {text['d_model']} wide and the transformer expects {transformer['text_dim']}. "
+            "Use the text_encoder folder that came with this transformer."
+        )
+    encoder = configs.get("image_encoder")
+    if encoder and encoded_pictures(transformer) and encoder["hidden_size"] != transformer["image_dim"]:
+        raise FamilyError(
+            f"The image encoder is {encoder['hidden_size']} wide and the transformer expects "
+            f"{transformer['image_dim']}. Use the image_encoder folder that came with this transformer."
+        )
+    boundary = _boundary(index, transformer, configs.get("transformer_2"))
+    return build_variant(
+        FAMILY,
+        transformer,
+        vae,
+        published(transformer, bool(boundary), configs.get("folder", {}).get("name", "")),
+        scheduler=configs["scheduler"],
+        boundary=boundary,
+        has_token_times=bool(index.get("expand_timesteps")),
+        own=configs.get("opent2v"),
+    )
+
+
+def _boundary(index: Mapping[str, Any], high: Mapping[str, Any], low: Mapping[str, Any] | None) -> float:
+    """Share of noise from which on the high-noise expert works; 0 for a folder with one transformer."""
+    stated = index.get("boundary_ratio")
+    if (stated is None) != (low is None):
+        found = "transformer_2 but no boundary_ratio" if stated is None else "boundary_ratio but no transformer_2"
+        raise FamilyError(
+            f"model_index.json has {found}. A model with two experts (Wan 2.2 A14B) has both: get the folder again, "
+            "with transformer and transformer_2."
+        )
+    for name in _SAME_IN_EXPERTS if low else ():
+        if high.get(name) != low.get(name):  # pyright: ignore[reportOptionalMemberAccess]
+            raise FamilyError(
+                f"transformer and transformer_2 differ: {name} is {high.get(name)} and {low.get(name)}. "  # pyright: ignore[reportOptionalMemberAccess]
+                "They are the two experts of one model: get both from the same place."
+            )
+    return float(stated or 0.0)
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """Flow (noise minus clean) at timestep t = sigma * 1000."""
+    further: dict[str, Tensor] = {}
+    if "picture" in conditions:
+        picture = conditions["picture"]
+        x = torch.cat([x, picture.expand(len(x), *picture.shape[1:])], 1)
+    if "made_anew" in conditions:
+        step = variant.geometry.patch
+        # [B, 1, T, h, w] -> one timestep for each token [B, T * h/2 * w/2]
+        t = (conditions["made_anew"][:, 0, :, ::step, ::step] * t.view(-1, 1, 1, 1)).flatten(1)
+    if "vision" in conditions:
+        vision = conditions["vision"]
+        if variant.facts["encoded_pictures"] == 2:  # the module counts first and last picture as rows of the batch
+            vision = vision.reshape(2 * len(vision), -1, vision.shape[-1])
+        further["encoder_hidden_states_image"] = vision
+    context = conditions["context"]
+    return transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, **further, return_dict=False)[0]
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Last hidden state, with exact zeros behind the prompt's end: the transformer gets no mask."""
+    ids, mask = tokens["text_encoder"]
+    hidden = encoders["text_encoder"](ids, mask).last_hidden_state
+    return hidden * mask.to(hidden).unsqueeze(-1), {}
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> Sequence[float] | None:
+    """A distilled checkpoint's own levels where exactly those are asked for."""
+    return variant.sigmas if shift is None and steps == len(variant.sigmas) else None
+
+
+def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
+    return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+
+
+def encode(vae: nn.Module, video: Tensor) -> Tensor:
+    return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    return recognise_file(FAMILY, shapes, name)
+
+
+FAMILY = Family(
+    id="wan",
+    title="Wan",
+    source="Wan-Video/Wan2.1 @9737cba, Wan-Video/Wan2.2 @42bf4cf, Apache-2.0",
+    pipelines=frozenset({"WanPipeline", "WanImageToVideoPipeline"}),
+    components={
+        "transformer": frozenset({"WanTransformer3DModel"}),
+        "transformer_2": frozenset({"WanTransformer3DModel"}),
+        "vae": frozenset({"AutoencoderKLWan"}),
+        "text_encoder": frozenset({"UMT5EncoderModel"}),
+        # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
+        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+        "scheduler": frozenset(
+            {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"}
+        ),
+        "image_encoder": frozenset({"CLIPVisionModel", "CLIPVisionModelWithProjection"}),
+    },
+    optional=frozenset({"transformer_2", "image_encoder"}),
+    read=read,
+    condition=condition,
+    predict=predict,
+    embed=embed,
+    sigmas=sigmas,
+    decode=decode,
+    encode=encode,
+    recognise=recognise,
+    image_to_video=image_to_video,
+    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+)

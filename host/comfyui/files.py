@@ -1,0 +1,40 @@
+"""Where ComfyUI keeps files, and outputs that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.sd1_clip
+import folder_paths
+from comfy_execution.graph_utils import ExecutionBlocker
+
+# Text encoder's class -> the folder with its tokenizer that ComfyUI ships.
+_TOKENIZERS = {
+    "T5EncoderModel": "text_encoders/t5_tokenizer",
+    "CLIPTextModel": "sd1_tokenizer",
+    "LlamaModel": "text_encoders/llama_tokenizer",
+}
+
+
+def model_files(kind: str) -> dict[str, Path]:
+    """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
+    try:
+        names = folder_paths.get_filename_list(kind)
+    except KeyError:
+        return {}
+    paths = {name: folder_paths.get_full_path(kind, name) for name in names}
+    return {name: Path(path) for name, path in paths.items() if path}
+
+
+def tokenizer_folder(class_name: str) -> Path | None:
+    """The tokenizer that ComfyUI ships for a text encoder's class, or None."""
+    named = _TOKENIZERS.get(class_name)
+    folder = Path(comfy.sd1_clip.__file__).parent / named if named else None
+    has_vocabulary = folder and any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json"))
+    return folder if has_vocabulary else None
+
+
+def missing(message: str) -> Any:
+    """An output that is not there: nodes that need it are not run, and the user reads the message."""
+    return ExecutionBlocker(message)

@@ -1,0 +1,39 @@
+"""Files below the model folders, and outputs that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .settings import model_roots
+
+# What ComfyUI lists in its model folders.
+_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Stands for an output that a node could not make; the runner raises the message where it is needed."""
+
+    message: str
+
+
+def model_files(kind: str) -> dict[str, Path]:
+    """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
+    found: dict[str, Path] = {}
+    for root in model_roots(kind):
+        for path in sorted(root.rglob("*")) if root.is_dir() else ():
+            if path.suffix in _ENDINGS and path.is_file():
+                found.setdefault(path.relative_to(root).as_posix(), path)
+    return found
+
+
+def tokenizer_folder(class_name: str) -> Path | None:
+    """This host ships no tokenizers."""
+    return None
+
+
+def missing(message: str) -> Any:
+    """An output that is not there: the run stops with the message at the first node that needs it."""
+    return Missing(message)

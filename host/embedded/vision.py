@@ -1,0 +1,33 @@
+"""CLIP_VISION of the embedded host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from ..leaves import switch_leaves
+from ..pixels import clip_pixels
+from .objects import LEAVES, device
+
+
+@dataclass(frozen=True)
+class ClipVision:
+    encoder: nn.Module
+    device: torch.device
+
+    @torch.inference_mode()
+    def encode_image(self, image: Tensor, crop: bool = True) -> SimpleNamespace:
+        """IMAGE [B, H, W, 3] in 0..1 -> with `penultimate_hidden_states` and `last_hidden_state` [B, n, D]."""
+        pixels = clip_pixels(image.to(self.device).float(), self.encoder.config.image_size, crop)  # pyright: ignore[reportAttributeAccessIssue]
+        states = self.encoder(pixel_values=pixels, output_hidden_states=True).hidden_states
+        return SimpleNamespace(
+            penultimate_hidden_states=states[-2].float().cpu(), last_hidden_state=states[-1].float().cpu()
+        )
+
+
+def clip_vision(encoder: nn.Module) -> ClipVision:
+    """A CLIP_VISION around a model folder's image encoder (transformers' CLIPVisionModel)."""
+    return ClipVision(switch_leaves(encoder, LEAVES).to(device()), device())

@@ -1,0 +1,32 @@
+"""What a file that no family recognises looks like, so that the error can say where it belongs."""
+
+from __future__ import annotations
+
+from ..families import Shapes
+
+# (marker inside a tensor's name, what the file looks like and where it goes); the first that is found counts.
+_LOOKS = (
+    (("lora_down", "lora_up", "lora_A", "lora_B", ".hada_w", ".lokr_w"), "a LoRA; it belongs in models/loras"),
+    (
+        ("SelfAttention.relative_attention_bias", "pos_embedding.embedding"),
+        "a T5 text encoder; choose it in Load Video Text Encoder",
+    ),
+    (("text_model.encoder.layers",), "a CLIP text encoder; choose it in Load Video Text Encoder"),
+    (("vision_model.encoder.layers",), "a CLIP vision encoder; it belongs in models/clip_vision"),
+    (("layers.0.self_attn.q_proj",), "a language model, used as a text encoder; choose it in Load Video Text Encoder"),
+    (("input_blocks.", "down_blocks.0.attentions"), "an image model of the Stable Diffusion family"),
+    (("double_blocks.0.img_attn",), "an image model of the Flux family; use ComfyUI's own Load Diffusion Model"),
+    (
+        ("decoder.conv_in", "decoder.up_blocks", "decoder.upsamples", "decoder.conv1"),
+        "a VAE; choose it in Load Video VAE",
+    ),
+    (("input_hint_block", "control_"), "a ControlNet; it belongs in models/controlnet"),
+)
+
+
+def looks_like(shapes: Shapes) -> str:
+    """ "a LoRA; it belongs in models/loras" or the like; "" where nothing is known."""
+    for markers, meaning in _LOOKS:
+        if any(marker in name for marker in markers for name in shapes):
+            return meaning
+    return ""

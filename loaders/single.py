@@ -1,0 +1,136 @@
+"""A single safetensors file: which family's which part it holds, and how to load that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..families import Recognised, VideoModel, VideoVAE, families
+from .errors import ModelFileError
+from .header import TensorInfo, read_header
+from .looks import looks_like
+from .quantised import Quantisation, split_header
+from .weights import build, fill
+
+# Where all-in-one files keep what is not the transformer.
+VAE_PREFIXES = ("vae.", "first_stage_model.")
+TEXT_PREFIXES = ("text_encoders.", "cond_stage_model.", "conditioner.")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file whose parts are recognised; no tensor is read yet.
+
+    Attributes:
+        parts: "transformer" and "vae", whichever the file holds.
+        header: the weights, without scales.
+        text_prefixes: what the names of text encoders inside start with; none for most files.
+    """
+
+    path: Path
+    parts: Mapping[str, Recognised]
+    header: Mapping[str, TensorInfo]
+    quantisation: Quantisation
+    text_prefixes: tuple[str, ...] = ()
+
+
+def open_file(path: Path) -> ModelFile:
+    """Recognise a file from its header.
+
+    Raises:
+        ModelFileError: it cannot be read, or no family recognises it: with each family's reason and what the file
+            looks like.
+        families.FamilyError: a variant that its family knows and refuses.
+    """
+    header, quantisation = split_header(read_header(path), path)
+    shapes = {name: info.shape for name, info in header.items()}
+    parts: dict[str, Recognised] = {}
+    reasons: dict[str, str] = {}
+    for prefix in ("", *VAE_PREFIXES):
+        inner = _inside(shapes, prefix)
+        for family in families().values() if inner else ():
+            found = family.recognise(inner, path.name)
+            if isinstance(found, Recognised):
+                parts.setdefault(found.part, replace(found, prefix=prefix + found.prefix))
+            elif not prefix:
+                reasons[family.title] = found
+    if not parts:
+        raise ModelFileError(_nobody(path, shapes, reasons))
+    inside = tuple(prefix for prefix in TEXT_PREFIXES if any(name.startswith(prefix) for name in shapes))
+    return ModelFile(path, parts, header, quantisation, inside)
+
+
+def load_model(
+    file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+) -> VideoModel:
+    """The transformer of a file, strictly: every name and shape is compared before the first tensor is read.
+
+    Args:
+        dtype: storage dtype; None keeps the file's own, scaled fp8 multiplied out to bf16.
+        on_progress: called with (tensors read, tensors in all).
+    Raises:
+        ModelFileError: the file holds no transformer, or not all of it.
+    """
+    found = _part(file, "transformer")
+    module = build(found.class_name, found.config)
+    tied = found.variant.family.tied.get("transformer")
+    fill(
+        module,
+        (file.path,),
+        dtype=dtype or (torch.bfloat16 if file.quantisation.scales else None),
+        tied=tied,
+        rules=found.rules,
+        prefix=found.prefix,
+        from_folder=False,
+        on_tensor=on_progress,
+    )
+    return VideoModel(found.variant, module, file.path)
+
+
+def load_vae(
+    file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+) -> VideoVAE:
+    """The VAE of a file; arguments and errors as `load_model`."""
+    found = _part(file, "vae")
+    module = build(found.class_name, found.config)
+    fill(
+        module,
+        (file.path,),
+        dtype=dtype,
+        rules=found.rules,
+        prefix=found.prefix,
+        from_folder=False,
+        on_tensor=on_progress,
+    )
+    return VideoVAE(found.variant, module, file.path)
+
+
+def _part(file: ModelFile, part: str) -> Recognised:
+    if part in file.parts:
+        return file.parts[part]
+    have = ", ".join(f"{found.variant.title} {name}" for name, found in file.parts.items())
+    wanted = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE"}
+    raise ModelFileError(
+        f"{file.path}: holds no {part} but {have}. Choose it in {wanted[next(iter(file.parts))]} instead."
+    )
+
+
+def _inside(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    """The names behind a prefix; behind none, those that belong to no other part."""
+    if prefix:
+        return {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    others = (*VAE_PREFIXES, *TEXT_PREFIXES)
+    return {name: shape for name, shape in shapes.items() if not name.startswith(others)}
+
+
+def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[str, str]) -> str:
+    first = next(iter(shapes), "none")
+    lines = [f"{path}: no family recognises this file ({len(shapes)} tensors, first {first})."]
+    lines += [f"  {title}: {reason}" for title, reason in reasons.items()]
+    looks = looks_like(shapes)
+    if looks:
+        lines.append(f"It looks like {looks}.")
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""The file doctor: what a model file is, what goes with it and where it belongs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..families import FamilyError, Variant
+from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
+from .load_files import chosen, combo
+from .remarks import with_remarks
+
+KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")
+# Part of a model -> the folder ComfyUI looks in.
+_FOLDERS = {"transformer": "diffusion_models", "vae": "vae", "text": "text_encoders", "all": "checkpoints"}
+
+
+class OpenT2VInspectFile:
+    """Says what a file is, from its header."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "inspect"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("report",)
+    OUTPUT_TOOLTIPS = ("What the file is, line by line.",)
+    DESCRIPTION = "Say what a model file is, what goes with it, where it belongs and what memory it takes."
+    SEARCH_ALIASES: ClassVar = ["file doctor", "model info", "which model", "safetensors metadata"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"file": combo("Any file in the model folders. Only its header is read.", *KINDS)},
+        }
+
+    def inspect(self, file: str) -> dict[str, Any]:
+        lines = report(chosen(file, *KINDS))
+        return with_remarks(("\n".join(lines),), lines)
+
+
+def report(path: Path) -> list[str]:
+    """What a file is, line by line; never raises for a file that cannot be used, but says why."""
+    try:
+        header = read_header(path)
+    except ModelFileError as error:
+        return [str(error)]
+    kinds = Counter(info.dtype for info in header.values())
+    stored = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    first = f"{path.name}: {len(header)} tensors ({stored}), {_size(tensor_bytes(header))}"
+    try:
+        return [first, *_model_lines(open_file(path))]
+    except FamilyError as error:
+        return [first, str(error)]
+    except ModelFileError as nobody:
+        try:
+            return [first, *_text_lines(open_text_file(path))]
+        except ModelFileError:
+            return [first, *str(nobody).splitlines()]
+
+
+def _model_lines(file: ModelFile) -> list[str]:
+    lines = []
+    for part, found in file.parts.items():
+        kind = f", {file.quantisation.kind}" if file.quantisation.kind else ""
+        lines.append(f"{found.variant.title} {part}, {found.layout} layout{kind}")
+        lines += [found.remark] if found.remark else []
+    model = file.parts.get("transformer")
+    is_whole = model is not None and ("vae" in file.parts or bool(file.text_prefixes))
+    lines += [f"Holds the text encoder too ({file.text_prefixes[0].rstrip('.')})"] if file.text_prefixes else []
+    lines.append(_place(file.path, "all" if is_whole else next(iter(file.parts))))
+    if model is not None:
+        lines += [f"Goes with, in models/{folder}: {names}" for folder, names in model.variant.pairs.items()]
+        lines.append(_memory(file, model.variant))
+    return lines
+
+
+def _text_lines(file: TextFile) -> list[str]:
+    tokenizer = "with its tokenizer" if file.spiece else "without a tokenizer"
+    return [f"Text encoder {file.title}, {tokenizer}", _place(file.path, "text")]
+
+
+def _place(path: Path, part: str) -> str:
+    folder = _FOLDERS[part]
+    if folder in path.parts:
+        return f"Belongs in models/{folder}, where it is"
+    return f"Belongs in models/{folder}; it lies in {path.parent.name}"
+
+
+def _memory(file: ModelFile, variant: Variant) -> str:
+    own = variant.defaults
+    shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
+    weights = tensor_bytes(dict(file.header))
+    return (
+        f"Memory: {_size(weights)} of weights as stored, and about {_size(variant.sample_memory(shape, 2))} more while "
+        f"sampling {own.width} x {own.height} with {own.frames} frames in bf16"
+    )
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,256 @@
+"""Loading single files: a diffusion model or an all-in-one, its text encoders, its VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from .. import host
+from ..families import FamilyError, Variant
+from ..loaders import (
+    DTYPES,
+    ModelFile,
+    ModelFileError,
+    library,
+    load_model,
+    load_text,
+    load_vae,
+    open_file,
+    open_text_file,
+)
+from .load import model_folders
+from .remarks import with_remarks
+from .shared import files_state, shared
+
+NONE = "none"
+_STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn}
+
+
+def files_of(*kinds: str) -> dict[str, Path]:
+    """Model files by their name in a combo; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for kind in kinds:
+        for name, path in host.model_files(kind).items():
+            found.setdefault(name, path)
+    return found
+
+
+def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
+    """An input that lists files; where there are none it says where to put them."""
+    names = list(files_of(*kinds)) or [f"put a safetensors file into models/{kinds[0]}"]
+    return names, {"default": names[0], "tooltip": tooltip}
+
+
+def chosen(name: str, *kinds: str) -> Path:
+    """The file a combo names.
+
+    Raises:
+        ModelFileError: it is not there any more.
+    """
+    path = files_of(*kinds).get(name)
+    if path is None:
+        raise ModelFileError(
+            f"The file {name!r} is not there (any more). Put it into models/{kinds[0]} and press R to refresh the list."
+        )
+    return path
+
+
+_DTYPE = (
+    ["auto", *DTYPES],
+    {
+        "default": "auto",
+        "tooltip": "How the weights are stored. auto: what this machine computes best with. fp8: half the memory of "
+        "bf16, slightly less exact.",
+    },
+)
+
+
+class OpenT2VLoadDiffusionModel:
+    """Loads a video model from one file."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
+    RETURN_NAMES = ("model", "clip", "vae")
+    OUTPUT_TOOLTIPS = (
+        "The video model.",
+        "The text encoder, where the file holds one.",
+        "The video decoder, where the file holds one.",
+    )
+    DESCRIPTION = "Load a video model from a single safetensors file. Family, variant and layout are recognised."
+    SEARCH_ALIASES: ClassVar = ["unet loader", "diffusion model loader", "checkpoint loader", "wan", "ltx"]
+    KINDS = ("diffusion_models", "checkpoints")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tooltip = "A file in models/diffusion_models, or an all-in-one file in models/checkpoints."
+        return {
+            "required": {"file": combo(tooltip, *cls.KINDS), "dtype": _DTYPE},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, **given: Any) -> str:
+        """What the host compares to find out whether the files are still those of the last run."""
+        paths = files_of(*cls.KINDS)
+        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+
+    def load(self, file: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
+        path = chosen(file, *self.KINDS)
+        opened = open_file(path)
+        library("diffusers")
+        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened))
+        found = opened.parts.get("transformer")
+
+        def make() -> list[Any]:
+            bar = host.progress(len(opened.header), unique_id)
+            return [host.model(load_model(opened, dtypes["model_dtype"], lambda done, _: bar(done)))]
+
+        key = (str(path), files_state(path), str(dtypes))
+        model = shared(key, ["model"], make)["model"]
+        assert found is not None  # load_model has refused every other file
+        remarks = [f"{found.variant.title}, {found.layout} layout{_stored_as(opened, dtypes['model_dtype'])}"]
+        remarks += [found.remark] if found.remark else []
+        outputs = model, self._clip(opened, found.variant, dtypes, key), self._vae(opened, dtypes, key)
+        return with_remarks(outputs, remarks)
+
+    def _clip(self, opened: ModelFile, variant: Variant, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
+        if not opened.text_prefixes:
+            return host.missing(
+                f"{opened.path.name} holds no text encoder. Use Load Video Text Encoder with "
+                f"{variant.pairs.get('text_encoders', 'the one that belongs to the model')}."
+            )
+        inside = [open_text_file(opened.path, prefix) for prefix in opened.text_prefixes]
+        make = lambda: [host.clip(load_text(inside, variant, dtypes["text_dtype"], find_tokenizer))]  # noqa: E731
+        return shared(key, ["clip"], make)["clip"]
+
+    def _vae(self, opened: ModelFile, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
+        if "vae" not in opened.parts:
+            variant = opened.parts["transformer"].variant
+            return host.missing(
+                f"{opened.path.name} holds no VAE. Use Load Video VAE with "
+                f"{variant.pairs.get('vae', 'the one that belongs to the model')}."
+            )
+        return shared(key, ["vae"], lambda: [host.vae(load_vae(opened, dtypes["vae_dtype"]))])["vae"]
+
+
+class OpenT2VLoadTextEncoder:
+    """Loads the text encoders of a video model."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("CLIP",)
+    RETURN_NAMES = ("clip",)
+    OUTPUT_TOOLTIPS = ("The text encoder, for the prompt node.",)
+    DESCRIPTION = "Load the text encoder of a video model; the model tells how it reads prompts."
+    SEARCH_ALIASES: ClassVar = ["clip loader", "dual clip loader", "t5", "umt5", "text encoder"]
+    KINDS = ("text_encoders",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        names, options = combo("A file in models/text_encoders.", "text_encoders")
+        second = [NONE, *(n for n in names if n in files_of("text_encoders"))]
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The video model that the text encoder is for."}),
+                "file": (names, options),
+                "file_2": (
+                    second,
+                    {"default": NONE, "tooltip": "The second file of models with two (HunyuanVideo: CLIP-L)."},
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, **given: Any) -> str:
+        """What the host compares to find out whether the files are still those of the last run."""
+        paths = files_of(*cls.KINDS)
+        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+
+    def load(self, model: Any, file: str, file_2: str, unique_id: str | None = None) -> dict[str, Any]:
+        variant = host.variant(model)
+        if variant is None:
+            raise FamilyError("This MODEL is of no family this pack knows, so it is not known how it reads prompts.")
+        names = [file] if file_2 == NONE else [file, file_2]
+        files = [open_text_file(chosen(name, "text_encoders")) for name in names]
+        library("transformers")
+        dtype = host.device_dtypes(None, None)["text_dtype"]
+
+        def make() -> list[Any]:
+            bar = host.progress(1000, unique_id)
+            part = load_text(files, variant, dtype, find_tokenizer, lambda n, of: bar(1000 * n // of))
+            return [host.clip(part)]
+
+        states = [f"{one.path} {files_state(one.path)}" for one in files]
+        clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
+        return with_remarks((clip,), [f"{' and '.join(one.title for one in files)} for {variant.title}"])
+
+
+class OpenT2VLoadVAE:
+    """Loads a video VAE from one file."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("VAE",)
+    RETURN_NAMES = ("vae",)
+    OUTPUT_TOOLTIPS = ("The video decoder and encoder.",)
+    DESCRIPTION = "Load a video VAE from a single safetensors file. Its family is recognised."
+    SEARCH_ALIASES: ClassVar = ["vae loader", "video vae", "decoder"]
+    KINDS = ("vae",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"file": combo("A file in models/vae.", "vae")},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, **given: Any) -> str:
+        """What the host compares to find out whether the files are still those of the last run."""
+        paths = files_of(*cls.KINDS)
+        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+
+    def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
+        path = chosen(file, "vae")
+        opened = open_file(path)
+        library("diffusers")
+        dtype = host.device_dtypes(None, None)["vae_dtype"]
+
+        def make() -> list[Any]:
+            bar = host.progress(len(opened.header), unique_id)
+            return [host.vae(load_vae(opened, dtype, lambda done, _: bar(done)))]
+
+        vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
+        found = opened.parts["vae"]
+        return with_remarks((vae,), [f"VAE of {found.variant.title}, {found.layout} layout"])
+
+
+def find_tokenizer(class_name: str) -> Path | None:
+    """A tokenizer for a text encoder's class: the host's own, or one in a diffusers folder."""
+    own = host.tokenizer_folder(class_name)
+    if own is not None:
+        return own
+    for folder in model_folders().values():
+        for config in sorted(folder.glob("text_encoder*/config.json")):
+            tokenizer = folder / config.parent.name.replace("text_encoder", "tokenizer")
+            if f'"{class_name}"' in config.read_text(encoding="utf-8") and tokenizer.is_dir():
+                return tokenizer
+    return None
+
+
+def stored_dtype(file: ModelFile) -> torch.dtype | None:
+    """The dtype most of a file's weights have; None for scaled ones, which are multiplied out."""
+    if file.quantisation.scales:
+        return None
+    kinds = [info.dtype for info in file.header.values()]
+    return _STORED.get(max(set(kinds), key=kinds.count)) if kinds else None
+
+
+def _stored_as(file: ModelFile, dtype: torch.dtype | None) -> str:
+    kind = str(dtype or stored_dtype(file) or torch.bfloat16).removeprefix("torch.")
+    from_kind = f" from {file.quantisation.kind}" if file.quantisation.kind else ""
+    return f", stored as {kind}{from_kind}"

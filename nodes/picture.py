@@ -1,0 +1,216 @@
+"""Starting from pictures and from videos."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from .. import host
+from ..families import FamilyError, Geometry, Pictures, Variant
+from .remarks import with_remarks
+from .sample import known, used_size
+
+
+def fit(images: Tensor, width: int, height: int) -> Tensor:
+    """IMAGE [F, H, W, 3] scaled to cover width x height and cut to its centre; unchanged where it has that size."""
+    images = images[..., :3].float()
+    old_height, old_width = images.shape[1:3]
+    if (old_width, old_height) == (width, height):
+        return images
+    scale = max(width / old_width, height / old_height)
+    target = max(height, round(old_height * scale)), max(width, round(old_width * scale))
+    pixels = functional.interpolate(images.movedim(-1, 1), size=target, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = (target[0] - height) // 2, (target[1] - width) // 2
+    return pixels[:, :, top : top + height, left : left + width].movedim(1, -1)
+
+
+def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
+    found = images.shape[2], images.shape[1]
+    if found == (width, height):
+        return []
+    cut = "" if found[0] * height == found[1] * width else " and cut to the centre"
+    return [f"{name} {found[0]} x {found[1]} is scaled{cut} to {width} x {height}."]
+
+
+def _number(what: str) -> tuple[str, dict[str, Any]]:
+    return ("INT", {"default": 0, "min": 0, "max": 16384, "step": 1, "tooltip": what})
+
+
+class OpenT2VImageToVideo:
+    """Prepares a run that starts from a picture, for every family that can."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "prepare"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT", "INT", "INT", "INT", "FLOAT")
+    RETURN_NAMES = ("positive", "negative", "latent", "width", "height", "frames", "fps")
+    OUTPUT_TOOLTIPS = (
+        "The positive conditioning with the pictures.",
+        "The negative conditioning with the pictures.",
+        "Latent for the sampler.",
+        "Width in pixels, as used.",
+        "Height in pixels, as used.",
+        "Number of frames, as used.",
+        "Frames per second the model was trained at.",
+    )
+    DESCRIPTION = "Start the video from a picture, or from a first and a last one. Needs an image-to-video model."
+    SEARCH_ALIASES: ClassVar = ["image to video", "i2v", "first last frame", "flf2v", "start image", "wan image"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The image-to-video model; of two experts, the high-noise one."}),
+                "vae": ("VAE", {"tooltip": "The VAE that belongs to the model."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the video shows."}),
+                "negative": ("CONDITIONING", {"tooltip": "What it avoids."}),
+                "width": _number("Width in pixels; the pictures are scaled and cut to it. 0: the model's own."),
+                "height": _number("Height in pixels; the pictures are scaled and cut to it. 0: the model's own."),
+                "frames": _number("Number of frames; divided by fps it is the length in seconds. 0: the model's own."),
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "1: the pictures stay as they are. Less: they may change, where the model can do "
+                        "that.",
+                    },
+                ),
+            },
+            "optional": {
+                "start_image": ("IMAGE", {"tooltip": "First frame of the video."}),
+                "end_image": ("IMAGE", {"tooltip": "Last frame of the video, for models that take one."}),
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {"tooltip": "The pictures read by CLIP Vision Encode, for models that ask for it (Wan 2.1)."},
+                ),
+            },
+        }
+
+    def prepare(
+        self,
+        model: Any,
+        vae: Any,
+        positive: Any,
+        negative: Any,
+        width: int,
+        height: int,
+        frames: int,
+        strength: float,
+        start_image: Tensor | None = None,
+        end_image: Tensor | None = None,
+        clip_vision_output: Any = None,
+    ) -> dict[str, Any]:
+        variant = known(model)
+        prepare = variant.family.image_to_video
+        if prepare is None:
+            raise FamilyError(
+                f"{variant.title} is a text-to-video model and cannot start from a picture. Use Empty Video Latent "
+                "with it, or choose an image-to-video model."
+            )
+        _check_vae(vae, variant)
+        (width, height, frames), remarks = used_size(variant, width, height, frames)
+        given = {"start_image": start_image, "end_image": end_image}
+        ready: dict[str, Tensor | None] = dict.fromkeys(given)
+        for name, images in given.items():
+            if images is not None:
+                one = images[:1] if name == "start_image" else images[-1:]
+                remarks += _fitted(name, one, width, height)
+                # [1, H, W, 3] in 0..1 -> [1, 3, 1, H, W] in -1..1
+                ready[name] = (fit(one, width, height) * 2 - 1).permute(0, 3, 1, 2).unsqueeze(2)
+
+        def encode(video: Tensor) -> Tensor:
+            latent = host.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()
+            wanted = variant.geometry.latent_shape(width, height, video.shape[2])
+            if tuple(latent.shape[1:]) != wanted:
+                raise _other_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(wanted))
+            return latent
+
+        guided = prepare(
+            variant,
+            Pictures(
+                start=ready["start_image"],
+                end=ready["end_image"],
+                frames=frames,
+                strength=strength,
+                vision=None if clip_vision_output is None else clip_vision_output.penultimate_hidden_states,
+                encode=encode,
+            ),
+        )
+        latent = {"samples": guided.samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+        both = [[[context, {**further, **guided.entries}] for context, further in c] for c in (positive, negative)]
+        return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
+
+
+class OpenT2VEncodeVideo:
+    """Encodes frames to a latent to start from."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "encode"
+    RETURN_TYPES = ("LATENT", "INT", "INT", "INT")
+    RETURN_NAMES = ("latent", "width", "height", "frames")
+    OUTPUT_TOOLTIPS = (
+        "The video as a latent; the sampler's denoise below 1 keeps a part of it.",
+        "Width in pixels, as used.",
+        "Height in pixels, as used.",
+        "Number of frames, as used.",
+    )
+    DESCRIPTION = "Encode frames for video to video, cut to a size and length the model can make."
+    SEARCH_ALIASES: ClassVar = ["vae encode", "video to video", "v2v", "video encode"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "vae": ("VAE", {"tooltip": "The VAE that belongs to the video model."}),
+                "images": ("IMAGE", {"tooltip": "The frames."}),
+                "width": _number("Width in pixels; the frames are scaled and cut to it. 0: that of the frames."),
+                "height": _number("Height in pixels; the frames are scaled and cut to it. 0: that of the frames."),
+                "frames": _number("How many frames to use, from the first on. 0: all."),
+            },
+        }
+
+    def encode(self, vae: Any, images: Tensor, width: int, height: int, frames: int) -> dict[str, Any]:
+        variant = host.variant(vae)
+        if variant is None:
+            raise FamilyError(
+                "This VAE was not loaded by an OpenT2V node, so the sizes it can encode are not known here. Load it "
+                "with Load Video Model or Load Video VAE, or use ComfyUI's own VAE Encode for it."
+            )
+        count = min(frames, len(images)) if frames else len(images)
+        width, height, frames = _legal(variant.geometry, width or images.shape[2], height or images.shape[1], count)
+        remarks = [f"{width} x {height}, {frames} frames"]
+        remarks += _fitted("The video", images, width, height)
+        if frames < len(images):
+            rule = f"; the model makes {variant.geometry.frame_step}n + 1" if frames < count else ""
+            remarks.append(f"The first {frames} of {len(images)} frames are used{rule}.")
+        samples = host.encode(vae, fit(images[:frames], width, height))
+        return with_remarks(({"samples": samples}, width, height, frames), remarks)
+
+
+def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int, int, int]:
+    """The nearest size, and the longest legal length that so many frames fill."""
+    if geometry.only is not None:
+        if count < geometry.only[2]:
+            raise FamilyError(
+                f"The video has {count} frames; this model makes only {geometry.only[2]}. Give it at least as many."
+            )
+        return geometry.only
+    lengths = (geometry.legal(width, height, n) for n in range(count, 0, -1))
+    return next(legal for legal in lengths if legal[2] <= count)
+
+
+def _check_vae(vae: Any, variant: Variant) -> None:
+    """Refuse a VAE that is known to be another model's; one of another maker is asked by its latents."""
+    found = host.variant(vae)
+    if found is not None and (
+        found.family.id != variant.family.id or found.geometry.channels != variant.geometry.channels
+    ):
+        raise _other_vae(f"belongs to {found.title}", variant, variant.pairs.get("vae", "its own"))
+
+
+def _other_vae(found: str, variant: Variant, wanted: Any) -> FamilyError:
+    return FamilyError(f"The VAE {found}; {variant.title} needs {wanted}. Connect the VAE of the same model.")

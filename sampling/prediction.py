@@ -1,0 +1,165 @@
+"""What a model predicts, and how the noise that a solver counts in relates to the sigma that a host counts in.
+
+Hosts walk x = clean + sigma * noise (v and eps models) or x = (1 - sigma) * clean + sigma * noise (flow models).
+diffusers' schedulers for v and eps models walk x scaled to unit variance. A `Prediction` translates between the two,
+and between a model's output and the clean latent it implies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import SamplingError
+
+
+class Prediction(Protocol):
+    """All tensors are [B, C, T, H, W] float32; sigmas are [B] or a number."""
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """What the model is told, 0..1000."""
+        ...
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The host's sigma of a timestep."""
+        ...
+
+    def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The host's x -> what the model sees, which is also what a scheduler walks."""
+        ...
+
+    def host_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The inverse of `model_input`."""
+        ...
+
+    def clean(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        """The clean latent that a model's output implies for the host's x."""
+        ...
+
+    def output(self, x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+        """The inverse of `clean`: guidance is linear, so it works on guided latents too."""
+        ...
+
+    def noised(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """The host's x: a clean latent with noise of this level."""
+        ...
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Noise minus clean, on the straight line between the two."""
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return sigma * 1000
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        return timestep / 1000
+
+    def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x
+
+    def host_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x
+
+    def clean(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        return x - _column(sigma, x) * output
+
+    def output(self, x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+        return (x - clean) / _column(sigma, x)
+
+    def noised(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        sigma = _column(sigma, clean)
+        return sigma * noise + (1 - sigma) * clean
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """v or eps over a table of betas.
+
+    Attributes:
+        kind: "v" or "eps".
+        alphas: [train steps] product of 1 - beta; never 0, see `alphas_of`.
+    """
+
+    kind: str
+    alphas: Tensor
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        table = ((1 - self.alphas) / self.alphas).sqrt().log().float().to(sigma.device)
+        return (sigma.log().unsqueeze(-1) - table).abs().argmin(-1).to(sigma)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        alpha = self.alphas[timestep.long().cpu()]  # in float64, which not every device has
+        return ((1 - alpha) / alpha).sqrt().float().to(timestep.device)
+
+    def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (_column(sigma, x) ** 2 + 1).sqrt()
+
+    def host_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x * (_column(sigma, x) ** 2 + 1).sqrt()
+
+    def clean(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        sigma = _column(sigma, x)
+        if self.kind == "eps":
+            return x - sigma * output
+        return x / (sigma**2 + 1) - output * sigma / (sigma**2 + 1).sqrt()
+
+    def output(self, x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+        sigma = _column(sigma, x)
+        if self.kind == "eps":
+            return (x - clean) / sigma
+        return (x / (sigma**2 + 1) - clean) * (sigma**2 + 1).sqrt() / sigma
+
+    def noised(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        return clean + _column(sigma, clean) * noise
+
+
+def prediction(kind: str, config: Mapping[str, Any]) -> Prediction:
+    """The `Prediction` of a model that returns `kind` ("flow", "v", "eps") under a scheduler config."""
+    if kind == "flow":
+        return Flow()
+    if kind not in ("v", "eps"):
+        raise SamplingError(f"No prediction is called {kind!r}. Expected flow, v or eps.")
+    return Discrete(kind, alphas_of(config))
+
+
+def alphas_of(config: Mapping[str, Any]) -> Tensor:
+    """[train steps] float64: the product of 1 - beta of a scheduler config, as diffusers' CogVideoX and DDIM build it.
+
+    The last of a table with zero signal-to-noise is raised to 4.9e-8, as ComfyUI does (comfy/model_sampling.py), or to
+    half the last but one where that is smaller: sigma would be infinite.
+    """
+    if config.get("trained_betas") is not None:
+        return _without_zero((1 - torch.tensor(config["trained_betas"], dtype=torch.float64)).cumprod(0))
+    steps = int(config.get("num_train_timesteps", 1000))
+    start, end = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))
+    schedule = config.get("beta_schedule", "scaled_linear")
+    if schedule == "scaled_linear":
+        betas = torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64) ** 2
+    elif schedule == "linear":
+        betas = torch.linspace(start, end, steps, dtype=torch.float64)
+    else:
+        raise SamplingError(f"The scheduler's beta_schedule is {schedule!r}; expected scaled_linear or linear.")
+    alphas = (1 - betas).cumprod(0)
+    shift = float(config.get("snr_shift_scale", 1.0))
+    alphas = alphas / (shift + (1 - shift) * alphas)
+    if config.get("rescale_betas_zero_snr"):
+        root = alphas.sqrt()
+        alphas = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    return _without_zero(alphas)
+
+
+def _without_zero(alphas: Tensor) -> Tensor:
+    least = 4.8973451890853435e-08
+    if alphas[-1] < least:
+        alphas[-1] = least if alphas[-2] > least else alphas[-2] / 2
+    return alphas
+
+
+def _column(sigma: Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(sigma, device=like.device, dtype=like.dtype).reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,182 @@
+"""HunyuanVideo's single files: recognised in every layout, names and tensors equal to the diffusers modules'."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from opent2v.families import Recognised, families, hunyuan_video
+from opent2v.families.keys import translate
+from opent2v.loaders import load_model, load_vae, open_file
+from opent2v.loaders.weights import build
+from opent2v.tests import tiny_hunyuan
+from opent2v.tests.loaders.text_files import save
+
+CLASS = "HunyuanVideoTransformer3DModel"
+
+
+def original(
+    double=20, single=40, refiners=2, width=3072, head=128, text=4096, pooled=768, channels=16, tells=True, time_dim=256
+):
+    """Name -> shape of the original's file: hyvideo/modules/models.py."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "img_in.proj.weight": (width, channels, 1, 2, 2),
+        "img_in.proj.bias": (width,),
+    }
+
+    def linear(name, rows, columns):
+        shapes.update({f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)})
+
+    linear("txt_in.input_embedder", width, text)
+    for stem in ("txt_in.t_embedder", "time_in", *(["guidance_in"] if tells else [])):
+        linear(f"{stem}.mlp.0", width, time_dim)
+        linear(f"{stem}.mlp.2", width, width)
+    linear("txt_in.c_embedder.linear_1", width, text)
+    linear("txt_in.c_embedder.linear_2", width, width)
+    linear("vector_in.in_layer", width, pooled)
+    linear("vector_in.out_layer", width, width)
+    for n in range(refiners):
+        stem = f"txt_in.individual_token_refiner.blocks.{n}"
+        for norm in ("norm1", "norm2"):
+            shapes.update({f"{stem}.{norm}.weight": (width,), f"{stem}.{norm}.bias": (width,)})
+        linear(f"{stem}.self_attn_qkv", 3 * width, width)
+        linear(f"{stem}.self_attn_proj", width, width)
+        linear(f"{stem}.mlp.fc1", 4 * width, width)
+        linear(f"{stem}.mlp.fc2", width, 4 * width)
+        linear(f"{stem}.adaLN_modulation.1", 2 * width, width)
+    for n in range(double):
+        for side in ("img", "txt"):
+            stem = f"double_blocks.{n}.{side}"
+            linear(f"{stem}_mod.linear", 6 * width, width)
+            linear(f"{stem}_attn_qkv", 3 * width, width)
+            shapes.update({f"{stem}_attn_{x}_norm.weight": (head,) for x in "qk"})
+            linear(f"{stem}_attn_proj", width, width)
+            linear(f"{stem}_mlp.fc1", 4 * width, width)
+            linear(f"{stem}_mlp.fc2", width, 4 * width)
+    for n in range(single):
+        stem = f"single_blocks.{n}"
+        linear(f"{stem}.linear1", 7 * width, width)
+        linear(f"{stem}.linear2", width, 5 * width)
+        shapes.update({f"{stem}.{x}_norm.weight": (head,) for x in "qk"})
+        linear(f"{stem}.modulation.linear", 3 * width, width)
+    linear("final_layer.linear", 4 * 16, width)
+    linear("final_layer.adaLN_modulation.1", 2 * width, width)
+    return shapes
+
+
+def in_comfyui(shapes):
+    """The names of ComfyUI's module: comfy/ldm/hunyuan_video/model.py, and its replacements when it loads a file."""
+    pairs = (
+        ("_attn_qkv.", "_attn.qkv."), ("_attn_proj.", "_attn.proj."), ("mlp.fc1.", "mlp.0."), ("mlp.fc2.", "mlp.2."),
+        ("_attn_q_norm.weight", "_attn.norm.query_norm.scale"), ("_attn_k_norm.weight", "_attn.norm.key_norm.scale"),
+        (".q_norm.weight", ".norm.query_norm.scale"), (".k_norm.weight", ".norm.key_norm.scale"),
+        ("_mod.linear.", "_mod.lin."), ("modulation.linear.", "modulation.lin."),
+        ("time_in.mlp.0", "time_in.in_layer"), ("time_in.mlp.2", "time_in.out_layer"),
+        ("guidance_in.mlp.0", "guidance_in.in_layer"), ("guidance_in.mlp.2", "guidance_in.out_layer"),
+        ("t_embedder.mlp.0", "t_embedder.in_layer"), ("t_embedder.mlp.2", "t_embedder.out_layer"),
+        ("c_embedder.linear_1", "c_embedder.in_layer"), ("c_embedder.linear_2", "c_embedder.out_layer"),
+    )  # fmt: skip
+    named = {}
+    for name, value in shapes.items():
+        for ours, theirs in pairs:
+            name = name.replace(ours, theirs)
+        named[name] = value
+    return named
+
+
+def translated(found, shapes):
+    names = {}
+    for name, shape in shapes.items():
+        renamed = translate(name, found.rules, found.prefix)
+        names.update(zip(renamed.names, renamed.shapes(shape), strict=True))
+    return names
+
+
+def wanted(module):
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "title", "config"),
+    [
+        ("hunyuan_video_t2v_720p_bf16", {}, "HunyuanVideo T2V", {}),
+        (
+            "hunyuan_video_image_to_video_720p_bf16",
+            {"channels": 33, "tells": False},
+            "HunyuanVideo I2V",
+            {"in_channels": 33, "guidance_embeds": False, "image_condition_type": "latent_concat"},
+        ),
+        (
+            "hunyuan_video_v2_replace_i2v_720p_bf16",
+            {},
+            "HunyuanVideo I2V (token replace)",
+            {"image_condition_type": "token_replace"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("layout", ["original", "ComfyUI", "diffusers"])
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_the_published_transformers(name, changes, title, config, layout, prefix):
+    expected = wanted(build(CLASS, hunyuan_video.files.transformer_config(**config)))
+    shapes = expected if layout == "diffusers" else original(**changes)
+    if layout == "ComfyUI":
+        shapes = in_comfyui(shapes)
+    shapes = {prefix + key: shape for key, shape in shapes.items()}
+    found = hunyuan_video.recognise(shapes, f"{name}.safetensors")
+    assert isinstance(found, Recognised)
+    assert (found.part, found.layout, found.prefix, found.variant.title) == ("transformer", layout, prefix, title)
+    assert translated(found, shapes) == expected == wanted(build(found.class_name, found.config))
+    others = [f for f in families().values() if f.id != "hunyuan_video"]
+    assert [f.id for f in others if isinstance(f.recognise(shapes, f"{name}.safetensors"), Recognised)] == []
+
+
+def test_the_rules_agree_with_diffusers_own_converter():
+    """Its hidden width is built in, so the tensors are full-size, on the meta device for names and shapes, and the rows
+    of a fused one are compared by number."""
+    from diffusers.loaders.single_file_utils import convert_hunyuan_video_transformer_to_diffusers
+
+    shapes = original(double=1, single=1, refiners=1)
+    with torch.device("meta"):
+        expected = convert_hunyuan_video_transformer_to_diffusers({n: torch.empty(s) for n, s in shapes.items()})
+    found = hunyuan_video.recognise(shapes, "")
+    assert translated(found, shapes) == {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    rows = {name: torch.arange(shape[0]).float() for name, shape in shapes.items() if name.endswith(".bias")}
+    numbered = convert_hunyuan_video_transformer_to_diffusers(dict(rows))
+    for name, tensor in rows.items():
+        renamed = translate(name, found.rules, "")
+        for target, part in zip(renamed.names, renamed.tensors(tensor), strict=True):
+            assert torch.equal(part, numbered[target]), target
+
+
+def test_a_tiny_file_loads_to_the_very_tensors(tmp_path):
+    module = tiny_hunyuan.transformer()
+    shapes = original(2, 2, 1, width=24, head=12, text=16, pooled=8)
+    found = hunyuan_video.recognise(shapes, "")
+    state, tensors = module.state_dict(), {}
+    for name in shapes:
+        renamed = translate(name, found.rules, "")
+        whole = torch.cat([state[target] for target in renamed.names])
+        swaps = len(renamed.names) == 1 and renamed.splits
+        tensors[name] = renamed.tensors(whole)[0] if swaps else whole
+    path = save(tmp_path / "dit.safetensors", tensors)
+    loaded = load_model(open_file(path), torch.float32).transformer
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in state.items())
+
+
+def test_the_vae_has_the_same_names_everywhere(tmp_path):
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    whole = wanted(build("AutoencoderKLHunyuanVideo", {}))
+    found = hunyuan_video.recognise(whole, "hunyuan_video_vae_bf16.safetensors")
+    assert isinstance(found, Recognised) and found.part == "vae"
+    assert wanted(build(found.class_name, found.config)) == whole
+    torch.manual_seed(0)
+    module = AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).eval()
+    path = save(tmp_path / "vae.safetensors", module.state_dict())
+    loaded = load_vae(open_file(path), torch.float32).vae
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in module.state_dict().items())
+
+
+def test_another_file_is_none_of_hunyuans():
+    said = hunyuan_video.recognise({"head.modulation": (1, 2, 3)}, "")
+    assert said == "'txt_in.individual_token_refiner.blocks.0.norm1.weight' is missing"

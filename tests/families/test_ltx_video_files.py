@@ -1,0 +1,308 @@
+"""Single files of every size, version and layout are told from their tensors, and read as diffusers' twins."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import pytest
+import torch
+
+from opent2v.families import FamilyError, Recognised, families, ltx_video
+from opent2v.families.keys import translate
+from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC
+from opent2v.loaders.single import check_file, load_model, load_vae, open_file
+from opent2v.loaders.weights import build, fill
+from opent2v.tests import tiny_ltx_video as tiny
+
+SIZES = {"2B": {"attention_head_dim": 64, "num_layers": 28, "cross_attention_dim": 2048},
+         "13B": {"attention_head_dim": 128, "num_layers": 48, "cross_attention_dim": 4096}}  # fmt: skip
+# As scripts/convert_ltx_to_diffusers.py and the published folders have them.
+VAES = {
+    "0.9.0": {
+        "block_out_channels": [128, 256, 512, 512], "decoder_block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": [4, 3, 3, 3, 4], "decoder_layers_per_block": [4, 3, 3, 3, 4],
+        "spatio_temporal_scaling": [True, True, True, False],
+        "decoder_spatio_temporal_scaling": [True, True, True, False], "decoder_inject_noise": [False] * 5,
+        "upsample_residual": [False] * 4, "upsample_factor": [1] * 4, "timestep_conditioning": False,
+    },
+    "0.9.1": {
+        "block_out_channels": [128, 256, 512, 512], "decoder_block_out_channels": [256, 512, 1024],
+        "layers_per_block": [4, 3, 3, 3, 4], "decoder_layers_per_block": [5, 6, 7, 8],
+        "spatio_temporal_scaling": [True, True, True, False], "decoder_spatio_temporal_scaling": [True] * 3,
+        "decoder_inject_noise": [True, True, True, False], "upsample_residual": [True] * 3,
+        "upsample_factor": [2] * 3, "timestep_conditioning": True,
+    },
+    "0.9.5": {
+        "block_out_channels": [128, 256, 512, 1024, 2048], "decoder_block_out_channels": [256, 512, 1024],
+        "down_block_types": ["LTXVideo095DownBlock3D"] * 4, "layers_per_block": [4, 6, 6, 2, 2],
+        "decoder_layers_per_block": [5, 5, 5, 5], "spatio_temporal_scaling": [True] * 4,
+        "decoder_spatio_temporal_scaling": [True] * 3, "decoder_inject_noise": [False] * 4,
+        "downsample_type": ["spatial", "temporal", "spatiotemporal", "spatiotemporal"],
+        "upsample_residual": [True] * 3, "upsample_factor": [2] * 3, "timestep_conditioning": True,
+        "spatial_compression_ratio": 32, "temporal_compression_ratio": 8,
+    },
+}  # fmt: skip
+
+
+@cache
+def transformer_shapes(size: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a full-size transformer, as diffusers has them."""
+    return shapes_of(build("LTXVideoTransformer3DModel", SIZES[size]))
+
+
+@cache
+def vae_shapes(version: str) -> dict[str, tuple[int, ...]]:
+    return shapes_of(build("AutoencoderKLLTXVideo", VAES[version]))
+
+
+def shapes_of(module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def original_transformer(name: str) -> str:
+    for theirs, ours in (("proj_in", "patchify_proj"), ("time_embed", "adaln_single")):
+        name = ours + name[len(theirs) :] if name.startswith(theirs + ".") else name
+    return name.replace(".norm_q.", ".q_norm.").replace(".norm_k.", ".k_norm.")
+
+
+def original_vae(name: str, version: str) -> str:
+    """A diffusers name as Lightricks' files have it: one flat list of blocks."""
+    parts = name.replace("resnets.", "res_blocks.").replace("conv_shortcut.conv", "conv_shortcut").split(".")
+    if name.startswith("latents_"):
+        return f"per_channel_statistics.{name.removeprefix('latents_')}-of-means"
+    if parts[1] in ("time_embedder", "scale_shift_table"):
+        return ".".join([parts[0], f"last_{parts[1]}", *parts[2:]])
+    if parts[1] not in ("down_blocks", "up_blocks", "mid_block"):
+        return name
+    blocks = "down_blocks" if parts[0] == "encoder" else "up_blocks"
+    block = -1 if parts[1] == "mid_block" else int(parts[2])
+    rest = parts[2:] if parts[1] == "mid_block" else parts[3:]
+    inner = {"downsamplers": "sampler", "upsamplers": "sampler", "conv_out": "widen", "conv_in": "widen"}.get(
+        rest[0], ""
+    )
+    if inner:
+        rest = rest[2:] if inner == "sampler" else rest[1:]
+    if parts[0] == "encoder" and version == "0.9.5":
+        place = 8 if block == -1 else 2 * block + bool(inner)
+    elif parts[0] == "encoder":
+        place = {-1: 9, 3: 8}.get(block, 3 * block + {"": 0, "sampler": 1, "widen": 2}[inner])
+    elif version == "0.9.0":
+        place = {-1: 0, 0: 1}.get(block, 3 * block + {"widen": -2, "sampler": -1, "": 0}[inner])
+    else:
+        place = 0 if block == -1 else 2 * block + (1 if inner else 2)
+    if "norm3" in rest:
+        rest.insert(rest.index("norm3") + 1, "norm")
+    return ".".join([parts[0], blocks, str(place), *rest])
+
+
+LAYOUTS = [
+    ("diffusers", ""),
+    ("original", ""),
+    ("original", "model.diffusion_model."),
+    ("original", "diffusion_model."),
+]
+
+
+def written(shapes, layout: str, prefix: str = "", version: str = "") -> dict[str, tuple[int, ...]]:
+    def name(one: str) -> str:
+        if layout == "diffusers":
+            return one
+        return original_vae(one, version) if version else original_transformer(one)
+
+    return {prefix + name(one): shape for one, shape in shapes.items()}
+
+
+def recognised(shapes, name: str) -> Recognised:
+    """What this family says of a file, after asking that no other takes it for its own."""
+    begin = time.perf_counter()
+    found = ltx_video.FAMILY.recognise(shapes, name)
+    assert time.perf_counter() - begin < 1
+    assert isinstance(found, Recognised), found
+    for family in families().values():
+        if family.id != "ltx_video":
+            assert isinstance(family.recognise(shapes, name), str), f"{family.title} takes it too"
+    return found
+
+
+def assert_fits(found: Recognised, shapes, module_shapes) -> None:
+    """Every name and shape of the file lands on the module that the config builds."""
+    begin, made = time.perf_counter(), {}
+    for name, shape in shapes.items():
+        renamed = translate(name, found.rules, found.prefix)
+        if renamed is not None and renamed.names:
+            made.update(zip(renamed.names, renamed.shapes(shape), strict=True))
+    assert time.perf_counter() - begin < 1
+    assert made == module_shapes == shapes_of(build(found.class_name, found.config))
+
+
+# --- transformers ---
+
+
+@pytest.mark.parametrize(("layout", "prefix"), LAYOUTS)
+@pytest.mark.parametrize("size", SIZES)
+def test_transformers_of_every_size_and_layout(size, layout, prefix):
+    shapes = written(transformer_shapes(size), layout, prefix)
+    found = recognised(shapes, f"ltxv-{size.lower()}-0.9.8-dev.safetensors")
+    assert (found.part, found.layout, found.prefix) == ("transformer", layout, prefix)
+    assert found.variant.title == f"LTX-Video {size} 0.9.8" and found.remark == ""
+    assert (found.variant.context_width, found.variant.geometry.channels) == (4096, 128)
+    assert_fits(found, shapes, transformer_shapes(size))
+
+
+def test_diffusers_own_converter_names_the_same():
+    from diffusers.loaders.single_file_utils import convert_ltx_transformer_checkpoint_to_diffusers as convert
+
+    shapes = written(transformer_shapes("2B"), "original", "model.diffusion_model.")
+    assert convert(dict(shapes)) == transformer_shapes("2B")
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "title", "steps", "cfg", "fps", "causal", "dynamic"),
+    [
+        ("2B", "ltx-video-2b-v0.9.safetensors", "2B 0.9.0", 40, 3, 25, False, True),
+        ("2B", "ltx-video-2b-v0.9.1.safetensors", "2B 0.9.1", 40, 3, 25, False, True),
+        ("2B", "ltx-video-2b-v0.9.5.safetensors", "2B 0.9.5", 40, 3, 25, True, False),
+        ("2B", "ltxv-2b-0.9.6-dev-04-25.safetensors", "2B 0.9.6", 40, 3, 30, True, False),
+        ("2B", "ltxv-2b-0.9.6-distilled-04-25.safetensors", "2B 0.9.6 distilled", 8, 1, 30, True, False),
+        ("2B", "ltxv-2b-0.9.8-distilled-fp8.safetensors", "2B 0.9.8 distilled", 7, 1, 30, True, False),
+        ("13B", "ltxv-13b-0.9.7-dev.safetensors", "13B 0.9.7", 30, 3, 30, True, False),
+        ("13B", "ltxv-13b-0.9.8-distilled.safetensors", "13B 0.9.8 distilled", 7, 1, 30, True, False),
+        ("13B", "my favourite.safetensors", "13B", 30, 3, 30, True, False),
+        ("2B", "my favourite.safetensors", "2B", 40, 3, 25, False, True),
+    ],
+)  # fmt: skip
+def test_the_name_tells_versions_of_one_architecture_apart(size, name, title, steps, cfg, fps, causal, dynamic):
+    found = recognised(written(transformer_shapes(size), "original", "model.diffusion_model."), name)
+    variant = found.variant
+    own = variant.defaults
+    assert variant.title == f"LTX-Video {title}"
+    assert (own.steps, own.guidance, own.fps, variant.facts["is_causal"]) == (steps, cfg, fps, causal)
+    assert variant.facts["schedule"] == (DYNAMIC if dynamic else STATIC)
+    if "distilled" in name:
+        assert found.remark.startswith(f"Distilled: {steps} steps at its own noise levels, cfg 1.")
+        assert ("8 steps add a last, finer one." in found.remark) == (variant.sigmas == FIRST_PASS)
+    elif title == "2B":
+        assert found.remark.startswith("The file's name tells no version, so this is taken as 0.9.1 or older.")
+    else:
+        assert found.remark == ""
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_a_tiny_file_in_original_names_reads_as_its_diffusers_twin(prefix, tmp_path):
+    from diffusers import LTXVideoTransformer3DModel
+    from safetensors.torch import save_file
+
+    config = {"num_attention_heads": 32, "attention_head_dim": 2, "cross_attention_dim": 64, "num_layers": 2}
+    twin = LTXVideoTransformer3DModel(**config, caption_channels=16).eval()
+    path = tmp_path / "ltxv-2b-0.9.5.safetensors"
+    save_file({prefix + original_transformer(n): t for n, t in twin.state_dict().items()}, path)
+    found = recognised(written(shapes_of(twin), "original", prefix), path.name)
+    read = fill(build(found.class_name, found.config), (path,), rules=found.rules, prefix=found.prefix)
+    assert {k: v for k, v in read.config.items() if k in config} == config
+    assert all(torch.equal(value, twin.state_dict()[name]) for name, value in read.state_dict().items())
+    call = {
+        "hidden_states": torch.randn(1, 6, 128), "encoder_hidden_states": torch.randn(1, 4, 16),
+        "timestep": torch.tensor([500.0]), "encoder_attention_mask": None, "num_frames": 1, "height": 2, "width": 3,
+    }  # fmt: skip
+    with torch.inference_mode():
+        error = (read(**call).sample - twin(**call).sample).abs().max()
+    assert error <= 1e-5  # weights in a mapped file lie elsewhere in memory, and another kernel sums them up
+
+
+# --- VAEs ---
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "original"])
+@pytest.mark.parametrize("version", VAES)
+def test_vaes_of_every_version_and_layout(version, layout):
+    shapes = written(vae_shapes(version), layout, version=version)
+    shapes |= (
+        {f"per_channel_statistics.{n}": (128,) for n in ("channel", "mean-of-stds")} if layout == "original" else {}
+    )
+    found = recognised(shapes, "vae.safetensors")
+    assert (found.part, found.layout, found.prefix) == ("vae", layout, "")
+    assert found.variant.title == f"LTX-Video 2B {version}"
+    assert {name: found.config[name] for name in VAES[version]} == VAES[version]
+    assert_fits(found, shapes, vae_shapes(version))
+
+
+@pytest.mark.parametrize("version", VAES)
+def test_diffusers_own_vae_converter_names_the_same(version):
+    from diffusers.loaders.single_file_utils import convert_ltx_vae_checkpoint_to_diffusers as convert
+
+    class Shape(tuple):
+        @property
+        def shape(self):
+            return self
+
+    shapes = {"vae." + n: Shape(s) for n, s in written(vae_shapes(version), "original", version=version).items()}
+    converted = convert(dict(shapes))
+    assert {name: tuple(shape) for name, shape in converted.items()} == vae_shapes(version)
+
+
+@pytest.mark.parametrize("version", VAES)
+def test_a_tiny_vae_in_original_names_reads_as_its_diffusers_twin(version, tmp_path):
+    from safetensors.torch import save_file
+
+    twin = tiny.vae(version)
+    path = tmp_path / "vae.safetensors"
+    named = {original_vae(n, version): t.clone() for n, t in twin.state_dict().items()}
+    save_file(named | {"per_channel_statistics.mean-of-stds_over_std-of-means": torch.ones(128)}, path)
+    found = recognised({n: tuple(t.shape) for n, t in named.items()}, path.name)
+    read = fill(build(found.class_name, found.config), (path,), rules=found.rules, prefix=found.prefix)
+    assert all(torch.equal(value, twin.state_dict()[name]) for name, value in read.state_dict().items())
+    latent = torch.randn(1, tiny.CHANNELS, 2, 2, 2)
+    with torch.inference_mode():
+        assert (ltx_video.decode(read, latent, 3) - ltx_video.decode(twin, latent, 3)).abs().max() <= 1e-4
+
+
+# --- both in one file ---
+
+
+def test_a_checkpoint_with_both_parts(tmp_path):
+    from diffusers import LTXVideoTransformer3DModel
+    from safetensors.torch import save_file
+
+    transformer = LTXVideoTransformer3DModel(
+        num_attention_heads=32, attention_head_dim=2, cross_attention_dim=64, num_layers=1, caption_channels=16
+    )
+    vae = tiny.vae("0.9.5")
+    tensors = {f"model.diffusion_model.{original_transformer(n)}": t for n, t in transformer.state_dict().items()}
+    tensors |= {f"vae.{original_vae(n, '0.9.5')}": t.clone() for n, t in vae.state_dict().items()}
+    path = tmp_path / "ltxv-2b-0.9.6-dev-04-25.safetensors"
+    save_file(tensors, path)
+    file = open_file(path)
+    assert {part: found.prefix for part, found in file.parts.items()} == {
+        "transformer": "model.diffusion_model.", "vae": "vae.",
+    }  # fmt: skip
+    check_file(file)
+    model, read = load_model(file, torch.float32), load_vae(file, torch.float32)
+    assert model.variant.title == "LTX-Video 2B 0.9.6" and read.variant.title == "LTX-Video 2B 0.9.5"
+    assert torch.equal(model.transformer.proj_in.weight, transformer.proj_in.weight)
+    assert torch.equal(read.vae.latents_std, vae.latents_std)
+
+
+# --- what is none of it ---
+
+
+def test_an_upscaler_is_refused_by_name():
+    shapes = {"initial_conv.weight": (512, 128, 3, 3, 3), "upsampler.0.weight": (2048, 512, 3, 3)}
+    with pytest.raises(FamilyError) as error:
+        ltx_video.FAMILY.recognise(shapes, "ltxv-spatial-upscaler-0.9.8.safetensors")
+    assert str(error.value).startswith(
+        "ltxv-spatial-upscaler-0.9.8.safetensors is an upscaler of LTX-Video's latents, which this version cannot use."
+    )
+
+
+def test_files_of_others():
+    recognise = ltx_video.FAMILY.recognise
+    assert recognise({"blocks.0.self_attn.q.weight": (8, 8)}, "wan.safetensors") == "'patchify_proj.weight' is missing"
+    newer = written(transformer_shapes("13B"), "original") | {"audio_patchify_proj.weight": (2048, 128)}
+    assert recognise(newer, "ltx-2-19b-dev.safetensors") == "'audio_' tensors are there, which are LTX-2's"
+    vae = {
+        n: s for n, s in written(vae_shapes("0.9.5"), "original", version="0.9.5").items() if "time_embedder" not in n
+    }
+    assert recognise(vae, "ltx2.safetensors") == "'decoder.last_time_embedder' is missing, as in LTX-2's VAE"
+    lora = {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (128, 4096)}
+    assert recognise(lora, "ltxv-13b-0.9.7-distilled-lora128.safetensors") == "'patchify_proj.weight' is missing"

@@ -1,0 +1,312 @@
+"""Single Wan files: every published size and layout is recognised, and its names become exactly the module's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from opent2v.families import FamilyError, Recognised, families, wan
+from opent2v.families.keys import translate
+from opent2v.families.wan.files import FOUR_SIGMAS
+from opent2v.families.wan.variants import VAES
+from opent2v.loaders.single import load_model, load_vae, open_file
+from opent2v.loaders.weights import build
+from opent2v.sampling import make_schedule
+
+BASE = {"attention_head_dim": 128, "text_dim": 4096, "freq_dim": 256, "patch_size": [1, 2, 2], "out_channels": 16}
+SMALL = BASE | {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960, "in_channels": 16}
+LARGE = BASE | {"num_attention_heads": 40, "num_layers": 40, "ffn_dim": 13824, "in_channels": 16}
+PICTURE = LARGE | {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
+FIVE = BASE | {"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+# File name -> (transformer config, title, expert, parameters in millions, shift).
+PUBLISHED = {
+    "wan2.1_t2v_1.3B_fp16.safetensors": (SMALL, "2.1 T2V 1.3B", "", 1419, 5.0),
+    "wan2.1_t2v_14B_bf16.safetensors": (LARGE, "2.1 T2V 14B", "", 14288, 5.0),
+    "wan2.1_i2v_480p_14B_fp16.safetensors": (PICTURE, "2.1 I2V 14B", "", 16395, 3.0),
+    "wan2.1_i2v_720p_14B_fp16.safetensors": (PICTURE, "2.1 I2V 14B", "", 16395, 5.0),
+    "wan2.1_flf2v_720p_14B_fp16.safetensors": (PICTURE | {"pos_embed_seq_len": 514}, "2.1 FLF2V 14B", "", 16396, 16.0),
+    "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors": (LARGE, "2.2 T2V A14B", "high", 14288, 12.0),
+    "Wan2_2-T2V-A14B-LOW_fp8_e4m3fn_scaled_KJ.safetensors": (LARGE, "2.2 T2V A14B", "low", 14288, 12.0),
+    "Wan2.2-I2V-A14B-HighNoise.safetensors": (LARGE | {"in_channels": 36}, "2.2 I2V A14B", "high", 14289, 5.0),
+    "wan2.2_i2v_low_noise_14B_fp16.safetensors": (LARGE | {"in_channels": 36}, "2.2 I2V A14B", "low", 14289, 5.0),
+    "wan2.2_ti2v_5B_fp16.safetensors": (FIVE, "2.2 TI2V 5B", "", 5000, 5.0),
+}
+
+
+def original(name: str) -> str:
+    """diffusers' name -> the makers' (wan/modules/model.py), written from their module, not from our rules."""
+    outer = {
+        "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+        "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+        "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+        "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+        "condition_embedder.time_proj": "time_projection.1",
+        "condition_embedder.image_embedder.norm1": "img_emb.proj.0",
+        "condition_embedder.image_embedder.ff.net.0.proj": "img_emb.proj.1",
+        "condition_embedder.image_embedder.ff.net.2": "img_emb.proj.3",
+        "condition_embedder.image_embedder.norm2": "img_emb.proj.4",
+        "condition_embedder.image_embedder.pos_embed": "img_emb.emb_pos",
+        "proj_out": "head.head",
+    }
+    if name == "scale_shift_table":
+        return "head.modulation"
+    stem, _, leaf = name.rpartition(".")
+    if name in outer or stem in outer:
+        return outer.get(name) or f"{outer[stem]}.{leaf}"
+    if not name.startswith("blocks."):
+        return name
+    _, n, inner = name.split(".", 2)
+    for old, new in (
+        ("scale_shift_table", "modulation"), ("norm2.", "norm3."), ("ffn.net.0.proj", "ffn.0"), ("ffn.net.2", "ffn.2"),
+        ("attn1.", "self_attn."), ("attn2.", "cross_attn."), (".norm_added_k.", ".norm_k_img."), (".to_q.", ".q."),
+        (".to_k.", ".k."), (".to_v.", ".v."), (".to_out.0.", ".o."), (".add_k_proj.", ".k_img."),
+        (".add_v_proj.", ".v_img."),
+    ):  # fmt: skip
+        inner = inner.replace(old, new)
+    return f"blocks.{n}.{inner}"
+
+
+def original_vae(name: str, is_residual: bool) -> str:
+    """diffusers' name -> the makers' (wan/modules/vae.py, vae2_2.py)."""
+    name = re.sub(r"^quant_conv", "conv1", re.sub(r"^post_quant_conv", "conv2", name))
+    for old, new in (
+        (".conv_in.", ".conv1."), (".norm_out.", ".head.0."), (".conv_out.", ".head.2."),
+        (".mid_block.resnets.0.", ".middle.0."), (".mid_block.resnets.1.", ".middle.2."),
+        (".mid_block.attentions.0.", ".middle.1."),
+    ):  # fmt: skip
+        name = name.replace(old, new)
+    if is_residual:
+        name = re.sub(r"down_blocks\.(\d+)\.resnets", r"downsamples.\1.downsamples", name)
+        name = re.sub(r"down_blocks\.(\d+)\.downsampler", r"downsamples.\1.downsamples.2", name)
+        name = re.sub(r"up_blocks\.(\d+)\.resnets", r"upsamples.\1.upsamples", name)
+        name = re.sub(r"up_blocks\.(\d+)\.upsampler", r"upsamples.\1.upsamples.3", name)
+    else:
+        name = name.replace("down_blocks", "downsamples")
+        name = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"upsamples.{int(m[1]) * 4 + int(m[2])}", name)
+        name = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"upsamples.{int(m[1]) * 4 + 3}", name)
+    if re.search(r"samples|middle", name):
+        for old, new in (("norm1", "residual.0"), ("conv1", "residual.2"), ("norm2", "residual.3"),
+                         ("conv2", "residual.6"), ("conv_shortcut", "shortcut")):  # fmt: skip
+            name = re.sub(rf"\.{old}\.", f".{new}.", name)
+    return name
+
+
+def meta_shapes(class_name: str, config: dict) -> dict[str, tuple[int, ...]]:
+    key = class_name, repr(config)
+    if key not in _shapes:
+        module = build(class_name, config)
+        _shapes[key] = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    return _shapes[key]
+
+
+_shapes: dict = {}
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_transformer(name, layout, prefix):
+    config, title, expert, millions, shift = PUBLISHED[name]
+    wanted = meta_shapes("WanTransformer3DModel", config)
+    assert sum(torch.Size(shape).numel() for shape in wanted.values()) / 1e6 == pytest.approx(millions, abs=1)
+    shapes = {prefix + (original(k) if layout == "original" else k): shape for k, shape in wanted.items()}
+    found = wan.FAMILY.recognise(shapes, name)
+    assert isinstance(found, Recognised)
+    assert (found.part, found.layout, found.prefix, found.remark) == ("transformer", layout, prefix, "")
+    assert {k: found.config[k] for k in config} == config
+    variant = found.variant
+    assert (variant.name, variant.expert, variant.scheduler["flow_shift"]) == (title, expert, shift)
+    assert (variant.task == "image") == (config["in_channels"] == 36)
+    assert variant.boundary == {"2.2 T2V A14B": 0.875, "2.2 I2V A14B": 0.9}.get(title, 0)
+    assert variant.keeps_clean == (title == "2.2 TI2V 5B") and len(variant.mean) == config["out_channels"]
+    assert meta_shapes(found.class_name, dict(found.config)) == wanted
+    assert {translate(k, found.rules, found.prefix).names[0]: shape for k, shape in shapes.items()} == wanted
+    others = [f.id for f in families().values() if f.id != "wan" and isinstance(f.recognise(shapes, name), Recognised)]
+    assert others == []
+
+
+def test_the_two_sizes_of_image_to_video_are_told_by_name():
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", PICTURE).items()}
+    sizes = [wan.FAMILY.recognise(shapes, n).variant.defaults for n in ("i2v_720p.safetensors", "any.safetensors")]
+    assert [(own.width, own.height) for own in sizes] == [(1280, 720), (832, 480)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expert", "says"),
+    [
+        ("wan2.2_t2v_14B.safetensors", "", "The name tells neither high_noise nor low_noise."),
+        ("wan2.1_t2v_14B_high_quality.safetensors", "", ""),
+        ("diffusion_pytorch_model.safetensors", "", ""),
+        ("Wan2.2-T2V-A14B-high.safetensors", "high", ""),
+    ],
+)
+def test_what_a_name_tells_of_the_expert(name, expert, says):
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", LARGE).items()}
+    found = wan.FAMILY.recognise(shapes, name)
+    assert found.variant.expert == expert and found.remark.startswith(says) and bool(found.remark) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "boundary"),
+    [
+        ("wan2.1_t2v_14b_lightx2v_4step.safetensors", 0),
+        ("wan2.2_i2v_A14b_high_noise_lightx2v_4step.safetensors", 0.9),
+    ],
+)
+def test_a_distilled_checkpoint_brings_its_own_steps(name, boundary):
+    config = LARGE | {"in_channels": 36} if boundary else LARGE
+    found = wan.FAMILY.recognise(
+        {original(k): v for k, v in meta_shapes("WanTransformer3DModel", config).items()}, name
+    )
+    variant = found.variant
+    assert found.remark == "Distilled, by its name: 4 steps, cfg 1, its own noise levels."
+    assert (variant.defaults.steps, variant.defaults.guidance, variant.boundary) == (4, 1.0, boundary)
+    levels = lambda shift, steps: make_schedule(  # noqa: E731
+        variant.scheduler, steps=steps, shift=shift,
+        sigmas=lambda n: variant.family.sigmas(variant, n, shift, (1, 16, 3, 4, 4)),
+    ).sigmas  # fmt: skip
+    # sigma -> 5 sigma / (1 + 4 sigma) of 1, 3/4, 1/2, 1/4
+    assert torch.allclose(levels(None, 4), torch.tensor([1, 15 / 16, 5 / 6, 5 / 8, 0]))
+    assert len(levels(None, 6)) == 7 and not torch.allclose(levels(3.0, 4)[:4], torch.tensor(FOUR_SIGMAS))
+    if boundary:  # as LightX2V's boundary_step_index 2
+        assert (
+            make_schedule(variant.scheduler, steps=4, sigmas=lambda n: variant.family.sigmas(variant, n, None, ()))
+            .split(boundary)[0]
+            .steps
+            == 2
+        )
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("vace_blocks.0.before_proj.weight", "this is Wan VACE (editing) ('vace_blocks...' is in it)"),
+        ("face_adapter.fuser_blocks.0.k_norm.weight", "this is Wan Animate"),
+        ("control_adapter.conv.weight", "this is Wan Fun Camera"),
+        ("casual_audio_encoder.encoder.final_linear.weight", "this is Wan S2V"),
+        ("audio_proj.audio_proj_glob_1.layer.bias", "this is Wan HuMo"),
+    ],
+)
+def test_variants_outside_the_scope_are_refused_by_name(extra, said):
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", SMALL).items()}
+    with pytest.raises(FamilyError) as error:
+        wan.FAMILY.recognise(shapes | {extra: (8,)}, "some.safetensors")
+    assert str(error.value).startswith(f"some.safetensors: {said}")
+    assert str(error.value).endswith("Choose a text-to-video or image-to-video model.")
+
+
+def test_a_control_model_is_refused_by_its_channels():
+    config = SMALL | {"in_channels": 48}
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", config).items()}
+    with pytest.raises(FamilyError, match=r"takes 48 channels and returns 16\. Expected 16 or 36 to 16, or 48 to 48"):
+        wan.FAMILY.recognise(shapes, "fun_control.safetensors")
+
+
+def test_what_is_missing_is_said():
+    assert wan.FAMILY.recognise({"a": (1,)}, "a.safetensors") == "'head.modulation' is missing"
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", SMALL).items()}
+    del shapes["blocks.0.ffn.0.weight"]
+    assert wan.FAMILY.recognise(shapes, "a") == "'blocks.0.ffn.net.0.proj.weight' is missing (in diffusers' words)"
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+@pytest.mark.parametrize(("channels", "tensors"), [(16, 194), (48, 196)])
+def test_a_published_vae(channels, tensors, layout, prefix):
+    wanted = meta_shapes("AutoencoderKLWan", VAES[channels])
+    assert len(wanted) == tensors
+    shapes = {
+        prefix + (original_vae(k, channels == 48) if layout == "original" else k): shape for k, shape in wanted.items()
+    }
+    assert len(shapes) == tensors
+    found = wan.FAMILY.recognise(shapes, "wan_vae.safetensors")
+    assert (found.part, found.layout, found.prefix) == ("vae", layout, prefix)
+    assert found.variant.geometry.channels == channels
+    assert found.variant.title == ("Wan 2.2 VAE" if channels == 48 else "Wan 2.1 VAE")
+    assert meta_shapes(found.class_name, dict(found.config)) == wanted
+    assert {translate(k, found.rules, found.prefix).names[0]: shape for k, shape in shapes.items()} == wanted
+    assert [f.id for f in families().values() if isinstance(f.recognise(shapes, "a"), Recognised)] == ["wan"]
+
+
+# --- independent witnesses, tensors ---
+
+
+@pytest.mark.parametrize("name", ["wan2.1_t2v_1.3B_fp16.safetensors", "wan2.1_i2v_480p_14B_fp16.safetensors"])
+def test_the_rules_are_diffusers_own_conversion(name):
+    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", PUBLISHED[name][0]).items()}
+    converted = convert_wan_transformer_to_diffusers({k: torch.empty(v, device="meta") for k, v in shapes.items()})
+    found = wan.FAMILY.recognise(shapes, name)
+    mine = {translate(k, found.rules).names[0]: shape for k, shape in shapes.items()}
+    assert {k: tuple(v.shape) for k, v in converted.items()} == mine
+
+
+def test_the_vae_rules_are_diffusers_own_conversion():
+    """Every tensor carries its original name in its one number, so that swapped names of one shape would show."""
+    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+    names = [original_vae(k, False) for k in meta_shapes("AutoencoderKLWan", VAES[16])]
+    converted = convert_wan_vae_to_diffusers({name: torch.tensor(n) for n, name in enumerate(names)})
+    found = wan.FAMILY.recognise(
+        {original_vae(k, False): v for k, v in meta_shapes("AutoencoderKLWan", VAES[16]).items()}, "a"
+    )
+    assert {translate(name, found.rules).names[0]: n for n, name in enumerate(names)} == {
+        k: int(v) for k, v in converted.items()
+    }
+
+
+TINY = {
+    "num_attention_heads": 1, "attention_head_dim": 128, "text_dim": 16, "freq_dim": 16, "ffn_dim": 32, "num_layers": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"in_channels": 16},
+        {"in_channels": 36, "image_dim": 20, "added_kv_proj_dim": 128},
+        {"in_channels": 36, "image_dim": 20, "added_kv_proj_dim": 128, "pos_embed_seq_len": 34},
+    ],
+    ids=["text", "picture", "two pictures"],
+)
+def test_a_tiny_transformer_in_the_original_layout_is_its_twin_bit_for_bit(tmp_path, further):
+    from diffusers import WanTransformer3DModel
+
+    twin = WanTransformer3DModel(**TINY, **further).eval()
+    state = {original(k): v.clone() for k, v in twin.state_dict().items()}
+    path = tmp_path / "wan2.1_tiny.safetensors"
+    save_file({f"model.diffusion_model.{k}": v for k, v in state.items()}, path)
+    loaded = load_model(open_file(path), torch.float32)
+    for name, tensor in twin.state_dict().items():
+        assert torch.equal(loaded.transformer.get_parameter(name), tensor), name
+
+
+@pytest.mark.parametrize("channels", [16, 48])
+def test_a_tiny_vae_in_the_original_layout_is_its_twin_bit_for_bit(tmp_path, channels):
+    from diffusers import AutoencoderKLWan
+
+    small = VAES[channels] | {"base_dim": 8} | ({"decoder_base_dim": 12} if channels == 48 else {})
+    twin = AutoencoderKLWan(**small).eval()
+    path = tmp_path / "wan_vae.safetensors"
+    save_file({original_vae(k, channels == 48): v.clone() for k, v in twin.state_dict().items()}, path)
+    loaded = load_vae(open_file(path), torch.float32)
+    video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        latent = twin.encode(video).latent_dist.mode()
+        assert torch.equal(loaded.encode(video), latent)
+        assert torch.equal(loaded.decode(latent), twin.decode(latent).sample)
+
+
+def test_a_leftover_of_older_files_is_not_missed(tmp_path):
+    from diffusers import WanTransformer3DModel
+
+    twin = WanTransformer3DModel(**TINY, in_channels=36, image_dim=20, added_kv_proj_dim=128)
+    state = {k: v.clone() for k, v in twin.state_dict().items()}
+    state["blocks.0.attn2.norm_added_q.weight"] = torch.ones(128)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file(state, path)
+    assert load_model(open_file(path), torch.float32).variant.task == "image"

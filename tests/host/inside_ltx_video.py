@@ -1,0 +1,247 @@
+"""Runs inside ComfyUI's Python: LTX-Video on both hosts, against core's own classes, and with core's nodes."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+comfyui, root = Path(sys.argv[1]), Path(sys.argv[2])
+sys.path.insert(0, str(comfyui))
+sys.argv = [sys.argv[0], "--cpu"]
+
+import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
+
+comfy.options.enable_args_parsing()
+import torch  # noqa: E402
+import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
+
+import nodes as core  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
+pack = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+pack.mount("opent2v")
+
+import comfy.ldm.lightricks.vae.causal_video_autoencoder as core_vae  # noqa: E402
+import comfy.model_management as mm  # noqa: E402
+import comfy.sd  # noqa: E402
+import comfy.sd1_clip  # noqa: E402
+import comfy.text_encoders.t5  # noqa: E402
+from comfy_extras import nodes_lt  # noqa: E402  # pyright: ignore[reportMissingImports]
+from safetensors.torch import save_file  # noqa: E402
+
+from opent2v.families import Pictures, ltx_video  # noqa: E402
+from opent2v.host import comfyui as real  # noqa: E402
+from opent2v.host import embedded  # noqa: E402
+from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
+from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
+from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.tests import tiny_ltx_video as tiny  # noqa: E402
+from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
+
+torch.set_num_threads(1)
+torch.set_grad_enabled(False)
+PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
+SIZE = (96, 64, 17)
+scratch = Path(tempfile.mkdtemp())
+report: dict = {}
+
+
+def largest(a, b):
+    return (a.float().cpu() - b.float().cpu()).abs().max().item()
+
+
+def load(side, kind):
+    parts = load_pipeline(
+        open_folder(tiny.folder(kind)), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
+    )
+    clip = side.clip(parts.text)
+    prompts = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
+    return SimpleNamespace(side=side, model=side.model(parts.models[0]), vae=side.vae(parts.vae), part=parts.vae,
+                           clip=clip, prompts=prompts)  # fmt: skip
+
+
+def sampled(one, prompts, latent, cfg=3.0, rescale=0.0):
+    variant = one.side.variant(one.model)
+    shape = tuple(latent["samples"].shape)
+    levels = lambda total: ltx_video.sigmas(variant, total, None, shape)  # noqa: E731
+    schedule = make_schedule(variant.scheduler, steps=4, sigmas=levels)
+    return one.side.sample(one.model, *prompts, latent, schedule=schedule, cfg=cfg, seed=3, cfg_rescale=rescale)
+
+
+def started(one, start, end, strength=1.0):
+    """(prompts, latent) from pictures."""
+    pictures = [tiny_picture(n) if wanted else None for n, wanted in enumerate((start, end))]
+    variant = one.side.variant(one.model)
+    guided = ltx_video.image_to_video(variant, Pictures(*pictures, SIZE[2], strength, None, one.part.encode))
+    prompts = [[[context, {**further, **guided.entries}]] for ((context, further),) in one.prompts]
+    latent = {"samples": guided.samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+    return prompts, latent
+
+
+def tiny_picture(seed):
+    return torch.rand(1, 3, 1, SIZE[1], SIZE[0], generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+# The same on both hosts.
+empty = {"samples": torch.zeros(1, tiny.CHANNELS, 3, 2, 3)}
+sides = {kind: [load(side, kind) for side in (embedded, real)] for kind in ("0.9.0", "0.9.7")}
+report["hosts"] = {}
+for case, kind, start, end, strength, cfg, rescale in (
+    ("text", "0.9.0", False, False, 1.0, 3.0, 0.0),
+    ("text, cfg 1", "0.9.7", False, False, 1.0, 1.0, 0.7),
+    ("rescaled", "0.9.0", False, False, 1.0, 8.0, 0.7),
+    ("start", "0.9.0", True, False, 1.0, 3.0, 0.0),
+    ("start, rescaled", "0.9.7", True, False, 1.0, 8.0, 0.7),
+    ("start and end, half strength", "0.9.7", True, True, 0.5, 3.0, 0.0),
+):
+    results = []
+    for one in sides[kind]:
+        prompts, latent = started(one, start, end, strength) if start or end else (one.prompts, empty)
+        results.append(sampled(one, prompts, latent, cfg, rescale).cpu())
+    report["hosts"][case] = largest(*results)
+ours, theirs = sides["0.9.7"]
+report["options left alone"] = "sampler_post_cfg_function" not in theirs.model.model_options
+latent = torch.randn(1, tiny.CHANNELS, 2, 2, 3)
+report["decode"] = largest(*(one.side.decode(one.vae, latent) for one in (ours, theirs)))
+
+# Core's T5 with our weights: its CONDITIONING is ours.
+encoder = theirs.clip.cond_stage_model.transformer
+config = {k: getattr(encoder.config, k) for k in ("d_ff", "d_kv", "d_model", "num_heads", "num_layers", "vocab_size")}
+config |= {"dense_act_fn": "gelu_pytorch_tanh", "is_gated_act": True, "model_type": "t5"}
+cores = comfy.sd1_clip.SDClipModel(
+    textmodel_json_config=config, special_tokens={"end": 1, "pad": 0}, model_class=comfy.text_encoders.t5.T5,
+    enable_attention_masks=True, return_attention_masks=True, dtype=torch.float32,
+)  # fmt: skip
+# Core's T5 has 32 buckets of positions, the tiny one 8.
+weights = {k: v.clone() for k, v in encoder.state_dict().items()}
+bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+weights[bias] = torch.randn(32, config["num_heads"])
+report["core text missing"] = [k for k in cores.load_sd(weights)[0] if "logit_scale" not in k]
+from transformers import T5Config, T5EncoderModel  # noqa: E402
+
+settings = {k: v for k, v in config.items() if k not in ("dense_act_fn", "is_gated_act", "model_type")}
+twin = T5EncoderModel(T5Config(**settings, relative_attention_num_buckets=32, feed_forward_proj="gated-gelu")).eval()
+twin.load_state_dict(weights)
+ids = theirs.clip.tokenizer.part.tokens(PROMPT)[0]["text_encoder"]
+context, _, further = cores.encode_token_weights([[(token, 1.0) for token in ids + [0] * (128 - len(ids))]])
+padded = torch.tensor([ids + [0] * (256 - len(ids))])
+mask = (torch.arange(256) < len(ids)).long()[None]
+mine, own = ltx_video.embed({"text_encoder": twin}, {"text_encoder": (padded, mask)})
+report["core text"] = largest(context[:, : len(ids)], mine[:, : len(ids)])
+samples = [
+    sampled(theirs, [[[embedding, entries]], theirs.prompts[1]], empty)
+    for embedding, entries in ((context, further), (mine, own))
+]
+report["core conditioning"] = largest(*samples)
+
+# Core's nodes with our MODEL and VAE.
+start_image = (tiny_picture(0)[0].permute(1, 2, 3, 0) + 1) / 2
+made = nodes_lt.LTXVImgToVideo.execute(*theirs.prompts, start_image, theirs.vae, *SIZE, 1, 1.0).result
+prompts, latent = started(theirs, True, False)
+report["core LTXVImgToVideo"] = largest(sampled(theirs, made[:2], made[2]), sampled(theirs, prompts, latent))
+rated = nodes_lt.LTXVConditioning.execute(*theirs.prompts, 12.0).result
+report["core LTXVConditioning"] = largest(sampled(theirs, rated, empty), sampled(theirs, theirs.prompts, empty))
+guided = nodes_lt.LTXVAddGuide.execute(*theirs.prompts, theirs.vae, empty, start_image, -1, 1.0).result
+run = sampled(theirs, guided[:2], guided[2])
+cropped = nodes_lt.LTXVCropGuides.execute(*guided[:2], {**guided[2], "samples": run}).result[2]["samples"]
+report["core LTXVAddGuide"] = [
+    list(run.shape), list(cropped.shape), largest(run[:, :, -1:], guided[2]["samples"][:, :, -1:]),
+]  # fmt: skip
+report["core ksampler"] = []
+for prompts, latent in ((theirs.prompts, empty), started(theirs, True, True), (guided[:2], guided[2])):
+    run = core.KSampler().sample(theirs.model, 3, 3, 3.0, "euler", "simple", *prompts, latent, 1.0)[0]["samples"]
+    report["core ksampler"].append(bool(torch.isfinite(run).all()) and run.shape == latent["samples"].shape)
+
+# Core's own model class on the same file.
+from diffusers import LTXVideoTransformer3DModel  # noqa: E402
+
+torch.manual_seed(1)
+twin = LTXVideoTransformer3DModel(num_attention_heads=32, attention_head_dim=4, cross_attention_dim=128, num_layers=2)
+path = scratch / "ltxv-2b-0.9.5.safetensors"
+state = {f"model.diffusion_model.{original_transformer(k)}": v.clone() for k, v in twin.state_dict().items()}
+report["core model"] = {}
+for version, causal in (("0.9.1", False), ("0.9.5", True)):
+    path = scratch / f"ltxv-2b-{version}.safetensors"
+    save_file(state, path)
+    patchers = [comfy.sd.load_diffusion_model(str(path)), real.model(load_model(open_file(path), torch.float32))]
+    patchers[0].model.diffusion_model.causal_temporal_positioning = causal  # core reads it from a checkpoint's config
+    noise, context = torch.randn(1, 128, 3, 4, 5), torch.randn(1, 20, 4096)
+    full, partial = torch.ones(1, 20, dtype=torch.long), (torch.arange(20) < 7).long()[None]
+    kept = torch.ones_like(noise)
+    kept[:, :, :1] = 0.25
+    guide = torch.randn(1, 3, 20).mul(50).abs().round()
+    if getattr(patchers[0].model.diffusion_model.patchifier, "start_end", False):
+        guide = torch.stack([guide, guide + 1], -1)
+    cases = {
+        "no mask": {},
+        "full mask": {"attention_mask": full},
+        "partial mask": {"attention_mask": partial, "frame_rate": 30.0},
+        "kept frame": {"attention_mask": partial, "denoise_mask": kept},
+        "keyframe": {"attention_mask": partial, "denoise_mask": kept, "keyframe_idxs": guide},
+    }
+    for case, entries in cases.items():
+        outputs = []
+        for patcher in patchers:
+            mm.load_models_gpu([patcher], force_full_load=True)
+            given = {"cross_attn": context, "noise": noise, "device": torch.device("cpu"), "frame_rate": 25, **entries}
+            given = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in given.items()}
+            conds = {"attention_mask": None} | {k: v.cond for k, v in patcher.model.extra_conds(**given).items()}
+            outputs.append(patcher.model.apply_model(noise.clone(), torch.tensor([0.6]), **conds))
+        report["core model"][f"{version} {case}"] = [largest(*outputs), outputs[0].abs().max().item()]
+    report["core class"] = type(patchers[0].model.diffusion_model).__name__
+    mm.unload_all_models()
+
+# Core's own VAE class, 1/16 as wide, on the same file.
+core_vae.Encoder = functools.partial(core_vae.Encoder, base_channels=8)
+core_vae.Decoder = functools.partial(core_vae.Decoder, base_channels=8)
+
+
+def res(layers, inject=False):
+    return ["res_x", {"num_layers": layers, "inject_noise": inject}]
+
+
+WIDEN, HALVE, DOUBLE = ["res_x_y", 1], ["compress_all", {}], ["compress_all", {"residual": True, "multiplier": 2}]
+OLD = [res(2), HALVE, WIDEN, res(1), HALVE, WIDEN, res(1), HALVE, res(1), res(2)]
+NEW = [res(1), ["compress_space_res", {"multiplier": 2}], res(2), ["compress_time_res", {"multiplier": 2}], res(2),
+       ["compress_all_res", {"multiplier": 2}], res(1), ["compress_all_res", {"multiplier": 2}], res(1)]  # fmt: skip
+BLOCKS = {
+    "0.9.0": (OLD, OLD),
+    "0.9.1": (OLD, [res(1, True), DOUBLE, res(2, True), DOUBLE, res(1, True), DOUBLE, res(2)]),
+    "0.9.5": (NEW, [res(1), DOUBLE, res(1), DOUBLE, res(1), DOUBLE, res(1)]),
+}
+report["core vae"] = {}
+for version, (down, up) in BLOCKS.items():
+    twin = tiny.vae(version, latent_channels=128)
+    state = {original_vae(k, version): v.clone() for k, v in twin.state_dict().items()}
+    path = scratch / f"vae-{version}.safetensors"
+    save_file(state, path)
+    mine = load_vae(open_file(path), torch.float32)
+    found = {}
+    for padding in ("zeros", None):
+        config = {
+            "dims": 3, "in_channels": 3, "out_channels": 3, "latent_channels": 128, "encoder_blocks": down,
+            "decoder_blocks": up, "norm_layer": "pixel_norm", "patch_size": 4, "latent_log_var": "uniform",
+            "timestep_conditioning": version != "0.9.0",
+        }  # fmt: skip
+        cores = core_vae.VideoVAE(config=config | ({"spatial_padding_mode": padding} if padding else {})).eval()
+        missing, unexpected = cores.load_state_dict(state, strict=False)
+        assert not unexpected and all("per_channel_statistics" in key for key in missing), (missing, unexpected)
+        pixels = torch.rand(1, 3, 9, 128, 160) * 2 - 1
+        latent = cores.encode(pixels)
+        ltx_video.DECODE_NOISE = 0.0  # core draws it from the global generator
+        torch.manual_seed(0)
+        shown = cores.decoder(cores.per_channel_statistics.un_normalize(latent), timestep=0.05)
+        found[padding or "default"] = {
+            "encode": largest(mine.encode(pixels), latent),
+            "decode": largest(mine.decode(latent, 0), shown),
+            "inner": largest(mine.decode(latent, 0)[..., 48:80, 64:96], shown[..., 48:80, 64:96]),
+            "scale": shown.abs().max().item(),
+        }
+    report["core vae"][version] = found
+print("REPORT " + json.dumps(report))

@@ -1,0 +1,36 @@
+"""Mochi and HunyuanVideo: both hosts agree, core's networks give what ours give from the same file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.host
+NETWORKS = ("mochi prediction", "mochi decode", "mochi encode", "hunyuan_video_t2v", "hunyuan_video_image_to_video")
+
+
+@pytest.fixture(scope="module")
+def report(comfyui: Path, python: str) -> dict:
+    script = Path(__file__).parent / "inside_mochi_hunyuan.py"
+    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
+    return json.loads(lines[-1][len("REPORT ") :])
+
+
+@pytest.mark.parametrize("family", ["mochi", "hunyuan"])
+def test_both_hosts_agree_and_core_nodes_take_our_objects(report, family):
+    hosts = report[f"{family} hosts"]
+    assert hosts["conditioning"] <= 1e-5 and hosts["latents"] <= 1e-4 and hosts["frames"] <= 1e-4
+    assert hosts["core text"] <= 1e-6
+    assert hosts["ksampler"] is True
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_cores_own_network_gives_what_ours_gives(report, network):
+    assert report[network]["size"] > 0.01
+    assert report[network]["difference"] <= 1e-4

@@ -1,0 +1,72 @@
+"""Wan inside a real ComfyUI: the same on both hosts, equal to core's own classes, at home with core's nodes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def report(comfyui: Path, python: str) -> dict:
+    script = Path(__file__).parent / "inside_wan.py"
+    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
+    return json.loads(lines[-1][len("REPORT ") :])
+
+
+def test_experts_and_pictures_are_the_same_on_both_hosts(report):
+    assert set(report["hosts"]) == {
+        "t2v_a14b", "i2v start_image", "flf2v start_image end_image", "i2v_a14b start_image end_image",
+        "ti2v start_image", "ti2v",
+    }  # fmt: skip
+    assert {case: error for case, error in report["hosts"].items() if error > 1e-5} == {}
+    assert report["encode"] <= 1e-5
+
+
+def test_half_the_storage_gives_nearly_the_same(report):
+    assert all(0 < error < 0.02 for error in report["bf16"].values()), report["bf16"]
+
+
+def test_the_image_encoder_is_cores(report):
+    assert report["clip vision missing"] == []
+    assert len(report["clip vision"]) == 4
+    assert {case: error for case, error in report["clip vision"].items() if error > 1e-4} == {}
+
+
+def test_the_model_is_cores(report):
+    assert len(report["core model"]) == 5
+    for name, found in report["core model"].items():
+        assert found["class"] == "WanModel", name
+        assert found["difference"] <= 1e-4 and found["scale"] > 0.1, (name, found)
+    assert {name: found["shift"] for name, found in report["core model"].items()} == {
+        "wan2.1_t2v": 5.0, "wan2.1_i2v": 5.0, "wan2.1_flf2v": 5.0, "wan2.2_i2v_high_noise": 5.0, "wan2.2_ti2v": 5.0,
+    }  # fmt: skip
+    assert report["longer prompt"] <= 1e-5
+
+
+def test_latents_are_cores(report):
+    for channels in ("16", "48"):
+        assert report["core vae"][channels]["encode"] <= 1e-5
+        assert report["core vae"][channels]["decode"] <= 1e-5
+
+
+def test_core_nodes_and_ours_prepare_the_same_run(report):
+    assert report["core clip vision into ours"] <= 1e-4
+    assert report["core WanImageToVideo"] <= 1e-4
+    assert report["core WanFirstLastFrameToVideo"] <= 1e-4
+    assert report["core Wan22ImageToVideoLatent"] <= 1e-4
+
+
+def test_core_ksampler_takes_our_models(report):
+    assert report["core ksampler"] == {"i2v": True, "ti2v": True, "high": True, "low": True}
+
+
+def test_a_model_without_its_picture_says_so_in_comfyui_too(report):
+    assert report["without picture"].startswith("Wan tiny is an image-to-video model and no picture is connected.")

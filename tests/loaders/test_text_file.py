@@ -1,0 +1,128 @@
+"""Text encoders from single files: recognised, strict, equal to the module they were saved from, tokenizer included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from opent2v.families import Prompt
+from opent2v.loaders import ModelFileError, load_text, match_text, open_text_file
+from opent2v.tests import tiny
+from opent2v.tests.loaders import text_files
+
+IDS = torch.tensor([[5, 9, 7, 1]])
+
+
+def variant(classes=("UMT5EncoderModel",), width=16, **pairs):
+    """A tiny model's variant that reads encoders of these classes."""
+    base = tiny.shared()[0].part.variant
+    slots = ["text_encoder", "text_encoder_2"][: len(classes)]
+    components = {**base.family.components, **{s: frozenset({c}) for s, c in zip(slots, classes, strict=True)}}
+    prompts = tuple(Prompt(12, slot=slot) for slot in slots)
+    family = replace(base.family, components=components)
+    return replace(base, family=family, prompts=prompts, context_width=width, pairs=pairs)
+
+
+def no_tokenizer(_):
+    return None
+
+
+@pytest.mark.parametrize("is_umt5", [True, False])
+@pytest.mark.parametrize("layout", ["hugging face", "native"])
+def test_t5_and_umt5(tmp_path, is_umt5, layout):
+    if layout == "native" and not is_umt5:
+        pytest.skip("only Wan's UMT5 is published under its own names")
+    module = text_files.t5(is_umt5)
+    tensors = module.state_dict()
+    tensors = text_files.native_umt5(tensors) if layout == "native" else text_files.once(tensors)
+    file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
+    name = "UMT5EncoderModel" if is_umt5 else "T5EncoderModel"
+    assert (file.class_name, file.width, file.spiece) == (name, 16, "spiece_model")
+    assert file.title == f"{'UMT5' if is_umt5 else 'T5'} (16 wide)"
+    part = load_text([file], variant((name,)), torch.float32, no_tokenizer)
+    with torch.no_grad():
+        expected = module(IDS).last_hidden_state
+        assert torch.equal(part.encoders["text_encoder"](IDS).last_hidden_state, expected)
+    ids, whole = part.tokens("a red")
+    assert ids["text_encoder"][-1] == 1 and len(ids["text_encoder"]) == whole <= 12
+    cut, longer = part.tokens("a red circle " * 30)
+    assert len(cut["text_encoder"]) == 12 < longer and cut["text_encoder"][-1] == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "language_model.model."])
+def test_llama(tmp_path, prefix):
+    module = text_files.llama()
+    tensors = {prefix + name: tensor for name, tensor in module.state_dict().items()}
+    tensors["lm_head.weight"] = torch.zeros(99, 32)
+    file = open_text_file(text_files.save(tmp_path / "llama.safetensors", tensors))
+    assert (file.class_name, file.width, file.config["num_key_value_heads"]) == ("LlamaModel", 32, 2)
+    folder = tiny.folder() / "tokenizer"
+    part = load_text([file], variant(("LlamaModel",), 32), torch.float32, lambda _: folder)
+    with torch.no_grad():
+        expected = module(IDS).last_hidden_state
+        assert torch.equal(part.encoders["text_encoder"](IDS).last_hidden_state, expected)
+
+
+def test_two_encoders_find_their_slots_in_any_order(tmp_path):
+    llama, clip = text_files.llama(), text_files.clip()
+    named = {n if n.startswith("text_model.") else f"text_model.{n}": t for n, t in clip.state_dict().items()}
+    named |= {"logit_scale": torch.ones(()), "text_projection.weight": torch.zeros(64, 64)}
+    files = [
+        open_text_file(text_files.save(tmp_path / "clip.safetensors", named)),
+        open_text_file(text_files.save(tmp_path / "llama.safetensors", llama.state_dict())),
+    ]
+    both = variant(("LlamaModel", "CLIPTextModel"), 32)
+    assert {slot: f.class_name for slot, f in match_text(files, both).items()} == {
+        "text_encoder": "LlamaModel",
+        "text_encoder_2": "CLIPTextModel",
+    }
+    part = load_text(files, both, torch.float32, lambda _: tiny.folder() / "tokenizer")
+    with torch.no_grad():
+        ids = torch.tensor([[97, 5, 9, 98]])
+        assert torch.equal(part.encoders["text_encoder_2"](ids).pooler_output, clip(ids).pooler_output)
+
+
+@pytest.mark.parametrize(
+    ("classes", "width", "said"),
+    [
+        (("T5EncoderModel",), 16, r"is UMT5 \(16 wide\), which Wan tiny does not read\. Choose t5xxl\.$"),
+        (("UMT5EncoderModel", "CLIPTextModel"), 16, "reads 2 text encoders and found UMT5 .* only. Choose t5xxl"),
+        (("UMT5EncoderModel",), 4096, "16 wide; Wan tiny reads 4096. Choose t5xxl"),
+    ],
+)
+def test_a_wrong_encoder_is_refused_with_the_right_ones_name(tmp_path, classes, width, said):
+    tensors = text_files.once(text_files.t5(True).state_dict())
+    file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
+    with pytest.raises(ModelFileError, match=said):
+        match_text([file], variant(classes, width, text_encoders="t5xxl"))
+
+
+def test_without_a_tokenizer_anywhere(tmp_path):
+    tensors = text_files.once(text_files.t5(True).state_dict())
+    file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors))
+    with pytest.raises(ModelFileError, match=r"carries no tokenizer and none for UMT5 was found. Get the file with"):
+        load_text([file], variant(), torch.float32, no_tokenizer)
+
+
+def test_a_missing_layer_is_named(tmp_path):
+    tensors = text_files.once(text_files.t5(True).state_dict())
+    del tensors["encoder.block.1.layer.1.DenseReluDense.wo.weight"]
+    file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
+    with pytest.raises(ModelFileError, match=r"1 missing, first encoder\.block\.1\.layer\.1\.DenseReluDense\.wo"):
+        load_text([file], variant(), torch.float32, no_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("blocks.0.lora_A.weight", "It looks like a LoRA; it belongs in models/loras."),
+        ("decoder.conv_in.weight", "It looks like a VAE; choose it in Load Video VAE."),
+        ("something", r"no text encoder this pack knows \(1 tensors, first something\)"),
+    ],
+)
+def test_what_is_no_text_encoder(tmp_path, name, said):
+    path = text_files.save(tmp_path / "x.safetensors", {name: torch.zeros(2, 2)})
+    with pytest.raises(ModelFileError, match=said):
+        open_text_file(path)
