@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-OLDEST_DIFFUSERS = (0, 35)
-INSTALL = "Install the pack's requirements: pip install -r requirements.txt (with the Python that runs ComfyUI)."
+# The order in which they are imported: the first that fails is the one to name, since the later ones need it.
+OLDEST = {"safetensors": (0, 4, 3), "transformers": (4, 50), "diffusers": (0, 35)}
 
 
 class MissingLibrary(ImportError):
-    """diffusers or transformers is missing or too old."""
+    """safetensors, transformers or diffusers is missing or too old."""
+
+
+def install() -> str:
+    """The one line that mends it, to be copied to a terminal: with the very Python that runs this."""
+    requirements = Path(__file__).resolve().parent.parent / "requirements.txt"
+    return f'Install what the pack needs and restart: "{sys.executable}" -m pip install -r "{requirements}"'
 
 
 @cache
 def library(name: str) -> ModuleType:
-    """Import "diffusers", "transformers" or another library by its name.
+    """Import "diffusers", "transformers" or "safetensors"; asked for one, all three are checked: a model needs all.
 
     Raises:
         MissingLibrary: with the one line that installs what is missing.
     """
-    try:
-        _forget_broken_torchaudio()
-        module = __import__(name)
-    except ImportError as error:
-        raise MissingLibrary(f"{name} cannot be imported ({error}). {INSTALL}") from error
-    if name == "diffusers" and tuple(int(p) for p in module.__version__.split(".")[:2]) < OLDEST_DIFFUSERS:
-        wanted = ".".join(map(str, OLDEST_DIFFUSERS))
-        raise MissingLibrary(f"diffusers {module.__version__} is too old, {wanted} or newer is needed. {INSTALL}")
-    return module
+    modules = {}
+    for each, oldest in OLDEST.items():
+        try:
+            if each == "transformers":
+                _forget_broken_torchaudio()
+            modules[each] = import_module(each)
+        except (ImportError, RuntimeError) as error:
+            raise MissingLibrary(f"{each} cannot be imported ({error}). {install()}") from error
+        found = modules[each].__version__
+        if release(found) < oldest:
+            wanted = ".".join(map(str, oldest))
+            raise MissingLibrary(f"{each} {found} is too old, {wanted} or newer is needed. {install()}")
+    return modules[name]
 
 
 def library_class(name: str) -> type:
@@ -39,10 +51,25 @@ def library_class(name: str) -> type:
         try:
             found = getattr(library(module), name, None)
         except RuntimeError as error:  # transformers wraps a failing lazy import in a RuntimeError
-            raise MissingLibrary(f"{module}.{name} cannot be imported ({error}). {INSTALL}") from error
+            raise MissingLibrary(f"{module}.{name} cannot be imported ({error}). {install()}") from error
         if found is not None:
             return found
-    raise MissingLibrary(f"Neither diffusers nor transformers has a class {name}: they are too old. {INSTALL}")
+    raise MissingLibrary(f"Neither diffusers nor transformers has a class {name}: they are too old. {install()}")
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The numbers a version starts with.
+
+    >>> release("0.35.0.dev0"), release("4.50rc1")
+    ((0, 35, 0), (4, 50))
+    """
+    numbers: list[int] = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        numbers += [int(digits)] if digits else []
+        if digits != part:
+            break
+    return tuple(numbers)
 
 
 def _forget_broken_torchaudio() -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .errors import ModelFileError
-from .libraries import library, library_class
+from .libraries import MissingLibrary, install, library, library_class
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _sentences(path: Path, name: str) -> Sentences:
 
 
 def _processor(**source: Any) -> Any:
-    library("sentencepiece")
-    import sentencepiece
-
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise MissingLibrary(f"sentencepiece cannot be imported ({error}). {install()}") from error
     return sentencepiece.SentencePieceProcessor(**source)

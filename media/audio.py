@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import av
 import torch
+
+from .pyav import av
 
 # The rates of AAC that every player and browser takes, in Hz.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -59,7 +60,7 @@ class AudioTrack:
         self._waveform = waveform[0].detach()
         self._position = 0
 
-    def frames(self, until: Fraction) -> Iterator[av.AudioFrame]:
+    def frames(self, until: Fraction) -> Iterator[Any]:
         """The sound not handed out yet, up to `until` seconds from the start (or its end), a second at most per frame.
 
         Raises:

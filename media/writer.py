@@ -8,14 +8,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 from .audio import AudioTrack
 from .naming import check_name, create_temporary, disk_errors, give_final_name
+from .pyav import av
 
 MIN_FPS, MAX_FPS = Fraction(1, 100), 1000
 # x264's own limit on a side, in pixels.
@@ -112,17 +111,18 @@ class VideoWriter:
             raise RuntimeError("VideoWriter.write is called inside the with-block only.")
         self._check(frames)
         step = max(1, _PIECE_NUMBERS // frames[:1].numel()) if frames.shape[0] else 1
+        matrix, span = av.video.reformatter.Colorspace.ITU709, av.video.reformatter.ColorRange
         for start in range(0, frames.shape[0], step):
             for picture in self._to_rgb8(frames[start : start + step]):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame = frame.reformat(
                     format="yuv420p",
-                    src_colorspace=Colorspace.ITU709,
-                    dst_colorspace=Colorspace.ITU709,
-                    src_color_range=ColorRange.JPEG,
-                    dst_color_range=ColorRange.MPEG,
+                    src_colorspace=matrix,
+                    dst_colorspace=matrix,
+                    src_color_range=span.JPEG,
+                    dst_color_range=span.MPEG,
                 )
-                frame.colorspace, frame.color_range = _BT709, ColorRange.MPEG
+                frame.colorspace, frame.color_range = _BT709, span.MPEG
                 frame.pts, frame.time_base = self._frames, 1 / self._fps
                 with disk_errors(self._folder):
                     self._container.mux(self._video.encode(frame))
@@ -149,7 +149,7 @@ class VideoWriter:
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = ColorRange.MPEG
+        context.color_range = av.video.reformatter.ColorRange.MPEG
 
         if self._track is not None:
             rate, layout = self._track.encoded_rate, self._track.layout

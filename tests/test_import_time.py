@@ -14,7 +14,8 @@ import pack
 pack.mount("opent2v")
 import torch
 import opent2v.nodes
-print(sorted({{"accelerate", "diffusers", "peft", "safetensors", "torchaudio", "transformers"}} & set(sys.modules)))
+late = {{"accelerate", "av", "diffusers", "peft", "safetensors", "torchaudio", "transformers"}}
+print(sorted(late & set(sys.modules)))
 """
 
 

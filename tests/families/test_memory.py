@@ -48,7 +48,7 @@ def _told_against_alive(kind: dict, shape: tuple[int, ...], dtype: torch.dtype, 
         x = torch.empty(shape[0], plain["in_channels"], *shape[1:], dtype=dtype)
         tokens = 512 if is_fake else 16  # beside a small video, 512 words would be most of it
         t, context = torch.ones(shape[0]) * 500, torch.empty(shape[0], tokens, 4096, dtype=dtype)
-        alive = peak_bytes(lambda: wan.predict(module, x, t, context), module)
+        alive = peak_bytes(lambda: wan.predict(variant, module, x, t, {"context": context}), module)
     return variant.sample_memory(tuple(x.shape), dtype.itemsize) / alive
 
 

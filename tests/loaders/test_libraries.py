@@ -11,7 +11,8 @@ import pytest
 
 from opent2v.loaders import MissingLibrary, libraries, library, library_class
 
-INSTALL = "Install the pack's requirements: pip install -r requirements.txt (with the Python that runs ComfyUI)."
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL = f'Install what the pack needs and restart: "{sys.executable}" -m pip install -r "{ROOT / "requirements.txt"}"'
 
 
 @pytest.fixture(autouse=True)
@@ -21,27 +22,67 @@ def _fresh():
     library.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["diffusers", "transformers"])
-def test_a_missing_library(monkeypatch, name):
+@pytest.mark.parametrize("asked", ["diffusers", "transformers"])
+@pytest.mark.parametrize("name", ["diffusers", "transformers", "safetensors"])
+def test_a_missing_library_is_named_whichever_is_asked_for(monkeypatch, name, asked):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingLibrary) as error:
-        library(name)
+        library(asked)
     assert str(error.value).startswith(f"{name} cannot be imported (") and str(error.value).endswith(INSTALL)
 
 
+def test_a_library_that_refuses_its_neighbours(monkeypatch):
+    """As transformers 4 does next to a huggingface-hub of today."""
+    import_module = libraries.import_module
+
+    def refuse(name):
+        if name == "transformers":
+            raise ImportError("huggingface-hub<1.0 is required, found 2.4.0")
+        return import_module(name)
+
+    monkeypatch.setattr(libraries, "import_module", refuse)
+    with pytest.raises(MissingLibrary) as error:
+        library("diffusers")
+    assert str(error.value) == (
+        f"transformers cannot be imported (huggingface-hub<1.0 is required, found 2.4.0). {INSTALL}"
+    )
+
+
 @pytest.mark.parametrize(
-    ("version", "is_good"), [("0.34.9", False), ("0.9.1", False), ("0.35.0.dev0", True), ("1.0", True)]
+    ("name", "version", "wanted"),
+    [
+        ("diffusers", "0.34.9", "0.35"),
+        ("diffusers", "0.9.1", "0.35"),
+        ("diffusers", "0.35.0.dev0", None),
+        ("diffusers", "1.0", None),
+        ("transformers", "4.49.0", "4.50"),
+        ("transformers", "4.50.0", None),
+        ("transformers", "5.0.0rc1", None),
+        ("safetensors", "0.4.2", "0.4.3"),
+        ("safetensors", "0.4.3", None),
+    ],
 )
-def test_the_oldest_diffusers(monkeypatch, version, is_good):
-    fake = ModuleType("diffusers")
-    fake.__version__ = version
-    monkeypatch.setitem(sys.modules, "diffusers", fake)
-    if is_good:
-        assert library("diffusers") is fake
+def test_the_oldest_versions(monkeypatch, name, version, wanted):
+    installed = {"safetensors": "0.8.0", "transformers": "5.23.0", "diffusers": "0.42.1", name: version}
+
+    def fake(name):
+        module = ModuleType(name)
+        module.__version__ = installed[name]
+        return module
+
+    monkeypatch.setattr(libraries, "import_module", fake)
+    if wanted is None:
+        assert library(name).__version__ == version
         return
     with pytest.raises(MissingLibrary) as error:
         library("diffusers")
-    assert str(error.value) == f"diffusers {version} is too old, 0.35 or newer is needed. {INSTALL}"
+    assert str(error.value) == f"{name} {version} is too old, {wanted} or newer is needed. {INSTALL}"
+
+
+def test_the_oldest_versions_are_those_of_the_requirements():
+    asked = dict(line.split(">=") for line in (ROOT / "requirements.txt").read_text().splitlines() if ">=" in line)
+    for name, oldest in libraries.OLDEST.items():
+        assert libraries.release(asked[name]) == oldest
 
 
 def test_a_class_comes_from_either_library():
@@ -77,7 +118,7 @@ def test_a_broken_torchaudio_does_not_keep_models_from_loading(tmp_path):
     )
     script = f"""
 import sys
-sys.path[:0] = [{str(tmp_path)!r}, {str(Path(__file__).resolve().parents[2] / "scripts")!r}]
+sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / "scripts")!r}]
 import pack
 pack.mount()
 from opent2v.loaders import library_class

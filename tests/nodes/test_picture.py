@@ -104,7 +104,7 @@ def test_other_sizes_are_told(parts):
     )
     assert numbers == [48, 32, 5, 16.0] and latent["samples"].shape == (1, 16, 2, 4, 6)
     assert positive[0][1]["concat_latent_image"].shape == (1, 16, 2, 4, 6)
-    assert ui["text"] == [
+    assert ui["opent2v_remarks"] == [
         "48 x 32, 5 frames at 16 fps (0.3 s)",
         "Changed to what the model can make: width 50 -> 48, height 34 -> 32, frames 6 -> 5 (sizes are multiples of "
         "16, frames 4n + 1).",
@@ -231,7 +231,7 @@ def encode(parts, kind="plain", **given):
 def test_a_video_that_fits_is_encoded_whole(parts):
     images = video(9)
     (latent, *size), ui = encode(parts, images=images)
-    assert size == [32, 32, 9] and ui["text"] == ["32 x 32, 9 frames"]
+    assert size == [32, 32, 9] and ui["opent2v_remarks"] == ["32 x 32, 9 frames"]
     assert torch.equal(latent["samples"], embedded.encode(parts("plain")[1], images))
     assert latent["samples"].shape == (1, 16, 3, 4, 4)
 
@@ -239,7 +239,7 @@ def test_a_video_that_fits_is_encoded_whole(parts):
 def test_a_video_is_cut_to_a_legal_length_and_size(parts):
     (latent, *size), ui = encode(parts, images=video(8, 50, 31))
     assert size == [48, 32, 5] and latent["samples"].shape == (1, 16, 2, 4, 6)
-    assert ui["text"] == [
+    assert ui["opent2v_remarks"] == [
         "48 x 32, 5 frames",
         "The video 50 x 31 is scaled and cut to the centre to 48 x 32.",
         "The first 5 of 8 frames are used; the model makes 4n + 1.",
@@ -258,7 +258,7 @@ def test_a_video_is_cut_to_a_legal_length_and_size(parts):
 )
 def test_size_and_length_asked_for(parts, given, size, said):
     (_, *used), ui = encode(parts, images=video(9), **given)
-    assert used == size and "\n".join(ui["text"][1:]) == said
+    assert used == size and "\n".join(ui["opent2v_remarks"][1:]) == said
 
 
 def test_a_model_of_one_size_only(parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError
+from opent2v.families import FamilyError, families
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
 from opent2v.tests import tiny
@@ -68,8 +68,9 @@ def test_an_absurd_size(given, said):
 def test_a_model_of_another_loader(node):
     with pytest.raises(FamilyError) as error:
         call("OpenT2VEmptyLatent", model=object()) if node is empty else sample(model=object())
+    titles = ", ".join(family.title for family in families().values())
     assert str(error.value) == (
-        "No family here recognises this MODEL, so its sizes and schedule are not known (known: Wan). "
+        f"No family here recognises this MODEL, so its sizes and schedule are not known (known: {titles}). "
         "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
     )
 
