@@ -18,7 +18,7 @@ INPUTS = {
     "OpenT2VEmptyLatent": (["model", "width", "height", "frames"], []),
     "OpenT2VSampler": (
         ["model", "positive", "negative", "latent", "seed", "steps", "cfg", "shift", "solver", "denoise"],
-        [],
+        ["low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale"],
     ),
     "OpenT2VDecode": (["vae", "latent"], []),
     "OpenT2VSaveVideo": (["images", "fps", "filename_prefix", "quality"], ["audio"]),
