@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Variant
+from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Shapes, Variant
+from ..recognise import Recognised
 from . import files
 from .versions import STATIC, make_variant, sigmas, version_in
 
@@ -202,7 +203,7 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     return Guided(entries, samples, mask)
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]], name: str) -> Any:
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(FAMILY, shapes, name)
 
 

@@ -78,11 +78,11 @@ def _boundary(index: Mapping[str, Any], high: Mapping[str, Any], low: Mapping[st
             f"model_index.json has {found}. A model with two experts (Wan 2.2 A14B) has both: get the folder again, "
             "with transformer and transformer_2."
         )
-    for name in _SAME_IN_EXPERTS if low else ():
-        if high.get(name) != low.get(name):  # pyright: ignore[reportOptionalMemberAccess]
+    for name in _SAME_IN_EXPERTS:
+        if low is not None and high.get(name) != low.get(name):
             raise FamilyError(
-                f"transformer and transformer_2 differ: {name} is {high.get(name)} and {low.get(name)}. "  # pyright: ignore[reportOptionalMemberAccess]
-                "They are the two experts of one model: get both from the same place."
+                f"transformer and transformer_2 differ: {name} is {high.get(name)} and {low.get(name)}. They are the "
+                "two experts of one model: get both from the same place."
             )
     return float(stated or 0.0)
 

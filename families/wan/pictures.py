@@ -61,14 +61,18 @@ def _picture(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> Tensor:
 
 
 def _vision(variant: Variant, entry: Entry) -> Tensor:
-    seen, wanted = entry.get("clip_vision_output"), variant.facts["encoded_pictures"]
+    seen = entry.get("clip_vision_output")
     if seen is None:
-        raise FamilyError(
-            f"{variant.title} reads its picture through an image encoder too, and none is connected. Connect CLIP "
-            "Vision Encode (with clip_vision_h, or the clip_vision of Load Video Model) to clip_vision_output of Video "
-            "from Picture."
-        )
-    return joined(seen.penultimate_hidden_states, wanted)
+        raise _unread(variant)
+    return joined(seen.penultimate_hidden_states, variant.facts["encoded_pictures"])
+
+
+def _unread(variant: Variant) -> FamilyError:
+    return FamilyError(
+        f"{variant.title} reads its picture through an image encoder too, and none is connected. Connect CLIP Vision "
+        "Encode (with clip_vision_h, or the clip_vision of Load Video Model) to clip_vision_output of Video from "
+        "Picture."
+    )
 
 
 def joined(hidden: Tensor, pictures: int) -> Tensor:
@@ -137,7 +141,7 @@ def _joined_video(variant: Variant, pictures: Pictures) -> Guided:
     if wanted == 2 and (start is None or end is None):
         raise FamilyError(f"{variant.title} needs a first and a last picture. Connect start_image and end_image.")
     if wanted and pictures.vision is None:
-        _vision(variant, {})
+        raise _unread(variant)
     like = start if start is not None else end
     assert like is not None
     temporal, frames = variant.geometry.temporal, pictures.frames
