@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,6 +184,9 @@ class Family:
         encode: (vae, [B, 3, F, H, W] in -1..1) -> latent [B, C, T, h, w].
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
+        decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
+            order, made one after the other and without looking ahead, so that each can be let go before the next.
+            None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
     """
 
     id: str
@@ -199,3 +202,4 @@ class Family:
     encode: Callable[[nn.Module, Tensor], Tensor]
     blocks: str = "blocks"
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None

@@ -13,9 +13,11 @@ NAMES = (
     "check_interrupt",
     "clip",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "file_metadata",
+    "input_folder",
     "model",
     "model_roots",
     "output_folder",
@@ -25,6 +27,7 @@ NAMES = (
     "tokens",
     "vae",
     "variant",
+    "video",
 )
 
 if TYPE_CHECKING or "folder_paths" not in sys.modules:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from .clip import clip, embed, tokens
 from .model import Model, device_dtypes, model, variant
-from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models, say
+from .place import (
+    check_interrupt,
+    file_metadata,
+    input_folder,
+    model_roots,
+    output_folder,
+    progress,
+    register_models,
+    say,
+)
 from .sample import sample
-from .vae import decode, vae
+from .vae import decode, decode_stream, vae, video
 
 # The pack's own models become a further place where the host looks.
 register_models()
@@ -16,9 +25,11 @@ __all__ = [
     "check_interrupt",
     "clip",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "file_metadata",
+    "input_folder",
     "model",
     "model_roots",
     "output_folder",
@@ -28,4 +39,5 @@ __all__ = [
     "tokens",
     "vae",
     "variant",
+    "video",
 ]

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from .objects import Clip, Model, Vae, clip, decode, device_dtypes, embed, model, tokens, vae, variant
+from .objects import (
+    Clip,
+    Model,
+    Vae,
+    clip,
+    decode,
+    decode_stream,
+    device_dtypes,
+    embed,
+    model,
+    tokens,
+    vae,
+    variant,
+    video,
+)
 from .sample import sample
 from .settings import (
     Interrupted,
     check_interrupt,
     configure,
     file_metadata,
+    input_folder,
     interrupt,
     model_roots,
     output_folder,
@@ -26,9 +41,11 @@ __all__ = [
     "clip",
     "configure",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "file_metadata",
+    "input_folder",
     "interrupt",
     "model",
     "model_roots",
@@ -40,4 +57,5 @@ __all__ = [
     "tokens",
     "vae",
     "variant",
+    "video",
 ]
