@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -329,6 +329,9 @@ class Family:
             where the model's makers use one for all.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
+        decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
+            order, made one after the other and without looking ahead, so that each can be let go before the next.
+            None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
     """
 
     id: str
@@ -349,3 +352,4 @@ class Family:
     optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None

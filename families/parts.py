@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,17 @@ class VideoVAE:
     def decode(self, latent: Tensor, seed: int = 0) -> Tensor:
         """VAE latent [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1."""
         return self.variant.family.decode(self.vae, latent, seed)
+
+    @property
+    def streams(self) -> bool:
+        """Whether `decode_frames` can be called."""
+        return self.variant.family.decode_frames is not None
+
+    def decode_frames(self, latent: Tensor, tiled: bool = False) -> Iterator[Tensor]:
+        """What `decode` returns, in pieces [B, 3, f, H, W] that follow each other; `tiled`: in tiles of space."""
+        decode_frames = self.variant.family.decode_frames
+        assert decode_frames is not None
+        return decode_frames(self.vae, latent, tiled)
 
     def encode(self, video: Tensor) -> Tensor:
         """Video [B, 3, F, H, W] in -1..1 -> VAE latent [B, C, T, h, w]."""

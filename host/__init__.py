@@ -14,10 +14,12 @@ NAMES = (
     "clip",
     "clip_vision",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "encode",
     "file_metadata",
+    "input_folder",
     "latent_channels",
     "missing",
     "model",
@@ -30,6 +32,7 @@ NAMES = (
     "tokens",
     "vae",
     "variant",
+    "video",
 )
 
 if TYPE_CHECKING or "folder_paths" not in sys.modules:

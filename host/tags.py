@@ -1,18 +1,95 @@
-"""What a saved file carries so that ComfyUI's page can restore the graph from it; the same on both sides."""
+"""What a saved file carries: ComfyUI's graph, and in few words how the video was made; the same on both sides."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+PACK = Path(__file__).resolve().parent.parent
 
-def graph_tags(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """Tag -> JSON: "prompt" and whatever the page adds, "workflow" above all.
+# Inputs that name what a video was made with, in this pack's nodes and in core's.
+_MODELS = ("model", "unet_name", "ckpt_name")
+_SEEDS = ("seed", "noise_seed")
+_LORAS = ("lora", "lora_name")
+_STRENGTHS = ("strength", "strength_model")
+
+
+def graph_tags(
+    prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Tag -> JSON: "prompt", whatever the page adds ("workflow" above all), and "opent2v", see `summary`.
 
     The host notes in its prompt which state of their files the nodes read ("is_changed"); that stays on this machine.
     """
     tags = {}
     if prompt is not None:
-        asked = {i: {k: v for k, v in node.items() if k != "is_changed"} for i, node in prompt.items()}
+        asked = {i: {k: v for k, v in one.items() if k != "is_changed"} for i, one in prompt.items()}
         tags["prompt"] = json.dumps(asked)
-    return tags | {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
+    tags |= {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
+    made = summary(prompt, node, info)
+    return tags | ({"opent2v": json.dumps(made)} if made else {})
+
+
+def summary(prompt: Any, node: str | None = None, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """How a video was made, for people and programs that do not read graphs.
+
+    Args:
+        prompt: the graph in API format, id -> {"class_type", "inputs"}.
+        node: the id of the node that saves; only what leads to it counts. None: the whole graph.
+        info: what only the run knows, such as {"family": "wan", "cache": "12 of 20 steps computed"}; a LATENT may
+            carry it from node to node under the key "opent2v".
+    Returns:
+        {"version": of this pack, "models": names, "seeds": numbers, "loras": [{"name", "strength"}], **info}, without
+        what is empty; nothing at all where no node of this pack takes part.
+    """
+    graph = prompt if isinstance(prompt, dict) else {}
+    nodes = list(_upstream(graph, node)) if node is not None and node in graph else list(graph.values())
+    if not any(str(one.get("class_type", "")).startswith("OpenT2V") for one in nodes):
+        return {}
+    found: dict[str, Any] = {"models": [], "seeds": [], "loras": []}
+    for one in nodes:
+        values = {name: _value(graph, value) for name, value in one.get("inputs", {}).items()}
+        found["models"] += [values[name] for name in _MODELS if isinstance(values.get(name), str)]
+        found["seeds"] += [values[name] for name in _SEEDS if isinstance(values.get(name), int)]
+        strengths = [values[name] for name in _STRENGTHS if name in values]
+        for name in _LORAS:
+            if isinstance(values.get(name), str):
+                found["loras"].append({"name": values[name], **({"strength": strengths[0]} if strengths else {})})
+    return {"version": version(), **{key: value for key, value in found.items() if value}, **(info or {})}
+
+
+@lru_cache
+def version() -> str:
+    """This pack's version, from the only place that states it."""
+    text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
+    match = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    assert match is not None
+    return match[1]
+
+
+def _upstream(graph: Mapping[str, Any], node: str) -> Iterator[dict[str, Any]]:
+    """A node and all that feed it, each once, those that feed it behind it."""
+    waiting, seen = [node], {node}
+    while waiting:
+        one = graph[waiting.pop(0)]
+        yield one
+        for value in one.get("inputs", {}).values():
+            source = str(value[0]) if _is_link(value) else ""
+            if source in graph and source not in seen:
+                seen.add(source)
+                waiting.append(source)
+
+
+def _value(graph: Mapping[str, Any], value: Any) -> Any:
+    """An input's value; one that comes from a plain value node is looked up there."""
+    if not _is_link(value):
+        return value
+    return graph.get(str(value[0]), {}).get("inputs", {}).get("value")
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int)

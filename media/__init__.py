@@ -1,7 +1,18 @@
-"""Frames and sound to files: nothing here knows models or the host."""
+"""Frames and sound to files and back: nothing here knows models or the host."""
 
 from .audio import AudioTrack
-from .naming import OutputError, check_prefix, save_location
+from .naming import OutputError, check_input, check_prefix, list_inputs, save_location
+from .reader import VideoError, read_video
 from .writer import VideoWriter
 
-__all__ = ["AudioTrack", "OutputError", "VideoWriter", "check_prefix", "save_location"]
+__all__ = [
+    "AudioTrack",
+    "OutputError",
+    "VideoError",
+    "VideoWriter",
+    "check_input",
+    "check_prefix",
+    "list_inputs",
+    "read_video",
+    "save_location",
+]

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
+from .encoders import AAC_RATES
 from .pyav import av
 
-# The rates of AAC that every player and browser takes, in Hz.
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
@@ -19,17 +18,19 @@ class AudioTrack:
     Args:
         audio: {"waveform": [1, C, samples] float, -1..1 (beyond is clipped), C 1 or 2; "sample_rate": Hz}, as the
             host's AUDIO is.
+        rates: sample rates of the codec in the file, Hz, rising.
+        pad: go on with silence where the sound ends.
     Raises:
         ValueError: another shape, a batch of several sounds, more than two channels, an unusable sample rate.
 
     Attributes:
         layout: "mono" or "stereo".
         sample_rate: of the waveform, Hz.
-        encoded_rate: of the AAC stream, Hz: `sample_rate` where AAC has it, else the next higher one, at most 48000.
+        encoded_rate: in the file, Hz: `sample_rate` where the codec has it, else the next higher one, or its highest.
         samples: length of the waveform per channel; 0 is a sound without content.
     """
 
-    def __init__(self, audio: Mapping[str, Any]):
+    def __init__(self, audio: Mapping[str, Any], rates: tuple[int, ...] = AAC_RATES, pad: bool = False):
         try:
             waveform, sample_rate = audio["waveform"], audio["sample_rate"]
         except (TypeError, KeyError, IndexError) as error:
@@ -55,18 +56,23 @@ class AudioTrack:
 
         self.layout = _LAYOUTS[channels]
         self.sample_rate = int(sample_rate)
-        self.encoded_rate = next((rate for rate in AAC_RATES if rate >= self.sample_rate), AAC_RATES[-1])
+        self.encoded_rate = next((rate for rate in rates if rate >= self.sample_rate), rates[-1])
         self.samples = samples
+        self._pad = pad
         self._waveform = waveform[0].detach()
         self._position = 0
 
     def frames(self, until: Fraction) -> Iterator[Any]:
-        """The sound not handed out yet, up to `until` seconds from the start (or its end), a second at most per frame.
+        """The sound not handed out yet, up to `until` seconds from the start, a second at most per frame.
+
+        It ends where the waveform does, unless it is padded.
 
         Raises:
             ValueError: a sample is not a finite number.
         """
-        stop = min(self.samples, int(until * self.sample_rate))
+        stop = int(until * self.sample_rate)
+        if not self._pad:
+            stop = min(self.samples, stop)
         while self._position < stop:
             start, end = self._position, min(stop, self._position + self.sample_rate)
             # [C, samples]
@@ -76,6 +82,8 @@ class AudioTrack:
                     f"audio has NaN or infinite samples near second {start / self.sample_rate:.2f}; "
                     "the node that made the sound failed."
                 )
+            if piece.shape[1] < end - start:
+                piece = torch.nn.functional.pad(piece, (0, end - start - piece.shape[1]))
             frame = av.AudioFrame.from_ndarray(
                 piece.clamp(-1, 1).contiguous().numpy(), format="fltp", layout=self.layout
             )

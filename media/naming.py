@@ -7,7 +7,7 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Room for the counter, the suffix and the temporary name's decoration within the 255 bytes file systems allow.
@@ -109,6 +109,39 @@ def check_prefix(output: Path, prefix: str, width: int = 1, height: int = 1) -> 
     return folder, names[-1]
 
 
+def list_inputs(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Names of the files of these kinds right inside a folder, sorted; none where the folder is missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(one.name for one in entries if one.name.lower().endswith(suffixes) and one.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def check_input(folder: Path, name: str) -> Path:
+    """The file of a name below `folder`, such as "clip.mp4" or "sub/clip.mp4".
+
+    Raises:
+        ValueError: the name is absolute, holds "..", leads out through a link, or there is no such file.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ValueError(f"file is {name!r}; expected the name of a file in the input folder.")
+    names = name.replace("\\", "/").split("/")
+    if names[0] == "" or ".." in names:
+        raise ValueError(f"file {_short(name)} leads out of the input folder; choose a file inside it.")
+    path = folder.joinpath(*names)
+    try:
+        real = path.resolve()
+        is_inside, is_file = real.is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"file {_short(name)} cannot be opened ({error}); choose another one.") from error
+    if not is_inside:
+        raise ValueError(f"file {_short(name)} is a link out of the input folder; copy the file into it instead.")
+    if not is_file:
+        raise ValueError(f"file {_short(name)} is not in the input folder {folder}; put it there or upload it.")
+    return path
+
+
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` can be one file or folder name (no path) on Linux, macOS and Windows."""
 
@@ -142,8 +175,17 @@ def create_temporary(folder: Path, stem: str, suffix: str) -> Path:
     return path
 
 
+def create_temporary_folder(folder: Path, stem: str) -> Path:
+    """Create an empty hidden folder `.<stem>-<random>.part` in `folder`."""
+    path = folder / f".{stem}-{secrets.token_hex(4)}.part"
+    path.mkdir()
+    return path
+
+
 def give_final_name(temporary: Path, stem: str, suffix: str) -> Path:
-    """Move a finished file to the first free `<stem>_00001<suffix>` beside it; safe with several writers at once.
+    """Move a finished file, or folder (suffix ""), to the first free `<stem>_00001<suffix>` beside it.
+
+    Safe with several writers at once.
 
     The number is one past the highest there is, so that names sort by age even after files were deleted.
     """
@@ -152,7 +194,8 @@ def give_final_name(temporary: Path, stem: str, suffix: str) -> Path:
     while True:
         final = folder / f"{stem}_{number:05d}{suffix}"
         try:
-            _move_without_overwriting(temporary, final)
+            move = _move_folder if temporary.is_dir() else _move_without_overwriting
+            move(temporary, final)
             return final
         except FileExistsError:
             number += 1
@@ -161,11 +204,13 @@ def give_final_name(temporary: Path, stem: str, suffix: str) -> Path:
 def _highest_number(folder: Path, stem: str) -> int:
     """The highest n of `<stem>_0000n.<any>` in `folder`, core's `<stem>_0000n_.<any>` included; 0 when there is none.
 
+    Folders count without a suffix.
     Five to nine digits count, so that a file such as `clip_2024.mp4` or `clip_20240131235959.mp4` is not one of ours.
     """
-    pattern = re.compile(rf"{re.escape(stem.casefold())}_([0-9]{{5,9}})_?\.[^.]+")
-    matches = (pattern.fullmatch(name.casefold()) for name in os.listdir(folder))
-    return max((int(match[1]) for match in matches if match), default=0)
+    pattern = re.compile(rf"{re.escape(stem.casefold())}_([0-9]{{5,9}})_?(\.[^.]+)?")
+    matches = ((name, pattern.fullmatch(name.casefold())) for name in os.listdir(folder))
+    numbers = (int(match[1]) for name, match in matches if match and (match[2] or (folder / name).is_dir()))
+    return max(numbers, default=0)
 
 
 def _move_without_overwriting(source: Path, target: Path) -> None:
@@ -185,6 +230,20 @@ def _move_without_overwriting(source: Path, target: Path) -> None:
             raise
     else:
         source.unlink(missing_ok=True)
+
+
+def _move_folder(source: Path, target: Path) -> None:
+    """Rename a folder, raising FileExistsError when `target` exists."""
+    # Reserves the name; POSIX then replaces the empty folder in one step. Windows never replaces one.
+    if os.name != "nt":
+        target.mkdir()
+    try:
+        os.rename(source, target)
+    except BaseException:
+        if os.name != "nt":
+            with suppress(OSError):
+                target.rmdir()
+        raise
 
 
 def _fill_tokens(prefix: str, width: int, height: int) -> str:

@@ -20,13 +20,28 @@ def _pyav() -> ModuleType:
     install = f'Install what the pack needs and restart: "{sys.executable}" -m pip install -r "{requirements}"'
     try:
         module = import_module("av")
-        import_module("av.video.reformatter")
+        for part in ("av.error", "av.filter", "av.video.reformatter"):
+            import_module(part)
     except ImportError as error:
         raise MissingPyAV(f"av (PyAV) cannot be imported ({error}). {install}") from error
     if tuple(int(part) for part in module.__version__.split(".")[:2]) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise MissingPyAV(f"av (PyAV) {module.__version__} is too old, {wanted} or newer is needed. {install}")
     return module
+
+
+def is_there() -> bool:
+    """Whether a PyAV that will do is installed."""
+    try:
+        check_pyav()
+    except MissingPyAV:
+        return False
+    return True
+
+
+def check_pyav() -> None:
+    """Raise MissingPyAV where files can be neither written nor read."""
+    _pyav()
 
 
 class _Late:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from .content import OpenT2VContentCheck
 from .doctor import OpenT2VInspectFile
+from .finishing import (
+    OpenT2VCaption,
+    OpenT2VColourMatch,
+    OpenT2VDeflicker,
+    OpenT2VFrameRate,
+    OpenT2VJoinClips,
+    OpenT2VLoop,
+    OpenT2VWatermark,
+)
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
+from .load_video import OpenT2VLoadVideo
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .sample import OpenT2VEmptyLatent, OpenT2VSampler
+from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .video import OpenT2VDecode, OpenT2VSaveVideo
 
 NODE_CLASS_MAPPINGS = {
@@ -23,6 +35,17 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VInspectFile": OpenT2VInspectFile,
     "OpenT2VImageToVideo": OpenT2VImageToVideo,
     "OpenT2VEncodeVideo": OpenT2VEncodeVideo,
+    "OpenT2VLoadVideo": OpenT2VLoadVideo,
+    "OpenT2VDecodeToVideo": OpenT2VDecodeToVideo,
+    "OpenT2VFinishFrames": OpenT2VFinishFrames,
+    "OpenT2VColourMatch": OpenT2VColourMatch,
+    "OpenT2VDeflicker": OpenT2VDeflicker,
+    "OpenT2VFrameRate": OpenT2VFrameRate,
+    "OpenT2VCaption": OpenT2VCaption,
+    "OpenT2VWatermark": OpenT2VWatermark,
+    "OpenT2VLoop": OpenT2VLoop,
+    "OpenT2VJoinClips": OpenT2VJoinClips,
+    "OpenT2VContentCheck": OpenT2VContentCheck,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -38,6 +61,17 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VInspectFile": "Inspect Model File",
     "OpenT2VImageToVideo": "Video from Picture",
     "OpenT2VEncodeVideo": "Encode Video",
+    "OpenT2VLoadVideo": "Load Video Frames",
+    "OpenT2VDecodeToVideo": "Decode to Video File",
+    "OpenT2VFinishFrames": "Finish Frames",
+    "OpenT2VColourMatch": "Match Colours",
+    "OpenT2VDeflicker": "Deflicker",
+    "OpenT2VFrameRate": "Change Frame Rate",
+    "OpenT2VCaption": "Burn In Captions",
+    "OpenT2VWatermark": "Watermark",
+    "OpenT2VLoop": "Make a Loop",
+    "OpenT2VJoinClips": "Join Clips",
+    "OpenT2VContentCheck": "Content Check",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -6,6 +6,10 @@ from typing import Any, ClassVar
 
 from .. import host
 from ..media import OutputError, VideoWriter, check_prefix, save_location
+from ..media.formats import BIT_DEPTHS, FORMATS, available
+from ..media.pyav import MissingPyAV, check_pyav
+from ..media.settings import AUDIO_LENGTHS, SIZE_RULES, check_settings
+from .preview import preview
 from .remarks import with_remarks
 
 CHUNK = 16  # frames converted at a time
@@ -32,28 +36,39 @@ class OpenT2VDecode:
         }
 
     def decode(self, vae: Any, latent: dict[str, Any]) -> tuple[Any]:
-        samples, channels = latent["samples"], host.latent_channels(vae)
-        if samples.shape[1] != channels:
-            variant = host.variant(vae)
-            name = f" ({variant.title})" if variant else ""
-            raise ValueError(
-                f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "
-                "Use the VAE that belongs to the model that made the latent."
-            )
-        return (host.decode(vae, samples),)
+        check_latent(vae, latent["samples"])
+        return (host.decode(vae, latent["samples"]),)
 
 
 class OpenT2VSaveVideo:
-    """Saves frames as an MP4 that plays everywhere and carries its workflow."""
+    """Saves frames as a video, an animated picture or numbered pictures that carry their workflow."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "save"
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("file",)
-    OUTPUT_TOOLTIPS = ("Path of the saved file.",)
-    DESCRIPTION = "Save frames as H.264 MP4, with the workflow inside. Existing files are never overwritten."
-    SEARCH_ALIASES: ClassVar = ["save video", "mp4", "video combine", "export"]
+    OUTPUT_TOOLTIPS = ("Path of the saved file; of the folder for a png sequence.",)
+    DESCRIPTION = (
+        "Save frames as MP4, WebM, MKV, MOV, GIF, WebP or PNG files, with the workflow inside. "
+        "Existing files are never overwritten."
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "save video",
+        "mp4",
+        "webm",
+        "h265",
+        "hevc",
+        "av1",
+        "vp9",
+        "prores",
+        "ffv1",
+        "gif",
+        "webp",
+        "png sequence",
+        "video combine",
+        "export",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -83,18 +98,92 @@ class OpenT2VSaveVideo:
                     {"default": 80, "min": 0, "max": 100, "tooltip": "Higher: finer picture, larger file."},
                 ),
             },
-            "optional": {"audio": ("AUDIO", {"tooltip": "Sound, cut to the length of the picture."})},
+            "optional": {
+                "audio": ("AUDIO", {"tooltip": "Sound, cut to the length of the picture."}),
+                "format": (
+                    list(available()),
+                    {
+                        "default": "mp4 h264",
+                        "tooltip": "mp4 h264 plays everywhere; h265 and av1 are smaller; ffv1 and png lose nothing; "
+                        "prores is for editing.",
+                    },
+                ),
+                "bit_depth": (
+                    [str(depth) for depth in BIT_DEPTHS],
+                    {
+                        "default": "8",
+                        "tooltip": "Bits per colour at least. 10: smoother gradients, but browsers do not play h264.",
+                    },
+                ),
+                "crf": (
+                    "FLOAT",
+                    {
+                        "default": -1.0,
+                        "min": -1.0,
+                        "max": 100.0,
+                        "step": 0.5,
+                        "tooltip": "The encoder's own rate factor; lower: finer, larger. -1: from quality.",
+                    },
+                ),
+                "preset": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "The encoder's own preset, such as slow, or 6 for av1; slower: smaller file. "
+                        "Empty: the usual one.",
+                    },
+                ),
+                "size_rule": (
+                    list(SIZE_RULES),
+                    {
+                        "default": "pad",
+                        "tooltip": "Where the format needs even sides. pad: repeat the last column or row. "
+                        "crop: leave it out.",
+                    },
+                ),
+                "audio_length": (
+                    list(AUDIO_LENGTHS),
+                    {
+                        "default": "cut",
+                        "tooltip": "Sound shorter than the picture. cut: it ends earlier. pad: silence follows.",
+                    },
+                ),
+                "provenance": (
+                    "BOOLEAN",
+                    {"default": True, "tooltip": "Mark the file as made by a model, as IPTC defines it."},
+                ),
+            },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
-        """Refuse a bad name or folder before the first step, not after the last."""
-        if filename_prefix is not None:  # None: comes from another node and is not known yet
-            try:
+    def VALIDATE_INPUTS(
+        cls,
+        filename_prefix: str | None = None,
+        format: str | None = "mp4 h264",
+        fps: float | None = 16.0,
+        quality: int | None = 80,
+        crf: float | None = -1.0,
+        preset: str | None = "",
+        bit_depth: str | None = "8",
+    ) -> bool | str:
+        """Refuse bad names, folders and settings before the first step, not after the last."""
+        # None: comes from another node and is not known yet
+        try:
+            check_pyav()
+            if filename_prefix is not None:
                 check_prefix(host.output_folder(), filename_prefix)
-            except (ValueError, OutputError) as error:
-                return str(error)
+            if format is not None:
+                check_settings(
+                    format,
+                    16.0 if fps is None else fps,
+                    80 if quality is None else quality,
+                    rate_factor(crf),
+                    preset,
+                    bits(bit_depth),
+                )
+        except (MissingPyAV, ValueError, OutputError, RuntimeError) as error:
+            return str(error)
         return True
 
     def save(
@@ -104,6 +193,13 @@ class OpenT2VSaveVideo:
         filename_prefix: str,
         quality: int,
         audio: dict[str, Any] | None = None,
+        format: str = "mp4 h264",
+        bit_depth: str = "8",
+        crf: float = -1.0,
+        preset: str = "",
+        size_rule: str = "pad",
+        audio_length: str = "cut",
+        provenance: bool = True,
         prompt: Any = None,
         extra_pnginfo: Any = None,
         unique_id: str | None = None,
@@ -112,21 +208,47 @@ class OpenT2VSaveVideo:
         output = host.output_folder()
         folder, stem = save_location(output, filename_prefix, width, height)
         bar = host.progress(frames, unique_id)
+        metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
         writer = VideoWriter(
             folder,
             stem,
             fps=fps,
             width=width,
             height=height,
+            format=format,
             quality=quality,
+            crf=rate_factor(crf),
+            preset=preset,
+            bit_depth=bits(bit_depth),
             audio=audio,
-            metadata=host.file_metadata(prompt, extra_pnginfo),
+            audio_length=audio_length,
+            metadata=metadata,
+            size_rule=size_rule,
+            provenance=provenance,
         )
         with writer:
             for start in range(0, frames, CHUNK):
                 writer.write(images[start : start + CHUNK])
                 bar(min(start + CHUNK, frames))
-        path = writer.path
-        subfolder = path.parent.relative_to(output).as_posix()
-        shown = {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
-        return with_remarks((str(path),), [], images=[shown], animated=(True,))
+        ui, remarks = preview(writer.path, output, FORMATS[format], bool(metadata))
+        return with_remarks((str(writer.path),), [*writer.remarks, *remarks], **ui)
+
+
+def check_latent(vae: Any, samples: Any) -> None:
+    """Raise ValueError where a VAE cannot decode these latents."""
+    channels = host.latent_channels(vae)
+    if samples.shape[1] != channels:
+        variant = host.variant(vae)
+        name = f" ({variant.title})" if variant else ""
+        raise ValueError(
+            f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "
+            "Use the VAE that belongs to the model that made the latent."
+        )
+
+
+def rate_factor(crf: float | None) -> float | None:
+    return None if crf is None or crf < 0 else crf
+
+
+def bits(text: str | None) -> int:
+    return 8 if text is None else int(text) if text.isdecimal() else 0

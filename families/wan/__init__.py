@@ -6,7 +6,7 @@ diffusers' WanPipeline and WanImageToVideoPipeline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -124,6 +124,42 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
     return vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
 
 
+def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
+    """One latent frame at a time. The decoder looks back only, and `cache` holds what it looks back at, so the frames
+    are those of AutoencoderKLWan.decode; in tiles those of its tiled_decode, each tile with a cache of its own.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+    vae.clear_cache()
+    layers, patch = len(vae._feat_map), vae.config.patch_size or 1
+    ratio, (height, width) = vae.spatial_compression_ratio, latent.shape[3:]
+    tall, wide = (vae.tile_sample_min_height, vae.tile_sample_min_width) if tiled else (height * ratio, width * ratio)
+    down, right = (vae.tile_sample_stride_height, vae.tile_sample_stride_width) if tiled else (tall, wide)
+    rows = [slice(y, y + tall // ratio) for y in range(0, height, down // ratio)]
+    columns = [slice(x, x + wide // ratio) for x in range(0, width, right // ratio)]
+    caches = [[[None] * layers for _ in columns] for _ in rows]
+    for k in range(latent.shape[2]):
+        tiles = []
+        for y, across in zip(rows, caches, strict=True):
+            pieces = [vae.post_quant_conv(latent[:, :, k : k + 1, y, x]) for x in columns]
+            tiles.append(
+                [
+                    vae.decoder(piece, feat_cache=cache, feat_idx=[0], first_chunk=k == 0)
+                    for piece, cache in zip(pieces, across, strict=True)
+                ]
+            )
+        lines = []
+        for i, line in enumerate(tiles):
+            for j, tile in enumerate(line):
+                if i > 0:
+                    tile = vae.blend_v(tiles[i - 1][j], tile, (tall - down) // patch)
+                if j > 0:
+                    tile = vae.blend_h(line[j - 1], tile, (wide - right) // patch)
+            lines.append(torch.cat([tile[..., : down // patch, : right // patch] for tile in line], dim=-1))
+        video = torch.cat(lines, dim=-2)[..., : height * ratio // patch, : width * ratio // patch]
+        yield (unpatchify(video, patch_size=patch) if patch > 1 else video).clamp(-1, 1)
+
+
 def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
@@ -159,5 +195,6 @@ FAMILY = Family(
     encode=encode,
     recognise=recognise,
     image_to_video=image_to_video,
+    decode_frames=decode_frames,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

@@ -5,9 +5,17 @@ from __future__ import annotations
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder
 from .model import Model, device_dtypes, model, variant
-from .place import check_interrupt, file_metadata, model_roots, output_folder, progress, register_models
+from .place import (
+    check_interrupt,
+    file_metadata,
+    input_folder,
+    model_roots,
+    output_folder,
+    progress,
+    register_models,
+)
 from .sample import sample
-from .vae import decode, encode, latent_channels, vae
+from .vae import decode, decode_stream, encode, latent_channels, vae, video
 from .vision import clip_vision
 
 # The pack's own models become a further place where the host looks.
@@ -19,10 +27,12 @@ __all__ = [
     "clip",
     "clip_vision",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "encode",
     "file_metadata",
+    "input_folder",
     "latent_channels",
     "missing",
     "model",
@@ -35,4 +45,5 @@ __all__ = [
     "tokens",
     "vae",
     "variant",
+    "video",
 ]

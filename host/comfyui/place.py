@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ def output_folder() -> Path:
     return Path(folder_paths.get_output_directory())
 
 
+def input_folder() -> Path:
+    return Path(folder_paths.get_input_directory())
+
+
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:
     """A function that reports how many of the total steps are done; it raises when the user interrupts."""
     bar = comfy.utils.ProgressBar(total, node_id=node)
@@ -54,10 +58,12 @@ def check_interrupt() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """What goes into a saved file so that the page can restore the graph; nothing where the user switched it off."""
+def file_metadata(
+    prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """What goes into a saved file, see `tags.graph_tags`; nothing where the user switched it off."""
     from comfy.cli_args import args
 
     if args.disable_metadata:
         return {}
-    return graph_tags(prompt, extra_pnginfo)
+    return graph_tags(prompt, extra_pnginfo, node, info)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
@@ -11,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ...families import VideoVAE
+from ..pieces import overlapped
 from .ops import move_orphans_on_load
+from .place import check_interrupt
 
 
 class FirstStage(nn.Module):
@@ -92,3 +96,61 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
 def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
     """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
     return vae.encode(images[..., :3])
+
+
+def decode_stream(
+    vae: comfy.sd.VAE, latent: Tensor, on_progress: Callable[[int], None] | None = None
+) -> Iterator[Tensor]:
+    """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
+
+    Our VAEs go on where the piece before stopped, and the frames equal `decode`'s. Core's are decoded in overlapping
+    stretches, see `pieces.overlapped`.
+
+    Args:
+        on_progress: called with the latent frames decoded so far, over all clips of a batch.
+    """
+    done = 0
+    for clip in latent.split(1):
+        for count, images in _pieces(vae, clip):
+            check_interrupt()
+            if on_progress:
+                on_progress(done + count)
+            yield images
+        done += clip.shape[2] if clip.ndim == 5 else 1
+
+
+def _pieces(vae: comfy.sd.VAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(latent frames done, images) of one clip."""
+    part = getattr(vae.first_stage_model, "opent2v", None)
+    if clip.ndim == 5 and part is not None and part.streams:
+        yield from _own_pieces(vae, part, clip)
+    elif clip.ndim == 5 and isinstance(vae.upscale_ratio, tuple):
+        yield from overlapped(lambda stretch: decode(vae, stretch), clip, vae.upscale_ratio[0])
+    else:
+        yield 1, decode(vae, clip)
+
+
+@torch.inference_mode()
+def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
+    needed = vae.memory_used_decode((*clip.shape[:2], 1, *clip.shape[3:]), vae.vae_dtype)
+    tiled = needed > mm.get_total_memory(vae.device) * 0.9
+    mm.load_models_gpu([vae.patcher], memory_required=needed, force_full_load=vae.disable_offload)
+    done = 0
+    while done < clip.shape[2]:
+        try:
+            pieces = part.decode_frames(clip.to(vae.device, vae.vae_dtype), tiled)
+            for count, video in enumerate(pieces, 1):
+                if count > done:  # after a second start the first pieces are there already
+                    done = count
+                    yield done, vae.process_output(video[0].to(vae.output_device).float()).movedim(0, -1)
+        except mm.OOM_EXCEPTION:
+            if tiled:
+                raise
+            tiled = True
+
+
+def video(path: Path) -> Any:
+    """A VIDEO that is read from its file when it is asked for."""
+    from comfy_api.latest import InputImpl
+
+    return InputImpl.VideoFromFile(str(path))

@@ -9,6 +9,7 @@ from .objects import (
     Vae,
     clip,
     decode,
+    decode_stream,
     device_dtypes,
     embed,
     encode,
@@ -17,6 +18,7 @@ from .objects import (
     tokens,
     vae,
     variant,
+    video,
 )
 from .sample import sample
 from .settings import (
@@ -24,6 +26,7 @@ from .settings import (
     check_interrupt,
     configure,
     file_metadata,
+    input_folder,
     interrupt,
     model_roots,
     output_folder,
@@ -44,10 +47,12 @@ __all__ = [
     "clip_vision",
     "configure",
     "decode",
+    "decode_stream",
     "device_dtypes",
     "embed",
     "encode",
     "file_metadata",
+    "input_folder",
     "interrupt",
     "latent_channels",
     "missing",
@@ -62,4 +67,5 @@ __all__ = [
     "tokens",
     "vae",
     "variant",
+    "video",
 ]

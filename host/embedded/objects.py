@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.nn import functional
 from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ..leaves import switch_leaves
+from ..pieces import overlapped
+from .settings import check_interrupt
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -159,12 +162,54 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
     if needed > free_memory(vae.device) and hasattr(part.vae, "enable_tiling"):
         part.vae.enable_tiling()  # pyright: ignore[reportCallIssue]
     try:
-        clips = [part.decode(one[None].to(vae.device, vae.dtype)).float().cpu() for one in latent]
+        clips = [_images(part.decode(one[None].to(vae.device, vae.dtype))) for one in latent]
     finally:
         if hasattr(part.vae, "disable_tiling"):
             part.vae.disable_tiling()  # pyright: ignore[reportCallIssue]
-    video = torch.cat(clips)  # [B, 3, F, H, W]
-    return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    return torch.cat(clips)
+
+
+@torch.inference_mode()
+def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] | None = None) -> Iterator[Tensor]:
+    """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
+
+    Args:
+        on_progress: called with the latent frames decoded so far, over all clips of a batch.
+    """
+    part, done = vae.part, 0
+    for clip in (latent.unsqueeze(2) if latent.ndim == 4 else latent).split(1):
+        if part.streams:
+            needed = part.variant.decode_memory((*clip.shape[:2], 1, *clip.shape[3:]), vae.dtype.itemsize)
+            videos = part.decode_frames(clip.to(vae.device, vae.dtype), needed > free_memory(vae.device))
+            pieces = ((n, _images(video)) for n, video in enumerate(videos, 1))
+        else:
+            pieces = overlapped(lambda stretch: decode(vae, stretch), clip, part.variant.geometry.frames)
+        for count, images in pieces:
+            check_interrupt()
+            if on_progress:
+                on_progress(done + count)
+            yield images
+        done += clip.shape[2]
+
+
+def _images(video: Tensor) -> Tensor:
+    """[B, 3, F, H, W] in -1..1 -> IMAGE [B * F, H, W, 3] in 0..1, on the CPU."""
+    return ((video.float().cpu() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class VideoFromFile:
+    """VIDEO of the embedded host: a file, named as in ComfyUI."""
+
+    path: Path
+
+    def get_stream_source(self) -> str:
+        return str(self.path)
+
+
+def video(path: Path) -> VideoFromFile:
+    """A VIDEO that is read from its file when it is asked for."""
+    return VideoFromFile(path)
 
 
 @torch.inference_mode()

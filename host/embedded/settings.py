@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ class Interrupted(RuntimeError):
 class _Settings:
     models: Path | None = None
     output: Path = PACK / "output"
+    input: Path = PACK / "input"
     on_progress: Callable[[str, int, int], None] | None = None
     node: str = ""
     stop: bool = False
@@ -32,11 +33,13 @@ def configure(
     models: Path | None = None,
     output: Path | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
+    input: Path | None = None,
 ) -> None:
-    """Set the models folder (laid out like ComfyUI's; the bundled models stay), the output folder and the
-    progress callback (node id, value, total)."""
+    """Set the models folder (laid out like ComfyUI's; the bundled models stay), the output folder, the progress
+    callback (node id, value, total) and the input folder."""
     _settings.models = models
     _settings.output = output or PACK / "output"
+    _settings.input = input or PACK / "input"
     _settings.on_progress = on_progress
     _settings.stop = False
 
@@ -70,6 +73,10 @@ def output_folder() -> Path:
     return _settings.output
 
 
+def input_folder() -> Path:
+    return _settings.input
+
+
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:
     """A function that reports how many of the total steps are done."""
 
@@ -81,6 +88,8 @@ def progress(total: int, node: str | None = None) -> Callable[[int], None]:
     return report
 
 
-def file_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """What goes into a saved file so that ComfyUI's page can restore the graph from it."""
-    return graph_tags(prompt, extra_pnginfo)
+def file_metadata(
+    prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """What goes into a saved file, see `tags.graph_tags`."""
+    return graph_tags(prompt, extra_pnginfo, node, info)

@@ -33,6 +33,20 @@ def test_layout_rates_and_length():
     assert track(samples=0).samples == 0 and list(track(samples=0).frames(Fraction(5))) == []
 
 
+def test_padding_goes_on_with_silence():
+    sound = AudioTrack({"waveform": torch.ones(1, 2, 25), "sample_rate": 10}, pad=True)
+    frames = [frame for until in (Fraction(2), Fraction(4)) for frame in sound.frames(until)]
+    assert [frame.pts for frame in frames] == [0, 10, 20, 30]
+    joined = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    assert joined.shape == (2, 40) and joined[:, :25].min() == 1 and not joined[:, 25:].any()
+
+
+def test_rates_of_another_codec():
+    audio = {"waveform": torch.zeros(1, 1, 9), "sample_rate": 44100}
+    assert AudioTrack(audio, (48000,)).encoded_rate == 48000
+    assert AudioTrack(audio | {"sample_rate": 96000}, (48000,)).encoded_rate == 48000
+
+
 def test_loud_samples_are_clipped():
     sound = AudioTrack({"waveform": torch.tensor([[[3.0, -3.0, 0.5]]], dtype=torch.float64), "sample_rate": 8000})
     assert next(sound.frames(Fraction(1))).to_ndarray().tolist() == [[1.0, -1.0, 0.5]]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from opent2v.media import OutputError, naming, save_location
+from opent2v.media import OutputError, check_input, naming, save_location
 from opent2v.media.naming import check_name, create_temporary, give_final_name
 
 
@@ -183,3 +183,56 @@ def test_a_failed_rename_gives_the_name_back(tmp_path, monkeypatch):
     with pytest.raises(PermissionError):
         give_final_name(path, "clip", ".mp4")
     assert os.listdir(tmp_path) == [path.name]
+
+
+# --- files to read ---
+
+
+def test_inputs_are_found_below_their_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.mp4", "sub/b.mp4", "红色 🎬.mp4", "..hidden.mp4"):
+        (tmp_path / name).write_text("")
+        assert check_input(tmp_path, name) == tmp_path / name
+    assert check_input(tmp_path, "sub\\b.mp4") == tmp_path / "sub" / "b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/etc/passwd", "leads out of the input folder; choose a file inside it"),
+        ("\\\\server\\share\\a.mp4", "leads out of the input folder"),
+        ("../secret.mp4", "leads out of the input folder"),
+        ("sub/../../secret.mp4", "leads out of the input folder"),
+        ("sub\\..\\a.mp4", "leads out of the input folder"),
+        ("link/secret.mp4", "is a link out of the input folder; copy the file into it instead"),
+        ("link.mp4", "is a link out of the input folder"),
+        ("circle.mp4", "cannot be opened|is not in the input folder"),
+        ("gone.mp4", "file 'gone.mp4' is not in the input folder .*; put it there or upload it"),
+        ("sub", "is not in the input folder"),
+        ("C:/a.mp4", "is not in the input folder"),
+        ("x" * 5000, "cannot be opened|is not in the input folder"),
+        ("", "file is ''; expected the name of a file in the input folder"),
+        ("a\0b.mp4", "expected the name of a file"),
+        (None, "file is None; expected the name of a file"),
+        (3, "file is 3; expected the name of a file"),
+    ],
+)
+def test_inputs_elsewhere_are_refused(tmp_path, name, message):
+    folder, outside = tmp_path / "input", tmp_path / "outside"
+    (folder / "sub").mkdir(parents=True)
+    outside.mkdir()
+    for secret in (outside / "secret.mp4", tmp_path / "secret.mp4"):
+        secret.write_text("secret")
+    (folder / "link").symlink_to(outside)
+    (folder / "link.mp4").symlink_to(outside / "secret.mp4")
+    (folder / "circle.mp4").symlink_to(folder / "circle.mp4")
+    with pytest.raises(ValueError, match=message):
+        check_input(folder, name)
+
+
+def test_an_input_folder_behind_a_link_and_links_inside_it(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.mp4").write_text("")
+    (tmp_path / "real" / "b.mp4").symlink_to(tmp_path / "real" / "a.mp4")
+    (tmp_path / "input").symlink_to(tmp_path / "real")
+    assert check_input(tmp_path / "input", "b.mp4").name == "b.mp4"

@@ -9,7 +9,8 @@ import torch
 
 from opent2v.media import VideoWriter
 from opent2v.media import writer as writer_module
-from opent2v.media.writer import exact_fps, quality_to_crf
+from opent2v.media.formats import FORMATS
+from opent2v.media.settings import exact_fps
 from opent2v.tests.media.clips import GREEN, GREY, RED, boxes, read, save, seconds, solid
 
 # --- the picture ---
@@ -68,8 +69,8 @@ def test_chunks_give_the_same_file_as_one_call(tmp_path):
 
 def test_long_clips_are_converted_piece_by_piece(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_PIECE_NUMBERS", 3 * 64 * 48 * 2)
-    convert, pieces = VideoWriter._to_rgb8, []
-    monkeypatch.setattr(VideoWriter, "_to_rgb8", lambda self, f: pieces.append(len(f)) or convert(self, f))
+    convert, pieces = VideoWriter._to_pixels, []
+    monkeypatch.setattr(VideoWriter, "_to_pixels", lambda self, f: pieces.append(len(f)) or convert(self, f))
     assert len(read(save(tmp_path, solid(RED, frames=5)))) == 5
     assert pieces == [2, 2, 1]
 
@@ -98,7 +99,7 @@ def test_float_types_and_values_beyond_the_range(tmp_path, dtype):
 def test_values_are_rounded_not_cut(tmp_path):
     writer = VideoWriter(tmp_path, "clip", fps=16, width=4, height=2)
     values = torch.tensor([0.4, 0.6, 254.4, 254.6]) / 255
-    assert writer._to_rgb8(values.view(1, 1, 4, 1).expand(1, 2, 4, 3))[0, 0, :, 0].tolist() == [0, 1, 254, 255]
+    assert writer._to_pixels(values.view(1, 1, 4, 1).expand(1, 2, 4, 3))[0, 0, :, 0].tolist() == [0, 1, 254, 255]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -107,7 +108,8 @@ def test_frames_on_a_gpu(tmp_path):
 
 
 def test_quality_goes_from_small_to_close(tmp_path):
-    assert [quality_to_crf(q) for q in (0, 50, 80, 100)] == [51, 31, 19, 11]
+    crfs = [FORMATS["mp4 h264"].options(q, None, None)["crf"] for q in (0, 50, 80, 100)]
+    assert crfs == ["51", "31", "19", "11"]
     clip = torch.rand(8, 6, 8, 3).repeat_interleave(8, 1).repeat_interleave(8, 2)
     small, large = (save(tmp_path, clip, quality=q) for q in (20, 100))
     assert small.stat().st_size < large.stat().st_size
@@ -188,7 +190,7 @@ def test_no_frames(tmp_path):
 
 @pytest.mark.parametrize(("width", "height"), [(0, 48), (64, -2), (16385, 48), (10**9, 10**9)])
 def test_absurd_sizes(tmp_path, width, height):
-    with pytest.raises(ValueError, match=rf"would be {width}x{height} pixels; H.264 takes 1 to 16384 per side"):
+    with pytest.raises(ValueError, match=rf"would be {width}x{height} pixels; mp4 h264 takes 1 to 16384 per side"):
         VideoWriter(tmp_path, "clip", fps=16, width=width, height=height)
 
 

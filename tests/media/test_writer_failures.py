@@ -69,7 +69,7 @@ def test_full_disk(tmp_path, monkeypatch, call):
             self.container.mux(packets)
 
     open_file = av.open
-    monkeypatch.setattr(writer_module.av, "open", lambda *a, **k: FullDisk(open_file(*a, **k)))
+    monkeypatch.setattr(av, "open", lambda *a, **k: FullDisk(open_file(*a, **k)))
     with pytest.raises(OutputError, match=rf"Cannot save to {tmp_path}: the disk is full\. Free some space") as error:
         save(tmp_path, solid(RED, frames=5))
     assert error.value.errno == errno.ENOSPC

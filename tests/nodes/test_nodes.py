@@ -17,7 +17,7 @@ from opent2v.tests.nodes.calls import call, remarks
 def test_every_node_explains_itself(node_id):
     node = NODE_CLASS_MAPPINGS[node_id]
     types = node.INPUT_TYPES()
-    assert node.CATEGORY == "OpenT2V" and node.DESCRIPTION and node.__doc__ and node.SEARCH_ALIASES
+    assert node.CATEGORY.split("/")[0] == "OpenT2V" and node.DESCRIPTION and node.__doc__ and node.SEARCH_ALIASES
     assert callable(getattr(node, node.FUNCTION))
     assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) and all(node.OUTPUT_TOOLTIPS)
     for _, options in (*types["required"].values(), *types.get("optional", {}).values()):

@@ -214,7 +214,7 @@ def test_the_vae_of_another_maker_is_told_by_its_latents(parts, monkeypatch):
 
 
 def test_a_model_of_another_loader(parts):
-    assert refusal(parts, "plain", model=object()).startswith("This MODEL was not loaded by an OpenT2V node")
+    assert refusal(parts, "plain", model=object()).startswith("No family here recognises this MODEL")
 
 
 # --- from a video ---

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import av
 import pytest
 import torch
 
 from opent2v.host import embedded
+from opent2v.media.formats import FORMATS, available
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.tests import tiny
-from opent2v.tests.nodes.calls import call
+from opent2v.tests.media.pages import page_metadata
+from opent2v.tests.nodes.calls import call, remarks
 
 FRAMES = torch.rand(5, 32, 48, 3)
 
@@ -115,3 +118,120 @@ def test_a_bad_name_is_told_before_the_run(tmp_path):
     (tmp_path / "file").write_text("")
     embedded.configure(output=tmp_path / "file")
     assert "a file stands where a folder is needed" in node.VALIDATE_INPUTS(filename_prefix="b")
+
+
+# --- formats ---
+
+BIG = torch.rand(5, 64, 64, 3)
+
+
+@pytest.mark.parametrize("key", available())
+def test_every_format_can_be_saved_and_says_what_the_page_makes_of_it(output, key):
+    prompt = {"6": {"class_type": "OpenT2VSaveVideo", "inputs": {"fps": 16}}}
+    (file,), ui = call("OpenT2VSaveVideo", images=BIG, format=key, prompt=prompt, filename_prefix="a/clip")
+    wanted, said = FORMATS[key], remarks(ui)
+    if key == "png sequence":
+        assert file == str(output / "a" / "clip_00001")
+        assert ui["images"] == [{"filename": "clip_000001.png", "subfolder": "a/clip_00001", "type": "output"}]
+        assert said == f"Saved in the folder {file}; the first picture is shown and carries the workflow."
+        return
+    assert file == str(output / "a" / f"clip_00001{wanted.suffix}")
+    shown = {"filename": f"clip_00001{wanted.suffix}", "subfolder": "a", "type": "output"}
+    assert ui.get("images") == ([shown] if wanted.shown else None)
+    # The page makes a video of what is animated, unless the name holds "webp" or "png".
+    assert ("animated" in ui) == (wanted.shown == "video" or key == "webp")
+    assert (f"Saved as {file}. Browsers do not play {key}" in said) == (not wanted.shown)
+    assert ("The workflow is inside, but ComfyUI's page does not restore it" in said) == (not wanted.page_reads)
+
+
+def test_a_name_that_the_page_takes_for_a_picture(output):
+    file, ui = save(filename_prefix="my-webpage")
+    assert "images" not in ui
+    assert remarks(ui) == (
+        f"Saved as {file}. The page takes a file whose name holds 'webp' for a picture, so nothing is shown here; "
+        "choose another filename_prefix."
+    )
+    assert save(filename_prefix="png/clip")[1]["images"]  # only the file's own name counts
+
+
+def test_an_old_workflow_saves_as_before(output):
+    """The inputs of version 0.1 alone: an H.264 MP4."""
+    node = NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"]()
+    returned = node.save(images=FRAMES, fps=16.0, filename_prefix="old", quality=80)
+    assert returned["ui"] == {
+        "images": [{"filename": "old_00001.mp4", "subfolder": "", "type": "output"}],
+        "animated": (True,),
+        "opent2v_remarks": [],
+    }
+    with av.open(returned["result"][0]) as container:
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    assert next(iter(node.INPUT_TYPES()["optional"])) == "audio"
+
+
+def test_settings_reach_the_file(output):
+    tone = {"waveform": torch.zeros(1, 1, 800), "sample_rate": 8000}
+    given = {"bit_depth": "10", "crf": 30.0, "preset": "ultrafast", "size_rule": "crop", "audio_length": "pad"}
+    (file,), _ = call("OpenT2VSaveVideo", images=torch.rand(16, 65, 67, 3), audio=tone, **given)
+    with av.open(file) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.pix_fmt, context.width, context.height) == ("yuv420p10le", 66, 64)
+        sound = container.streams.audio[0]
+        assert float(sound.duration * sound.time_base) == pytest.approx(1.0, abs=0.03)
+    rough, fine = (call("OpenT2VSaveVideo", images=BIG, crf=crf, provenance=False)[0][0] for crf in (50.0, 5.0))
+    assert len(Path(rough).read_bytes()) < len(Path(fine).read_bytes())
+    assert b"trainedAlgorithmicMedia" in Path(file).read_bytes()
+    assert b"trainedAlgorithmicMedia" not in Path(fine).read_bytes()
+
+
+def test_sound_that_cannot_be_kept_is_told(output):
+    tone = {"waveform": torch.zeros(1, 1, 8000), "sample_rate": 8000}
+    _, ui = save(format="gif", audio=tone)
+    assert "The sound was left out: gif has none." in remarks(ui)
+
+
+def test_a_file_says_how_it_was_made(output):
+    prompt = {
+        "1": {"class_type": "OpenT2VLoadModel", "inputs": {"model": "quickstart"}},
+        "2": {"class_type": "OpenT2VSampler", "inputs": {"model": ["1", 0], "seed": 7}},
+        "3": {"class_type": "OpenT2VSaveVideo", "inputs": {"images": ["2", 0]}},
+    }
+    file, _ = save(prompt=prompt, unique_id="3")
+    with av.open(file) as container:
+        made = json.loads(container.metadata["opent2v"])
+    assert (made["models"], made["seeds"]) == (["quickstart"], [7])
+
+
+def test_the_page_restores_every_format_it_reads(output):
+    prompt, workflow = {"1": {"class_type": "OpenT2VSaveVideo", "inputs": {}}}, {"nodes": [], "title": "保存 {"}
+    for key in available():
+        given = {"prompt": prompt, "extra_pnginfo": {"workflow": workflow}}
+        (file,), _ = call("OpenT2VSaveVideo", images=BIG, format=key, **given)
+        path = output / file
+        found = page_metadata(min(path.iterdir()) if path.is_dir() else path)
+        assert found == ({"prompt": prompt, "workflow": workflow} if FORMATS[key].page_reads else {}), key
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"format": "avi"}, "format is 'avi'; expected mp4 h264"),
+        ({"bit_depth": "16"}, "bit_depth is 16, but mp4 h264 has 10 bits at most"),
+        ({"bit_depth": "ten"}, "bit_depth is 0; expected 8, 10 or 16"),
+        ({"crf": 52.0}, "crf is 52.0; mp4 h264 takes 0 (best) to 51"),
+        ({"preset": "warp"}, "preset is 'warp'; mp4 h264 has ultrafast"),
+        ({"format": "mp4 av1", "preset": "slow"}, "preset is 'slow'; mp4 av1 has 0, 1"),
+        ({"format": "gif", "fps": 60.0}, "a GIF shows 50 frames a second at most"),
+        ({"quality": 101}, "quality is 101; expected a number from 0"),
+        ({"fps": 2000.0}, "fps is 2000.0; expected a number from 0.01 to 1000"),
+    ],
+)
+def test_bad_settings_are_told_before_the_run(given, message):
+    node = NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"]
+    assert message in node.VALIDATE_INPUTS(filename_prefix="clip", **given)
+
+
+def test_what_comes_over_a_link_is_not_checked_yet():
+    node = NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"]
+    names = ("filename_prefix", "fps", "quality", "crf", "preset", "bit_depth")
+    assert node.VALIDATE_INPUTS(**dict.fromkeys(names)) is True
+    assert node.VALIDATE_INPUTS(format=None, crf=99.0) is True

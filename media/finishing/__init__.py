@@ -1,0 +1,30 @@
+"""What is done to frames between decoding and saving: plain torch, in constant memory."""
+
+from .chain import Step, finish
+from .check import ACTIONS, ContentCheck, ContentFound
+from .colour import ColourMatch
+from .deflicker import Deflicker
+from .fonts import FontError
+from .join import Loop, join
+from .overlay import PLACES, Caption, Watermark, draw_text, read_captions
+from .rate import METHODS, FrameRate
+
+__all__ = [
+    "ACTIONS",
+    "METHODS",
+    "PLACES",
+    "Caption",
+    "ColourMatch",
+    "ContentCheck",
+    "ContentFound",
+    "Deflicker",
+    "FontError",
+    "FrameRate",
+    "Loop",
+    "Step",
+    "Watermark",
+    "draw_text",
+    "finish",
+    "join",
+    "read_captions",
+]

@@ -1,0 +1,89 @@
+"""What a writer of one kind of file is given, and what it must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .audio import AudioTrack
+from .formats import Format
+from .pyav import av
+
+
+@dataclass
+class Job:
+    """One video to be written.
+
+    Attributes:
+        path: the temporary file (or folder, for numbered pictures) it grows in; exists.
+        stem: what the numbered pictures are called.
+        width, height: of the pictures as they are stored.
+        bits: per colour in the file; pictures come with 8 as uint8, else as uint16.
+        has_alpha: pictures are [H, W, 4], else [H, W, 3].
+        quality: 0 to 100, for what `options` do not say.
+        options: the encoder's.
+        metadata: texts.
+        provenance: mark the file as made by a model.
+    """
+
+    path: Path
+    stem: str
+    format: Format
+    fps: Fraction
+    width: int
+    height: int
+    bits: int
+    has_alpha: bool
+    quality: float
+    options: Mapping[str, str]
+    track: AudioTrack | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    provenance: bool = True
+
+    @property
+    def pixels(self) -> str:
+        """FFmpeg's pixel format in the file."""
+        return (self.format.alpha if self.has_alpha else self.format.pixels)[self.bits]
+
+
+class Sink(Protocol):
+    """A file that grows. Every method may raise OSError."""
+
+    def write(self, picture: np.ndarray) -> None:
+        """Append a picture, and the sound up to its end where there is one."""
+        ...
+
+    def finish(self) -> None:
+        """Write what is still held back, the texts and the mark; the file is complete then."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything, after `finish` or instead of it."""
+        ...
+
+
+def video_frame(picture: np.ndarray, pixels: str) -> Any:
+    """[H, W, 3 or 4] uint8 or uint16 -> an av.VideoFrame of a pixel format; YUV is BT.709 in limited range."""
+    wide = picture.dtype == np.uint16
+    source = ("rgba64le" if wide else "rgba") if picture.shape[2] == 4 else ("rgb48le" if wide else "rgb24")
+    frame = av.VideoFrame.from_ndarray(picture, format=source)
+    if pixels == source:
+        return frame
+    if not is_yuv(pixels):
+        return frame.reformat(format=pixels)
+    return frame.reformat(
+        format=pixels,
+        src_colorspace=av.video.reformatter.Colorspace.ITU709,
+        dst_colorspace=av.video.reformatter.Colorspace.ITU709,
+        src_color_range=av.video.reformatter.ColorRange.JPEG,
+        dst_color_range=av.video.reformatter.ColorRange.MPEG,
+    )
+
+
+def is_yuv(pixels: str) -> bool:
+    return "yuv" in pixels or pixels in ("nv12", "p010le")

@@ -1,0 +1,143 @@
+"""From a video file to pictures and sound."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .. import host
+from ..media import check_input, list_inputs, read_video
+from ..media.pyav import MissingPyAV, check_pyav
+from ..media.reader import FITS, SUFFIXES
+from .remarks import with_remarks
+
+
+class OpenT2VLoadVideo:
+    """Reads frames and sound of a video in the input folder."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("IMAGE", "AUDIO", "FLOAT", "INT", "INT", "INT")
+    RETURN_NAMES = ("images", "audio", "fps", "frames", "width", "height")
+    OUTPUT_TOOLTIPS = (
+        "The frames.",
+        "The sound of the same stretch; nothing where the file is silent.",
+        "Frames per second of the frames.",
+        "Number of frames.",
+        "Width in pixels.",
+        "Height in pixels.",
+    )
+    DESCRIPTION = "Load a stretch of a video as frames and sound: exact frames, upright, at a constant rate."
+    SEARCH_ALIASES: ClassVar = ["load video", "video to images", "import video", "get video components"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "file": (
+                    list_inputs(host.input_folder(), SUFFIXES),
+                    {"video_upload": True, "tooltip": "A video in the input folder; upload one with the button."},
+                ),
+                "start": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 10_000_000, "tooltip": "Frames to leave out in front."},
+                ),
+                "count": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1_000_000,
+                        "tooltip": "Frames to load at most; memory grows with them. 0: all.",
+                    },
+                ),
+                "every": (
+                    "INT",
+                    {
+                        "default": 1,
+                        "min": 1,
+                        "max": 1000,
+                        "tooltip": "2 takes every second frame, and so on; fps falls with it, so the speed stays.",
+                    },
+                ),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1000.0,
+                        "step": 0.01,
+                        "tooltip": "Frames per second to read at; frames are repeated or left out. 0: the file's own.",
+                    },
+                ),
+                "width": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 16384, "tooltip": "Width in pixels. 0: the file's own."},
+                ),
+                "height": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 16384, "tooltip": "Height in pixels. 0: the file's own."},
+                ),
+                "fit": (
+                    list(FITS),
+                    {
+                        "default": "crop",
+                        "tooltip": "Where width and height are given. crop: fill them, cut what juts out. "
+                        "fit: the whole picture inside them.",
+                    },
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, file: str | None = None) -> bool | str:
+        """Refuse a file outside the input folder, or none."""
+        try:
+            check_pyav()
+            if file is not None:  # None: comes from another node and is not known yet
+                check_input(host.input_folder(), file)
+        except (MissingPyAV, ValueError) as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def IS_CHANGED(cls, file: str | None = None, **others: Any) -> str:
+        if file is None:
+            return ""
+        state = check_input(host.input_folder(), file).stat()
+        return f"{state.st_mtime_ns} {state.st_size}"
+
+    def load(
+        self,
+        file: str,
+        start: int,
+        count: int,
+        every: int,
+        fps: float,
+        width: int,
+        height: int,
+        fit: str,
+        unique_id: str | None = None,
+    ) -> dict[str, Any]:
+        path = check_input(host.input_folder(), file)
+        bar: Any = None
+
+        def report(done: int, total: int) -> None:
+            nonlocal bar
+            bar = bar or host.progress(total, unique_id)
+            bar(done)
+
+        video = read_video(
+            path,
+            start=start,
+            count=count,
+            every=every,
+            fps=fps,
+            width=width,
+            height=height,
+            fit=fit,
+            report=report,
+        )
+        frames, rows, columns = video.frames.shape[:3]
+        result = (video.frames, video.audio, float(video.fps), frames, columns, rows)
+        return with_remarks(result, video.remarks)
