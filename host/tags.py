@@ -26,7 +26,7 @@ def graph_tags(
     The host notes in its prompt which state of their files the nodes read ("is_changed"); that stays on this machine.
     """
     tags = {}
-    if prompt is not None:
+    if isinstance(prompt, dict):
         asked = {i: {k: v for k, v in one.items() if k != "is_changed"} for i, one in prompt.items()}
         tags["prompt"] = json.dumps(asked)
     tags |= {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
