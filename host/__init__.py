@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from .tags import PROMPT_FAMILY
+
 NAMES = (
     "Model",
     "check_interrupt",
@@ -42,4 +44,4 @@ else:
     from . import comfyui as side
     from .comfyui import *  # noqa: F403
 
-__all__ = [*NAMES, "side"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*NAMES, "PROMPT_FAMILY", "side"]  # pyright: ignore[reportUnsupportedDunderAll]

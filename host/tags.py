@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PACK = Path(__file__).resolve().parent.parent
+# Key of a CONDITIONING's dictionary: the family whose text encoder made it.
+PROMPT_FAMILY = "opent2v_family"
 
 # Inputs that name what a video was made with, in this pack's nodes and in core's.
 _MODELS = ("model", "unet_name", "ckpt_name")

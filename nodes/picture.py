@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .. import host
 from ..families import FamilyError, Geometry, Pictures, Variant
+from .pairing import made_by
 from .remarks import with_remarks
 from .sample import known, used_size
 
@@ -188,7 +189,8 @@ class OpenT2VEncodeVideo:
             rule = f"; the model makes {variant.geometry.frame_step}n + 1" if frames < count else ""
             remarks.append(f"The first {frames} of {len(images)} frames are used{rule}.")
         samples = host.encode(vae, fit(images[:frames], width, height))
-        return with_remarks(({"samples": samples}, width, height, frames), remarks)
+        latent = {"samples": samples, "opent2v": made_by(variant)}
+        return with_remarks((latent, width, height, frames), remarks)
 
 
 def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from .. import host
 from ..families import FamilyError, Variant, families
 from ..loaders import library
 from ..sampling import SOLVERS, SamplingError, make_schedule
+from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
 
 CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)")
@@ -213,8 +214,10 @@ class OpenT2VSampler:
     ) -> dict[str, Any]:
         variant = known(model)
         _check_latent(latent["samples"], variant)
+        check_made_for(variant, latent, "This model")
         for name, conditioning in (("positive", positive), ("negative", negative)):
             _check_conditioning(name, conditioning, variant)
+            check_prompt(variant, name, conditioning)
         _check_experts(variant, low_noise_model)
         _check_cfg_schedule(variant, cfg_schedule)
         if not 0 <= cfg_rescale <= 1:
@@ -262,7 +265,8 @@ class OpenT2VSampler:
             cfg_rescale=cfg_rescale,
         )
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
-        return with_remarks(({**latent, "samples": samples},), [f"{remark}, {name}, seed {seed}"])
+        made = {**latent, "samples": samples, "opent2v": made_by(variant)}
+        return with_remarks((made,), [f"{remark}, {name}, seed {seed}"])
 
 
 def _with_guidance(conditioning: Any, scale: float) -> Any:

@@ -85,8 +85,8 @@ class OpenT2VDecodeToVideo:
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         samples, output = latent["samples"], host.output_folder()
-        check_latent(vae, samples)
-        metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
+        check_latent(vae, latent)
+        metadata = host.file_metadata(prompt, extra_pnginfo, unique_id, latent.get("opent2v"))
         bar = host.progress(samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1), unique_id)
         pieces, rate, notes = finish(finishing, host.decode_stream(vae, samples, bar), exact_fps(fps))
 

@@ -9,6 +9,7 @@ from ..media import OutputError, VideoWriter, check_prefix, save_location
 from ..media.formats import BIT_DEPTHS, FORMATS, available
 from ..media.pyav import MissingPyAV, check_pyav
 from ..media.settings import AUDIO_LENGTHS, SIZE_RULES, check_settings
+from .pairing import check_made_for
 from .preview import preview
 from .remarks import with_remarks
 
@@ -36,7 +37,7 @@ class OpenT2VDecode:
         }
 
     def decode(self, vae: Any, latent: dict[str, Any]) -> tuple[Any]:
-        check_latent(vae, latent["samples"])
+        check_latent(vae, latent)
         return (host.decode(vae, latent["samples"]),)
 
 
@@ -234,11 +235,11 @@ class OpenT2VSaveVideo:
         return with_remarks((str(writer.path),), [*writer.remarks, *remarks], **ui)
 
 
-def check_latent(vae: Any, samples: Any) -> None:
-    """Raise ValueError where a VAE cannot decode these latents."""
-    channels = host.latent_channels(vae)
+def check_latent(vae: Any, latent: dict[str, Any]) -> None:
+    """Raise ValueError where a VAE cannot decode this LATENT."""
+    variant, samples, channels = host.variant(vae), latent["samples"], host.latent_channels(vae)
+    check_made_for(variant, latent, "This VAE")
     if samples.shape[1] != channels:
-        variant = host.variant(vae)
         name = f" ({variant.title})" if variant else ""
         raise ValueError(
             f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...families import TextEncoder
+from ..tags import PROMPT_FAMILY
 from .ops import move_orphans_on_load, switch_to_casting
 
 
@@ -67,7 +68,7 @@ class TextModel(nn.Module):
         device = mm.intermediate_device()
         context = torch.cat([row for row, _ in made]).float().to(device)
         further = {name: torch.cat([f[name] for _, f in made]).to(device) for name in made[0][1]}
-        return context, further.pop("pooled_output", None), further
+        return context, further.pop("pooled_output", None), {**further, PROMPT_FAMILY: part.variant.family.id}
 
     def load_sd(self, sd: dict[str, Tensor]) -> Any:
         return self.transformer.load_state_dict(sd, strict=False)

@@ -15,6 +15,7 @@ from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ..leaves import switch_leaves
 from ..pieces import overlapped
+from ..tags import PROMPT_FAMILY
 from .settings import check_interrupt
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -149,7 +150,7 @@ def embed(clip: Clip, text: str) -> list[list[Any]]:
     ids, _ = clip.part.tokens(text)
     context, further = clip.part.embed(ids, clip.device)
     further = {name: value.cpu() for name, value in further.items()}
-    return [[context.cpu(), {"pooled_output": None, **further}]]
+    return [[context.cpu(), {"pooled_output": None, **further, PROMPT_FAMILY: clip.part.variant.family.id}]]
 
 
 @torch.inference_mode()

@@ -103,7 +103,8 @@ def test_tokens_that_count_and_tokens_in_all():
 def test_conditioning_is_the_hosts_list():
     _, clip, _ = tiny.shared()
     [[context, options]] = embedded.embed(clip, tiny.PROMPT)
-    assert context.shape == (1, tiny.MAX_TOKENS, 16) and options == {"pooled_output": None}
+    assert context.shape == (1, tiny.MAX_TOKENS, 16)
+    assert options == {"pooled_output": None, "opent2v_family": "wan"}
     assert torch.equal(context, embedded.embed(clip, f"  {tiny.PROMPT.replace(' ', '  ')} ")[0][0])
     assert not torch.equal(context, embedded.embed(clip, "a blue star")[0][0])
 

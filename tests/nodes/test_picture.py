@@ -72,7 +72,8 @@ def test_the_models_own_size_and_what_the_picture_becomes(parts):
     assert set(latent) == {"samples"} and latent["samples"].shape == (1, 16, 3, 4, 4)
     assert not latent["samples"].any()
     for (context, further), (given, _) in zip((positive[0], negative[0]), (prompt[0], prompt[0]), strict=True):
-        assert context is given and set(further) == {"pooled_output", "concat_latent_image", "concat_mask"}
+        assert context is given
+        assert set(further) == {"pooled_output", "opent2v_family", "concat_latent_image", "concat_mask"}
     further = positive[0][1]
     video = torch.full((9, 32, 32, 3), 0.5)
     video[0] = image[0]
@@ -116,7 +117,7 @@ def test_other_sizes_are_told(parts):
 def test_a_clean_first_frame_comes_with_a_mask(parts):
     _, vae, _, _ = parts("ti2v")
     (positive, _, latent, *_), _ = start(parts, "ti2v", start_image=tiny_wan.picture(1, 64, 64))
-    assert set(positive[0][1]) == {"pooled_output"}
+    assert set(positive[0][1]) == {"pooled_output", "opent2v_family"}
     assert latent["noise_mask"].shape == (1, 1, 3, 4, 4) and latent["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1]
     first = embedded.encode(vae, tiny_wan.picture(1, 64, 64))
     assert (latent["samples"][:, :, :1] - first).abs().max() <= 1e-5
