@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ class ClipVision:
     @torch.inference_mode()
     def encode_image(self, image: Tensor, crop: bool = True) -> SimpleNamespace:
         """IMAGE [B, H, W, 3] in 0..1 -> with `penultimate_hidden_states` and `last_hidden_state` [B, n, D]."""
-        pixels = clip_pixels(image.to(self.device).float(), self.encoder.config.image_size, crop)  # pyright: ignore[reportAttributeAccessIssue]
+        config: Any = self.encoder.config
+        pixels = clip_pixels(image.to(self.device).float(), config.image_size, crop)
         states = self.encoder(pixel_values=pixels, output_hidden_states=True).hidden_states
         return SimpleNamespace(
             penultimate_hidden_states=states[-2].float().cpu(), last_hidden_state=states[-1].float().cpu()
