@@ -121,7 +121,7 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
         if picture is None:
             raise FamilyError(
                 "This is an image-to-video model and the conditioning holds no picture (concat_latent_image). Connect "
-                "Image To Video in front of the sampler."
+                "positive, negative and the latent through Video from Picture."
             )
         conditions["concat"] = _concat(variant, picture, entry.get("concat_mask"), shape)
     return conditions

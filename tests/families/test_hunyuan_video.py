@@ -173,7 +173,7 @@ def test_pictures_it_cannot_use_and_missing_ones_are_named():
     with pytest.raises(FamilyError, match="starts from one picture; found an end picture"):
         variant.family.image_to_video(variant, pictures(end=True))
     entry = {"cross_attn": torch.zeros(1, 2, 4), "pooled_output": torch.zeros(1, 8)}
-    with pytest.raises(FamilyError, match=r"holds no picture \(concat_latent_image\)\. Connect Image To Video"):
+    with pytest.raises(FamilyError, match=r"holds no picture \(concat_latent_image\)\. Connect positive"):
         variant.family.condition(variant, entry, (1, 16, 3, 4, 4))
     with pytest.raises(FamilyError, match="no pooled_output: HunyuanVideo reads a second text encoder"):
         variant.family.condition(variant, {"cross_attn": torch.zeros(1, 2, 4)}, (1, 16, 3, 4, 4))
