@@ -86,7 +86,7 @@ def vae_weights():
 def test_a_vae_among_the_diffusion_models(models):
     text_files.save(models / "diffusion_models" / "v.safetensors", vae_weights())
     with pytest.raises(
-        ModelFileError, match="holds no transformer but HunyuanVideo T2V vae. Choose it in Load Video VAE"
+        ModelFileError, match=r"holds no transformer but HunyuanVideo T2V vae. Choose it in Load Video VAE"
     ):
         call("OpenT2VLoadDiffusionModel", file="v.safetensors")
 
@@ -94,7 +94,7 @@ def test_a_vae_among_the_diffusion_models(models):
 def test_a_transformer_among_the_vaes(models):
     text_files.save(models / "vae" / "t.safetensors", tiny_hunyuan.transformer().state_dict())
     with pytest.raises(
-        ModelFileError, match="holds no vae but HunyuanVideo T2V transformer. Choose it in Load Video Diff"
+        ModelFileError, match=r"holds no vae but HunyuanVideo T2V transformer. Choose it in Load Video Diff"
     ):
         call("OpenT2VLoadVAE", file="t.safetensors")
 
