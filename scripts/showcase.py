@@ -36,7 +36,7 @@ def main() -> int:
         result = getattr(node, node.FUNCTION)(**inputs)
         return result["result"] if isinstance(result, dict) else result
 
-    model, clip, vae = call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="auto")
+    model, clip, vae, *_ = call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="auto")
     latent = call("OpenT2VEmptyLatent", model=model, width=0, height=0, frames=0)[0]
     clips = []
     for prompt in PROMPTS:
