@@ -28,6 +28,7 @@ FROM_FOLDERS = {"model", "file", "file_2"}
 PAGES = [(node, language) for node in NODE_CLASS_MAPPINGS for language in LANGUAGES]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
     CARD,
     *sorted((ROOT / "web" / "docs").rglob("*.md")),
 ]
@@ -178,6 +179,29 @@ def test_readme_names_every_node_and_family() -> None:
             assert f"({help_page(node, language).relative_to(ROOT).as_posix()})" in said["Nodes"]
     for family in families().values():
         assert f"\n| {family.title} |" in said["Models"], f"the models table has no row for {family.title}"
+
+
+@pytest.mark.parametrize("page", ["models.md", "models.zh.md"])
+def test_the_models_page_names_every_family_and_template_with_its_files(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for family in families().values():
+        assert f"\n## {family.title}\n" in text
+    for path in (ROOT / "workflows").glob("*.json"):
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        links = [one for node in nodes for one in node["properties"].get("models", ())]
+        assert not links or f"[{path.stem}](../workflows/{path.name})" in text
+        for one in links:
+            repository = "/".join(one["url"].split("/")[3:5])
+            assert f"`{one['name']}`" in text and f"`models/{one['directory']}`" in text and repository in text
+
+
+@pytest.mark.parametrize("page", ["models.md", "models.zh.md"])
+def test_messages_on_the_models_page_are_in_the_code(page: str, code_texts: list[str]) -> None:
+    messages = first_column((ROOT / "docs" / page).read_text(encoding="utf-8").rpartition("\n## ")[2])
+    assert len(messages) > 5
+    for message in messages:
+        for piece in (part.strip(" .,:;/()") for part in message.split("…")):
+            assert any(piece in text for text in code_texts), f"no text in the code holds {piece!r}, of {message!r}"
 
 
 @pytest.mark.parametrize("script", ["quickstart", "run_workflow"])

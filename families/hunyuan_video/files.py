@@ -6,9 +6,10 @@ ComfyUI's own modules and the files it saves write a few of them with points (im
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from ..base import Shapes
+from ..base import FamilyError, Shapes
 from ..keys import Rule, chunk, pieces, rename, swap_halves
 from ..recognise import layers, without_prefix
 
@@ -72,11 +73,16 @@ def _config(
     guidance: str,
     last: str,
 ) -> dict[str, Any]:
+    if len(shapes[f"{patch}.weight"]) != 5 or f"{pooled}.weight" not in shapes:
+        raise FamilyError(
+            f"{name}: this is a relative of HunyuanVideo (HunyuanVideo 1.5 or HunyuanImage), which is not supported. "
+            "Choose a HunyuanVideo model."
+        )
     width, channels, patch_t, patch_size, _ = shapes[f"{patch}.weight"]
     head = shapes[norm][0]
     out = shapes[f"{last}.weight"][0] // (patch_t * patch_size**2)
     tells = any(key.startswith(guidance) for key in shapes)
-    is_picture = "i2v" in name.lower() or "image2video" in name.lower()
+    is_picture = re.search(r"i2v|image.?(to|2).?video", name, re.IGNORECASE) is not None
     picture = "latent_concat" if channels == 2 * out + 1 else "token_replace" if is_picture else None
     return transformer_config(
         in_channels=channels, out_channels=out, num_attention_heads=width // head, attention_head_dim=head,

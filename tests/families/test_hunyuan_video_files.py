@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import Recognised, families, hunyuan_video
+from opent2v.families import FamilyError, Recognised, families, hunyuan_video
 from opent2v.families.keys import translate
 from opent2v.loaders import load_model, load_vae, open_file
 from opent2v.loaders.weights import build
@@ -107,7 +107,7 @@ def wanted(module):
             {"in_channels": 33, "guidance_embeds": False, "image_condition_type": "latent_concat"},
         ),
         (
-            "hunyuan_video_v2_replace_i2v_720p_bf16",
+            "hunyuan_video_v2_replace_image_to_video_720p_bf16",
             {},
             "HunyuanVideo I2V (token replace)",
             {"image_condition_type": "token_replace"},
@@ -175,6 +175,18 @@ def test_the_vae_has_the_same_names_everywhere(tmp_path):
     path = save(tmp_path / "vae.safetensors", module.state_dict())
     loaded = load_vae(open_file(path), torch.float32).vae
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("patch", "without"),
+    [((256, 65, 1, 1, 1), "vector_in"), ((256, 64, 1, 1), "vector_in"), ((256, 64, 1, 1), "byt5_in")],
+    ids=["HunyuanVideo 1.5", "HunyuanImage", "flat patches"],
+)
+def test_relatives_are_refused(patch, without):
+    shapes = {key: shape for key, shape in original().items() if not key.startswith(without)}
+    shapes["img_in.proj.weight"] = patch
+    with pytest.raises(FamilyError, match=r"^a\.safetensors: this is a relative of HunyuanVideo \(HunyuanVideo 1\.5"):
+        hunyuan_video.recognise(shapes, "a.safetensors")
 
 
 def test_another_file_is_none_of_hunyuans():

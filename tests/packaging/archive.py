@@ -31,7 +31,7 @@ PLACES = (
     r"web/([a-z0-9_]+/)*[a-z0-9_]+\.js",
     r"web/docs/OpenT2V\w+(/[a-zA-Z-]+)?\.md",
     r"locales/[a-zA-Z-]+/(nodeDefs|main|settings|commands)\.json",
-    r"workflows/[\w-]+\.(json|jpg)",
+    r"workflows/[\w.-]+\.(json|jpg)",
     r"models/\w+/[\w.-]+/(\w+/)?([\w.-]+\.(json|safetensors)|README\.md)",
 )
 # Tokens that the registry's scanners flag, by ending of the file; most do not look whether it is code or prose.

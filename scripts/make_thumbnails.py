@@ -1,0 +1,121 @@
+"""Draws the pictures beside the templates in workflows/ (quickstart's is of scripts/showcase.py).
+
+    python3 scripts/make_thumbnails.py
+
+Those of video_to_video and finishing are frames of those templates' own runs, here and now. The other models are not
+here to run: their templates get a title card, which says that it is an example and shows frames of the bundled model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import console
+import environment
+import pack
+from make_workflows import FOLDER
+from workflow_data import CHOOSE_VIDEO, TEMPLATES
+
+WIDTH, HEIGHT = 400, 300
+BAND = 96  # height of a row of frames; four of them fill the width
+NIGHT, PALE, FAINT = (20, 22, 34), (236, 238, 245), (160, 166, 186)
+LARGEST = 25_000  # bytes
+
+
+def main() -> int:
+    environment.ensure(["pillow>=10.1"])
+    pack.mount()
+    with tempfile.TemporaryDirectory() as scratch:
+        base = Path(scratch)
+        source = run("quickstart", base)
+        (base / "input").mkdir()
+        shutil.copy(source, base / "input" / CHOOSE_VIDEO)
+        first = frames(source)
+        _save(
+            "video_to_video", runs([first, frames(run("video_to_video", base))], "video to video", "above: the input")
+        )
+        _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
+    for template in TEMPLATES:
+        task = "image to video" if template.starts else "text to video"
+        _save(template.name, card(template.title, task, first))
+    return 0
+
+
+def run(name: str, base: Path) -> Path:
+    """Run a template on the embedded host in a folder of its own, seed 1, and return the video."""
+    from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
+    from opent2v.host.embedded.runner import run as execute  # pyright: ignore[reportMissingImports]
+    from opent2v.host.embedded.workflow import load_workflow  # pyright: ignore[reportMissingImports]
+    from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
+
+    folder = base / name
+    embedded.configure(output=folder, input=base / "input")
+    text = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    execute(load_workflow(json.loads(text), NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
+    return next(folder.glob("*.mp4"))
+
+
+def frames(video: Path, count: int = 4) -> list[Any]:
+    """Pictures spread evenly over a video, its first and last among them."""
+    import av
+
+    with av.open(str(video)) as container:
+        found = [frame.to_image() for frame in container.decode(video=0)]
+    return [found[round(n * (len(found) - 1) / (count - 1))] for n in range(count)]
+
+
+def runs(rows: list[list[Any]], title: str, remark: str):
+    """Rows of frames of real runs, and what they are."""
+    picture = _blank()
+    for n, row in enumerate(rows):
+        _strip(picture, row, 4 + n * (BAND + 4))
+    _write(picture, 4 + 2 * (BAND + 4), [(title, 30, PALE), (f"bundled model; {remark}", 17, FAINT)])
+    return picture
+
+
+def card(title: str, task: str, row: list[Any]):
+    """The card of a template whose model is not here."""
+    picture = _blank()
+    _strip(picture, row, HEIGHT - BAND - 34)
+    _write(picture, 24, [(title, 36, PALE), (task, 26, PALE), ("example workflow", 20, FAINT)])
+    _write(picture, HEIGHT - 30, [("frames: OpenT2V's bundled model, not this one", 15, FAINT)])
+    return picture
+
+
+def _blank():
+    from PIL import Image
+
+    return Image.new("RGB", (WIDTH, HEIGHT), NIGHT)
+
+
+def _strip(picture, row: list[Any], top: int) -> None:
+    from PIL import Image
+
+    left = (WIDTH - len(row) * BAND - (len(row) - 1) * 4) // 2
+    for n, frame in enumerate(row):
+        picture.paste(frame.resize((BAND, BAND), Image.Resampling.BICUBIC), (left + n * (BAND + 4), top))
+
+
+def _write(picture, top: int, lines: list[tuple[str, int, tuple[int, int, int]]]) -> None:
+    from PIL import ImageDraw, ImageFont
+
+    draw = ImageDraw.Draw(picture)
+    for text, size, colour in lines:
+        draw.text((16, top), text, fill=colour, font=ImageFont.load_default(size))
+        top += round(size * 1.4)
+
+
+def _save(name: str, picture) -> None:
+    path = FOLDER / f"{name}.jpg"
+    picture.save(path, quality=88, optimize=True)
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are wanted")
+    print(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(console.guard(main))

@@ -1,0 +1,228 @@
+"""What the templates in workflows/ hold: models and their public addresses, prompts, notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class File:
+    """A published model file: `path` inside the repository `repository` of huggingface.co."""
+
+    path: str
+    directory: str
+    repository: str
+    gigabytes: float
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def link(self) -> dict[str, str]:
+        """What the page offers to download, in its own form."""
+        url = f"https://huggingface.co/{self.repository}/resolve/main/{self.path}"
+        return {"name": self.name, "url": url, "directory": self.directory}
+
+
+def repackaged(repository: str, directory: str, name: str, gigabytes: float) -> File:
+    """A file of Comfy-Org's, which all have one layout."""
+    return File(f"split_files/{directory}/{name}", directory, f"Comfy-Org/{repository}", gigabytes)
+
+
+WAN_21, WAN_22 = "Wan_2.1_ComfyUI_repackaged", "Wan_2.2_ComfyUI_Repackaged"
+MOCHI, HUNYUAN, COG = "mochi_preview_repackaged", "HunyuanVideo_repackaged", "Kijai/CogVideoX-comfy"
+UMT5 = repackaged(WAN_21, "text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", 6.7)
+T5 = repackaged(MOCHI, "text_encoders", "t5xxl_fp8_e4m3fn_scaled.safetensors", 5.2)
+WAN_VAE = repackaged(WAN_21, "vae", "wan_2.1_vae.safetensors", 0.25)
+WAN_22_VAE = repackaged(WAN_22, "vae", "wan2.2_vae.safetensors", 1.4)
+WAN_5B = repackaged(WAN_22, "diffusion_models", "wan2.2_ti2v_5B_fp16.safetensors", 10)
+COG_VAE = File("cogvideox_vae_bf16.safetensors", "vae", COG, 0.43)
+LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A graph from text, or from a picture.
+
+    Attributes:
+        model: the transformer, or an all-in-one file; `low` is the low-noise expert of a model with two.
+        vae: None where it is inside `model`.
+        starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
+        english, chinese: a hint at the end of the note.
+    """
+
+    name: str
+    title: str
+    model: File
+    text: tuple[File, ...]
+    vae: File | None
+    prompt: str
+    english: str
+    chinese: str
+    low: File | None = None
+    starts: bool = False
+    vision: File | None = None
+
+    @property
+    def files(self) -> list[File]:
+        return [one for one in (self.model, self.low, *self.text, self.vae, self.vision) if one is not None]
+
+
+_SMALLER = "Short of memory: a smaller width, height or frames, or dtype fp8_e4m3fn."
+_SMALLER_ZH = "显存不够时：减小 width、height 或 frames，或把 dtype 设为 fp8_e4m3fn。"
+TEMPLATES = (
+    Template(
+        "wan2.1_text_to_video",
+        "Wan 2.1 T2V 1.3B",
+        repackaged(WAN_21, "diffusion_models", "wan2.1_t2v_1.3B_fp16.safetensors", 2.8),
+        (UMT5,),
+        WAN_VAE,
+        "A red panda crosses a mossy log over a mountain stream, morning mist, soft light, the camera follows slowly",
+        "The 14B model: choose its file, keep the rest.",
+        "换 14B 模型：只换文件，其余不变。",
+    ),
+    Template(
+        "wan2.2_a14b_text_to_video",
+        "Wan 2.2 T2V A14B",
+        repackaged(WAN_22, "diffusion_models", "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", 14.3),
+        (UMT5,),
+        WAN_VAE,
+        "An old lighthouse in a storm, waves break high over the rocks, its beam sweeps through the rain, wide shot",
+        "Two experts: high_noise goes to model, low_noise to low_noise_model, each with a cfg of its own.",
+        "两个专家模型：high_noise 接 model，low_noise 接 low_noise_model，各有自己的 cfg。",
+        low=repackaged(WAN_22, "diffusion_models", "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors", 14.3),
+    ),
+    Template(
+        "wan2.2_5b_text_to_video",
+        "Wan 2.2 TI2V 5B",
+        WAN_5B,
+        (UMT5,),
+        WAN_22_VAE,
+        "A sailing boat glides through a fjord at sunrise, gulls circle above the mast, golden light on calm water",
+        _SMALLER,
+        _SMALLER_ZH,
+    ),
+    Template(
+        "wan2.2_5b_image_to_video",
+        "Wan 2.2 TI2V 5B",
+        WAN_5B,
+        (UMT5,),
+        WAN_22_VAE,
+        "The scene comes to life, hair and clothes move gently in the wind, the camera moves in slowly",
+        "Choose your picture in Load Image and say what happens in it.",
+        "在 Load Image 中选择图片，用提示词描述画面里发生的事。",
+        starts=True,
+    ),
+    Template(
+        "wan2.1_image_to_video",
+        "Wan 2.1 I2V 14B 480P",
+        repackaged(WAN_21, "diffusion_models", "wan2.1_i2v_480p_14B_fp8_e4m3fn.safetensors", 16.4),
+        (UMT5,),
+        WAN_VAE,
+        "The scene comes to life, hair and clothes move gently in the wind, the camera moves in slowly",
+        "Choose your picture in Load Image. CLIP Vision reads it too: this model needs both.",
+        "在 Load Image 中选择图片。此模型还需要 CLIP Vision 读取同一张图片。",
+        starts=True,
+        vision=repackaged(WAN_21, "clip_vision", "clip_vision_h.safetensors", 1.3),
+    ),
+    Template(
+        "cogvideox_text_to_video",
+        "CogVideoX 1.5 5B",
+        File("CogVideoX_1_5_5b_T2V_bf16.safetensors", "diffusion_models", COG, 11.1),
+        (T5,),
+        COG_VAE,
+        "A potter shapes a tall clay vase on a spinning wheel, wet hands, warm light from a workshop window, close-up",
+        "Its own size is 1360 x 768 with 81 frames. " + _SMALLER,
+        "模型自己的尺寸是 1360 x 768、81 帧。" + _SMALLER_ZH,
+    ),
+    Template(
+        "cogvideox_image_to_video",
+        "CogVideoX 5B I2V",
+        File("CogVideoX_1_0_5b_I2V_bf16.safetensors", "diffusion_models", COG, 11.3),
+        (T5,),
+        COG_VAE,
+        "The scene comes to life, hair and clothes move gently in the wind, the camera moves in slowly",
+        "Choose your picture in Load Image. This model makes 720 x 480 with 49 frames and nothing else: leave 0.",
+        "在 Load Image 中选择图片。此模型只能生成 720 x 480、49 帧：请保持 0。",
+        starts=True,
+    ),
+    Template(
+        "ltx_video_text_to_video",
+        "LTX-Video 2B 0.9.5",
+        LTX,
+        (T5,),
+        None,
+        "A woman in a yellow raincoat walks through a neon-lit street at night. Rain falls, puddles reflect the signs. "
+        "The camera follows her from behind at shoulder height. The look is that of a film.",
+        "The VAE is inside the model's file. Keep the version in the file's name: it counts. Long, detailed prompts.",
+        "VAE 在模型文件里。请保留文件名中的版本号。提示词宜长而具体。",
+    ),
+    Template(
+        "ltx_video_image_to_video",
+        "LTX-Video 2B 0.9.5",
+        LTX,
+        (T5,),
+        None,
+        "The person in the picture turns the head slowly and smiles. Hair moves gently in the wind. The camera stays "
+        "still. The light is soft and even.",
+        "Choose your picture in Load Image; end_image takes a last one. The VAE is inside the model's file.",
+        "在 Load Image 中选择图片；end_image 可接尾帧。VAE 在模型文件里。",
+        starts=True,
+    ),
+    Template(
+        "mochi_text_to_video",
+        "Mochi 1",
+        repackaged(MOCHI, "diffusion_models", "mochi_preview_bf16.safetensors", 20),
+        (T5,),
+        repackaged(MOCHI, "vae", "mochi_vae.safetensors", 0.9),
+        "A hummingbird hovers at a red flower and drinks, wings a blur, green garden out of focus, macro shot",
+        "frames 0 makes 19; up to 163 (6n + 1). mochi_preview_fp8_scaled.safetensors is half as large.",
+        "frames 为 0 时生成 19 帧；最多 163 帧（6n + 1）。mochi_preview_fp8_scaled.safetensors 体积减半。",
+    ),
+    Template(
+        "hunyuan_video_text_to_video",
+        "HunyuanVideo",
+        repackaged(HUNYUAN, "diffusion_models", "hunyuan_video_t2v_720p_bf16.safetensors", 25.6),
+        (
+            repackaged(HUNYUAN, "text_encoders", "llava_llama3_fp8_scaled.safetensors", 9.1),
+            repackaged(HUNYUAN, "text_encoders", "clip_l.safetensors", 0.25),
+        ),
+        repackaged(HUNYUAN, "vae", "hunyuan_video_vae_bf16.safetensors", 0.5),
+        "A steam train crosses a stone viaduct in autumn, smoke drifts over golden trees, aerial shot, realistic",
+        "cfg is the guidance the model is told; the negative prompt is not used. " + _SMALLER,
+        "cfg 是告诉模型的引导值；不使用负面提示词。" + _SMALLER_ZH,
+    ),
+)
+
+CHOOSE_VIDEO = "OpenT2V_00001.mp4"  # what the quickstart template saves first
+VIDEO_NOTE = """Another look for a video you have. The model comes with this pack, nothing is downloaded.
+
+1. Upload a video in "Load Video Frames": one that quickstart has saved, to begin with.
+2. Say in "Encode Video Prompt" what it should become.
+3. Video Sampler's denoise says how much is made anew: 0.3 a little, 0.6 here, 1 everything.
+
+For another model: choose it in "Load Video Model" and set count, fps, width and height to what it can make.
+
+给已有的视频换一种样子。模型随包附带，无需下载。
+
+1. 在“Load Video Frames”中上传视频，例如 quickstart 保存的那个。
+2. 在“Encode Video Prompt”中写想变成什么。
+3. Video Sampler 的 denoise 决定重画多少：0.3 少量，这里 0.6，1 为全部。
+
+换用其他模型：在“Load Video Model”中选择，并把 count、fps、width、height 设为它能生成的值。"""
+FINISH_NOTE = """Finishing on the way to the file. The model comes with this pack, nothing is downloaded.
+
+Each step hands on to the next, in this order: colours, frames in between, captions.
+• Match Colours: every frame gets the colours of the first.
+• Change Frame Rate: 32 frames per second at the same speed, made along the motion.
+• Burn In Captions: plain words, or subtitles with times as in an .srt file.
+Decode to Video File applies them piece by piece: memory does not grow with length.
+
+在写入文件的途中做后期。模型随包附带，无需下载。
+
+每一步的输出接到下一步，顺序为：颜色、补帧、字幕。
+• Match Colours：让每一帧的颜色与第一帧一致。
+• Change Frame Rate：速度不变，沿运动补到每秒 32 帧。
+• Burn In Captions：普通文字，或带时间的字幕（.srt 格式）。
+Decode to Video File 分段处理：内存不随长度增长。"""
+CAPTIONS = "1\n00:00:00,000 --> 00:00:00,500\nthis is\n\n2\n00:00:00,500 --> 00:00:02,000\nOpenT2V"

@@ -1,0 +1,155 @@
+"""Small random weights as the single files that the templates name, in layouts that are published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from opent2v.families import mochi
+from opent2v.families.wan.variants import VAES
+from opent2v.tests import tiny_hunyuan, tiny_ltx_video, tiny_mochi, tiny_wan
+from opent2v.tests.families import test_ltx_video_files as ltx_names
+from opent2v.tests.families import test_mochi_files as mochi_names
+from opent2v.tests.families import test_wan_files as wan_names
+from opent2v.tests.loaders import text_files
+
+Tensors = dict[str, torch.Tensor]
+WIDTH = 16  # of the text encoders
+
+
+def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write files ((folder, published name)) below `models`."""
+    for directory, name in files:
+        path = models / directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make = next(maker for start, maker in MAKERS.items() if name.startswith(start))
+        text_files.save(path, make(name), carries_tokenizer="xxl" in name)
+        if name.startswith("llava"):  # it carries no tokenizer: that of a folder is found
+            tiny_hunyuan.make(models / "diffusers" / "HunyuanVideo")
+
+
+def _t5(name: str) -> Tensors:
+    return text_files.once(text_files.t5(name.startswith("umt5"), WIDTH).state_dict())
+
+
+def _wan(name: str) -> Tensors:
+    from diffusers import WanTransformer3DModel
+
+    further: dict = {"in_channels": 16, "out_channels": 16}
+    if "i2v_480p" in name:
+        further = {"in_channels": 36, "image_dim": tiny_wan.IMAGE_DIM, "added_kv_proj_dim": 128}
+    elif "ti2v" in name:
+        further = {"in_channels": 48, "out_channels": 48}
+    torch.manual_seed(0)
+    module = WanTransformer3DModel(**wan_names.TINY, **further)
+    return {wan_names.original(key): value for key, value in module.state_dict().items()}
+
+
+def _wan_vae(channels: int) -> Tensors:
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(1)
+    further = {"decoder_base_dim": 12} if channels == 48 else {}
+    module = AutoencoderKLWan(**VAES[channels] | {"base_dim": 8} | further)
+    return {wan_names.original_vae(key, channels == 48): value for key, value in module.state_dict().items()}
+
+
+def _ltx(name: str) -> Tensors:
+    """Transformer and VAE in one file."""
+    from diffusers import LTXVideoTransformer3DModel
+
+    torch.manual_seed(0)
+    transformer = LTXVideoTransformer3DModel(
+        num_attention_heads=32, attention_head_dim=2, cross_attention_dim=64, num_layers=1, caption_channels=WIDTH
+    )
+    tensors = {
+        f"model.diffusion_model.{ltx_names.original_transformer(key)}": value
+        for key, value in transformer.state_dict().items()
+    }
+    vae = tiny_ltx_video.vae("0.9.5")
+    return tensors | {f"vae.{ltx_names.original_vae(key, '0.9.5')}": value for key, value in vae.state_dict().items()}
+
+
+def _mochi(name: str) -> Tensors:
+    shapes = mochi_names.original_transformer(2, width=24, text=16, head=12, t5=WIDTH, time_dim=16)
+    found = mochi.recognise(shapes, name)
+    assert not isinstance(found, str), found
+    return mochi_names.original_of(tiny_mochi.transformer(), found.rules, shapes)
+
+
+def _mochi_vae(name: str) -> Tensors:
+    from diffusers import AutoencoderKLMochi
+
+    torch.manual_seed(1)
+    widths = (32, 64, 128, 192)
+    return AutoencoderKLMochi(decoder_block_out_channels=widths, encoder_block_out_channels=widths).state_dict()
+
+
+def _cogvideox(name: str) -> Tensors:
+    """One block as wide as that of the 1.5 5B: the variant is told by its width."""
+    from diffusers import CogVideoXTransformer3DModel
+
+    with torch.device("meta"):
+        module = CogVideoXTransformer3DModel(
+            num_attention_heads=48, attention_head_dim=64, time_embed_dim=16, text_embed_dim=WIDTH, num_layers=1,
+            patch_size_t=2, patch_bias=False, use_rotary_positional_embeddings=True,
+        )  # fmt: skip
+    shapes = {key: value.shape for key, value in module.state_dict().items()}
+    # 113 million random numbers would take seconds; a wave does as well.
+    wave = torch.linspace(0, 1e5, max(map(torch.Size.numel, shapes.values()))).sin().mul(0.05).bfloat16()
+    return {key: wave[: shape.numel()].view(shape) for key, shape in shapes.items()}
+
+
+def _cogvideox_vae(name: str) -> Tensors:
+    from diffusers import AutoencoderKLCogVideoX
+
+    torch.manual_seed(1)
+    return AutoencoderKLCogVideoX(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
+
+
+def _hunyuan_part(part: str) -> Callable[[str], Tensors]:
+    from safetensors.torch import load_file
+
+    return lambda name: load_file(next((tiny_hunyuan.folder() / part).glob("*.safetensors")))
+
+
+def _clip_l(name: str) -> Tensors:
+    """transformers 5 leaves out a prefix that published files have."""
+    tensors = _hunyuan_part("text_encoder_2")(name)
+    return {f"text_model.{key.removeprefix('text_model.')}": value for key, value in tensors.items()}
+
+
+def _hunyuan(name: str) -> Tensors:
+    """One head of the published width: a file does not tell how its positions are divided."""
+    return tiny_hunyuan.transformer(
+        num_attention_heads=1, attention_head_dim=128, rope_axes_dim=(16, 56, 56)
+    ).state_dict()
+
+
+def _hunyuan_vae(name: str) -> Tensors:
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    torch.manual_seed(1)
+    return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
+
+
+# Start of a file's name -> its tensors; the first that fits.
+MAKERS: dict[str, Callable[[str], Tensors]] = {
+    "umt5": _t5,
+    "t5xxl": _t5,
+    "llava": _hunyuan_part("text_encoder"),
+    "clip_l": _clip_l,
+    "wan_2.1_vae": lambda name: _wan_vae(16),
+    "wan2.2_vae": lambda name: _wan_vae(48),
+    "wan2": _wan,
+    "clip_vision_h": lambda name: {"unread": torch.ones(1)},  # core_nodes.py brings its own
+    "ltx-video": _ltx,
+    "mochi_vae": _mochi_vae,
+    "mochi": _mochi,
+    "cogvideox_vae": _cogvideox_vae,
+    "CogVideoX": _cogvideox,
+    "hunyuan_video_vae": _hunyuan_vae,
+    "hunyuan_video": _hunyuan,
+}
