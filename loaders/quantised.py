@@ -77,7 +77,7 @@ def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
     scale = scale.to(torch.float32)
     if scale.numel() > 1:
         scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return weight.to(torch.float32) * scale
+    return weight.to(torch.float32).mul_(scale)
 
 
 def read_weight(tensors: Any, name: str, quantisation: Quantisation) -> Tensor:

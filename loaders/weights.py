@@ -178,13 +178,22 @@ def _as_dtype(name: str, tensor: Tensor, target: torch.dtype, path: Path) -> Ten
     if target == tensor.dtype:
         return tensor
     if target in FP8 or target == torch.float16:
-        limit, largest = torch.finfo(target).max, float(tensor.abs().max()) if tensor.numel() else 0.0
+        limit, largest = torch.finfo(target).max, _largest(tensor)
         if largest > limit:
             raise ModelFileError(
                 f"{path}: {name} holds {largest:g}, more than {target} can ({limit:g}): it would become infinite. "
                 "Load the model with dtype bf16 or fp32."
             )
     return tensor.to(target)
+
+
+def _largest(tensor: Tensor) -> float:
+    """The largest absolute value, without a copy of the tensor."""
+    if not tensor.numel():
+        return 0.0
+    # torch compares no fp8 numbers; bf16 holds them exactly.
+    low, high = torch.aminmax(tensor.bfloat16() if tensor.dtype in FP8 else tensor)
+    return max(-float(low), float(high))
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

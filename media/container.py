@@ -9,7 +9,7 @@ import numpy as np
 
 from . import xmp
 from .pyav import av
-from .sink import Job, is_yuv, video_frame
+from .sink import FrameMaker, Job, is_yuv
 
 # ITU-T H.273 code points: 1 is BT.709 in colour primaries, transfer characteristics and matrix alike; 0 is an RGB
 # matrix, 13 the transfer of sRGB.
@@ -38,7 +38,7 @@ class ContainerSink:
         context = self._video.codec_context
         if job.format.tag:
             context.codec_tag = job.format.tag
-        self._is_yuv = is_yuv(job.pixels)
+        self._frame_maker, self._is_yuv = FrameMaker(job.pixels), is_yuv(job.pixels)
         context.colorspace = _BT709 if self._is_yuv else _RGB
         context.color_primaries = _BT709
         context.color_trc = _BT709 if self._is_yuv else _SRGB
@@ -50,7 +50,7 @@ class ContainerSink:
             self._sound = self._container.add_stream(job.format.sound.encoder, rate=rate, layout=layout)
 
     def write(self, picture: np.ndarray) -> None:
-        frame = video_frame(picture, self._job.pixels)
+        frame = self._frame_maker.frame(picture)
         frame.colorspace = _BT709 if self._is_yuv else _RGB
         frame.color_range = self._range()
         if hasattr(frame, "color_primaries"):  # PyAV 14 does not have them; ProRes writes them into each picture

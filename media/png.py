@@ -10,7 +10,7 @@ import numpy as np
 
 from . import xmp
 from .pyav import av
-from .sink import Job, video_frame
+from .sink import FrameMaker, Job
 
 _HEADER_END = 8 + 25  # signature and IHDR, behind which texts may lie
 
@@ -19,14 +19,14 @@ class PngSink:
     """See `sink.Sink`; the job's path is a folder."""
 
     def __init__(self, job: Job):
-        self._job, self._count = job, 0
+        self._job, self._count, self._frame_maker = job, 0, FrameMaker(job.pixels)
         self._codec: Any = av.CodecContext.create("png", "w")
         self._codec.width, self._codec.height, self._codec.pix_fmt = job.width, job.height, job.pixels
         self._codec.time_base = 1 / job.fps
         self._codec.options = {"pred": "mixed"}
 
     def write(self, picture: np.ndarray) -> None:
-        frame = video_frame(picture, self._job.pixels)
+        frame = self._frame_maker.frame(picture)
         frame.pts = self._count
         data = b"".join(bytes(packet) for packet in self._codec.encode(frame))
         texts = b"" if self._count else b"".join(_text(key, value) for key, value in self._job.metadata.items())

@@ -67,22 +67,33 @@ class Sink(Protocol):
         ...
 
 
-def video_frame(picture: np.ndarray, pixels: str) -> Any:
-    """[H, W, 3 or 4] uint8 or uint16 -> an av.VideoFrame of a pixel format; YUV is BT.709 in limited range."""
-    wide = picture.dtype == np.uint16
-    source = ("rgba64le" if wide else "rgba") if picture.shape[2] == 4 else ("rgb48le" if wide else "rgb24")
-    frame = av.VideoFrame.from_ndarray(picture, format=source)
-    if pixels == source:
-        return frame
-    if not is_yuv(pixels):
-        return frame.reformat(format=pixels)
-    return frame.reformat(
-        format=pixels,
-        src_colorspace=av.video.reformatter.Colorspace.ITU709,
-        dst_colorspace=av.video.reformatter.Colorspace.ITU709,
-        src_color_range=av.video.reformatter.ColorRange.JPEG,
-        dst_color_range=av.video.reformatter.ColorRange.MPEG,
-    )
+class FrameMaker:
+    """Pictures to frames of one pixel format; YUV is BT.709 in limited range.
+
+    One for a whole file: FFmpeg's scaler takes as long to set up as to convert a frame.
+    """
+
+    def __init__(self, pixels: str):
+        reformatter = av.video.reformatter
+        self._reformatter: Any = reformatter.VideoReformatter()
+        self._pixels = pixels
+        self._colours: dict[str, Any] = {}
+        if is_yuv(pixels):
+            self._colours = {
+                "src_colorspace": reformatter.Colorspace.ITU709,
+                "dst_colorspace": reformatter.Colorspace.ITU709,
+                "src_color_range": reformatter.ColorRange.JPEG,
+                "dst_color_range": reformatter.ColorRange.MPEG,
+            }
+
+    def frame(self, picture: np.ndarray) -> Any:
+        """[H, W, 3 or 4] uint8 or uint16 -> av.VideoFrame."""
+        wide = picture.dtype == np.uint16
+        source = ("rgba64le" if wide else "rgba") if picture.shape[2] == 4 else ("rgb48le" if wide else "rgb24")
+        frame = av.VideoFrame.from_ndarray(picture, format=source)
+        if self._pixels == source:
+            return frame
+        return self._reformatter.reformat(frame, format=self._pixels, **self._colours)
 
 
 def is_yuv(pixels: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import xmp
 from .pyav import av
-from .sink import Job, video_frame
+from .sink import FrameMaker, Job
 
 _ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
 _ASCII = 2  # EXIF's type of a text
@@ -28,7 +28,7 @@ class WebpSink:
     """See `sink.Sink`."""
 
     def __init__(self, job: Job):
-        self._job, self._count = job, 0
+        self._job, self._count, self._frame_maker = job, 0, FrameMaker("bgra")
         self._codec: Any = av.CodecContext.create("libwebp", "w")
         self._codec.width, self._codec.height, self._codec.pix_fmt = job.width, job.height, "bgra"
         self._codec.time_base = Fraction(1, 1000)
@@ -42,7 +42,7 @@ class WebpSink:
         self._file.write(_chunk(b"ANIM", bytes(4) + struct.pack("<H", 0)))  # no background, for ever
 
     def write(self, picture: np.ndarray) -> None:
-        frame = video_frame(picture, "bgra")
+        frame = self._frame_maker.frame(picture)
         frame.pts = self._count
         still = b"".join(bytes(packet) for packet in self._codec.encode(frame))
         pieces = b"".join(piece for name, piece in _chunks(still) if name in (b"ALPH", b"VP8 ", b"VP8L"))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .audio import AudioTrack
@@ -24,8 +23,8 @@ from .settings import check_settings, exact_fps, stored_size
 from .sink import Job, Sink
 from .webp import WebpSink
 
-# Numbers converted at a time: about 16 MiB of float32, so that a long clip never exists a second time as floats.
-_PIECE_NUMBERS = 4 * 2**20
+# Numbers converted at a time: about 4 MiB of float32, which mostly stay in the processor's cache.
+_PIECE_NUMBERS = 2**20
 _OWN_SINKS = {"gif": GifSink, "webp": WebpSink, "png sequence": PngSink}
 
 
@@ -103,6 +102,7 @@ class VideoWriter:
         self._metadata = {_utf8_text(key): _utf8_text(value) for key, value in (metadata or {}).items()}
         self._channels = 0
         self._frames = 0
+        self._numbers: np.ndarray | None = None
         self._temporary: Path | None = None
         self._sink: Sink | None = None
         self._path: Path | None = None
@@ -210,26 +210,39 @@ class VideoWriter:
         self._channels = self._channels or channels
 
     def _to_pixels(self, frames: Tensor) -> np.ndarray:
-        """[n, H, W, C] 0..1 -> [n, H', W', 3 or 4] uint8 or uint16 of the stored size, rounded to nearest."""
-        bad = ~torch.isfinite(frames).flatten(1).all(dim=1)
-        if bad.any():
-            first = self._frames + 1 + int(bad.int().argmax())
-            raise ValueError(
-                f"Frame {first} has NaN or infinite values; the model or its decoder overflowed. "
-                "Try dtype bf16 or fp32, or a lower cfg."
-            )
+        """[n, H, W, C] 0..1 -> [n, H', W', 3 or 4] uint8 or uint16 of the stored size, rounded to nearest.
+
+        numpy's steps stay in this thread: torch's threads would spin for cores that the encoder is using.
+        """
+        found = frames.detach().float().cpu().numpy()
         channels = 4 if frames.shape[-1] == 4 and self._format.alpha else 3
         width, height = self._stored
-        top, kind = (255, torch.uint8) if self._bits == 8 else (65535, torch.int32)
-        kept = frames[:, :height, :width, :channels].detach().float()
-        numbers = (kept.clamp(0, 1) * top).round().to(kind).cpu()
-        pixels = numbers.expand(*numbers.shape[:3], channels).contiguous().numpy()
-        if self._bits > 8:
-            pixels = pixels.astype(np.uint16)
+        kept = found[:, :height, :width, :channels]
+        if self._numbers is None or self._numbers.shape != kept.shape:
+            # One piece of memory for all pieces: new memory takes the system as long as the arithmetic.
+            self._numbers = np.empty(kept.shape, np.float32)
+        top, kind = (255, np.uint8) if self._bits == 8 else (65535, np.uint16)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # The sum is finite only if all values are, and quicker to get; huge values may exceed it.
+            if not np.isfinite(found.sum()):
+                self._check_finite(found)
+            np.multiply(kept, np.float32(top), out=self._numbers)
+        np.clip(np.rint(self._numbers, out=self._numbers), 0, top, out=self._numbers)
+        pixels = self._numbers.astype(kind)
+        if pixels.shape[-1] < channels:
+            pixels = np.repeat(pixels, channels, axis=-1)
         if pixels.shape[1:3] != (height, width):
             rows, columns = height - pixels.shape[1], width - pixels.shape[2]
             pixels = np.pad(pixels, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
         return pixels
+
+    def _check_finite(self, frames: np.ndarray) -> None:
+        bad = ~np.isfinite(frames).all(axis=(1, 2, 3))
+        if bad.any():
+            raise ValueError(
+                f"Frame {self._frames + 1 + int(bad.argmax())} has NaN or infinite values; the model or its decoder "
+                "overflowed. Try dtype bf16 or fp32, or a lower cfg."
+            )
 
     def _finish(self) -> None:
         if self._sink is None:

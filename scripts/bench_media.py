@@ -1,6 +1,6 @@
 """Measure, in one run and as ratios: decoding straight into a file against decoding and then saving, and the writer.
 
-    python3 scripts/bench_media.py [--size 128] [--frames 17 65 257] [--rounds 3]
+    python3 scripts/bench_media.py [--size 128] [--frames 17 65 257] [--rounds 3] [--comfyui PATH]
 
 Memory is the process's largest resident set while it decodes and saves, less what it holds before (Linux only). There a
 narrow VAE with random weights decodes, so that frames fill the memory and not the VAE's own work.
@@ -20,16 +20,12 @@ import sys
 import tempfile
 import time
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
+import comfyui_run
 import environment
 import pack
-
-environment.ensure()
-pack.hide_scripts()
-pack.mount()
-
-WAYS = ("streamed", "whole")
 
 
 def main() -> None:
@@ -37,7 +33,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="width and height in pixels")
     parser.add_argument("--frames", type=int, nargs="+", default=[17, 65, 257])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--comfyui", type=Path, help="a ComfyUI: run in its Python, and its own writer takes part")
     arguments = parser.parse_args()
+    if arguments.comfyui:
+        comfyui_run.ensure(arguments.comfyui)
+        sys.path.append(str(arguments.comfyui.resolve()))
+    else:
+        environment.ensure()
+    pack.hide_scripts()
+    pack.mount()
 
     import torch
 
@@ -50,7 +54,7 @@ def main() -> None:
     latent = encoded(vae, arguments.size, sorted(arguments.frames)[len(arguments.frames) // 2])
     print_equality(vae, latent)
     print_time(vae, latent, arguments.rounds)
-    print_writer(arguments.rounds)
+    print_writer(arguments.rounds, arguments.comfyui)
 
 
 def load():
@@ -60,7 +64,7 @@ def load():
     from opent2v.nodes.load import model_folders
 
     dtypes = embedded.device_dtypes(None, None)
-    return embedded.vae(load_pipeline(open_folder(model_folders()["opent2v-quickstart"]), **dtypes)[2])
+    return embedded.vae(load_pipeline(open_folder(model_folders()["opent2v-quickstart"]), **dtypes).vae)
 
 
 def load_narrow():
@@ -82,19 +86,19 @@ def encoded(vae, size: int, frames: int):
     import torch
 
     with torch.inference_mode():
-        latent = vae.part.encode(moving(size, 17))
+        latent = vae.part.encode(moving(size, size, 17))
     return latent.repeat(1, 1, frames // 17 + 1, 1, 1)[:, :, : (frames - 1) // 4 + 1].clone()
 
 
-def moving(size: int, frames: int):
-    """[1, 3, frames, size, size] in -1..1."""
+def moving(width: int, height: int, frames: int):
+    """[1, 3, frames, height, width] in -1..1."""
     import torch
 
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    video = (0.3 * torch.sin(x / 9) * torch.cos(y / 7)).expand(1, 3, frames, size, size).clone()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    video = (0.3 * torch.sin(x / 9) * torch.cos(y / 7)).expand(1, 3, frames, height, width).clone()
     for n in range(frames):
-        left = n * 2 % (size * 3 // 4)
-        video[:, 0, n, size // 3 : size // 2, left : left + size // 5] = 0.9
+        left = n * 2 % (width * 3 // 4)
+        video[:, 0, n, height // 3 : height // 2, left : left + width // 5] = 0.9
     return video
 
 
@@ -201,32 +205,65 @@ def print_ratio(ways: dict, rounds: int) -> None:
         print(f"{kind} time: {one} {a:.2f} s, {two} {b:.2f} s, ratio {a / b:.2f}")
 
 
-def print_writer(rounds: int) -> None:
-    """Our writer against a plain PyAV loop with the same encoder settings on the same frames."""
-    import av
+def print_writer(rounds: int, comfyui: Path | None) -> None:
+    """Our writer against a plain PyAV loop with the same encoder settings, and against core's, on the same frames."""
+    width, height, count = 832, 480, 33
+    clips = {
+        "a moving square on a smooth ground": moving(width, height, count),
+        "the same with noise": moving(width, height, count) + grain(width, height, count),
+    }
+    for name, video in clips.items():
+        print(f"\nwriting {count} frames of {width} x {height}, {name}")
+        print_one_writer(((video[0].permute(1, 2, 3, 0) + 1) / 2).contiguous(), rounds, comfyui)
 
+
+def print_one_writer(frames, rounds: int, comfyui: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        ways = {"writer": lambda: written(frames, folder), "plain PyAV loop": lambda: plainly(frames, folder)}
+        print_ratio(ways, rounds)
+        if comfyui:
+            ways = {"writer at crf 23": lambda: written(frames, folder, 23), "core": lambda: by_core(frames, folder)}
+            print_ratio(ways, rounds)
+
+
+def grain(width: int, height: int, frames: int):
+    """[1, 3, frames, height, width]: noise of film, another in each frame."""
+    import torch
+
+    return 0.06 * torch.randn(1, 3, frames, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def written(frames, folder: Path, crf: float | None = None) -> None:
     from opent2v.media import VideoWriter
 
-    side, count = 512, 49
-    frames = ((moving(side, count)[0].permute(1, 2, 3, 0) + 1) / 2).contiguous()
+    with VideoWriter(folder, "ours", fps=16, width=frames.shape[2], height=frames.shape[1], crf=crf) as writer:
+        for piece in frames.split(16):
+            writer.write(piece)
 
-    def ours(folder: Path) -> None:
-        with VideoWriter(folder, "ours", fps=16, width=side, height=side) as writer:
-            for piece in frames.split(16):
-                writer.write(piece)
 
-    def plain(folder: Path) -> None:
-        with av.open(str(folder / "plain.mp4"), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=16, options={"crf": "19", "preset": "medium"})
-            stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
-            for frame in frames:
-                picture = (frame.clamp(0, 1) * 255).round().byte().numpy()
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode(None))
+def plainly(frames, folder: Path) -> None:
+    """What a user would write: the same encoder settings, FFmpeg's own choice of colours, no check of the values."""
+    import av
 
-    with tempfile.TemporaryDirectory() as folder:
-        print(f"\nwriting {count} frames of {side} x {side}")
-        print_ratio({"writer": lambda: ours(Path(folder)), "plain PyAV loop": lambda: plain(Path(folder))}, rounds)
+    from opent2v.media.formats import format_of
+
+    options = format_of("mp4 h264").options(80, None, None)  # the writer's own
+    with av.open(str(folder / "plain.mp4"), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=16, options=options)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            picture = (frame.clamp(0, 1) * 255).round().byte().numpy()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def by_core(frames, folder: Path) -> None:
+    """As core's CreateVideo and SaveVideo write it: x264's own rate factor, 23."""
+    from comfy_api.input_impl import VideoFromComponents  # pyright: ignore[reportMissingImports]
+    from comfy_api.util import VideoComponents  # pyright: ignore[reportMissingImports]
+
+    VideoFromComponents(VideoComponents(images=frames, frame_rate=Fraction(16))).save_to(str(folder / "core.mp4"))
 
 
 if __name__ == "__main__":

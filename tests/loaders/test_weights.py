@@ -115,6 +115,29 @@ def dtypes(dtype, kind="plain") -> dict[str, torch.dtype]:
     return {n: p.dtype for n, p in fill(built(kind=kind), files(kind=kind), dtype=dtype).named_parameters()}
 
 
+@pytest.mark.parametrize(("stored", "asked"), [("e4m3fn", "fp16"), ("e5m2", "fp16"), ("e4m3fn", "fp8_e5m2")])
+def test_fp8_files_in_another_small_dtype(tmp_path, stored, asked):
+    name = "blocks.0.ffn.net.2.weight"
+
+    def change(tensors):
+        tensors[name] = tensors[name].to(getattr(torch, f"float8_{stored}"))
+
+    paths = changed(tmp_path, change)
+    weight = fill(built(), paths, dtype=DTYPES[asked]).get_parameter(name)
+    assert weight.dtype == DTYPES[asked]
+    assert torch.equal(weight.float(), load_file(paths[0])[name].to(DTYPES[asked]).float())
+
+
+def test_fp8_that_the_other_fp8_cannot_hold_is_refused(tmp_path):
+    def change(tensors):
+        tensors["blocks.0.ffn.net.2.weight"] = torch.full_like(tensors["blocks.0.ffn.net.2.weight"], -1024).to(
+            torch.float8_e5m2
+        )
+
+    with pytest.raises(ModelFileError, match=r"net\.2\.weight holds 1024, more than torch\.float8_e4m3fn can \(448\)"):
+        fill(built(), changed(tmp_path, change), dtype=DTYPES["fp8_e4m3fn"])
+
+
 KEPT = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
 
 

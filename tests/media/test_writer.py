@@ -182,6 +182,11 @@ def test_bad_frames_in_the_middle(tmp_path, frames, message):
         _ = writer.path
 
 
+def test_huge_values_are_clipped_as_others_beyond_1(tmp_path):
+    path = save(tmp_path, torch.full((2, 48, 64, 3), 3e38), format="mkv ffv1")
+    assert (read(path) == 255).all()
+
+
 def test_no_frames(tmp_path):
     with pytest.raises(ValueError, match="The video has no frames; a video needs at least one"):
         save(tmp_path, torch.zeros(0, 48, 64, 3))

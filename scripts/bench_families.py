@@ -1,0 +1,231 @@
+"""Measure, as ratios, a sampling run of each family against diffusers' pipeline and the bare transformer.
+
+    python3 scripts/bench_families.py [--families wan ltx_video ...] [--steps 6] [--rounds 5] [--comfyui PATH]
+
+Each transformer is 512 wide with 4 layers and random weights, fp32, on latents of 3 x 16 x 16. All three get the same
+prompt embeddings: our sampler on the embedded host, the pipeline's denoising loop without text encoder and VAE, and the
+transformer alone with exactly the inputs that the pipeline gave it. They alternate; ratios are medians, as wall time
+and as processor time. The folders are those of the tests, so this needs their libraries and accelerate.
+
+With `--comfyui` the script runs in that ComfyUI's Python and on the CPU, and compares core's model class with ours
+there instead: Wan and LTX-Video, both in core's KSampler (euler, simple) with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfyui_run
+import environment
+import pack
+
+# family -> (module of the tests, kind of folder or None, pipeline, config of the transformer).
+FAMILIES: dict[str, tuple[str, str | None, str, dict]] = {
+    "wan": ("tiny", "plain", "WanPipeline", {"num_attention_heads": 8, "attention_head_dim": 64, "ffn_dim": 2048}),
+    "ltx_video": (
+        "tiny_ltx_video", "0.9.1", "LTXPipeline",
+        {"num_attention_heads": 8, "attention_head_dim": 64, "cross_attention_dim": 512},
+    ),
+    "cogvideox": ("tiny_cogvideox", "2b", "CogVideoXPipeline", {
+        "num_attention_heads": 8, "attention_head_dim": 64, "sample_width": 16, "sample_height": 16, "sample_frames": 9,
+    }),
+    "mochi": ("tiny_mochi", None, "MochiPipeline", {"num_attention_heads": 8, "attention_head_dim": 64}),
+    "hunyuan_video": ("tiny_hunyuan", None, "HunyuanVideoPipeline", {
+        "num_attention_heads": 8, "attention_head_dim": 64, "rope_axes_dim": (16, 24, 24), "num_single_layers": 4,
+    }),
+}  # fmt: skip
+LATENT = (3, 16, 16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--comfyui", type=Path)
+    arguments = parser.parse_args()
+    if arguments.comfyui:
+        comfyui_run.ensure(arguments.comfyui)
+    else:
+        environment.ensure(["accelerate"])
+    pack.hide_scripts()
+    pack.mount()
+
+    import diffusers
+    import torch
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+    python, threads = sys.version.split()[0], torch.get_num_threads()
+    print(
+        f"{date.today()}, {threads} torch threads, torch {torch.__version__}, Python {python}, {arguments.steps} steps"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.comfyui:
+            for name, ways in in_comfyui(arguments.comfyui.resolve(), Path(folder), arguments.steps):
+                if name not in arguments.families:
+                    continue
+                print_ratios(f"{name} in core's sampler", ways, arguments.rounds)
+        for name in arguments.families if not arguments.comfyui else ():
+            ways = ways_of(name, Path(folder) / name, arguments.steps)
+            print_ratios(name, ways, arguments.rounds)
+
+
+def ways_of(name: str, path: Path, steps: int) -> dict[str, Callable[[], Any]]:
+    """Our sampler, the pipeline and the bare transformer, each as a function."""
+    import diffusers
+    import torch
+
+    from opent2v.host import embedded
+    from opent2v.loaders import load_pipeline, open_folder
+    from opent2v.sampling import make_schedule
+
+    make(name, path)
+    loaded = load_pipeline(open_folder(path), **embedded.device_dtypes(None, None))
+    model, clip = embedded.model(loaded.models[0]), embedded.clip(loaded.text)
+    variant = model.part.variant
+    frames, rows, columns = LATENT
+    geometry = variant.geometry
+    shape = (1, geometry.channels, *LATENT)
+    prompts = embedded.embed(clip, "a red circle moving right"), embedded.embed(clip, "blurry")
+    latent = {"samples": torch.zeros(shape)}
+
+    def ours() -> torch.Tensor:
+        sigmas = lambda count: variant.family.sigmas(variant, count, None, shape)  # noqa: E731
+        schedule = make_schedule(variant.scheduler, steps=steps, kind=variant.prediction, sigmas=sigmas)
+        cfg = 1.0 if variant.embeds_guidance else 4.0
+        return embedded.sample(model, *prompts, latent, schedule=schedule, cfg=cfg, seed=0)
+
+    pipeline = getattr(diffusers, FAMILIES[name][2]).from_pretrained(path, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    sizes = {
+        "width": columns * geometry.spatial, "height": rows * geometry.spatial, "num_frames": geometry.frames(frames),
+    }  # fmt: skip
+    given = sizes | embeddings(prompts, is_guided=not variant.embeds_guidance)
+    known = inspect.signature(pipeline.__call__).parameters
+    given = {key: value for key, value in given.items() if key in known}
+
+    def theirs() -> Any:
+        generator = torch.Generator().manual_seed(0)
+        return pipeline(
+            **given, num_inference_steps=steps, guidance_scale=4.0, generator=generator, output_type="latent"
+        )
+
+    calls: list[tuple[tuple, dict]] = []
+    hook = pipeline.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+    )
+    theirs()
+    hook.remove()
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for args, kwargs in calls:
+            pipeline.transformer(*args, **kwargs)
+
+    return {"ours": ours, "pipeline": theirs, "bare": bare}
+
+
+def make(name: str, path: Path) -> None:
+    """The tests' folder of the family, with a larger transformer."""
+    import importlib
+
+    import diffusers
+    import torch
+
+    module, kind, _, changes = FAMILIES[name]
+    tests = importlib.import_module(f"opent2v.tests.{module}")
+    shutil.copytree(tests.folder(kind) if kind else tests.folder(), path)
+    config = json.loads((path / "transformer" / "config.json").read_text())
+    cls = getattr(diffusers, config["_class_name"])
+    config = {k: v for k, v in config.items() if not k.startswith("_")} | {"num_layers": 4} | changes
+    torch.manual_seed(0)
+    shutil.rmtree(path / "transformer")
+    cls(**config).save_pretrained(path / "transformer")
+
+
+def embeddings(prompts, is_guided: bool) -> dict[str, Any]:
+    """Our CONDITIONING as a pipeline's arguments."""
+    names = {"attention_mask": "prompt_attention_mask", "pooled_output": "pooled_prompt_embeds"}
+    given = {}
+    for ((context, further),), prefix in zip(prompts, ("", "negative_"), strict=True):
+        if prefix and not is_guided:
+            continue
+        given[f"{prefix}prompt_embeds"] = context
+        given |= {prefix + name: further[key] for key, name in names.items() if key in further}
+    return given
+
+
+def in_comfyui(comfyui: Path, folder: Path, steps: int) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """(family, {"ours", "core"}): the same file in our model class and in core's, both sampled by core."""
+    import importlib
+
+    sys.path.insert(0, str(comfyui))
+    sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]  # the attention that ours uses
+    importlib.import_module("comfy.options").enable_args_parsing()
+    importlib.import_module("utils.extra_config")  # before nodes, which puts a folder with another utils in front
+    importlib.import_module("comfy.utils").PROGRESS_BAR_ENABLED = False
+    core, sd = importlib.import_module("nodes"), importlib.import_module("comfy.sd")
+    import torch
+    from diffusers import LTXVideoTransformer3DModel, WanTransformer3DModel
+    from safetensors.torch import save_file
+
+    from opent2v.host import comfyui as real
+    from opent2v.loaders import load_model, open_file
+    from opent2v.tests.families.test_ltx_video_files import original_transformer
+    from opent2v.tests.families.test_wan_files import original
+
+    torch.manual_seed(0)
+    wan = WanTransformer3DModel(num_attention_heads=4, attention_head_dim=128, ffn_dim=2048, num_layers=4)
+    ltx = LTXVideoTransformer3DModel(attention_head_dim=16, cross_attention_dim=512, num_layers=4)
+    mask = {"attention_mask": torch.ones(1, 128, dtype=torch.long), "frame_rate": 25}
+    for name, module, rename, channels, text, further in (
+        ("wan", wan, original, 16, 512, {}),
+        ("ltx_video", ltx, original_transformer, 128, 128, mask),
+    ):
+        path = folder / f"{name}.safetensors"
+        weights = {f"model.diffusion_model.{rename(key)}": value for key, value in module.state_dict().items()}
+        save_file({key: value.detach().clone() for key, value in weights.items()}, path)
+        models = {"ours": real.model(load_model(open_file(path), torch.float32))}
+        models["core"] = sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32})
+        prompts = [[[torch.randn(1, text, 4096), dict(further)]] for _ in range(2)]
+        latent = {"samples": torch.zeros(1, channels, *LATENT)}
+
+        def sampled(model: Any, prompts: list = prompts, latent: dict = latent) -> None:
+            with torch.inference_mode():  # as the executor runs it
+                core.common_ksampler(model, 0, steps, 4.0, "euler", "simple", *prompts, latent)
+
+        yield name, {way: partial(sampled, model) for way, model in models.items()}
+
+
+def print_ratios(name: str, ways: dict[str, Callable[[], Any]], rounds: int) -> None:
+    """The first way over each other one; the first round only warms up."""
+    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):
+        for way, work in ways.items():
+            began, used = time.perf_counter(), time.process_time()
+            work()
+            taken[way].append((time.perf_counter() - began, time.process_time() - used))
+    first, *others = ways
+    for i, kind in enumerate(("wall", "processor")):
+        medians = {way: statistics.median(one[i] for one in times[1:]) for way, times in taken.items()}
+        said = ", ".join(f"{first} / {way} {medians[first] / medians[way]:.3f}" for way in others)
+        print(f"{name}, {kind} time: {said} ({first} {medians[first]:.2f} s)")
+
+
+if __name__ == "__main__":
+    main()
