@@ -50,7 +50,7 @@ def variant_of(shapes: Shapes) -> Variant | None:
         FamilyError: a family knows it, and it is of a kind that is not supported.
     """
     for family in families().values():
-        found = family.recognise(shapes, "")
+        found = family.recognise(shapes, "This MODEL")
         if isinstance(found, Recognised) and found.part == "transformer":
             return found.variant
     return None

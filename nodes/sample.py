@@ -293,7 +293,10 @@ def _check_experts(variant: Variant, low_noise_model: Any) -> None:
     if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
         raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
     if not variant.boundary:
-        raise SamplingError(f"{variant.title} is one model for all steps. Disconnect low_noise_model.")
+        raise SamplingError(
+            f"{variant.title} is one model for all steps. Disconnect low_noise_model. The two experts of Wan 2.2 A14B "
+            "are told by their files' names: load both with Load Video Diffusion Model."
+        )
     if low.expert == "high" or variant.expert == "low":
         found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
         raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")

@@ -17,6 +17,7 @@ OWN_COMPLAINTS = {
     "404 /api/userdata/user.css": "the same, at its newer address",
     "404 /favicon.ico": "the browser asks for it, once, before the page names its icon",
     "404 /api/userdata": "the folders for workflows and subgraphs, which are made when the first one is saved",
+    "404 /api/view": "a node that shows a video of the input folder, while there is none",
     "404 /api/userdata/comfy.templates.json": "node templates, a file made when the first one is saved",
     "net::ERR_NAME_NOT_RESOLVED https://api.comfy.org/releases": "news of ComfyUI; nothing leaves the machine here",
     "Cannot read properties of undefined (reading 'id')": "frontend 1.27 sets a value while it lists its settings",

@@ -18,7 +18,7 @@ ALWAYS = {one for one in OWN_COMPLAINTS if one.startswith(("404 /user", "404 /ap
 def test_a_comfyui_without_this_pack_has_the_same_complaints(
     browser: Browser, comfyui: Path, python: str, tmp_path: Path
 ) -> None:
-    """The steps of the other tests, on core nodes: first start, a node, its help."""
+    """The steps of the other tests, on core nodes: first start, a video node without a video, a node, its help."""
     with (
         Server(comfyui, python, tmp_path / "base", pack=False) as server,
         browser.open(server, "bare", **{"Comfy.TutorialCompleted": False}) as page,
@@ -29,6 +29,7 @@ def test_a_comfyui_without_this_pack_has_the_same_complaints(
         node = page.tab.evaluate(
             """() => {
               app.graph.clear()
+              app.graph.add(LiteGraph.createNode('LoadVideo'))
               const node = LiteGraph.createNode('KSampler')
               node.pos = [600, 300]
               app.graph.add(node)

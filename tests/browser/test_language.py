@@ -15,18 +15,21 @@ from opent2v.tests.host.server import ROOT, Server
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
-# Each node beside the next, with the places of its sockets and widgets: names, and offsets from the node's corner.
+# Each node beside the next, and READ brings one into view: names, and where its sockets and widgets are, offsets from
+# the node's corner.
 PLACE = """(types) => {
   app.graph.clear()
   return types.map((type, index) => {
     const node = LiteGraph.createNode(type)
-    node.pos = [100 + (index % 3) * 430, 100 + Math.floor(index / 3) * 400]
+    node.pos = [index * 1000, 0]
     app.graph.add(node)
     return node.id
   })
 }"""
 READ = """(id) => {
   const node = app.graph.getNodeById(id)
+  app.canvas.ds.offset = [300 - node.pos[0], 150]
+  app.canvas.setDirty(true, true)
   const offset = ([x, y]) => [x - node.pos[0], y - node.pos[1]]
   const sockets = node.inputs.filter((one) => !one.widget)
   const drawn = (node.widgets ?? []).filter((one) => !one.element)
@@ -56,6 +59,7 @@ def nodes(browser: Browser, server: Server) -> Iterator[dict[str, dict[str, Any]
         found = {}
         for node, number in zip(NODE_CLASS_MAPPINGS, numbers, strict=True):
             shown = page.tab.evaluate(READ, number)
+            page.settle()
             shown["tips"] = {name: _tip(page, number, *place) for name, place in shown["inputPlaces"].items()}
             shown["output tips"] = [_tip(page, number, *place) for place in shown["outputPlaces"]]
             found[node] = shown
@@ -95,4 +99,5 @@ def test_the_page_explains_inputs_and_outputs_in_chinese(nodes: dict[str, dict[s
 
 def test_only_text_fields_are_left_out(nodes: dict[str, dict[str, Any]]) -> None:
     unseen = {(node, name) for node in nodes for name in CHINESE[node]["inputs"] if name not in nodes[node]["tips"]}
-    assert unseen == {("OpenT2VEncodePrompt", "positive"), ("OpenT2VEncodePrompt", "negative")}
+    fields = {("OpenT2VEncodePrompt", "positive"), ("OpenT2VEncodePrompt", "negative"), ("OpenT2VCaption", "text")}
+    assert unseen == fields

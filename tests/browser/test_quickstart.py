@@ -37,6 +37,7 @@ def _open_template(page: Page, seen: dict[str, Any]) -> None:
     page.tab.locator(".templates-tab-button").click()
     page.tab.get_by_text("OpenT2V", exact=True).click()
     card = page.tab.get_by_test_id("template-workflow-quickstart")
+    card.scroll_into_view_if_needed()  # pictures are fetched when they come into view
     card.locator("img").first.wait_for()
     page.tab.wait_for_function(
         "() => document.querySelector('[data-testid=template-workflow-quickstart] img').naturalWidth > 0"

@@ -18,6 +18,13 @@ NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A page whose ComfyUI has a file of each name that the workflows ask for."""
+    for name in NAMES:
+        for node in workflow(name)["nodes"]:
+            for model in node.get("properties", {}).get("models", []):
+                file = server.base / "models" / model["directory"] / model["name"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
     with browser.open(server, "workflows", **{"Comfy.Validation.Workflows": True}) as opened:
         yield opened
 
@@ -27,7 +34,11 @@ def test_the_scripts_send_what_the_page_sends(page: Page, name: str) -> None:
     page.load(workflow(name))
     page.screenshot(name)
     sent = page.tab.evaluate("async () => (await app.graphToPrompt()).output")
-    assert load_workflow(workflow(name), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).prompt() == sent
+    told = load_workflow(workflow(name), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).prompt()
+    assert told.keys() == sent.keys()
+    # Outside ComfyUI nobody knows the inputs of its own nodes: the scripts cannot run a graph with them there.
+    ours = {number for number, node in sent.items() if node["class_type"] in NODE_CLASS_MAPPINGS}
+    assert {n: told[n] for n in ours} == {n: sent[n] for n in ours}
 
 
 @pytest.mark.parametrize("name", NAMES)

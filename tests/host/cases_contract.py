@@ -24,7 +24,7 @@ def load(side):
     parts = load_pipeline(
         open_folder(FOLDER), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
     )
-    return side.model(parts[0]), side.clip(parts[1]), side.vae(parts[2])
+    return side.model(parts.models[0]), side.clip(parts.text), side.vae(parts.vae)
 
 
 ours, theirs = load(embedded), load(real)
@@ -64,7 +64,7 @@ else:
     pipeline = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     settings = {"height": own.height, "width": own.width, "num_frames": own.frames, "num_inference_steps": 20}
-    settings |= {"guidance_scale": 4.0, "max_sequence_length": own.max_tokens}
+    settings |= {"guidance_scale": 4.0, "max_sequence_length": variant.prompts[0].max_tokens}
     generator = torch.Generator().manual_seed(5)
     latents = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="latent", **settings).frames
     generator.manual_seed(5)

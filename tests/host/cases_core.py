@@ -80,9 +80,9 @@ def sampler():
 
 @case
 def refused():
-    _, weights = original.transformer(into=36)
+    _, weights = original.transformer(into=32)
     name = save("diffusion_models", weights)
-    pictures = call("UNETLoader", unet_name=name, weight_dtype="default")
+    control = call("UNETLoader", unet_name=name, weight_dtype="default")
     config = type("Config", (comfy.supported_models_base.BASE,), {"unet_config": {}})({})
     config.set_inference_dtype(torch.float32, None)
     layer = torch.nn.Linear(2, 2)
@@ -90,7 +90,7 @@ def refused():
     base = comfy.model_base.BaseModel(config, unet_model=lambda **_: layer)
     unknown = comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
     return {
-        "image-to-video": refusal(lambda: sample(pictures)),
+        "control": refusal(lambda: sample(control)),
         "unknown": refusal(lambda: call("OpenT2VEmptyLatent", model=unknown, width=0, height=0, frames=0)),
         "conditioning": refusal(lambda: sample(positive=[[torch.zeros(1, 4, 768), {}]])),
         "latent": refusal(lambda: call("OpenT2VDecode", vae=core_vae, latent={"samples": torch.zeros(1, 4, 1, 2, 2)})),
@@ -196,7 +196,7 @@ def previews():
     import numpy as np
     from torch.nn import functional
 
-    model, clip, vae = call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="fp32")
+    model, clip, vae, *_ = call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="fp32")
     prompts = call(
         "OpenT2VEncodePrompt", clip=clip, positive="a red square moving right on a beige background", negative=""
     )

@@ -16,7 +16,7 @@ import torch
 from boot import call, case, largest
 
 from opent2v import host
-from opent2v.families import TextEncoder, VideoModel, VideoVAE
+from opent2v.families import Prompt, TextEncoder, VideoModel, VideoVAE
 from opent2v.training import captions
 
 scratch = boot.scratch()
@@ -26,7 +26,7 @@ folder_paths.add_model_folder_path("loras", str(scratch))
 module, weights = original.transformer()
 core = comfy.sd.load_diffusion_model_state_dict(dict(weights))
 variant = host.variant(core)
-variant = replace(variant, defaults=replace(variant.defaults, max_tokens=16))
+variant = replace(variant, prompts=(Prompt(16),))
 ours = host.model(VideoModel(variant, module, scratch))
 vaes = cases_core.our_vae, cases_core.core_vae
 
@@ -38,7 +38,7 @@ def _clip():
     tokenizer = captions.tokenizer()
     config = UMT5Config(vocab_size=len(tokenizer), d_model=4096, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
     encoder = UMT5EncoderModel(config).eval().requires_grad_(False)
-    return host.clip(TextEncoder(variant, encoder, tokenizer, scratch)), encoder
+    return host.clip(TextEncoder(variant, {"text_encoder": encoder}, {"text_encoder": tokenizer}, scratch)), encoder
 
 
 clip, encoder = _clip()
@@ -331,7 +331,7 @@ def _pretended_transformer():
 
 def _pretended_text_encoder():
     clip, _ = _clip()
-    return clip.patcher, lambda: clip.cond_stage_model.opent2v.embed([5, 6, 1], GPU)
+    return clip.patcher, lambda: clip.cond_stage_model.opent2v.embed({"text_encoder": [5, 6, 1]}, GPU)[0]
 
 
 def _pretended_vae():

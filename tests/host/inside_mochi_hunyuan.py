@@ -25,10 +25,13 @@ pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 pack.mount("opent2v")
 
-import comfy.ldm.genmo.joint_model.asymm_models_joint as genmo  # noqa: E402
 import comfy.ldm.genmo.vae.model as genmo_vae  # noqa: E402
 import comfy.ldm.hunyuan_video.model as hunyuan  # noqa: E402
+import comfy.model_patcher  # noqa: E402
 import comfy.ops  # noqa: E402
+import comfy.sd  # noqa: E402
+import comfy.supported_models  # noqa: E402
+from in_our_sampler import compared, sampled  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from opent2v.host import comfyui as real  # noqa: E402
@@ -99,14 +102,17 @@ report["mochi hosts"] = on_both_hosts(tiny_mochi, {})
 report["hunyuan hosts"] = on_both_hosts(tiny_hunyuan, {"guidance": 6.0})
 
 # Core's Mochi transformer, saved and read back. It has the published width built in, so only the depth is small.
-theirs = randomise(
-    genmo.AsymmDiTJoint(
-        patch_size=2, in_channels=12, hidden_size_x=3072, hidden_size_y=1536, depth=2, num_heads=24, mlp_ratio_x=4.0,
-        mlp_ratio_y=4.0, use_t5=True, t5_feat_dim=16, learn_sigma=False, qk_norm=True, qkv_bias=False, out_bias=True,
-        attn_drop=0.0, posenc_preserve_area=True, timestep_scale=1000.0, operations=comfy.ops.disable_weight_init,
-    ),
-    1,
+config = comfy.supported_models.GenmoMochi(
+    {
+        "image_model": "mochi_preview", "patch_size": 2, "in_channels": 12, "hidden_size_x": 3072,
+        "hidden_size_y": 1536, "depth": 2, "num_heads": 24, "mlp_ratio_x": 4.0, "mlp_ratio_y": 4.0, "use_t5": True,
+        "t5_feat_dim": 16, "learn_sigma": False, "qk_norm": True, "qkv_bias": False, "out_bias": True,
+        "attn_drop": 0.0, "posenc_preserve_area": True, "timestep_scale": 1000.0,
+    }
 )  # fmt: skip
+config.set_inference_dtype(torch.float32, None)
+base = config.get_model({})
+theirs = randomise(base.diffusion_model, 1)
 part = load_model(read_back(theirs, "mochi"), torch.float32)
 x, context = torch.randn(2, 12, 3, 8, 6), torch.randn(2, 10, 16)
 mask = torch.ones(2, 10, dtype=torch.long)  # core adds a mask of floats as it is
@@ -115,6 +121,13 @@ sigma = torch.tensor([0.7, 0.7])
 expected = theirs(x, sigma, context, attention_mask=mask, num_tokens=int(mask[0].sum()))
 made = part.predict(x, sigma * 1000, part.conditions({"cross_attn": context, "attention_mask": mask}, tuple(x.shape)))
 report["mochi prediction"] = {"difference": largest(made, expected), "size": expected.std().item()}
+# UNETLoader builds the published depth of 48 whatever the file holds, so what it returns is made by hand.
+cpu = torch.device("cpu")
+patcher = comfy.model_patcher.ModelPatcher(base, cpu, cpu)
+prompts = [[[context[:1], {"attention_mask": mask[:1]}]], [[context[1:], {"attention_mask": mask[1:]}]]]
+report["mochi in our sampler"] = compared(
+    patcher, real.model(part), prompts, {"samples": torch.zeros(1, 12, 3, 8, 6)}, cfg=4.5
+)
 
 # Core's Mochi VAE.
 module = torch.nn.Module()
@@ -140,21 +153,26 @@ video = torch.rand(1, 3, 1, 32, 32) * 2 - 1
 theirs_latent = genmo_vae.VideoVAE.encode(module, video)
 report["mochi encode"] = {"difference": largest(vae.encode(video), theirs_latent), "size": theirs_latent.std().item()}
 
+# Newer hosts build relatives of HunyuanVideo with the same class and ask for more.
+NEWER = {"use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False}
+NEWER = {name: value for name, value in NEWER.items() if name in hunyuan.HunyuanVideoParams.__annotations__}
+calls: list[int] = []
 # Core's HunyuanVideo transformer, text-to-video and with the picture beside the noise.
 for name, channels, tells in (("hunyuan_video_t2v", 16, True), ("hunyuan_video_image_to_video", 33, False)):
     theirs = randomise(
         hunyuan.HunyuanVideo(
-            image_model="hunyuan_video", in_channels=channels, out_channels=16, vec_in_dim=8, context_in_dim=16,
+            image_model="hunyuan_video", in_channels=channels, out_channels=16, vec_in_dim=768, context_in_dim=16,
             hidden_size=256, mlp_ratio=4.0, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[16, 56, 56],
             theta=256, patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=tells, byt5=False, meanflow=False,
-            dtype=torch.float32, operations=comfy.ops.disable_weight_init,
+            dtype=torch.float32, operations=comfy.ops.disable_weight_init, **NEWER,
         ),
         3,
     )  # fmt: skip
-    part = load_model(read_back(theirs, name), torch.float32)
+    file = read_back(theirs, name)
+    part = load_model(file, torch.float32)
     # One latent: core's mask takes no more.
     x, t, context, mask = torch.randn(1, 16, 3, 8, 6), torch.tensor([700.0]), context[:1], mask[:1]
-    pooled, guidance = torch.randn(1, 8), torch.tensor([6.0])
+    pooled, guidance = torch.randn(1, 768), torch.tensor([6.0])
     picture, known = torch.randn(1, 16, 1, 8, 6), torch.zeros(1, 1, 3, 8, 6)
     known[:, :, :1] = 1
     entry = {"cross_attn": context, "attention_mask": mask, "pooled_output": pooled, "guidance": 6.0}
@@ -168,4 +186,34 @@ for name, channels, tells in (("hunyuan_video_t2v", 16, True), ("hunyuan_video_i
     expected = theirs(inputs, t, said, y=pooled, guidance=guidance if tells else None)
     report[name] = {"difference": largest(made, expected), "size": expected.std().item()}
 
+    pair = [comfy.sd.load_diffusion_model(str(file.path)), real.model(part)]  # what UNETLoader calls
+    further = {"pooled_output": pooled} | ({} if tells else {"concat_latent_image": picture, "concat_mask": 1 - known})
+    prompts = [[[said * sign, further]] for sign in (1, -1)]
+    latent = {"samples": torch.zeros(1, 16, 3, 8, 6)}
+    report[f"{name} in our sampler"] = compared(*pair, prompts, latent, cfg=6.0)
+    if tells:
+        # As FluxGuidance sets it; and how often core's network is called.
+        own = [[[context, {**further, "guidance": 3.0}] for context, further in prompt] for prompt in prompts]
+        handle = pair[0].model.diffusion_model.register_forward_pre_hook(lambda *_: calls.append(1))
+        three, six = sampled(pair[0], prompts, latent, cfg=3.0), sampled(pair[0], prompts, latent, cfg=6.0)
+        told = sampled(pair[0], own, latent, cfg=6.0)
+        handle.remove()
+        report["guidance"] = {
+            "effect": largest(three, six), "set by a node": largest(three, told), "calls": len(calls)
+        }  # fmt: skip
+
+# Core's MODEL of a relative.
+image = comfy.supported_models.HunyuanImage21(
+    {
+        "image_model": "hunyuan_video", "in_channels": 64, "out_channels": 64, "vec_in_dim": None,
+        "context_in_dim": 16, "hidden_size": 256, "mlp_ratio": 4.0, "num_heads": 2, "depth": 1,
+        "depth_single_blocks": 1, "axes_dim": [64, 64], "theta": 256, "patch_size": [1, 1], "qkv_bias": True,
+        "guidance_embed": False, "byt5": False, "meanflow": False, **NEWER,
+    }
+)  # fmt: skip
+image.set_inference_dtype(torch.float32, None)
+try:
+    sampled(comfy.model_patcher.ModelPatcher(image.get_model({}), cpu, cpu), prompts, latent)
+except ValueError as error:
+    report["relative"] = str(error)
 print("REPORT " + json.dumps(report))

@@ -32,6 +32,8 @@ import comfy.ldm.wan.vae2_2  # noqa: E402
 import comfy.model_management as mm  # noqa: E402
 import comfy.sd  # noqa: E402
 from comfy_extras import nodes_wan  # noqa: E402  # pyright: ignore[reportMissingImports]
+from in_our_sampler import compared  # noqa: E402
+from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from opent2v.host import comfyui as real  # noqa: E402
@@ -196,7 +198,7 @@ CASES = {
     "wan2.2_i2v_high_noise": {"in_channels": 36},
     "wan2.2_ti2v": {"in_channels": 48, "out_channels": 48},
 }
-report["core model"] = {}
+report["core model"], report["in our sampler"] = {}, {}
 for name, further in CASES.items():
     torch.manual_seed(1)
     twin = WanTransformer3DModel(**TINY, **further)
@@ -228,6 +230,18 @@ for name, further in CASES.items():
         copies = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in given.items()}
         conds = {k: v.cond for k, v in patcher.model.extra_conds(**copies).items()}
         outputs.append(patcher.model.apply_model(noise.clone(), sigma, **conds))
+    # Core never knows the file's name, so ours has none that tells a version either.
+    nameless = real.model(load_model(open_file(path.rename(scratch / "wan.safetensors")), torch.float32))
+    entries = {k: v for k, v in given.items() if k.startswith(("concat", "clip_vision"))}
+    prompts = [[[given["cross_attn"] * sign, dict(entries)]] for sign in (1, -1)]
+    latent = {"samples": torch.zeros_like(noise)}
+    if channels == 48:
+        latent = {"samples": torch.randn_like(noise), "noise_mask": given["denoise_mask"][:, :1]}
+    found = compared(patchers[0], nameless, prompts, latent)
+    if channels == 48:
+        kept = sampled_by_node(patchers[0], prompts, latent)[:, :, 0]
+        found["kept"] = largest(kept, real.variant(nameless).normalise(latent["samples"])[:, :, 0])
+    report["in our sampler"][name] = found
     scale = outputs[0].abs().max().item()
     report["core model"][name] = {
         "class": type(patchers[0].model.diffusion_model).__name__, "difference": largest(*outputs), "scale": scale,

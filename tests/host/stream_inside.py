@@ -54,33 +54,33 @@ def compared(vae, latent):
 
 
 with torch.inference_mode():
-    parts = load_pipeline(
+    part = load_pipeline(
         open_folder(FOLDER), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
-    )
-    ours = real.vae(parts[2])
+    ).vae
+    ours = real.vae(part)
     report["ours"] = compared(ours, torch.randn(1, 16, 6, 8, 8))
     report["ours batch"] = compared(ours, torch.randn(2, 16, 2, 4, 4))
 
     # One piece too large for the machine: tiles of space, and a memory error on the way does the same.
     tiles = torch.randn(1, 16, 3, 40, 8)
-    parts[2].vae.use_tiling = True
+    part.vae.use_tiling = True
     in_tiles = real.decode(ours, tiles)
-    parts[2].vae.use_tiling = False
+    part.vae.use_tiling = False
     original = mm.get_total_memory
     mm.get_total_memory = lambda *_, **__: 1024
     report["ours tiled"] = (streamed(ours, tiles)[0] - in_tiles).abs().max().item()
     mm.get_total_memory = original
-    decode_frames = type(parts[2]).decode_frames
+    decode_frames = type(part).decode_frames
 
-    def short_of_memory(part, latent, tiled=False):
-        for n, piece in enumerate(decode_frames(part, latent, tiled)):
+    def short_of_memory(self, latent, tiled=False):
+        for n, piece in enumerate(decode_frames(self, latent, tiled)):
             if n == 1 and not tiled:
                 raise mm.OOM_EXCEPTION("planted")
             yield piece
 
-    type(parts[2]).decode_frames = short_of_memory
+    type(part).decode_frames = short_of_memory
     frames = streamed(ours, tiles)[0]
-    type(parts[2]).decode_frames = decode_frames
+    type(part).decode_frames = decode_frames
     report["ours after a memory error"] = [frames.shape[0], (frames[1:] - in_tiles[1:]).abs().max().item()]
 
     # Core's own, narrow where this version reads the width from the file.

@@ -24,7 +24,10 @@ def test_unet_loaders_wan_in_our_sampler(inside, solver):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("image-to-video", "FamilyError: This is a Wan image-to-video model (it takes 36 channels and returns 16)"),
+        (
+            "control",
+            "FamilyError: This MODEL: this Wan model takes 32 channels and returns 16. Expected 16 or 36",
+        ),
         ("unknown", "FamilyError: No family here recognises this MODEL"),
         ("conditioning", "SamplingError: The positive conditioning is 768 wide; Wan reads 4096."),
         ("latent", "ValueError: The latent has 4 channels; this VAE decodes 16."),

@@ -59,3 +59,13 @@ def test_core_nodes_work_on_our_objects(report):
     with_guide, cropped, guide_error = report["core LTXVAddGuide"]
     assert (with_guide, cropped) == ([1, 128, 4, 2, 3], [1, 128, 3, 2, 3]) and guide_error <= 1e-5
     assert report["core ksampler"] == [True, True, True]
+
+
+def test_unet_loaders_ltx_video_in_our_sampler(report):
+    assert set(report["in our sampler"]) == {"empty", "kept frame", "12 fps"}
+    for case, found in report["in our sampler"].items():
+        assert (found["family"], found["same schedule"]) == ("ltx_video", True), case
+        assert found["apart"] <= 1e-4 and found["scale"] > 1, (case, found)
+    assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-2
+    kept, made = report["in our sampler keeps"]
+    assert kept <= 1e-5 and made > 0.1

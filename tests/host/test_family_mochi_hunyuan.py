@@ -34,3 +34,27 @@ def test_both_hosts_agree_and_core_nodes_take_our_objects(report, family):
 def test_cores_own_network_gives_what_ours_gives(report, network):
     assert report[network]["size"] > 0.01
     assert report[network]["difference"] <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "task"),
+    [
+        ("mochi", "mochi", "text"),
+        ("hunyuan_video_t2v", "hunyuan_video", "text"),
+        ("hunyuan_video_image_to_video", "hunyuan_video", "image"),
+    ],
+)
+def test_cores_model_in_our_sampler(report, model, family, task):
+    found = report[f"{model} in our sampler"]
+    assert (found["family"], found["task"], found["same schedule"]) == (family, task, True)
+    assert found["apart"] <= 1e-4 and found["scale"] > 1
+
+
+def test_cores_hunyuan_video_is_told_cfg_as_guidance(report):
+    assert report["guidance"]["effect"] > 1e-2
+    assert report["guidance"]["set by a node"] == 0  # a node in front, such as FluxGuidance, wins over cfg
+    assert report["guidance"]["calls"] == 9  # three runs of three steps, one call each: no negative prompt
+
+
+def test_cores_relatives_of_hunyuan_video_are_refused(report):
+    assert report["relative"].startswith("This MODEL: this is a relative of HunyuanVideo (HunyuanVideo 1.5")

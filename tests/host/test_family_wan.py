@@ -70,3 +70,12 @@ def test_core_ksampler_takes_our_models(report):
 
 def test_a_model_without_its_picture_says_so_in_comfyui_too(report):
     assert report["without picture"].startswith("Wan tiny is an image-to-video model and no picture is connected.")
+
+
+def test_cores_wan_of_every_kind_in_our_sampler(report):
+    assert set(report["in our sampler"]) == set(report["core model"])
+    for name, found in report["in our sampler"].items():
+        assert found["task"] == ("image" if "i2v" in name.replace("ti2v", "") or "flf2v" in name else "text"), name
+        assert (found["family"], found["same schedule"]) == ("wan", True), name
+        assert found["apart"] <= 1e-4 and found["scale"] > 1, (name, found)
+    assert report["in our sampler"]["wan2.2_ti2v"]["kept"] <= 1e-5  # the first frame, told a time of 0

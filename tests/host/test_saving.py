@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from opent2v.nodes.remarks import KEY as REMARKS
 from opent2v.tests.media.clips import save
 from opent2v.tests.media.pages import page_metadata
 from opent2v.tests.media.test_writer_sound import sound
@@ -50,7 +51,7 @@ def test_every_format_is_saved_shown_and_carries_its_graph(server):
         entry = server.wait(server.queue(prompt, WORKFLOW))
         assert entry["status"]["status_str"] == "success", (key, entry["status"])
         shown = entry["outputs"]["2"].get("images", [])
-        said = "\n".join(entry["outputs"]["2"].get("text", []))
+        said = "\n".join(entry["outputs"]["2"][REMARKS])
         if not shown:
             assert "Browsers do not play" in said, key
             continue

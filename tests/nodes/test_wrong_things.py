@@ -59,7 +59,9 @@ def test_experts_in_the_wrong_places(experts, places, said):
 
 def test_a_second_model_for_a_model_of_one_piece():
     model, clip, _ = tiny.shared()
-    with pytest.raises(SamplingError, match=r"is one model for all steps. Disconnect low_noise_model"):
+    with pytest.raises(
+        SamplingError, match=r"is one model for all steps. Disconnect low_noise_model. The two experts of"
+    ):
         sample(model, clip, low_noise_model=model)
     with pytest.raises(SamplingError, match=r"low_noise_model is HunyuanVideo tiny, model is Wan tiny"):
         sample(model, clip, low_noise_model=tiny_hunyuan.hosted()[0])
