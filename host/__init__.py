@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 NAMES = (
     "Model",
+    "apply_step_cache",
     "check_interrupt",
     "clip",
     "clip_vision",
