@@ -9,6 +9,7 @@ from functools import cache
 from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from .parts import TextEncoder, VideoModel, VideoVAE
 from .recognise import Recognised
+from .teacache import TeaCache
 
 __all__ = [
     "Defaults",
@@ -21,6 +22,7 @@ __all__ = [
     "Prompt",
     "Recognised",
     "Shapes",
+    "TeaCache",
     "TextEncoder",
     "Variant",
     "VideoModel",

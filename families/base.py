@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from .recognise import Recognised
+    from .teacache import TeaCache
 
 # Tensor name -> shape: what a safetensors header says of a file.
 Shapes = Mapping[str, tuple[int, ...]]
@@ -328,6 +329,7 @@ class Family:
         guidance: (variant, "dynamic" or "dynamic (reference)", cfg, timesteps [steps]) -> one cfg for each step. None
             where the model's makers use one for all.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
+        teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
         decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
             order, made one after the other and without looking ahead, so that each can be let go before the next.
@@ -351,5 +353,6 @@ class Family:
     guidance: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
+    teacache: Callable[[Variant], TeaCache | None] = lambda _: None
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None

@@ -12,6 +12,7 @@ from .tags import PROMPT_FAMILY
 
 NAMES = (
     "Model",
+    "apply_step_cache",
     "check_interrupt",
     "clip",
     "clip_vision",

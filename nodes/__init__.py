@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .cache import OpenT2VApplyStepCache, OpenT2VStepCache
 from .content import OpenT2VContentCheck
 from .doctor import OpenT2VInspectFile
 from .finishing import (
@@ -46,6 +47,8 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VLoop": OpenT2VLoop,
     "OpenT2VJoinClips": OpenT2VJoinClips,
     "OpenT2VContentCheck": OpenT2VContentCheck,
+    "OpenT2VStepCache": OpenT2VStepCache,
+    "OpenT2VApplyStepCache": OpenT2VApplyStepCache,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -72,6 +75,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VLoop": "Make a Loop",
     "OpenT2VJoinClips": "Join Clips",
     "OpenT2VContentCheck": "Content Check",
+    "OpenT2VStepCache": "Step Cache",
+    "OpenT2VApplyStepCache": "Apply Step Cache",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -18,6 +18,7 @@ from torch.nn import functional
 from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from ..recognise import Recognised
 from . import files
+from .teacache import teacache
 
 # (transformer width, its input channels, latent frames per token) -> name.
 NAMES = {
@@ -329,5 +330,6 @@ FAMILY = Family(
     image_to_video=image_to_video,
     guidance=guidance,
     blocks="transformer_blocks",
+    teacache=teacache,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

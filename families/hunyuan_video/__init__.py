@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from ..recognise import Recognised
+from ..teacache import TeaCache, normed
 from . import files
 
 TEMPLATE = (
@@ -200,6 +201,7 @@ _TOKENIZERS = frozenset(
     }
 )
 
+_TEACACHE = TeaCache((7.33226126e02, -4.01131952e02, 6.75869174e01, -3.14987800e00, 9.61237896e-02), 0.0, 0.5, normed)
 FAMILY = Family(
     id="hunyuan_video",
     title="HunyuanVideo",
@@ -224,4 +226,5 @@ FAMILY = Family(
     recognise=recognise,
     image_to_video=image_to_video,
     blocks="transformer_blocks",
+    teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None,
 )

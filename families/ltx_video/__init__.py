@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Shapes, Variant
 from ..recognise import Recognised
+from ..teacache import TeaCache, modulated
 from . import files
 from .versions import STATIC, make_variant, sigmas, version_in
 
@@ -207,6 +208,9 @@ def recognise(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(FAMILY, shapes, name)
 
 
+_TEACACHE = TeaCache(
+    (2.14700694e01, -1.28016453e01, 2.31279151e00, 7.92487521e-01, 9.69274326e-03), 0.0, 0.5, modulated
+)
 FAMILY = Family(
     id="ltx_video",
     title="LTX-Video",
@@ -229,5 +233,6 @@ FAMILY = Family(
     recognise=recognise,
     image_to_video=image_to_video,
     blocks="transformer_blocks",
+    teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
 from ..recognise import Recognised
+from ..teacache import TeaCache, normed
 from . import files
 
 # Share of the steps' noise that the linear first half of the schedule covers.
@@ -169,6 +170,9 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
+_TEACACHE = TeaCache(
+    (-3.51241319e03, 8.11675948e02, -6.09400215e01, 2.42429681e00, 3.05291719e-03), 0.0, 0.1442, normed
+)
 FAMILY = Family(
     id="mochi",
     title="Mochi",
@@ -190,5 +194,6 @@ FAMILY = Family(
     sigmas=sigmas,
     recognise=recognise,
     blocks="transformer_blocks",
+    teacache=lambda variant: _TEACACHE if variant.name == "1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

@@ -16,6 +16,7 @@ from ..base import Family, FamilyError, Shapes, Variant
 from ..recognise import Recognised
 from .files import recognise_file
 from .pictures import condition, image_to_video
+from .teacache import teacache
 from .variants import build_variant, clean, encoded_pictures, published
 
 __all__ = ["FAMILY", "clean"]
@@ -196,5 +197,6 @@ FAMILY = Family(
     recognise=recognise,
     image_to_video=image_to_video,
     decode_frames=decode_frames,
+    teacache=teacache,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .cache import apply_step_cache
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder
 from .model import Model, device_dtypes, model, variant
@@ -23,6 +24,7 @@ register_models()
 
 __all__ = [
     "Model",
+    "apply_step_cache",
     "check_interrupt",
     "clip",
     "clip_vision",

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ...sampling import Schedule, rescaled, solve
+from ...sampling.caches import CacheRun
+from .cache import under
 from .model import variant
 
 
@@ -29,6 +31,7 @@ def sample(
     on_step: Callable[[int], None] | None = None,
     low_noise: tuple[Any, float] | None = None,
     cfg_rescale: float = 0.0,
+    step_cache: CacheRun | None = None,
 ) -> Tensor:
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
@@ -38,6 +41,7 @@ def sample(
         on_step: called with the number of steps done, before the host's own preview and progress.
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
+        step_cache: a fresh run of a step cache, in place of the MODEL's own.
     Returns:
         VAE latents [B, C, T, h, w] float32.
     """
@@ -55,6 +59,8 @@ def sample(
     walked, done, result = None, 0, samples
     for one, scale, part in stages:
         if part.steps:
+            if step_cache is not None:
+                one = under(one, lambda: step_cache)
             run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step)
             run.guider.set_conds(positive, negative)
             with torch.inference_mode():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
+from ...sampling.caches import CacheRun, StepCache, cache_runs
 from ..leaves import switch_leaves
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
@@ -67,6 +68,7 @@ class Model:
     part: VideoModel
     device: torch.device
     dtype: torch.dtype
+    step_cache: Callable[[], CacheRun] | None = None
 
     def denoised(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
@@ -115,6 +117,15 @@ def model(part: VideoModel) -> Model:
     stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
     computes = torch.bfloat16 if stored in FP8 else stored
     return Model(part, device(), torch.float32 if device().type == "cpu" else computes)
+
+
+def apply_step_cache(model: Model, settings: StepCache) -> Model:
+    """A MODEL whose runs are under a step cache, in place of one that it may have had.
+
+    Raises:
+        sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
+    """
+    return replace(model, step_cache=cache_runs(settings, model.part.variant))
 
 
 def clip(part: TextEncoder) -> Clip:

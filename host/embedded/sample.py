@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...sampling import Schedule, rescaled, solve
+from ...sampling.caches import CacheRun, Part, Stage
 from .objects import Model, free_memory
 from .settings import check_interrupt
 
@@ -26,6 +28,7 @@ def sample(
     on_step: Callable[[int], None] | None = None,
     low_noise: tuple[Model, float] | None = None,
     cfg_rescale: float = 0.0,
+    step_cache: CacheRun | None = None,
 ) -> Tensor:
     """Denoise a LATENT.
 
@@ -35,6 +38,7 @@ def sample(
         on_step: called with the number of steps done.
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
+        step_cache: a fresh run of a step cache, in place of the MODEL's own.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
@@ -50,11 +54,17 @@ def sample(
     # The negative first, as the host orders them.
     entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in (negative, positive)]
 
-    def denoiser(model: Model, cfg: float | Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
+    labels = [Part(name, name) for name in ("negative", "positive")]
+
+    def denoiser(model: Model, cfg: float | Sequence[float], stage: Stage | None) -> Callable[[Tensor, Tensor], Tensor]:
         scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
         conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]
         together = _can_batch(conditions) and _fits(model, 2 * len(samples), samples)
         predicts = schedule.prediction
+
+        def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
+            with stage.call(parts, sigma[0].item()) if stage else nullcontext():
+                return model.denoised(x, sigma, given)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             check_interrupt()
@@ -65,10 +75,11 @@ def sample(
             used = conditions[1:] if scale == 1 else conditions
             if together and len(used) == 2:
                 joined = {k: torch.cat([_rows(c[k], len(x)) for c in used]) for k in used[0]}
-                parts = model.denoised(torch.cat([x] * 2), sigma.repeat(2), joined).chunk(2)
+                parts = predicted(torch.cat([x] * 2), sigma.repeat(2), joined, labels).chunk(2)
             else:
                 rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
-                parts = [model.denoised(x, sigma, c) for c in rows]
+                named = labels[-len(rows) :]
+                parts = [predicted(x, sigma, c, [label]) for c, label in zip(rows, named, strict=True)]
             clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
             if cfg_rescale and len(parts) == 2:
                 clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
@@ -90,8 +101,10 @@ def sample(
                 if on_step:
                     on_step(before + step + 1)
 
+            cache = step_cache or (one.step_cache() if one.step_cache else None)
             if part.steps:
-                x = solve(denoiser(one, scale), x, part, on_step=report)
+                with cache.attached(one.part.transformer, part.sigmas) if cache else nullcontext() as stage:
+                    x = solve(denoiser(one, scale, stage), x, part, on_step=report)
             done += part.steps
         if mask is not None:
             x = x * mask + start * (1 - mask)  # solvers of higher order leave a trace of their history there

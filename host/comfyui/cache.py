@@ -1,0 +1,74 @@
+"""A step cache in the host's runs: attached by a wrapper of the whole run, told of each call by one of the model's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_patcher
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+
+from ...sampling.caches import CacheRun, Part, Stage, StepCache, cache_runs
+from .model import variant
+
+KEY = "opent2v_step_cache"
+
+
+def apply_step_cache(model: Any, settings: StepCache) -> Any:
+    """A MODEL whose runs, by whatever sampler, are under a step cache, in place of one that it may have had.
+
+    Raises:
+        sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
+    """
+    make = cache_runs(settings, variant(model))
+
+    def told() -> CacheRun:
+        return make()
+
+    return under(model, told, says=True)
+
+
+def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
+    """A clone of the MODEL; `make` is asked once for each run. With `says` the log tells what came of it."""
+
+    def outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider, cache = executor.class_obj, make()
+        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+        before = guider.model_options
+        # A clone: what is in the options of the guider would outlive the run.
+        guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+        try:
+            with cache.attached(guider.model_patcher.model.diffusion_model, sigmas) as stage:
+                if stage is not None:
+                    options = guider.model_options
+                    add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _telling(stage), options, is_model_options=True)
+                result = executor(*args, **kwargs)
+        finally:
+            guider.model_options = before
+        if says:
+            for remark in cache.remarks():
+                logging.info(remark)
+        return result
+
+    model = model.clone()
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer_sample)
+    return model
+
+
+def _telling(stage: Stage) -> Callable[..., Any]:
+    def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+        # Patches that replace blocks (skipped layers) make another pass of the same condition.
+        replaced = tuple(sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {})))
+        window = getattr(options.get("context_window"), "index_list", None)
+        further = (replaced, None if window is None else tuple(window))
+        parts = [
+            Part((uuid, *further), "negative" if index else "positive")
+            for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
+        ]
+        with stage.call(parts, float(options["sigmas"][0]), is_partial=bool(replaced)):
+            return executor(*args, **kwargs)
+
+    return apply_model

@@ -1,0 +1,75 @@
+"""Step caches on a real ComfyUI: the same decisions as on the embedded host, KSampler, and core's own Wan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def inside(comfyui: Path, python: str, quickstart_model: Path) -> Callable[[str], Any]:
+    """What a case of `cases_cache.py` found; all of them run once, in one ComfyUI."""
+    script = Path(__file__).parent / "inside_cache.py"
+    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=600)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
+    report = json.loads(lines[-1][len("REPORT ") :])
+
+    def found(name: str) -> Any:
+        result = report[name]
+        assert not (isinstance(result, dict) and "error" in result), result["error"]
+        return result
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("policy", "reuses"),
+    [("off", 0), ("easycache", None), ("first block", None), ("plan", 4), ("linear", 4), ("cpu", 4)],
+)
+def test_both_hosts_decide_the_same_and_make_the_same(inside, policy, reuses):
+    found = inside("cache hosts")[policy]
+    assert found["same"] is True and found["apart"] <= 1e-5
+    if policy == "off":
+        assert found["computed"] == []
+    elif reuses is not None:
+        assert found["computed"] == [12 - reuses]
+    else:
+        assert 0 < found["computed"][0] < 12
+
+
+@pytest.mark.parametrize("whose", ["ours", "core"])
+def test_ksampler_under_a_step_cache(inside, whose):
+    found = inside("cache samplers")[whose]
+    # 12 steps, both prompts in one batch: each block runs 12 times, and 8 times under the plan.
+    assert found["calls"] == 12
+    assert found["off"] == {"apart": 0, "calls": 12, "finite": True}
+    assert found["computed"] == {"apart": 0, "calls": 12, "finite": True}
+    assert found["plan"]["calls"] == 8 and found["plan"]["finite"] is True and found["plan"]["apart"] > 0
+    assert found["easycache"]["calls"] < 12 and found["easycache"]["finite"] is True
+    assert found["first block"]["calls"] < 12 and found["first block"]["finite"] is True
+    assert found["again"] == 0 and found["untouched"] == 0
+    assert found["other size"] == [2, 16, 2, 8, 4]
+
+
+def test_teacaches_signal_is_found_in_cores_blocks(inside):
+    # Of 12 steps at most three in a row are reused; eleven have a change to look at, and each is one.
+    found = inside("cache teacache_on_core")
+    assert found == {"calls": 4, "changes": 11, "moves": True}
+
+
+def test_cores_wan_in_our_sampler(inside):
+    found = inside("cache core_in_our_sampler")
+    assert found["calls"] == [12, 8] and found["cache"] == "8 of 12 steps computed"
+    assert found["off"] == 0 and found["apart"] > 0
+
+
+def test_an_error_leaves_nothing_behind(inside):
+    assert inside("cache stops") == {"said": "'mine'", "clean": True, "again": 0}

@@ -1,0 +1,138 @@
+"""Blocks that double their input: what is computed, what is reused, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from opent2v.sampling import SamplingError
+from opent2v.sampling.caches.gate import region
+from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, cache, full, walk
+
+STYLES = ("positional", "keyword", "two streams", "in place")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_reused_step_adds_what_the_last_computed_one_added(style):
+    model = Model(style)
+    results = walk(model, cache(plan="crrc"), [full(1), full(10), full(20), full(30)])
+    # computed: 1 * 2 * 2 * 2 = 8, so 7 was added; reused: 10 + 7 = 17 and 20 + 7 = 27; computed: 30 * 8 = 240
+    assert [r.unique().item() for r in results] == [8, 17, 27, 240]
+    assert model.runs == [2, 2, 2]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_same_input_gives_the_computed_output(style):
+    results = walk(Model(style), cache(plan="crc"), [full(3)] * 3)
+    assert torch.equal(results[1], results[0]) and torch.equal(results[2], results[0])
+
+
+def test_what_a_model_adds_between_its_blocks_is_inside_once():
+    results = walk(Model(), cache(plan="crc"), [full(1), full(1), full(1)], hint=0.5)
+    # ((1 * 2 + .5) * 2 + .5) * 2 + .5 = 11.5, reused the same: not a hint more
+    assert [r.unique().item() for r in results] == [11.5, 11.5, 11.5]
+
+
+def test_a_computed_call_is_bit_identical():
+    torch.manual_seed(0)
+    xs = [torch.randn(2, 9, 3) for _ in range(4)]
+    for style in STYLES:
+        model = Model(style)
+        for got, x in zip(walk(model, cache(plan="c"), xs, (NEGATIVE, POSITIVE)), xs, strict=True):
+            assert torch.equal(got, model(x))
+
+
+def test_after_the_first_block_the_rest_is_reused():
+    model = Model()
+    results = walk(model, cache("first block", threshold=10.0), [full(1), full(2), full(5)])
+    # 1 -> 2, then 2 -> 8: 6 was added behind the first block. 2 -> 4 + 6 = 10; the last step is computed: 5 * 8 = 40
+    assert [r.unique().item() for r in results] == [8, 10, 40]
+    assert model.runs == [3, 2, 2]
+
+
+def test_another_dtype_behind_the_blocks_is_kept():
+    class Wide(Model):
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.out(x.float())
+
+    results = walk(Wide(), cache(plan="crc"), [full(1).bfloat16(), full(10).bfloat16(), full(1).bfloat16()])
+    assert [r.dtype for r in results] == [torch.float32] * 3 and results[1].unique().item() == 17
+
+
+def test_the_transformer_is_as_before_afterwards():
+    model = Model()
+    model.blocks[1].forward = own = model.blocks[1].forward  # as other packs' hooks do
+    attached = cache().attached(model, torch.linspace(1, 0, 4))
+    with pytest.raises(KeyError), attached as stage, stage.call((POSITIVE,), 1.0):
+        raise KeyError("stop")
+    assert model.blocks[1].__dict__["forward"] is own
+    assert "forward" not in model.blocks[0].__dict__ and not model.out._forward_pre_hooks
+    assert model(full(1)).unique().item() == 8
+
+
+def test_calls_outside_a_step_pass():
+    model = Model()
+    with cache().attached(model, torch.linspace(1, 0, 4)):
+        assert model(full(1)).unique().item() == 8
+
+
+def test_two_caches_on_one_model_are_refused():
+    model, sigmas = Model(), torch.linspace(1, 0, 4)
+    with cache().attached(model, sigmas), pytest.raises(SamplingError, match=r"under a step cache already. Use one"):
+        cache().attached(model, sigmas).__enter__()
+    assert model(full(1)).unique().item() == 8
+
+
+def test_the_region_is_lists_of_equal_blocks():
+    model = Model()
+    model.more = nn.ModuleList([nn.Linear(1, 1)])  # layers are no blocks
+    assert region(model) == list(model.blocks)
+    model.others = nn.ModuleList([Model().blocks[0]])
+    assert len(region(model)) == 4
+
+
+class Stages(nn.Module):
+    """A UNet's list of stages."""
+
+    def __init__(self):
+        super().__init__()
+        self.input_blocks = nn.ModuleList([nn.Sequential(nn.Identity())])
+
+
+def test_a_unet_is_refused():
+    with pytest.raises(
+        SamplingError, match=r"^Stages has no list of equal blocks that a step cache could stand in for"
+    ):
+        region(Stages())
+
+
+def test_blocks_that_do_not_all_run_are_refused():
+    class Partial(Model):
+        def forward(self, x):
+            return self.out(self.blocks[0](x))
+
+    with pytest.raises(SamplingError, match=r"^Partial does not run all its blocks one after the other"):
+        walk(Partial(), cache(), [full(1)])
+
+
+def test_another_shape_behind_the_blocks_is_refused():
+    class Cut(Model):
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.out(x[:, 1:])
+
+    with pytest.raises(SamplingError, match=r"^Cut: \[1, 4, 3\] enters the blocks and \[1, 3, 3\] leaves them"):
+        walk(Cut(), cache(), [full(1)])
+
+
+def test_blocks_that_take_no_tensor_first_are_refused():
+    class Pairs(Model):
+        def forward(self, x):
+            return self.blocks[0]((x, x))
+
+    with pytest.raises(SamplingError, match=r"blocks take a tuple first; a step cache needs one tensor"):
+        walk(Pairs(), cache(), [full(1)])

@@ -1,0 +1,198 @@
+"""The guards and the state of a run, on blocks that double their input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from opent2v.sampling import SamplingError
+from opent2v.sampling.caches import Part
+from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, cache, full, walk
+
+
+def values(results):
+    return [r.unique().tolist()[0] if len(r) == 1 else r[:, 0, 0].tolist() for r in results]
+
+
+def strip(run, label="positive") -> str:
+    return "".join("c" if computed else "r" for stage in run.stages for computed in stage.steps[label].values())
+
+
+# --- guards ---
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "crrrcrrrcrrrcrrrcrrc"),  # three in a row at most; the first and the last are computed
+        ({"max_consecutive": 1}, "crcrcrcrcrcrcrcrcrcc"),
+        ({"start": 0.5}, "ccccccccccrrrcrrrcrc"),
+        ({"end": 0.5}, "crrrcrrrcrcccccccccc"),
+        ({"start": 0.15, "end": 0.95}, "cccrrrcrrrcrrrcrrrcc"),
+    ],
+)
+def test_a_plan_that_reuses_all_meets_the_guards(given, expected):
+    run, model = cache(plan="r", **given), Model()
+    walk(model, run, [full(1)] * 20)
+    assert strip(run) == expected
+    assert model.runs == [expected.count("c")] * 3  # what the report says is what ran
+    assert run.report() == f"{expected.count('c')} of 20 steps computed"
+
+
+def test_another_size_is_computed():
+    run, model = cache(plan="r"), Model()
+    results = walk(model, run, [full(1), full(2), full(3, tokens=6), full(4, tokens=6), full(5, tokens=6)])
+    # 8 (7 added); 2 + 7; a new size: 3 * 8 = 24 (21 added); 4 + 21; the last: 5 * 8
+    assert values(results) == [8, 9, 24, 25, 40] and strip(run) == "crcrc"
+
+
+def test_what_is_not_finite_is_never_reused():
+    run = cache(plan="r")
+    results = walk(Model(), run, [full(1), full(float("inf")), full(2), full(3)])
+    assert strip(run) == "crrc"
+    run = cache(plan="r")
+    results = walk(Model(), run, [full(float("inf")), full(1), full(2), full(3)])
+    # nothing could be kept of the first: 1 * 8 = 8 is computed, 2 + 7
+    assert values(results)[1:] == [8, 9, 24] and strip(run) == "ccrc"
+
+
+# --- state ---
+
+
+def test_each_condition_has_its_own_whether_batched_or_not():
+    batched, apart = cache(plan="crc"), cache(plan="crc")
+    xs = [full(1, 10), full(2, 20), full(3, 30)]
+    together = walk(Model(), batched, xs, (NEGATIVE, POSITIVE))
+    model, split, sigmas = Model(), [], torch.linspace(1, 0, 4)
+    with apart.attached(model, sigmas) as stage:
+        for x, sigma in zip(xs, sigmas.tolist(), strict=False):
+            rows = []
+            for part, row in zip((NEGATIVE, POSITIVE), x.split(1), strict=True):
+                with stage.call((part,), sigma):
+                    rows.append(model(row))
+            split.append(torch.cat(rows))
+    # 1 -> 8 and 10 -> 80: 7 and 70 were added; 2 + 7 = 9 and 20 + 70 = 90
+    assert values(together) == [[8, 80], [9, 90], [24, 240]] == values(split)
+    assert batched.stages[0].steps == apart.stages[0].steps
+    assert batched.report() == apart.report() == "2 of 3 steps computed"
+
+
+@pytest.mark.parametrize("policy", ["easycache", "first block"])
+def test_batched_and_unbatched_decide_the_same(policy):
+    torch.manual_seed(1)
+    xs = [torch.cat([full(1, 3)]) + 0.05 * n + 0.01 * torch.randn(2, 4, 3) for n in range(12)]
+    batched, apart = (cache(policy, threshold=0.1) for _ in range(2))
+    together = walk(Model(), batched, xs, (NEGATIVE, POSITIVE))
+    model, sigmas = Model(), torch.linspace(1, 0, 13)
+    with apart.attached(model, sigmas) as stage:
+        for n, (x, sigma) in enumerate(zip(xs, sigmas.tolist(), strict=False)):
+            for row, part in enumerate((NEGATIVE, POSITIVE)):
+                with stage.call((part,), sigma):
+                    assert torch.allclose(model(x[row : row + 1]), together[n][row : row + 1])
+    assert batched.stages[0].steps == apart.stages[0].steps
+    assert 0 < sum(batched.stages[0].steps["positive"].values()) < 12
+
+
+def test_a_condition_that_comes_late_is_computed():
+    run, model, sigmas = cache(plan="r"), Model(), torch.linspace(1, 0, 5)
+    with run.attached(model, sigmas) as stage:
+        for step, sigma in enumerate(sigmas.tolist()[:4]):
+            for part in (POSITIVE, Part("window 2", "positive"), NEGATIVE)[: 1 if step == 0 else 3]:
+                with stage.call((part,), sigma):
+                    model(full(1))
+    assert stage.steps == {
+        "positive": {0: True, 1: True, 2: False, 3: True},  # a step with one computed window counts as computed
+        "negative": {1: True, 2: False, 3: True},
+    }
+    assert run.report() == "positive 3 of 4 steps computed, negative 2 of 3 steps computed"
+
+
+def test_two_experts_share_nothing():
+    run, high, low = cache(plan="crcc"), Model(), Model()
+    first = walk(high, run, [full(1), full(2), full(1), full(1)])
+    second = walk(low, run, [full(5), full(6), full(1), full(1)])
+    # the second expert's first call is computed: 5 * 8 = 40 (35 added), then 6 + 35
+    assert values(first)[:2] == [8, 9] and values(second)[:2] == [40, 41]
+    assert run.report() == "6 of 8 steps computed" and len(run.stages) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_is_kept_after_a_run(error):
+    run, model = cache(plan="r"), Model()
+    with pytest.raises(error), run.attached(model, torch.linspace(1, 0, 6)) as stage:
+        for sigma in (1.0, 0.8):
+            with stage.call((NEGATIVE, POSITIVE), sigma):
+                model(full(1, 2))
+        assert sum(kept.bytes for kept in stage._kept.values()) == stage.peak
+        assert stage.peak == 2 * 4 * 3 * 4  # two rows of four tokens, three wide, four bytes
+        raise error
+    assert run.stages[0]._kept == {} and run.stages[0]._look is None
+    assert values(walk(model, cache(plan="crc"), [full(1), full(10), full(1)])) == [8, 17, 8]
+
+
+# --- predictors, memory ---
+
+
+def test_a_straight_line_in_sigma():
+    run = cache(plan="ccrrrrrc", predictor="linear", max_consecutive=9)
+    results = walk(Model(), run, [full(1), full(2), *[full(0)] * 5, full(1)])
+    # 7 and 14 were added, one step apart: 21 one step on, and never further than that
+    assert values(results) == [8, 16, 21, 21, 21, 21, 21, 8]
+
+
+def test_half_a_step_on_adds_half():
+    run, model = cache(plan="ccrc", predictor="linear"), Model()
+    with run.attached(model, torch.tensor([1.0, 0.6, 0.4, 0.2, 0.0])) as stage:
+        results = []
+        for sigma, x in ((1.0, 1), (0.6, 2), (0.4, 0)):
+            with stage.call((POSITIVE,), sigma):
+                results.append(model(full(x)))
+    assert values(results) == pytest.approx([8, 16, 17.5])
+
+
+def test_what_does_not_fit_is_computed():
+    run = cache(plan="r", memory=0.0)
+    walk(Model(), run, [full(1)] * 4)
+    assert strip(run) == "cccc"
+    assert run.remarks() == [
+        "Step cache (plan): 4 of 4 steps computed",
+        "More than 0 GiB would be kept: the rest was computed. Raise memory, or set device to cpu.",
+    ]
+
+
+def test_the_users_remarks():
+    run = cache(plan="c")
+    walk(Model(), run, [full(1)] * 4)
+    assert run.remarks()[1] == "The step cache reused nothing: raise its threshold, or take it out."
+    run = cache(plan="r")
+    walk(Model(), run, [full(1)] * 8)
+    assert run.remarks()[1].startswith("More than 60 % of the steps were reused")
+    assert cache(threshold=0.0).remarks() == ["Step cache (plan): off, all steps computed"]
+
+
+def test_off_attaches_nothing():
+    model = Model()
+    for run in (cache(threshold=0.0), cache("off")):
+        with run.attached(model, torch.linspace(1, 0, 4)) as stage:
+            assert stage is None and "forward" not in model.blocks[0].__dict__
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"policy": "fast"}, "No policy of the step cache is called 'fast'; use one of easycache, first block"),
+        ({"policy": "easycache", "threshold": -1.0}, "threshold of the step cache is -1.0; expected 0 to 10."),
+        ({"start": 0.9, "end": 0.1}, "start 0.9 and end 0.1 of the step cache; expected 0 <= start <= end <= 1."),
+        ({"max_consecutive": 0}, "max_consecutive of the step cache is 0; expected at least 1."),
+        ({"plan": "cxr"}, "The plan of the step cache is 'cxr'; expected a number n"),
+        ({"plan": ""}, "The plan of the step cache is ''; expected a number n"),
+        ({"policy": "magcache", "plan": "1 x"}, "The plan of the step cache is '1 x'; magcache reads one ratio above"),
+        ({"policy": "teacache"}, "TeaCache needs coefficients made for the model, and there are none for this MODEL"),
+    ],
+)
+def test_settings_that_cannot_be(given, said):
+    with pytest.raises(SamplingError, match="^" + said.replace("(", r"\(")):
+        cache(**given)
