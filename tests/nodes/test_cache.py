@@ -31,14 +31,14 @@ def test_the_sampler_says_and_passes_on_what_was_computed():
     (latent,), ui = sample(step_cache=setting(policy="plan", plan="2", start=0, end=1))
     # every second of ten steps, and the last
     assert ui["opent2v_remarks"][1:] == ["Step cache (plan): 6 of 10 steps computed"]
-    assert latent["opent2v"] == {"family": "wan", "cache": "6 of 10 steps computed"}
+    assert latent["opent2v"]["family"] == "wan" and latent["opent2v"]["cache"] == "6 of 10 steps computed"
     graph = {"1": {"class_type": "OpenT2VSampler", "inputs": {}}}
     assert tags.summary(graph, None, latent["opent2v"])["cache"] == "6 of 10 steps computed"
 
 
 def test_without_or_off_all_is_as_before():
     (plain,), ui = sample()
-    assert "Step cache" not in remarks(ui) and plain["opent2v"] == {"family": "wan"}
+    assert "Step cache" not in remarks(ui) and "cache" not in plain["opent2v"]
     (off,), ui = sample(step_cache=setting(threshold=0.0))
     assert torch.equal(off["samples"], plain["samples"])
     assert ui["opent2v_remarks"][1:] == ["Step cache (easycache): off, all steps computed"]
