@@ -72,8 +72,8 @@ def hosts():
     sides = {side: loaded(side) for side in (embedded, real)}
     for policy, given in {
         "off": {"threshold": 0.0},
-        "easycache": {"threshold": 0.2},
-        "first block": {"threshold": 0.2},
+        "easycache": {"threshold": 0.6},
+        "first block": {"threshold": 0.4},
         "plan": {"plan": PLAN},
         "linear": {"policy": "plan", "plan": PLAN, "predictor": "linear"},
         "cpu": {"policy": "plan", "plan": PLAN, "device": "cpu"},
