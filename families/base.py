@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from .recognise import Recognised
+    from .stg import OwnStg
     from .teacache import TeaCache
 
 # Tensor name -> shape: what a safetensors header says of a file.
@@ -330,6 +331,7 @@ class Family:
             where the model's makers use one for all.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
+        stg: (variant) -> how its makers use spatio-temporal guidance, None where they do not.
         tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
         decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
             order, made one after the other and without looking ahead, so that each can be let go before the next.
@@ -354,5 +356,6 @@ class Family:
     optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
     teacache: Callable[[Variant], TeaCache | None] = lambda _: None
+    stg: Callable[[Variant], OwnStg | None] = lambda _: None
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .errors import ModelFileError
@@ -66,25 +65,16 @@ def _check_scale(weight: str, scale: str, header: Mapping[str, TensorInfo], path
         )
 
 
-def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
-    """weight * scale in fp32.
+def read_weight(tensors: Any, name: str, quantisation: Quantisation) -> tuple[Tensor, Tensor | None]:
+    """A tensor of an open safetensors file, and the scale to multiply it with in fp32: one number, or one for each row.
 
-    Args:
-        weight: [out, ...] fp8.
-        scale: one number, or one for each row.
     Source: ComfyUI's `scaled_fp8_ops` (comfy/ops.py 0.3.64) and its "float8_e4m3fn" layout (comfy/quant_ops.py 0.8).
     """
-    scale = scale.to(torch.float32)
-    if scale.numel() > 1:
-        scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return weight.to(torch.float32).mul_(scale)
-
-
-def read_weight(tensors: Any, name: str, quantisation: Quantisation) -> Tensor:
-    """A tensor of an open safetensors file, with its scale applied where it has one (then fp32)."""
-    tensor = tensors.get_tensor(name)
     scale = quantisation.scales.get(name)
-    return tensor if scale is None else dequantise(tensor, tensors.get_tensor(scale))
+    if scale is None:
+        return tensors.get_tensor(name), None
+    factor = tensors.get_tensor(scale)
+    return tensors.get_tensor(name), factor.squeeze() if factor.numel() == 1 else factor.flatten()
 
 
 def _count(shape: tuple[int, ...]) -> int:

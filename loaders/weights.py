@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..families.keys import Rule, translate
+from .cast import FP8, cast
 from .errors import ModelFileError
 from .header import read_header
 from .libraries import library_class
@@ -24,7 +25,6 @@ DTYPES = {
     "fp8_e4m3fn": torch.float8_e4m3fn,
     "fp8_e5m2": torch.float8_e5m2,
 }
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def build(class_name: str, config: Mapping[str, Any]) -> nn.Module:
@@ -75,10 +75,14 @@ def fill(
                     renamed = translate(stored, rules, prefix)
                     if renamed is None or not renamed.names:
                         continue
-                    parts = renamed.tensors(read_weight(tensors, stored, quantisation))
-                    for name, tensor in zip(renamed.names, parts, strict=True):
-                        target = _stored_dtype(name, tensor, dtype, keep)
-                        _assign(module, name, _as_dtype(name, tensor, target, path))
+                    weight, scale = read_weight(tensors, stored, quantisation)
+                    parts = renamed.tensors(weight)
+                    scales = renamed.tensors(scale) if scale is not None and scale.ndim else [scale] * len(parts)
+                    for name, tensor, factor in zip(renamed.names, parts, scales, strict=True):
+                        # Multiplied out in fp32, which it stays unless the caller says otherwise.
+                        wanted = dtype if factor is None else dtype or torch.float32
+                        target = _stored_dtype(name, tensor, wanted, keep)
+                        _assign(module, name, _as_dtype(name, tensor, target, path, factor))
                         read.add(name)
                     count += 1
                     if on_tensor:
@@ -174,26 +178,11 @@ def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp3
     return dtype
 
 
-def _as_dtype(name: str, tensor: Tensor, target: torch.dtype, path: Path) -> Tensor:
-    if target == tensor.dtype:
-        return tensor
-    if target in FP8 or target == torch.float16:
-        limit, largest = torch.finfo(target).max, _largest(tensor)
-        if largest > limit:
-            raise ModelFileError(
-                f"{path}: {name} holds {largest:g}, more than {target} can ({limit:g}): it would become infinite. "
-                "Load the model with dtype bf16 or fp32."
-            )
-    return tensor.to(target)
-
-
-def _largest(tensor: Tensor) -> float:
-    """The largest absolute value, without a copy of the tensor."""
-    if not tensor.numel():
-        return 0.0
-    # torch compares no fp8 numbers; bf16 holds them exactly.
-    low, high = torch.aminmax(tensor.bfloat16() if tensor.dtype in FP8 else tensor)
-    return max(-float(low), float(high))
+def _as_dtype(name: str, tensor: Tensor, target: torch.dtype, path: Path, scale: Tensor | None = None) -> Tensor:
+    try:
+        return cast(tensor, target, scale)
+    except OverflowError as error:
+        raise ModelFileError(f"{path}: {name} {error}. Load the model with dtype bf16 or fp32.") from error
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .writer import VideoWriter
 
 # Pieces that wait for the encoder. More would not make it faster, only take memory.
-WAITING = 2
+WAITING = 1
 
 
 def save_stream(pieces: Iterator[Tensor], open_writer: Callable[[int, int], VideoWriter]) -> VideoWriter:

@@ -14,6 +14,7 @@ from .finishing import (
     OpenT2VLoop,
     OpenT2VWatermark,
 )
+from .guidance import OpenT2VGuidance
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
 from .load_video import OpenT2VLoadVideo
@@ -49,6 +50,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VContentCheck": OpenT2VContentCheck,
     "OpenT2VStepCache": OpenT2VStepCache,
     "OpenT2VApplyStepCache": OpenT2VApplyStepCache,
+    "OpenT2VGuidance": OpenT2VGuidance,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -77,6 +79,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VContentCheck": "Content Check",
     "OpenT2VStepCache": "Step Cache",
     "OpenT2VApplyStepCache": "Apply Step Cache",
+    "OpenT2VGuidance": "Spatio-Temporal Guidance",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -1,10 +1,13 @@
 """Measure, in one run and as ratios, what loading a single file costs: time and memory.
 
-    python3 scripts/bench_load.py [--layers 30] [--rounds 3] [--folder PATH]
+    python3 scripts/bench_load.py [--layers 30] [--rounds 3] [--cold] [--folder PATH]
 
 The file is a transformer of Wan 2.1 T2V 1.3B's shape with random weights (2.8 GB as bf16) in the makers' names, and is
 removed afterwards. Each load runs in a process of its own; the file lies in the system's cache, and loads alternate
-with a plain sequential read of the same file (16 MiB at a time). Times are medians, as wall time and as processor time.
+with two plain sequential reads of the same file: into the same 16 MiB of memory again and again, the least that reading
+can cost, and into new memory of the file's size, as a loader without a mapped file does it. With --cold the system
+forgets the file before each load and each read, as after a start of the machine; then only the wall time says
+something. Times are medians, as wall time and as processor time.
 
 A weight that keeps the file's dtype is not copied: it is a part of the mapped file, which the system reads when it is
 first used. So that this counts, each load then touches every page of the model. What a load takes is seen as
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import struct
 import subprocess
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's cache")
     parser.add_argument("--folder", type=Path, help="where the files are made; left out: the system's temporary folder")
     parser.add_argument("--one", nargs=2, metavar=("FILE", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -65,37 +70,53 @@ def main() -> None:
             write(files[kind], arguments.layers, is_scaled=kind == "scaled")
         for name in arguments.cases:
             kind, dtype = CASES[name]
-            print_case(name, files[kind], dtype, arguments.rounds)
+            print_case(name, files[kind], dtype, arguments.rounds, arguments.cold)
 
 
-def print_case(name: str, path: Path, dtype: str | None, rounds: int) -> None:
+def print_case(name: str, path: Path, dtype: str | None, rounds: int, is_cold: bool) -> None:
     read(path)  # into the system's cache
-    reads, loads = [], []
+    reads: dict[str, list[tuple[float, float]]] = {"read": [], "read into new memory": []}
+    loads = []
     for _ in range(rounds):
-        reads.append(read(path))
+        for way, taken in reads.items():
+            if is_cold:
+                forget(path)
+            taken.append(read(path, None if way == "read" else path.stat().st_size))
+        if is_cold:
+            forget(path)
         command = [sys.executable, __file__, "--one", str(path), dtype or "default"]
         loads.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     size, held = path.stat().st_size / 2**20, loads[0]["held"]
     print(f"\n{name}: file {size:.0f} MiB, weights {held:.0f} MiB")
     for i, kind in enumerate(("wall", "processor")):
-        plain = statistics.median(one[i] for one in reads)
         whole, header = (statistics.median(one[key][i] for one in loads) for key in ("time", "load"))
-        print(
-            f"{kind} time: load and touch {whole:.2f} s (load alone {header:.2f} s), read {plain:.2f} s, "
-            f"ratio {whole / plain:.2f}"
-        )
+        print(f"{kind} time: load and touch {whole:.2f} s (load alone {header:.2f} s)", end="")
+        for way, taken in reads.items():
+            plain = statistics.median(one[i] for one in taken)
+            print(f", {way} {plain:.2f} s, ratio {whole / plain:.2f}", end="")
+        print()
     own, most = (max(one[key] for one in loads) for key in ("own", "all"))
     print(f"own memory {own:.0f} MiB, {own / held:.2f} of the weights; in all {most:.0f} MiB, {most / held:.2f}")
 
 
-def read(path: Path) -> tuple[float, float]:
-    """(wall, processor) seconds of a sequential read."""
-    buffer = bytearray(2**24)
+def read(path: Path, memory: int | None = None) -> tuple[float, float]:
+    """(wall, processor) seconds of a sequential read, into new memory of so many bytes or into 16 MiB over and over."""
+    import torch
+
+    piece = 2**24
     began, used = time.perf_counter(), time.process_time()
+    buffer = memoryview(torch.empty(memory or piece, dtype=torch.uint8).numpy())
     with open(path, "rb", buffering=0) as file:
-        while file.readinto(buffer):
-            pass
+        while taken := file.readinto(buffer[:piece]):
+            buffer = buffer[taken:] if memory else buffer
     return time.perf_counter() - began, time.process_time() - used
+
+
+def forget(path: Path) -> None:
+    """Have the system drop the file from its cache."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def load(path: Path, dtype: str) -> dict:

@@ -1,40 +1,54 @@
 """Measure, in one run and as ratios: decoding straight into a file against decoding and then saving, and the writer.
 
-    python3 scripts/bench_media.py [--size 128] [--frames 17 65 257] [--rounds 3] [--comfyui PATH]
+    python3 scripts/bench_media.py [SECTION ...] [--frames 33 65 330 3300] [--rounds 3] [--comfyui PATH]
 
-Memory is the process's largest resident set while it decodes and saves, less what it holds before (Linux only). There a
-narrow VAE with random weights decodes, so that frames fill the memory and not the VAE's own work.
-Time pairs alternate, and the medians are compared, as wall time and as processor time of all threads: on a busy machine
-only the latter says something. Their latents are those of a short moving picture, encoded by the bundled VAE and
-repeated to the length.
+Sections, all of them where none is named:
+
+- memory: decoding into a file at 480 x 832, by length. A stand-in for the VAE's decoder enlarges the latent, so that
+  frames fill the memory and not the VAE's own work; ComfyUI's way, which holds the clip, goes to 330 frames. x264
+  looks 40 frames ahead, so that its own memory grows over the first 50 or so.
+- equality, time: streamed against decoded at once, with the bundled VAE at 128 x 128.
+- writer: our writer against a plain PyAV loop, and against ComfyUI's own.
+- long: 500 frames of 720p, our writer against ComfyUI's own; only with --comfyui.
+- gif: by size of the picture.
+
+Memory is the process's largest resident set while it works, less what it holds before (Linux only). Time pairs
+alternate, and the medians are compared, as wall time and as processor time of all threads: on a busy machine only the
+latter says something.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from datetime import date
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import bench_writers
 import comfyui_run
 import environment
 import pack
+from bench_writers import HEIGHT, WIDTH
+
+SECTIONS = ("memory", "equality", "time", "writer", "long", "gif")
+# Frames up to which the whole clip is held as well: 330 are 1.5 GiB of numbers, and as much again for their copy.
+MOST_HELD = 330
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=128, help="width and height in pixels")
-    parser.add_argument("--frames", type=int, nargs="+", default=[17, 65, 257])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--frames", type=int, nargs="+", default=[33, 65, 330, 3300], help="lengths for the memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI: run in its Python, and its own writer takes part")
     arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"no section is called {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    chosen = arguments.sections or SECTIONS
     if arguments.comfyui:
         comfyui_run.ensure(arguments.comfyui)
         sys.path.append(str(arguments.comfyui.resolve()))
@@ -45,16 +59,26 @@ def main() -> None:
 
     import torch
 
+    began = time.perf_counter()
     print(
-        f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} torch threads, torch "
-        f"{torch.__version__}, bundled VAE, {arguments.size} x {arguments.size}"
+        f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} torch threads, torch {torch.__version__}"
     )
-    print_memory(arguments.size, sorted(arguments.frames))
-    vae = load()
-    latent = encoded(vae, arguments.size, sorted(arguments.frames)[len(arguments.frames) // 2])
-    print_equality(vae, latent)
-    print_time(vae, latent, arguments.rounds)
-    print_writer(arguments.rounds, arguments.comfyui)
+    if "memory" in chosen:
+        print_memory(sorted(arguments.frames), bench_writers.by_core if arguments.comfyui else bench_writers.written)
+    if {"equality", "time"} & {*chosen}:
+        vae = load()
+        latent = encoded(vae, 128, 33)
+        if "equality" in chosen:
+            print_equality(vae, latent)
+        if "time" in chosen:
+            print_time(vae, latent, arguments.rounds)
+    if "writer" in chosen:
+        bench_writers.print_writer(arguments.rounds, arguments.comfyui)
+    if "long" in chosen and arguments.comfyui:
+        bench_writers.print_long()
+    if "gif" in chosen:
+        bench_writers.print_gif()
+    print(f"\n{time.perf_counter() - began:.0f} s in all, {time.process_time():.0f} s of processor time")
 
 
 def load():
@@ -67,18 +91,29 @@ def load():
     return embedded.vae(load_pipeline(open_folder(model_folders()["opent2v-quickstart"]), **dtypes).vae)
 
 
-def load_narrow():
-    """A VAE of the same kind with random weights and few channels."""
+def load_enlarger():
+    """The bundled VAE with another decoder: each latent frame enlarged 8 x 8, faded in from the one before."""
     import dataclasses
 
     import torch
-    from diffusers import AutoencoderKLWan
+    from torch.nn import functional
 
-    from opent2v.host import embedded
+    def decode_frames(_vae, latent, _tiled):
+        before = latent[:, :3, :1]
+        for k in range(latent.shape[2]):
+            frame = latent[:, :3, k : k + 1]
+            steps = torch.linspace(0, 1, 5)[1:] if k else torch.ones(1)
+            faded = torch.cat([torch.lerp(before, frame, float(step)) for step in steps], dim=2)
+            yield functional.interpolate(faded, scale_factor=(1, 8, 8), mode="nearest").clamp(-1, 1)
+            before = frame
 
-    torch.manual_seed(0)
-    vae = AutoencoderKLWan(base_dim=8, z_dim=16, num_res_blocks=1, dim_mult=[1, 1, 1, 1]).eval()
-    return embedded.vae(dataclasses.replace(load().part, vae=vae))
+    def decode(vae, latent, _seed):
+        return torch.cat(list(decode_frames(vae, latent, False)), dim=2)
+
+    vae = load()
+    family = dataclasses.replace(vae.part.variant.family, decode=decode, decode_frames=decode_frames)
+    variant = dataclasses.replace(vae.part.variant, family=family)
+    return dataclasses.replace(vae, part=dataclasses.replace(vae.part, variant=variant))
 
 
 def encoded(vae, size: int, frames: int):
@@ -86,20 +121,8 @@ def encoded(vae, size: int, frames: int):
     import torch
 
     with torch.inference_mode():
-        latent = vae.part.encode(moving(size, size, 17))
+        latent = vae.part.encode(bench_writers.moving(size, size, 17))
     return latent.repeat(1, 1, frames // 17 + 1, 1, 1)[:, :, : (frames - 1) // 4 + 1].clone()
-
-
-def moving(width: int, height: int, frames: int):
-    """[1, 3, frames, height, width] in -1..1."""
-    import torch
-
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    video = (0.3 * torch.sin(x / 9) * torch.cos(y / 7)).expand(1, 3, frames, height, width).clone()
-    for n in range(frames):
-        left = n * 2 % (width * 3 // 4)
-        video[:, 0, n, height // 3 : height // 2, left : left + width // 5] = 0.9
-    return video
 
 
 def streamed(vae, latent, folder: Path) -> Path:
@@ -124,39 +147,32 @@ def whole(vae, latent, folder: Path) -> Path:
     return writer.path
 
 
-def peak(work, vae, latent) -> float:
-    """MiB by which the largest resident set grew while decoding and saving."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    held = resident("VmRSS")
-    with tempfile.TemporaryDirectory() as folder:
-        work(vae, latent, Path(folder))
-    return resident("VmHWM") - held
-
-
-def resident(name: str) -> float:
-    """A line of /proc/self/status, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
-
-
-def print_memory(size: int, lengths: list[int]) -> None:
+def print_memory(lengths: list[int], save) -> None:
+    """`save`: (IMAGE, folder), what saves a clip that is held whole."""
     import torch
 
     if sys.platform != "linux":
         print("\npeak memory: measured on Linux only")
         return
-    vae, rows = load_narrow(), {}
-    for frames in [1, *lengths]:  # the first is for what libraries keep for good after their first use
-        latent = torch.randn(1, 16, (frames - 1) // 4 + 1, size // 8, size // 8)
-        for way, work in (("streamed", streamed), ("whole", whole)):
-            rows[way, frames] = peak(work, vae, latent)
-    print(f"\npeak memory beyond the loaded VAE, {size} x {size}, MiB")
-    print("frames    streamed    whole clip    streamed / whole    streamed / shortest")
-    for frames in lengths:
-        a, b = rows["streamed", frames], rows["whole", frames]
-        print(f"{frames:6}    {a:8.0f}    {b:10.0f}    {a / b:16.2f}    {a / rows['streamed', lengths[0]]:19.2f}")
+    from opent2v.host import embedded
+
+    def held(vae, latent, folder: Path) -> None:
+        save(embedded.decode(vae, latent), folder)
+
+    vae, shortest = load_enlarger(), 0.0
+    print(f"\npeak memory beyond the loaded VAE, {WIDTH} x {HEIGHT}, MiB")
+    print("frames    streamed    whole clip    streamed / shortest    seconds streamed")
+    for n, frames in enumerate([5, *lengths]):  # the first is for what libraries keep for good after their first use
+        picture = torch.randn(1, 16, 1, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(0)) / 3
+        latent = torch.cat([picture.roll(k, dims=-1) for k in range((frames - 1) // 4 + 1)], dim=2)
+        whole = bench_writers.peak(partial(held, vae, latent)) if frames <= MOST_HELD else 0.0
+        began = time.perf_counter()
+        own = bench_writers.peak(partial(streamed, vae, latent))
+        shortest = own if n == 1 else shortest
+        if n:
+            said = f"{whole:10.0f}" if whole else "         -"
+            seconds = time.perf_counter() - began
+            print(f"{frames:6}    {own:8.0f}    {said}    {own / shortest:19.2f}    {seconds:16.0f}", flush=True)
 
 
 def print_equality(vae, latent) -> None:
@@ -172,9 +188,8 @@ def print_equality(vae, latent) -> None:
     family = dataclasses.replace(vae.part.variant.family, decode_frames=None)
     variant = dataclasses.replace(vae.part.variant, family=family)
     forgetful = dataclasses.replace(vae, part=dataclasses.replace(vae.part, variant=variant))
-    if latent.shape[2] <= 21:
-        latent = torch.cat([latent, latent.flip(2)], dim=2)
-        images = embedded.decode(vae, latent)
+    latent = torch.cat([latent, latent.flip(2), latent], dim=2)  # longer than one stretch
+    images = embedded.decode(vae, latent)
     difference = (torch.cat(list(embedded.decode_stream(forgetful, latent))) - images).abs()
     print(
         f"in blended stretches (VAEs without a memory), {len(images)} frames: largest {difference.max():.1e}, "
@@ -189,81 +204,7 @@ def print_time(vae, latent, rounds: int) -> None:
             "decode, then save": lambda: whole(vae, latent, Path(folder)),
         }
         print(f"\n{latent.shape[2] * 4 - 3} frames from latent to file")
-        print_ratio(ways, rounds)
-
-
-def print_ratio(ways: dict, rounds: int) -> None:
-    """Times of two ways and the first over the second; the first round of each only warms up."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, work in ways.items():
-            began, used = time.perf_counter(), time.process_time()
-            work()
-            times[name].append((time.perf_counter() - began, time.process_time() - used))
-    for i, kind in enumerate(("wall", "processor")):
-        (one, a), (two, b) = ((name, statistics.median(t[i] for t in taken[1:])) for name, taken in times.items())
-        print(f"{kind} time: {one} {a:.2f} s, {two} {b:.2f} s, ratio {a / b:.2f}")
-
-
-def print_writer(rounds: int, comfyui: Path | None) -> None:
-    """Our writer against a plain PyAV loop with the same encoder settings, and against core's, on the same frames."""
-    width, height, count = 832, 480, 33
-    clips = {
-        "a moving square on a smooth ground": moving(width, height, count),
-        "the same with noise": moving(width, height, count) + grain(width, height, count),
-    }
-    for name, video in clips.items():
-        print(f"\nwriting {count} frames of {width} x {height}, {name}")
-        print_one_writer(((video[0].permute(1, 2, 3, 0) + 1) / 2).contiguous(), rounds, comfyui)
-
-
-def print_one_writer(frames, rounds: int, comfyui: Path | None) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        ways = {"writer": lambda: written(frames, folder), "plain PyAV loop": lambda: plainly(frames, folder)}
-        print_ratio(ways, rounds)
-        if comfyui:
-            ways = {"writer at crf 23": lambda: written(frames, folder, 23), "core": lambda: by_core(frames, folder)}
-            print_ratio(ways, rounds)
-
-
-def grain(width: int, height: int, frames: int):
-    """[1, 3, frames, height, width]: noise of film, another in each frame."""
-    import torch
-
-    return 0.06 * torch.randn(1, 3, frames, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def written(frames, folder: Path, crf: float | None = None) -> None:
-    from opent2v.media import VideoWriter
-
-    with VideoWriter(folder, "ours", fps=16, width=frames.shape[2], height=frames.shape[1], crf=crf) as writer:
-        for piece in frames.split(16):
-            writer.write(piece)
-
-
-def plainly(frames, folder: Path) -> None:
-    """What a user would write: the same encoder settings, FFmpeg's own choice of colours, no check of the values."""
-    import av
-
-    from opent2v.media.formats import format_of
-
-    options = format_of("mp4 h264").options(80, None, None)  # the writer's own
-    with av.open(str(folder / "plain.mp4"), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=16, options=options)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        for frame in frames:
-            picture = (frame.clamp(0, 1) * 255).round().byte().numpy()
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def by_core(frames, folder: Path) -> None:
-    """As core's CreateVideo and SaveVideo write it: x264's own rate factor, 23."""
-    from comfy_api.input_impl import VideoFromComponents  # pyright: ignore[reportMissingImports]
-    from comfy_api.util import VideoComponents  # pyright: ignore[reportMissingImports]
-
-    VideoFromComponents(VideoComponents(images=frames, frame_rate=Fraction(16))).save_to(str(folder / "core.mp4"))
+        bench_writers.print_ratio(ways, rounds)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Shapes, Variant
 from ..recognise import Recognised
+from ..stg import OwnStg
 from ..teacache import TeaCache, modulated
 from . import files
-from .versions import STATIC, make_variant, sigmas, version_in
+from .versions import BANDS, STATIC, make_variant, sigmas, version_in
 
 # configs/*.yaml: decode_timestep and decode_noise_scale of all versions with a timestep-conditioned VAE.
 DECODE_TIMESTEP, DECODE_NOISE = 0.05, 0.025
@@ -208,6 +209,11 @@ def recognise(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(FAMILY, shapes, name)
 
 
+def stg(variant: Variant) -> OwnStg:
+    """configs/ltxv-*.yaml: block 19 of the 2B; the 13B's single numbers are those of its second pass."""
+    return OwnStg((27,), BANDS) if variant.facts["is_large"] else OwnStg((19,))
+
+
 _TEACACHE = TeaCache(
     (2.14700694e01, -1.28016453e01, 2.31279151e00, 7.92487521e-01, 9.69274326e-03), 0.0, 0.5, modulated
 )
@@ -233,6 +239,7 @@ FAMILY = Family(
     recognise=recognise,
     image_to_video=image_to_video,
     blocks="transformer_blocks",
+    stg=stg,
     teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base import Defaults, FamilyError, Geometry, Prompt, Variant
+from ..stg import Band, Stg
 
 if TYPE_CHECKING:
     from ..base import Family
@@ -27,6 +28,16 @@ HOST_SHIFT = math.exp(2.37)
 # pass of that pipeline ends and which finishes a video that has no second pass.
 FIRST_PASS = (1.0, 0.9937, 0.9875, 0.9812, 0.9750, 0.9094, 0.7250)
 FINISH = 0.4219
+# configs/ltxv-13b-0.9.8-dev.yaml, first_pass, whose rescaling_scale 1 means none. Its cfg_star_rescale is on as well.
+BANDS = (
+    Band(1.0, 1, Stg(0)),
+    Band(0.996, 1, Stg(0, (11, 25, 35, 39))),
+    Band(0.9933, 6, Stg(4, (22, 35, 39), 0.5)),
+    Band(0.9850, 8, Stg(4, (28,), 0.5)),
+    Band(0.9767, 6, Stg(4, (28,))),
+    Band(0.9008, 1, Stg(2, (28,))),
+    Band(0.6180, 1, Stg(1, (28,))),
+)
 
 
 def version_in(name: str) -> str:
@@ -94,7 +105,7 @@ def make_variant(
             "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors (T5 v1.1 XXL)",
             "vae": "the VAE inside the checkpoint itself, or a file of it alone of the same version",
         },
-        facts={"is_causal": is_causal, "schedule": dict(scheduler)},
+        facts={"is_causal": is_causal, "is_large": is_large, "schedule": dict(scheduler)},
     )
 
 

@@ -13,6 +13,8 @@ from ...sampling.caches import CacheRun, Part, Stage, StepCache, cache_runs
 from .model import variant
 
 KEY = "opent2v_step_cache"
+# In the host's options of a call: the blocks that spatio-temporal guidance weakens in it.
+WEAKENED = "opent2v_weakened"
 
 
 def apply_step_cache(model: Any, settings: StepCache) -> Any:
@@ -63,9 +65,10 @@ def _telling(stage: Stage) -> Callable[..., Any]:
         # Patches that replace blocks (skipped layers) make another pass of the same condition.
         replaced = tuple(sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {})))
         window = getattr(options.get("context_window"), "index_list", None)
-        further = (replaced, None if window is None else tuple(window))
+        weakened = options.get(WEAKENED)
+        further = (replaced, weakened is not None, None if window is None else tuple(window))
         parts = [
-            Part((uuid, *further), "negative" if index else "positive")
+            Part((uuid, *further), "weakened" if weakened is not None else "negative" if index else "positive")
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
         with stage.call(parts, float(options["sigmas"][0]), is_partial=bool(replaced)):

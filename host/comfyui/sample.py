@@ -13,9 +13,10 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...sampling import Schedule, rescaled, solve
+from ...families.stg import values_only
+from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun
-from .cache import under
+from .cache import WEAKENED, under
 from .model import variant
 
 
@@ -32,6 +33,7 @@ def sample(
     low_noise: tuple[Any, float] | None = None,
     cfg_rescale: float = 0.0,
     step_cache: CacheRun | None = None,
+    guidance: Steps | None = None,
 ) -> Tensor:
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
@@ -42,6 +44,7 @@ def sample(
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
         step_cache: a fresh run of a step cache, in place of the MODEL's own.
+        guidance: spatio-temporal guidance, with one `Stg` for each step.
     Returns:
         VAE latents [B, C, T, h, w] float32.
     """
@@ -52,6 +55,9 @@ def sample(
         samples = found.geometry.led(samples)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, schedule.steps))
+    if guidance is not None:
+        assert found is not None
+        model = _steered(model, schedule, guidance, found.family.blocks)
     stages = [(model, cfg, schedule)]
     if low_noise is not None:
         high, low = schedule.split(found.boundary if found else 0.0)
@@ -89,6 +95,38 @@ def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:
             return args["denoised"]
         sigma, predicts = args["sigma"], schedule.prediction
         return rescaled(args["denoised"], args["cond_denoised"], args["input"], sigma, predicts, share)
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(after_cfg)
+    return model
+
+
+def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
+    """A clone of the MODEL under spatio-temporal guidance, for one run.
+
+    Args:
+        path: of the transformer's block list.
+    """
+    for stg in guidance.stg:
+        with values_only(model.model.diffusion_model.get_submodule(path), stg.blocks):  # says which block there is not
+            pass
+    steps, predicts = iter(guidance.stg), schedule.prediction
+
+    def after_cfg(args: dict[str, Any]) -> Tensor:
+        stg, x, sigma = next(steps), args["input"], args["sigma"]
+        clean, positive, scale = args["denoised"], args["cond_denoised"], args["cond_scale"]
+        if guidance.cfg_star and scale != 1:
+            negative = args["uncond_denoised"]
+            # What (1 - scale) of the negative was is that of the scaled one; what others did to the result stays.
+            clean = clean + (starred(negative, positive, x, sigma, predicts) - negative) * (1 - scale)
+
+        def weakened() -> Tensor:
+            told = {**args["model_options"]["transformer_options"], WEAKENED: stg.blocks}
+            options = {**args["model_options"], "transformer_options": told}
+            with values_only(args["model"].diffusion_model.get_submodule(path), stg.blocks):
+                return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, options)[0]
+
+        return with_stg(clean, positive, weakened, x, sigma, predicts, stg)
 
     model = model.clone()
     model.set_model_sampler_post_cfg_function(after_cfg)

@@ -206,7 +206,7 @@ def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] |
 
 def _images(video: Tensor) -> Tensor:
     """[B, 3, F, H, W] in -1..1 -> IMAGE [B * F, H, W, 3] in 0..1, on the CPU."""
-    return ((video.float().cpu() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    return video.float().cpu().add(1).div_(2).clamp_(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...sampling import Schedule, rescaled, solve
+from ...families.stg import values_only
+from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun, Part, Stage
 from .objects import Model, free_memory
 from .settings import check_interrupt
@@ -29,6 +30,7 @@ def sample(
     low_noise: tuple[Model, float] | None = None,
     cfg_rescale: float = 0.0,
     step_cache: CacheRun | None = None,
+    guidance: Steps | None = None,
 ) -> Tensor:
     """Denoise a LATENT.
 
@@ -39,6 +41,7 @@ def sample(
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
         step_cache: a fresh run of a step cache, in place of the MODEL's own.
+        guidance: spatio-temporal guidance, with one `Stg` for each step.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
@@ -54,13 +57,17 @@ def sample(
     # The negative first, as the host orders them.
     entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in (negative, positive)]
 
-    labels = [Part(name, name) for name in ("negative", "positive")]
+    labels = [Part(name, name) for name in ("negative", "positive", "weakened")]
+    steps = iter(guidance.stg if guidance else ())
 
     def denoiser(model: Model, cfg: float | Sequence[float], stage: Stage | None) -> Callable[[Tensor, Tensor], Tensor]:
         scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
         conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]
         together = _can_batch(conditions) and _fits(model, 2 * len(samples), samples)
-        predicts = schedule.prediction
+        predicts, transformer = schedule.prediction, model.part.transformer
+        for stg in guidance.stg if guidance else ():
+            with values_only(transformer.get_submodule(variant.family.blocks), stg.blocks):
+                pass  # says at once which block there is not
 
         def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
             with stage.call(parts, sigma[0].item()) if stage else nullcontext():
@@ -68,19 +75,29 @@ def sample(
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             check_interrupt()
-            scale = next(scales)
+            scale, stg = next(scales), next(steps, None)
             if mask is not None:
                 kept = start if variant.keeps_clean else predicts.noised(start, noise, sigma)
                 x = x * mask + kept * (1 - mask)
             used = conditions[1:] if scale == 1 else conditions
             if together and len(used) == 2:
                 joined = {k: torch.cat([_rows(c[k], len(x)) for c in used]) for k in used[0]}
-                parts = predicted(torch.cat([x] * 2), sigma.repeat(2), joined, labels).chunk(2)
+                parts = [*predicted(torch.cat([x] * 2), sigma.repeat(2), joined, labels[:2]).chunk(2)]
             else:
                 rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
-                named = labels[-len(rows) :]
+                named = labels[2 - len(rows) : 2]
                 parts = [predicted(x, sigma, c, [label]) for c, label in zip(rows, named, strict=True)]
+            if guidance and guidance.cfg_star and len(parts) == 2:
+                parts[0] = starred(parts[0], parts[1], x, sigma, predicts)
             clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
+            if stg:
+
+                def weakened() -> Tensor:
+                    given = {k: _rows(v, len(x)) for k, v in conditions[1].items()}
+                    with values_only(transformer.get_submodule(variant.family.blocks), stg.blocks):
+                        return predicted(x, sigma, given, labels[2:])
+
+                clean = with_stg(clean, parts[-1], weakened, x, sigma, predicts, stg)
             if cfg_rescale and len(parts) == 2:
                 clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
             return clean if mask is None else clean * mask + start * (1 - mask)

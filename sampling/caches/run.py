@@ -29,7 +29,7 @@ class Part:
 
     Attributes:
         key: tells it from all others of the run; the same in every step.
-        label: "positive" or "negative", for the report.
+        label: "positive", "negative" or "weakened" (by guidance), for the report.
     """
 
     key: Hashable

@@ -39,11 +39,13 @@ from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from opent2v.families import Pictures, ltx_video  # noqa: E402
+from opent2v.families.stg import Stg  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
+from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.tests import tiny_ltx_video as tiny  # noqa: E402
 from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
 
@@ -70,12 +72,14 @@ def load(side, kind):
                            clip=clip, prompts=prompts)  # fmt: skip
 
 
-def sampled(one, prompts, latent, cfg=3.0, rescale=0.0):
+def sampled(one, prompts, latent, cfg=3.0, rescale=0.0, **further):
     variant = one.side.variant(one.model)
     shape = tuple(latent["samples"].shape)
     levels = lambda total: ltx_video.sigmas(variant, total, None, shape)  # noqa: E731
     schedule = make_schedule(variant.scheduler, steps=4, sigmas=levels)
-    return one.side.sample(one.model, *prompts, latent, schedule=schedule, cfg=cfg, seed=3, cfg_rescale=rescale)
+    return one.side.sample(
+        one.model, *prompts, latent, schedule=schedule, cfg=cfg, seed=3, cfg_rescale=rescale, **further
+    )
 
 
 def started(one, start, end, strength=1.0):
@@ -109,6 +113,25 @@ for case, kind, start, end, strength, cfg, rescale in (
         prompts, latent = started(one, start, end, strength) if start or end else (one.prompts, empty)
         results.append(sampled(one, prompts, latent, cfg, rescale).cpu())
     report["hosts"][case] = largest(*results)
+# Spatio-temporal guidance, with a step cache that decides and one that computes everything.
+report["guidance"] = {}
+one_stg, mixed = Stg(1.0, (1,), 0.7), [Stg(), Stg(4.0, (0, 1), 0.5), Stg(2.0, (1,)), Stg(1.0, (0,))]
+for case, start, cfg, rescale, steps, cache in (
+    ("constant", False, 3.0, 0.0, Steps([one_stg] * 4), None),
+    ("cfg 1", False, 1.0, 0.0, Steps([one_stg] * 4), None),
+    ("by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, Steps(mixed, True), None),
+    ("start, star, rescaled", True, 3.0, 0.7, Steps([one_stg] * 4, True), None),
+    ("cached", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=0.5, start=0.0, end=1.0)),
+    ("cached, all computed", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=1e-9, start=0.0, end=1.0)),
+):
+    results, plain, counts = [], None, []
+    for one in sides["0.9.7"]:
+        prompts, latent = started(one, True, False) if start else (one.prompts, empty)
+        run = cache_runs(cache, one.side.variant(one.model))() if cache else None
+        results.append(sampled(one, prompts, latent, cfg, rescale, guidance=steps, step_cache=run).cpu())
+        plain = sampled(one, prompts, latent, cfg, rescale).cpu()
+        counts.append(run.report() if run else "")
+    report["guidance"][case] = [largest(*results), largest(results[0], plain), *counts]
 ours, theirs = sides["0.9.7"]
 report["options left alone"] = "sampler_post_cfg_function" not in theirs.model.model_options
 latent = torch.randn(1, tiny.CHANNELS, 2, 2, 3)
@@ -217,6 +240,10 @@ report["in our sampler"]["12 fps"] = compared(*patchers, slower, latents["empty"
 unmasked = [[[prompts[0][0][0], {"attention_mask": full}]], prompts[1]]
 runs = [sampled_by_node(patchers[0], given, latents["empty"]) for given in (prompts, unmasked, slower)]
 report["in our sampler reads"] = {"mask": largest(runs[0], runs[1]), "frame rate": largest(runs[0], runs[2])}
+steered = {"guidance": Guidance(blocks="1", cfg_star=True)}
+report["in our sampler"]["guidance"] = compared(*patchers, prompts, latents["empty"], **steered)
+run = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
+report["in our sampler reads"]["guidance"] = largest(run, runs[0])
 run = sampled_by_node(patchers[0], prompts, latents["kept frame"])
 report["in our sampler keeps"] = [largest(run[:, :, n], clip["samples"][:, :, n]) for n in (0, 1)]
 

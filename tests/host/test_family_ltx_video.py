@@ -27,6 +27,16 @@ def test_text_pictures_and_rescaled_guidance_are_the_same_on_both_hosts(report):
     assert report["decode"] <= 1e-5
 
 
+def test_spatio_temporal_guidance_is_the_same_on_both_hosts(report):
+    assert len(report["guidance"]) == 6
+    for case, (error, effect, *counts) in report["guidance"].items():
+        assert error <= 1e-5 and effect > 1e-3, case
+        assert counts[0] == counts[1], case
+    # the step cache counts the weakened pass by itself
+    assert "4 of 4 steps computed" in report["guidance"]["cached, all computed"][2]
+    assert report["guidance"]["cached, all computed"][1] == pytest.approx(report["guidance"]["constant"][1])
+
+
 def test_rescaling_leaves_the_users_model_alone(report):
     assert report["options left alone"] is True
 
@@ -62,10 +72,11 @@ def test_core_nodes_work_on_our_objects(report):
 
 
 def test_unet_loaders_ltx_video_in_our_sampler(report):
-    assert set(report["in our sampler"]) == {"empty", "kept frame", "12 fps"}
+    assert set(report["in our sampler"]) == {"empty", "kept frame", "12 fps", "guidance"}
     for case, found in report["in our sampler"].items():
         assert (found["family"], found["same schedule"]) == ("ltx_video", True), case
         assert found["apart"] <= 1e-4 and found["scale"] > 1, (case, found)
     assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-2
+    assert report["in our sampler reads"]["guidance"] > 1e-2
     kept, made = report["in our sampler keeps"]
     assert kept <= 1e-5 and made > 0.1

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
+from opent2v.families.keys import pieces, rename
 from opent2v.loaders import ModelFileError, read_header
-from opent2v.loaders.quantised import read_weight, split_header
+from opent2v.loaders.quantised import split_header
 from opent2v.loaders.weights import fill
 
 NAMES = ("first.weight", "second.weight")
@@ -57,14 +57,21 @@ def test_the_header_without_scales_is_the_models_own(stored):
     assert quantisation.kind == "scaled fp8" and set(quantisation.scales) == set(NAMES)
 
 
-def test_weights_are_multiplied_out_bit_for_bit(stored):
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_weights_are_multiplied_out_bit_for_bit(stored, dtype):
     path, expected = stored
-    _, quantisation = split_header(read_header(path), path)
-    with safe_open(path, framework="pt") as tensors:
-        for name in NAMES:
-            assert torch.equal(read_weight(tensors, name, quantisation), expected[name])
-    built = fill(module(), (path,), dtype=torch.bfloat16)
-    assert torch.equal(built["first"].weight, expected["first.weight"].to(torch.bfloat16))
+    built = fill(module(), (path,), dtype=dtype)
+    for name in NAMES:
+        assert torch.equal(built.get_parameter(name), expected[name].to(dtype or torch.float32))
+
+
+def test_scales_of_rows_are_split_with_the_rows(stored):
+    path, expected = stored
+    parts = torch.nn.ModuleDict({"q": torch.nn.Linear(4, 2, bias=False), "k": torch.nn.Linear(4, 4, bias=False)})
+    holder = torch.nn.ModuleDict({"parts": parts, "second": torch.nn.Linear(6, 2)})
+    fill(holder, (path,), rules=[rename("^first", "parts.q", "parts.k", split=pieces(2, 4))])
+    found = torch.cat([holder.get_parameter("parts.q.weight"), holder.get_parameter("parts.k.weight")])
+    assert torch.equal(found, expected["first.weight"])
 
 
 def test_plain_fp8_keeps_its_numbers(tmp_path):
