@@ -55,12 +55,13 @@ class OwnStg:
 
 
 @contextmanager
-def values_only(blocks: nn.ModuleList, numbers: Sequence[int]) -> Iterator[None]:
-    """Within, the self-attention (`attn1`) of these blocks passes each token's own value on and looks at no other.
+def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
+    """Within, self-attention (`attn1`) in these of the blocks at `path` hands each token its own value only.
 
     Raises:
         FamilyError: a number that is no block's.
     """
+    blocks: Any = transformer.get_submodule(path)
     if wrong := [n for n in numbers if not 0 <= n < len(blocks)]:
         raise FamilyError(
             f"Spatio-temporal guidance is asked to weaken block {wrong[0]}; this transformer's blocks are 0 to "
@@ -69,7 +70,7 @@ def values_only(blocks: nn.ModuleList, numbers: Sequence[int]) -> Iterator[None]
     before = []
     try:
         for n in numbers:
-            attention: Any = blocks[n].attn1
+            attention = blocks[n].attn1
             # Other packs put a forward of their own there.
             before.append((attention, vars(attention).get("forward")))
             attention.forward = _values_of(attention)

@@ -108,7 +108,7 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
         path: of the transformer's block list.
     """
     for stg in guidance.stg:
-        with values_only(model.model.diffusion_model.get_submodule(path), stg.blocks):  # says which block there is not
+        with values_only(model.model.diffusion_model, path, stg.blocks):  # says which block there is not
             pass
     steps, predicts = iter(guidance.stg), schedule.prediction
 
@@ -123,7 +123,7 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
         def weakened() -> Tensor:
             told = {**args["model_options"]["transformer_options"], WEAKENED: stg.blocks}
             options = {**args["model_options"], "transformer_options": told}
-            with values_only(args["model"].diffusion_model.get_submodule(path), stg.blocks):
+            with values_only(args["model"].diffusion_model, path, stg.blocks):
                 return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, options)[0]
 
         return with_stg(clean, positive, weakened, x, sigma, predicts, stg)

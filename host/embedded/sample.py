@@ -66,7 +66,7 @@ def sample(
         together = _can_batch(conditions) and _fits(model, 2 * len(samples), samples)
         predicts, transformer = schedule.prediction, model.part.transformer
         for stg in guidance.stg if guidance else ():
-            with values_only(transformer.get_submodule(variant.family.blocks), stg.blocks):
+            with values_only(transformer, variant.family.blocks, stg.blocks):
                 pass  # says at once which block there is not
 
         def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
@@ -94,7 +94,7 @@ def sample(
 
                 def weakened() -> Tensor:
                     given = {k: _rows(v, len(x)) for k, v in conditions[1].items()}
-                    with values_only(transformer.get_submodule(variant.family.blocks), stg.blocks):
+                    with values_only(transformer, variant.family.blocks, stg.blocks):
                         return predicted(x, sigma, given, labels[2:])
 
                 clean = with_stg(clean, parts[-1], weakened, x, sigma, predicts, stg)

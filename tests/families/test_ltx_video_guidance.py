@@ -185,9 +185,10 @@ def test_a_forward_of_another_pack_is_put_back():
     attention.to_v, attention.to_out = torch.nn.Identity(), [torch.nn.Identity()]
     other = lambda x: x + 1  # noqa: E731
     attention.forward = other
-    blocks = torch.nn.ModuleList([torch.nn.Module()])
-    blocks[0].attn1 = attention
-    with pytest.raises(ZeroDivisionError), values_only(blocks, (0,)):
+    model = torch.nn.Module()
+    model.blocks = torch.nn.ModuleList([torch.nn.Module()])
+    model.blocks[0].attn1 = attention
+    with pytest.raises(ZeroDivisionError), values_only(model, "blocks", (0,)):
         assert attention(torch.zeros(1)) == 0
         raise ZeroDivisionError
     assert attention(torch.zeros(1)) == 1 and attention.forward is other
