@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,7 @@ class Defaults:
         guidance: classifier-free guidance scale; 1 switches it off. For a guidance-distilled model (see
             `Variant.embeds_guidance`) the scale that the transformer is told.
         low_noise_guidance: the same for the low-noise expert of a model with two; None: as `guidance`.
+        picture_guidance: how closely pictures are followed, for a family with `Family.picture_guidance`; 1 is off.
         negative: recommended negative prompt.
     """
 
@@ -143,6 +144,7 @@ class Defaults:
     guidance: float
     low_noise_guidance: float | None = None
     negative: str = ""
+    picture_guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,13 @@ class Prompt:
         slot: folder of the encoder; "text_encoder_2" goes with "tokenizer_2".
         max_tokens: length that prompts are padded or cut to, special tokens included.
         prepare: prompt as typed -> as the tokenizer gets it.
+        pad: id that short prompts are filled up with; None: the tokenizer's own.
     """
 
     max_tokens: int
     prepare: Callable[[str], str] = str.strip
     slot: str = "text_encoder"
+    pad: int | None = None
 
     @property
     def tokenizer(self) -> str:
@@ -188,8 +192,10 @@ class Variant:
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
         whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
+        one_frame: share of the two that a single frame takes.
         pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
         facts: further facts that only the family itself reads.
+        remark: what the user should know of this checkpoint, or "".
     """
 
     family: Family
@@ -214,8 +220,10 @@ class Variant:
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
     whole_clip: bool = False
+    one_frame: float = ONE_FRAME
     pairs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
     def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.
@@ -241,7 +249,7 @@ class Variant:
         """Values alive per pixel while the VAE works on so many frames."""
         if self.whole_clip:
             return floats * frames
-        return floats * ONE_FRAME if frames == 1 else floats
+        return floats * self.one_frame if frames == 1 else floats
 
     @property
     def title(self) -> str:
@@ -265,7 +273,8 @@ class Pictures:
     """What an image-to-video run starts from.
 
     Attributes:
-        start, end: first and last picture [1, 3, 1, H, W] in -1..1, in the video's size; either may be None.
+        start, end: first and last picture [1, 3, 1, H, W] in -1..1, in the video's size; either may be None. Where a
+            family goes on from videos, one of its `clips` long.
         frames: length of the video.
         strength: 1 keeps the pictures as they are; less lets the model change them, where it can.
         vision: output of the image encoder for each picture that is given, [pictures, tokens, width], or None.
@@ -327,8 +336,17 @@ class Family:
             counts only where tensors cannot tell.
         image_to_video: (variant, pictures) -> Guided; raises FamilyError for pictures the variant cannot use. None
             where no variant takes pictures.
-        guidance: (variant, "dynamic" or "dynamic (reference)", cfg, timesteps [steps]) -> one cfg for each step. None
-            where the model's makers use one for all.
+        guidance: (variant, one of `cfg_schedules`, cfg, timesteps [steps]) -> one cfg for each step. None where the
+            model's makers use one for all.
+        cfg_schedules: how cfg can go over the steps, the makers' own first; "constant" never reaches `guidance`.
+        picture_guidance: (variant, one of `cfg_schedules`, scale, dictionary of the positive CONDITIONING, steps,
+            latent frames) -> [steps, latent frames], or None for words alone. A second guidance: what this times the
+            difference between the negative prompt with and without the pictures gives, in place of 1 times it.
+        finished: (variant, dictionary of the positive CONDITIONING, samples) -> what is done to the finished LATENT.
+        clips: lengths in frames, rising, of videos that `image_to_video` takes in place of a picture.
+        tell: (prompt, frames per second, motion score or 0 for the model's own) -> the prompt as the model was trained
+            to read it. None where these are not told in words.
+        latents: id of the family whose VAE makes the very latents, "" for one with its own.
         blocks: path of the transformer's block list, where caches and block-wise tools attach.
         teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
         stg: (variant) -> how its makers use spatio-temporal guidance, None where they do not.
@@ -336,6 +354,11 @@ class Family:
         decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
             order, made one after the other and without looking ahead, so that each can be let go before the next.
             None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
+        reads_rate: `condition` reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
+        denoiser: the folder's slot of the network that is called at each step.
+        look: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None: they
+            tell all.
+        extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
     """
 
     id: str
@@ -353,9 +376,19 @@ class Family:
     recognise: Callable[[Shapes, str], Recognised | str] = nothing_found
     image_to_video: Callable[[Variant, Pictures], Guided] | None = None
     guidance: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
+    cfg_schedules: tuple[str, ...] = ("constant",)
+    picture_guidance: Callable[[Variant, str, float, Entry, int, int], Tensor | None] | None = None
+    finished: Callable[[Variant, Entry, Tensor], Tensor] | None = None
+    clips: tuple[int, ...] = ()
+    tell: Callable[[str, float, float], str] | None = None
+    latents: str = ""
     optional: frozenset[str] = frozenset()
     blocks: str = "blocks"
     teacache: Callable[[Variant], TeaCache | None] = lambda _: None
     stg: Callable[[Variant], OwnStg | None] = lambda _: None
     tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None
+    reads_rate: bool = False
+    denoiser: str = "transformer"
+    look: Callable[[Variant, Collection[str]], Variant] | None = None
+    extend: Callable[[Variant, nn.Module], None] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,20 +25,29 @@ class Rule:
             split, none for a tensor that is left out.
         split: how the tensor becomes as many tensors as there are targets; None passes it on as it is.
         is_last: no later rule touches the name; for names that would otherwise be renamed back.
+        place: the tensor is one of several that are joined to the target, see `joined`; this is its place among them.
     """
 
     source: str
     targets: tuple[str, ...]
     split: Split | None = None
     is_last: bool = False
+    place: int | None = None
 
     @cached_property
     def _pattern(self) -> tuple[bool, bool, tuple[str, ...]]:
         text = self.source
         return text.startswith("^"), text.endswith("$"), tuple(text.strip("^$").split("."))
 
+    @cached_property
+    def _beginning(self) -> str:
+        """What must be in every name that matches: most names are told by it."""
+        return self.source.strip("^$").partition("{}")[0]
+
     def apply(self, name: str) -> tuple[str, ...] | None:
         """The new names, or None where the rule does not match."""
+        if self._beginning not in name:
+            return None
         at_start, at_end, pattern = self._pattern
         segments = name.split(".")
         last = len(segments) - len(pattern)
@@ -54,17 +63,20 @@ class Rule:
         return None
 
 
-def rename(source: str, *targets: str, split: Split | None = None, is_last: bool = False) -> Rule:
+def rename(
+    source: str, *targets: str, split: Split | None = None, is_last: bool = False, place: int | None = None
+) -> Rule:
     """A `Rule`, written in one line."""
-    return Rule(source, targets, split, is_last)
+    return Rule(source, targets, split, is_last, place)
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """Where one tensor of a file goes: the new names, and how it is split on the way."""
+    """Where one tensor of a file goes: the new names, how it is split on the way, and its place in a joined one."""
 
     names: tuple[str, ...]
     splits: tuple[Split, ...] = ()
+    place: int | None = None
 
     def tensors(self, tensor: Tensor) -> list[Tensor]:
         """The tensor's parts, one for each name."""
@@ -95,6 +107,8 @@ def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | N
         targets = rule.apply(name)
         if targets is None:
             continue
+        if rule.place is not None:
+            return Renamed(targets, place=rule.place)
         if rule.split is None and len(targets) == 1 and not rule.is_last:
             name = targets[0]
             continue
@@ -105,6 +119,17 @@ def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | N
             names += further.names
         return Renamed(tuple(names), (rule.split,) if rule.split else ())
     return Renamed((name,))
+
+
+def joined(parts: Mapping[int, Tensor]) -> Tensor:
+    """One tensor of several by their places: matrices side by side, and vectors added.
+
+    A layer of what two layers add up to: W1 x1 + b1 + W2 x2 + b2.
+    """
+    tensors = [parts[place] for place in sorted(parts)]
+    if tensors[0].ndim > 1:
+        return torch.cat(tensors, dim=1)
+    return torch.stack([one.float() for one in tensors]).sum(0).to(tensors[0].dtype)
 
 
 def chunk(count: int) -> Split:

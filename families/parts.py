@@ -57,7 +57,7 @@ class TextEncoder:
         padded = {}
         for prompt in self.variant.prompts:
             row, limit = ids[prompt.slot][: prompt.max_tokens], prompt.max_tokens
-            pad = self.tokenizers[prompt.slot].pad_token_id or 0
+            pad = (self.tokenizers[prompt.slot].pad_token_id or 0) if prompt.pad is None else prompt.pad
             values = torch.tensor([row + [pad] * (limit - len(row))], device=device)
             mask = (torch.arange(limit, device=device) < len(row)).long().unsqueeze(0)
             padded[prompt.slot] = values, mask

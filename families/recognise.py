@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .base import Shapes, Variant
@@ -25,6 +25,8 @@ class Recognised:
         rules: file's names (without prefix) -> module's names.
         variant: of the model; for a VAE with the values that only a transformer tells at their family's own.
         remark: what the user should know (a distilled checkpoint's own values), or "".
+        rope_layouts: rules by how the file may have stored its rotary positions, where the tensors cannot tell; `rules`
+            are the likely ones.
     """
 
     part: str
@@ -35,6 +37,7 @@ class Recognised:
     rules: tuple[Rule, ...] = ()
     prefix: str = ""
     remark: str = ""
+    rope_layouts: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
 
 
 def without_prefix(shapes: Shapes, marker: str) -> tuple[str, dict[str, tuple[int, ...]]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ def open_folder(path: Path) -> Folder:
         raise ModelFileError(
             f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
         ) from error
-    return Folder(path, family, variant, configs, weights)
+    folder = Folder(path, family, variant, configs, weights)
+    if family.look is None:
+        return folder
+    return replace(folder, variant=family.look(variant, folder.headers(family.denoiser)))
 
 
 def has_weights(component: str) -> bool:

@@ -12,7 +12,7 @@ from ..families import TextEncoder, VideoModel, VideoVAE
 from ..families.keys import Rule, rename
 from .folder import Folder
 from .tokenizers import read_tokenizer
-from .weights import build, check, fill
+from .weights import build, check, extension, fill
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def load_pipeline(
     counts: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
     for component in folder.weights:
-        parts[component] = build(folder.configs[component]["_class_name"], folder.configs[component])
+        config, is_model = folder.configs[component], component == family.denoiser
+        parts[component] = build(config["_class_name"], config, extension(variant) if is_model else None)
         rules[component] = _older_names(parts[component], folder.headers(component))
         tied = family.tied.get(component)
         counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
@@ -63,7 +64,7 @@ def load_pipeline(
             if on_progress:
                 on_progress(offset + done, total)
 
-        is_model = component.startswith("transformer")
+        is_model = component.startswith(family.denoiser)
         dtype = model_dtype if is_model else vae_dtype if component == "vae" else text_dtype
         tied = family.tied.get(component)
         fill(
@@ -75,7 +76,7 @@ def load_pipeline(
             on_tensor=tick,
         )
         before += counts[component]
-    models = [VideoModel(variant, parts["transformer"], folder.path)]
+    models = [VideoModel(variant, parts[family.denoiser], folder.path)]
     if "transformer_2" in parts:
         models = [
             VideoModel(replace(variant, expert=expert), parts[slot], folder.path)
@@ -98,5 +99,13 @@ def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
     """
     segments = {segment for name in names for segment in name.split(".")}
     levels = [level for level in ("text_model", "vision_model") if level in segments and not hasattr(module, level)]
+    attention = _OLDER_ATTENTION if "proj_attn" in segments else ()
     unused = [n for n in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or () if n in segments]
-    return (*(rename(f"^{level}", "") for level in levels), *(rename(name) for name in unused))
+    return (*(rename(f"^{level}", "") for level in levels), *attention, *(rename(name) for name in unused))
+
+
+# A picture VAE's attention before diffusers 0.18.
+_OLDER_ATTENTION = tuple(
+    rename(f"attentions.0.{old}", f"attentions.0.{new}")
+    for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
+)

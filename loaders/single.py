@@ -13,7 +13,7 @@ from .errors import ModelFileError
 from .header import TensorInfo, read_header
 from .looks import looks_like
 from .quantised import Quantisation, split_header
-from .weights import build, fill
+from .weights import build, extension, fill
 
 # Where all-in-one files keep what is not the transformer.
 VAE_PREFIXES = ("vae.", "first_stage_model.")
@@ -49,8 +49,11 @@ def open_file(path: Path) -> ModelFile:
     shapes = {name: info.shape for name, info in header.items()}
     parts: dict[str, Recognised] = {}
     reasons: dict[str, str] = {}
+    beside = _inside(shapes, "")
     for prefix in ("", *VAE_PREFIXES):
         inner = _inside(shapes, prefix)
+        if prefix and beside and "transformer" not in parts:
+            continue  # the VAE of a checkpoint that nobody knows: it is told as a whole
         for family in families().values() if inner else ():
             found = family.recognise(inner, path.name)
             if isinstance(found, Recognised):
@@ -64,25 +67,36 @@ def open_file(path: Path) -> ModelFile:
 
 
 def load_model(
-    file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+    file: ModelFile,
+    dtype: torch.dtype | None,
+    on_progress: Callable[[int, int], None] | None = None,
+    rope_layout: str = "auto",
 ) -> VideoModel:
     """The transformer of a file, strictly: every name and shape is compared before the first tensor is read.
 
     Args:
         dtype: storage dtype; None keeps the file's own, scaled fp8 multiplied out to bf16.
         on_progress: called with (tensors read, tensors in all).
+        rope_layout: one of the file's `rope_layouts`; "auto" is the likely one.
     Raises:
-        ModelFileError: the file holds no transformer, or not all of it.
+        ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
     found = _part(file, "transformer")
-    module = build(found.class_name, found.config)
+    rules = found.rules if rope_layout == "auto" else found.rope_layouts.get(rope_layout)
+    if rules is None:
+        known = ", ".join(["auto", *found.rope_layouts])
+        raise ModelFileError(
+            f"{file.path}: {found.variant.title} has no rope layout {rope_layout!r} (it has: {known}). Set "
+            "rope_layout to auto."
+        )
+    module = build(found.class_name, found.config, extension(found.variant))
     tied = found.variant.family.tied.get("transformer")
     fill(
         module,
         (file.path,),
         dtype=dtype or (torch.bfloat16 if file.quantisation.scales else None),
         tied=tied,
-        rules=found.rules,
+        rules=rules,
         prefix=found.prefix,
         from_folder=False,
         on_tensor=on_progress,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..families import Shapes, TextEncoder, Variant
-from ..families.keys import Rule, rename
+from ..families.keys import Rule, chunk, rename
 from .errors import ModelFileError
 from .header import read_header
 from .looks import looks_like
@@ -51,14 +51,14 @@ def open_text_file(path: Path, prefix: str = "") -> TextFile:
     """
     header, _ = split_header(read_header(path), path)
     shapes = {name[len(prefix) :]: info.shape for name, info in header.items() if name.startswith(prefix)}
-    for recognise in (_t5, _native_umt5, _clip, _llama):
+    for recognise in (_t5, _native_umt5, _clip, _open_clip, _llama):
         found = recognise(path, shapes)
         if found is not None:
             return replace(found, prefix=prefix)
     looks = looks_like(shapes)
     raise ModelFileError(
         f"{path}: no text encoder this pack knows ({len(shapes)} tensors, first {next(iter(shapes), 'none')}). "
-        "Expected UMT5-XXL, T5-XXL, CLIP-L or Llama 3." + (f" It looks like {looks}." if looks else "")
+        "Expected UMT5-XXL, T5-XXL, CLIP-L, OpenCLIP-H or Llama 3." + (f" It looks like {looks}." if looks else "")
     )
 
 
@@ -205,15 +205,54 @@ def _clip(path: Path, shapes: Shapes) -> TextFile | None:
     stem, layer = "text_model.embeddings", "text_model.encoder.layers.{}.mlp.fc1.weight"
     if f"{stem}.token_embedding.weight" not in shapes or layer.format(0) not in shapes:
         return None
-    vocabulary, width = shapes[f"{stem}.token_embedding.weight"]
+    tokens, positions = (shapes[f"{stem}.{kind}_embedding.weight"] for kind in ("token", "position"))
+    rules = (rename("^text_model.embeddings.position_ids$"), rename("^text_projection"), rename("^logit_scale$"))
+    count = _count(shapes, layer)
+    if tokens[1] == 1024 and count == 24:
+        count, rules = 23, (*rules, rename("^text_model.encoder.layers.23"))
+    return _clip_file(path, tokens, positions[0], shapes[layer.format(0)][0], count, rules)
+
+
+def _open_clip(path: Path, shapes: Shapes) -> TextFile | None:
+    """OpenCLIP's own names. Whatever model reads it, reads the last layer but one: the last is left out."""
+    for prefix in ("model.", ""):
+        stem, block = f"{prefix}transformer.resblocks", f"{prefix}transformer.resblocks.{{}}.mlp.c_fc.weight"
+        if f"{prefix}token_embedding.weight" in shapes and block.format(0) in shapes:
+            break
+    else:
+        return None
+    count, layer = _count(shapes, block), "text_model.encoder.layers.{}"
+    left_out = ("text_projection", "logit_scale", "attn_mask", "visual")
+    attention = [f"{layer}.self_attn.{n}_proj" for n in "qkv"]
+    rules = (
+        *(rename(f"^{prefix}{name}") for name in left_out),
+        rename(f"^{stem}.{count - 1}"),
+        rename(f"^{prefix}token_embedding", "text_model.embeddings.token_embedding"),
+        rename(f"^{prefix}positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+        rename(f"^{prefix}ln_final", "text_model.final_layer_norm"),
+        *(
+            rename(f"^{stem}.{{}}.attn.in_proj_{leaf}$", *(f"{name}.{leaf}" for name in attention), split=chunk(3))
+            for leaf in ("weight", "bias")
+        ),
+        rename(f"^{stem}.{{}}.attn.out_proj", f"{layer}.self_attn.out_proj"),
+        *(rename(f"^{stem}.{{}}.ln_{n}", f"{layer}.layer_norm{n}") for n in (1, 2)),
+        rename(f"^{stem}.{{}}.mlp.c_fc", f"{layer}.mlp.fc1"),
+        rename(f"^{stem}.{{}}.mlp.c_proj", f"{layer}.mlp.fc2"),
+    )
+    tokens, positions = shapes[f"{prefix}token_embedding.weight"], shapes[f"{prefix}positional_embedding"]
+    return _clip_file(path, tokens, positions[0], shapes[block.format(0)][0], count - 1, rules)
+
+
+def _clip_file(
+    path: Path, tokens: tuple[int, ...], positions: int, inner: int, layers: int, rules: tuple[Rule, ...]
+) -> TextFile:
+    vocabulary, width = tokens
     config = {
-        "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": shapes[layer.format(0)][0],
-        "num_hidden_layers": _count(shapes, layer), "num_attention_heads": max(1, width // 64),
-        "max_position_embeddings": shapes[f"{stem}.position_embedding.weight"][0],
+        "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": max(1, width // 64), "max_position_embeddings": positions,
         "hidden_act": "quick_gelu" if width == 768 else "gelu", "projection_dim": width,
         "bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1,
     }  # fmt: skip
-    rules = (rename("^text_model.embeddings.position_ids$"), rename("^text_projection"), rename("^logit_scale$"))
     title = {768: "CLIP-L", 1024: "OpenCLIP-H", 1280: "OpenCLIP-G"}.get(width, f"CLIP ({width} wide)")
     return TextFile(path, title, "CLIPTextModel", config, width, rules)
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..families.keys import Rule, translate
+from ..families import Variant
+from ..families.keys import Rule, joined, translate
 from .cast import FP8, cast
 from .errors import ModelFileError
 from .header import read_header
@@ -27,14 +28,26 @@ DTYPES = {
 }
 
 
-def build(class_name: str, config: Mapping[str, Any]) -> nn.Module:
-    """The module on the meta device: names and shapes, no weights. Buffers are real."""
+def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Module], None] | None = None) -> nn.Module:
+    """The module on the meta device: names and shapes, no weights. Buffers are real.
+
+    Args:
+        extend: adds what the library's class lacks.
+    """
     cls: Any = library_class(class_name)
     plain = {k: v for k, v in config.items() if not k.startswith("_")}
     with _meta_parameters():
         is_diffusers = hasattr(cls, "load_config")
         module = cls.from_config(plain) if is_diffusers else cls(cls.config_class.from_dict(plain))
+        if extend is not None:
+            extend(module)
     return module.eval().requires_grad_(False)
+
+
+def extension(variant: Variant) -> Callable[[nn.Module], None] | None:
+    """What `build` is given for a variant's denoiser."""
+    extend = variant.family.extend
+    return None if extend is None else lambda module: extend(variant, module)
 
 
 def fill(
@@ -66,6 +79,7 @@ def fill(
     total = check(module, files, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
     read: set[str] = set()
+    joins: dict[str, dict[int, Tensor]] = {}
     count = 0
     for path in files:
         header, quantisation = split_header(read_header(path), path)
@@ -79,6 +93,10 @@ def fill(
                     parts = renamed.tensors(weight)
                     scales = renamed.tensors(scale) if scale is not None and scale.ndim else [scale] * len(parts)
                     for name, tensor, factor in zip(renamed.names, parts, scales, strict=True):
+                        if renamed.place is not None:
+                            plain = tensor if factor is None else _as_dtype(name, tensor, torch.float32, path, factor)
+                            joins.setdefault(name, {})[renamed.place] = plain
+                            continue
                         # Multiplied out in fp32, which it stays unless the caller says otherwise.
                         wanted = dtype if factor is None else dtype or torch.float32
                         target = _stored_dtype(name, tensor, wanted, keep)
@@ -89,6 +107,9 @@ def fill(
                         on_tensor(count, total)
         except SafetensorError as error:
             raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
+    for name, pieces in joins.items():
+        tensor = joined(pieces)
+        _assign(module, name, _as_dtype(name, tensor, _stored_dtype(name, tensor, dtype, keep), files[0]))
     for one, other in (tied or {}).items():
         if (one in read) != (other in read):
             have, lack = (one, other) if one in read else (other, one)
@@ -112,13 +133,17 @@ def check(
         ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
     """
     header: dict[str, tuple[int, ...]] = {}
+    joins: dict[str, dict[int, Tensor]] = {}
     count = 0
     for path in files:
         for stored, info in split_header(read_header(path), path)[0].items():
             renamed = translate(stored, rules, prefix)
             if renamed is not None and renamed.names:
                 header.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
+                if renamed.place is not None:
+                    joins.setdefault(renamed.names[0], {})[renamed.place] = torch.empty(info.shape, device="meta")
                 count += 1
+    header.update({name: tuple(joined(pieces).shape) for name, pieces in joins.items()})
     once = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
     wanted = dict(module.named_parameters(remove_duplicate=False)) | {
@@ -163,6 +188,10 @@ def _fp32_names(module: nn.Module) -> tuple[str, ...]:
     return tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
 
 
+# What the layers of a transformer, and those of a UNet, stand in.
+_INNER = frozenset({"blocks", "transformer_blocks", "single_transformer_blocks", "resnets", "temp_convs"})
+
+
 def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]) -> torch.dtype:
     if not tensor.is_floating_point() or (dtype is None and tensor.dtype not in FP8):
         return tensor.dtype
@@ -172,8 +201,8 @@ def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp3
     if dtype in FP8:
         # Embedders and norms stay out of fp8: their dtype steers the timestep's and activations' dtype, and
         # they are a small share of the weights (host facts: fp8 skips).
-        inner = ".blocks." in f".{name}" or ".transformer_blocks." in f".{name}"
-        matrix = tensor.ndim == 2 and name.endswith(".weight") and "norm" not in name
+        inner = not _INNER.isdisjoint(name.split("."))
+        matrix = tensor.ndim >= 2 and name.endswith(".weight") and "norm" not in name
         return dtype if inner and matrix else torch.bfloat16
     return dtype
 

@@ -15,12 +15,13 @@ from .finishing import (
     OpenT2VWatermark,
 )
 from .guidance import OpenT2VGuidance
+from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
 from .load_video import OpenT2VLoadVideo
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
-from .sample import OpenT2VEmptyLatent, OpenT2VSampler
+from .sample import OpenT2VSampler
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .video import OpenT2VDecode, OpenT2VSaveVideo
 

@@ -81,7 +81,7 @@ class OpenT2VLoadModel:
             )
         folder = open_folder(path)
         library("diffusers")
-        header = folder.headers("transformer")
+        header = folder.headers(folder.family.denoiser)
         stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(_main_dtype(header), ""))
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
         further = [name for name, part in _FURTHER.items() if part in folder.weights]
@@ -97,8 +97,9 @@ class OpenT2VLoadModel:
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
         count = sum(prod(info.shape) for info in header.values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
-        remark = f"{folder.variant.title}: {size} parameters as {kind}"
-        return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), [remark])
+        remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
+        remarks += [folder.variant.remark] if folder.variant.remark else []
+        return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), remarks)
 
 
 def _main_dtype(header: dict[str, Any]) -> str:

@@ -88,6 +88,16 @@ class OpenT2VLoadDiffusionModel:
         tooltip = "A file in models/diffusion_models, or an all-in-one file in models/checkpoints."
         return {
             "required": {"file": combo(tooltip, *cls.KINDS), "dtype": _DTYPE},
+            "optional": {
+                "rope_layout": (
+                    ["auto", "half-split", "interleaved"],
+                    {
+                        "default": "auto",
+                        "tooltip": "How an Open-Sora 2.0 file has stored its positions; no tensor tells. The wrong one "
+                        "makes noise. auto: as published.",
+                    },
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -97,7 +107,7 @@ class OpenT2VLoadDiffusionModel:
         paths = files_of(*cls.KINDS)
         return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
 
-    def load(self, file: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
+    def load(self, file: str, dtype: str, rope_layout: str = "auto", unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
         opened = open_file(path)
         library("diffusers")
@@ -106,10 +116,10 @@ class OpenT2VLoadDiffusionModel:
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
-            return [host.model(load_model(opened, dtypes["model_dtype"], lambda done, _: bar(done)))]
+            return [host.model(load_model(opened, dtypes["model_dtype"], lambda done, _: bar(done), rope_layout))]
 
         key = (str(path), files_state(path), str(dtypes))
-        model = shared(key, ["model"], make)["model"]
+        model = shared((*key, rope_layout), ["model"], make)["model"]
         assert found is not None  # load_model has refused every other file
         remarks = [f"{found.variant.title}, {found.layout} layout{_stored_as(opened, dtypes['model_dtype'])}"]
         remarks += [found.remark] if found.remark else []
@@ -158,7 +168,10 @@ class OpenT2VLoadTextEncoder:
                 "file": (names, options),
                 "file_2": (
                     second,
-                    {"default": NONE, "tooltip": "The second file of models with two (HunyuanVideo: CLIP-L)."},
+                    {
+                        "default": NONE,
+                        "tooltip": "The second file of models with two (HunyuanVideo, Open-Sora 2.0: CLIP-L).",
+                    },
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},

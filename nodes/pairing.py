@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..families import FamilyError, Variant, families
+from ..families import Family, FamilyError, Variant, families
 from ..host import PROMPT_FAMILY
 
 
@@ -26,13 +26,21 @@ def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -
         FamilyError: another family made it.
     """
     made = latent.get("opent2v") or {}
-    if variant is None or made.get("family", variant.family.id) == variant.family.id:
+    if variant is None or "family" not in made:
+        return
+    other = families().get(made["family"])
+    if other is not None and same_latents(other, variant.family):
         return
     right = f"Use {made['vae']}." if made.get("vae") and what == "This VAE" else "Use what belongs to that model."
     raise FamilyError(
         f"The latent was made by {made['model']}. {what} is of {variant.title}, whose latents mean something else even "
         f"where they have the same shape. {right}"
     )
+
+
+def same_latents(one: Family, other: Family) -> bool:
+    """Whether one's VAE can take what is made for the other's."""
+    return (one.latents or one.id) == (other.latents or other.id)
 
 
 def check_prompt(variant: Variant, name: str, conditioning: Any) -> None:

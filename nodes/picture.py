@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from .. import host
 from ..families import FamilyError, Geometry, Pictures, Variant
-from .pairing import made_by
+from .latent import known, used_size
+from .pairing import made_by, same_latents
 from .remarks import with_remarks
-from .sample import known, used_size
 
 
 def fit(images: Tensor, width: int, height: int) -> Tensor:
@@ -82,8 +82,20 @@ class OpenT2VImageToVideo:
                 ),
             },
             "optional": {
-                "start_image": ("IMAGE", {"tooltip": "First frame of the video."}),
-                "end_image": ("IMAGE", {"tooltip": "Last frame of the video, for models that take one."}),
+                "start_image": (
+                    "IMAGE",
+                    {
+                        "tooltip": "First frame of the video; given 33 or more frames, Open-Sora 2.0 goes on where the "
+                        "first 33 or 65 end."
+                    },
+                ),
+                "end_image": (
+                    "IMAGE",
+                    {
+                        "tooltip": "Last frame of the video, for models that take one; given 33 or more frames, "
+                        "Open-Sora 2.0 makes what leads to the last 33 or 65."
+                    },
+                ),
                 "clip_vision_output": (
                     "CLIP_VISION_OUTPUT",
                     {"tooltip": "The pictures read by CLIP Vision Encode, for models that ask for it (Wan 2.1)."},
@@ -118,10 +130,11 @@ class OpenT2VImageToVideo:
         ready: dict[str, Tensor | None] = dict.fromkeys(given)
         for name, images in given.items():
             if images is not None:
-                one = images[:1] if name == "start_image" else images[-1:]
-                remarks += _fitted(name, one, width, height)
-                # [1, H, W, 3] in 0..1 -> [1, 3, 1, H, W] in -1..1
-                ready[name] = (fit(one, width, height) * 2 - 1).permute(0, 3, 1, 2).unsqueeze(2)
+                count = max(n for n in (1, *variant.family.clips) if n <= len(images))
+                one = images[:count] if name == "start_image" else images[-count:]
+                remarks += _fitted(name, one, width, height) + _used(variant, name, count, len(images))
+                # [F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1
+                ready[name] = (fit(one, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
 
         def encode(video: Tensor) -> Tensor:
             latent = host.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()
@@ -144,6 +157,16 @@ class OpenT2VImageToVideo:
         latent = {"samples": guided.samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
         both = [[[context, {**further, **guided.entries}] for context, further in c] for c in (positive, negative)]
         return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
+
+
+def _used(variant: Variant, name: str, used: int, found: int) -> list[str]:
+    """Which frames of several are taken, of a model that can go on from a video."""
+    if found == 1 or not variant.family.clips:
+        return []
+    which = "first" if name == "start_image" else "last"
+    if used == 1:
+        return [f"{name} has {found} frames, fewer than the {variant.family.clips[0]} of a video: the {which} is used."]
+    return [f"{name} is a video: its {which} {used} of {found} frames are used."]
 
 
 class OpenT2VEncodeVideo:
@@ -209,7 +232,7 @@ def _check_vae(vae: Any, variant: Variant) -> None:
     """Refuse a VAE that is known to be another model's; one of another maker is asked by its latents."""
     found = host.variant(vae)
     if found is not None and (
-        found.family.id != variant.family.id or found.geometry.channels != variant.geometry.channels
+        not same_latents(found.family, variant.family) or found.geometry.channels != variant.geometry.channels
     ):
         raise _other_vae(f"belongs to {found.title}", variant, variant.pairs.get("vae", "its own"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .. import host
+from ..families import FamilyError, Variant
 from .remarks import with_remarks
 
 
@@ -41,14 +42,49 @@ class OpenT2VEncodePrompt:
                         "on the node.",
                     },
                 ),
-            }
+            },
+            "optional": {
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1000.0,
+                        "step": 1.0,
+                        "tooltip": "Frames per second, for models that are told them (Open-Sora 2.0, VideoCrafter2). "
+                        "0: the model's own.",
+                    },
+                ),
+                "motion_score": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.5,
+                        "tooltip": "How much is to move, for models that are told it in words (Open-Sora 2.0): 1 "
+                        "hardly anything, 4 usual, 7 a lot. 0: the model's own.",
+                    },
+                ),
+            },
         }
 
-    def encode(self, clip: Any, positive: str, negative: str) -> dict[str, Any]:
-        remarks = []
+    def encode(
+        self, clip: Any, positive: str, negative: str, fps: float = 0.0, motion_score: float = 0.0
+    ) -> dict[str, Any]:
+        remarks, entries = [], {}
         variant = host.variant(clip)
         if not positive.strip():
             remarks.append("The prompt is empty: the video will show anything.")
+        if variant is not None and variant.family.tell is not None:
+            told = variant.family.tell(positive, fps or variant.defaults.fps, motion_score)
+            remarks.append(f"Told behind the prompt: {told[len(positive.strip()) :].lstrip('. ')}")
+            positive = told
+        elif fps and not motion_score and variant is not None and variant.family.reads_rate:
+            entries = {"frame_rate": fps}
+            remarks.append(f"The model is told {fps:g} frames per second.")
+        elif fps or motion_score:
+            raise FamilyError(_not_told(variant))
         if not negative.strip() and variant is not None and variant.defaults.negative:
             negative = variant.defaults.negative
             remarks.append(f"Negative prompt: {negative}")
@@ -59,4 +95,17 @@ class OpenT2VEncodePrompt:
                     f"The {name} has {counted[1]} tokens; this model reads the first {counted[0]}. "
                     "The rest is left out."
                 )
-        return with_remarks((host.embed(clip, positive), host.embed(clip, negative)), remarks)
+        made = [
+            [[context, {**further, **entries}] for context, further in host.embed(clip, text)]
+            for text in (positive, negative)
+        ]
+        return with_remarks(tuple(made), remarks)
+
+
+def _not_told(variant: Variant | None) -> str:
+    if variant is not None:
+        return f"{variant.title} is not told fps or a motion score in its prompt. Set both to 0."
+    return (
+        "fps and motion_score are set, and this CLIP was not loaded by an OpenT2V node, so it is not known how its "
+        'model is told them. Set both to 0; for Open-Sora 2.0 end the prompt with " 24 FPS. 4 motion score." yourself.'
+    )

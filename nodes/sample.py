@@ -1,4 +1,4 @@
-"""The empty latent and the sampler."""
+"""The sampler."""
 
 from __future__ import annotations
 
@@ -8,78 +8,19 @@ from typing import Any, ClassVar
 import torch
 
 from .. import host
-from ..families import FamilyError, Variant, families
+from ..families import Variant
 from ..loaders import library
 from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
 from ..sampling.caches import StepCache, cache_runs
 from .cache import STEP_CACHE
 from .guidance import GUIDANCE, told
+from .latent import known
 from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
 
-CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)")
-
-
-def known(model: Any) -> Variant:
-    variant = host.variant(model)
-    if variant is None:
-        raise FamilyError(
-            "No family here recognises this MODEL, so its sizes and schedule are not known "
-            f"(known: {', '.join(family.title for family in families().values())}). "
-            "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
-        )
-    return variant
-
-
-def used_size(variant: Variant, width: int, height: int, frames: int) -> tuple[tuple[int, int, int], list[str]]:
-    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
-    own = variant.defaults
-    asked = (width or own.width, height or own.height, frames or own.frames)
-    used = variant.geometry.legal(*asked)
-    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {own.fps:g} fps ({used[2] / own.fps:.1f} s)"]
-    changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
-    if changed:
-        rule = f"sizes are multiples of {variant.geometry.multiple}, frames {variant.geometry.frame_step}n + 1"
-        remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
-    return used, remarks
-
-
-class OpenT2VEmptyLatent:
-    """An empty latent of a size and length the model can make."""
-
-    CATEGORY = "OpenT2V"
-    FUNCTION = "create"
-    RETURN_TYPES = ("LATENT", "INT", "INT", "INT", "FLOAT")
-    RETURN_NAMES = ("latent", "width", "height", "frames", "fps")
-    OUTPUT_TOOLTIPS = (
-        "Empty latent for the sampler.",
-        "Width in pixels, as used.",
-        "Height in pixels, as used.",
-        "Number of frames, as used.",
-        "Frames per second the model was trained at.",
-    )
-    DESCRIPTION = "Choose size and length. 0 takes the model's own; other values go to the nearest the model can make."
-    SEARCH_ALIASES: ClassVar = ["empty video latent", "size", "frames", "length"]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        def number(what: str, limit: int) -> tuple[str, dict[str, Any]]:
-            return ("INT", {"default": 0, "min": 0, "max": limit, "step": 1, "tooltip": f"{what} 0: the model's own."})
-
-        return {
-            "required": {
-                "model": ("MODEL", {"tooltip": "The video model; it knows its own sizes."}),
-                "width": number("Width in pixels.", 16384),
-                "height": number("Height in pixels.", 16384),
-                "frames": number("Number of frames; divided by fps it is the length in seconds.", 16384),
-            }
-        }
-
-    def create(self, model: Any, width: int, height: int, frames: int) -> dict[str, Any]:
-        variant = known(model)
-        (width, height, frames), remarks = used_size(variant, width, height, frames)
-        samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
-        return with_remarks(({"samples": samples}, width, height, frames, variant.defaults.fps), remarks)
+CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
+# What pictures put into a CONDITIONING's dictionary.
+PICTURES = ("concat_latent_image", "concat_mask")
 
 
 class OpenT2VSampler:
@@ -178,8 +119,10 @@ class OpenT2VSampler:
                     list(CFG_SCHEDULES),
                     {
                         "default": "constant",
-                        "tooltip": "How cfg goes over the steps, for models made for it (CogVideoX). dynamic: rises "
-                        "smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, up and down.",
+                        "tooltip": "How cfg goes over the steps. auto: as the model's makers have it. dynamic "
+                        "(CogVideoX): rises smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, "
+                        "up and down. "
+                        "oscillating (Open-Sora 2.0): 1 in every second step after the tenth.",
                     },
                 ),
                 "cfg_rescale": (
@@ -200,6 +143,17 @@ class OpenT2VSampler:
                 "guidance": (
                     GUIDANCE,
                     {"tooltip": "From Spatio-Temporal Guidance, for LTX-Video: steadier motion, half as long again."},
+                ),
+                "picture_cfg": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "How closely the picture is followed, for models that are guided by it apart from "
+                        "the prompt (Open-Sora 2.0). 1: off. 0: the model's own.",
+                    },
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
@@ -223,6 +177,7 @@ class OpenT2VSampler:
         cfg_rescale: float = 0.0,
         step_cache: StepCache | None = None,
         guidance: Guidance | None = None,
+        picture_cfg: float = 0.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         variant = known(model)
@@ -232,7 +187,9 @@ class OpenT2VSampler:
             _check_conditioning(name, conditioning, variant)
             check_prompt(variant, name, conditioning)
         _check_experts(variant, low_noise_model)
-        _check_cfg_schedule(variant, cfg_schedule)
+        cfg_schedule = _cfg_schedule(variant, cfg_schedule)
+        if picture_cfg and variant.family.picture_guidance is None:
+            raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
         if not 0 <= cfg_rescale <= 1:
             raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
         cache = None if step_cache is None else cache_runs(step_cache, variant)()
@@ -269,6 +226,13 @@ class OpenT2VSampler:
             steered = guidance_steps(guidance, variant, schedule.sigmas[:-1].tolist())
             scales = steered.cfg or scales
             remark = told(guidance, remark)
+        unpictured = None
+        if variant.family.picture_guidance is not None:
+            picture = picture_cfg or own.picture_guidance
+            levels = variant.family.picture_guidance(variant, cfg_schedule, picture, positive[0][1], steps, shape[2])
+            if levels is not None:
+                unpictured = _unpictured(negative), levels
+                remark += f", picture_cfg {picture:g}"
         if cfg_rescale:
             remark += f", rescaled {cfg_rescale:g}"
         samples = host.sample(
@@ -284,12 +248,18 @@ class OpenT2VSampler:
             cfg_rescale=cfg_rescale,
             step_cache=cache,
             guidance=steered,
+            unpictured=unpictured,
         )
+        if variant.family.finished is not None:
+            samples = variant.family.finished(variant, positive[0][1], samples)
         made: dict[str, Any] = {**latent, "samples": samples, "opent2v": made_by(variant)}
         if cache is not None:
             made["opent2v"]["cache"] = cache.report()
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
         remarks = [f"{remark}, {name}, seed {seed}", *(cache.remarks() if cache else [])]
+        makers = variant.family.cfg_schedules[0]
+        if cfg_schedule == "constant" != makers:
+            remarks.append(f"The makers of this model use cfg_schedule {makers} (auto).")
         return with_remarks((made,), remarks)
 
 
@@ -298,11 +268,21 @@ def _with_guidance(conditioning: Any, scale: float) -> Any:
     return [[context, {"guidance": scale, **further}] for context, further in conditioning]
 
 
-def _check_cfg_schedule(variant: Variant, cfg_schedule: str) -> None:
+def _unpictured(conditioning: Any) -> Any:
+    return [[context, {k: v for k, v in further.items() if k not in PICTURES}] for context, further in conditioning]
+
+
+def _cfg_schedule(variant: Variant, cfg_schedule: str) -> str:
     if cfg_schedule not in CFG_SCHEDULES:
         raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
-    if cfg_schedule != "constant" and variant.family.guidance is None:
+    own = variant.family.cfg_schedules
+    if cfg_schedule == "auto":
+        return own[0]
+    if len(own) == 1 and cfg_schedule not in own:
         raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
+    if cfg_schedule not in own:
+        raise SamplingError(f"{variant.title} knows no cfg_schedule {cfg_schedule!r}. Choose one of: {', '.join(own)}.")
+    return cfg_schedule
 
 
 def _check_experts(variant: Variant, low_noise_model: Any) -> None:

@@ -84,24 +84,43 @@ class Discrete:
     Attributes:
         kind: "v" or "eps".
         alphas: [train steps] product of 1 - beta; never 0, see `alphas_of`.
+        signal: [train steps] what the clean latent is multiplied with besides, for eps models that were trained so:
+            the model sees sqrt(alpha) * signal * clean + sqrt(1 - alpha) * noise. None: 1 at every step.
     """
 
     kind: str
     alphas: Tensor
+    signal: Tensor | None = None
+
+    @property
+    def sigmas(self) -> Tensor:
+        """[train steps] float64, rising: the host's sigma of each timestep."""
+        sigmas = ((1 - self.alphas) / self.alphas).sqrt()
+        return sigmas if self.signal is None else sigmas / self.signal
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        table = ((1 - self.alphas) / self.alphas).sqrt().log().float().to(sigma.device)
+        table = self.sigmas.log().float().to(sigma.device)
         return (sigma.log().unsqueeze(-1) - table).abs().argmin(-1).to(sigma)
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        alpha = self.alphas[timestep.long().cpu()]  # in float64, which not every device has
-        return ((1 - alpha) / alpha).sqrt().float().to(timestep.device)
+        # Looked up in float64, which not every device has.
+        return self.sigmas[timestep.long().cpu()].float().to(timestep.device)
+
+    def spread(self, sigma: Tensor) -> Tensor | None:
+        """Standard deviation [B] of what the model sees where clean latents have 1; None: 1 at every step."""
+        if self.signal is None:
+            return None
+        at = self.timestep(sigma).long().cpu()
+        alpha = self.alphas[at]
+        return (alpha * self.signal[at] ** 2 + 1 - alpha).sqrt().float().to(sigma.device)
 
     def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return x / (_column(sigma, x) ** 2 + 1).sqrt()
+        scaled, spread = x / (_column(sigma, x) ** 2 + 1).sqrt(), self.spread(sigma)
+        return scaled if spread is None else scaled * _column(spread, x)
 
     def host_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return x * (_column(sigma, x) ** 2 + 1).sqrt()
+        scaled, spread = x * (_column(sigma, x) ** 2 + 1).sqrt(), self.spread(sigma)
+        return scaled if spread is None else scaled / _column(spread, x)
 
     def clean(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
         sigma = _column(sigma, x)
@@ -125,7 +144,16 @@ def prediction(kind: str, config: Mapping[str, Any]) -> Prediction:
         return Flow()
     if kind not in ("v", "eps"):
         raise SamplingError(f"No prediction is called {kind!r}. Expected flow, v or eps.")
-    return Discrete(kind, alphas_of(config))
+    return Discrete(kind, alphas_of(config), signal_of(config))
+
+
+def signal_of(config: Mapping[str, Any]) -> Tensor | None:
+    """[train steps] float64: from 1 down to `signal_scale` over the first `signal_scale_steps`, then that; or None."""
+    if "signal_scale" not in config:
+        return None
+    end, falling = float(config["signal_scale"]), int(config["signal_scale_steps"])
+    rest = int(config.get("num_train_timesteps", 1000)) - falling
+    return torch.cat([torch.linspace(1, end, falling, dtype=torch.float64), torch.full((rest,), end).double()])
 
 
 def alphas_of(config: Mapping[str, Any]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import SamplingError
 from .prediction import Discrete, Flow, Prediction, alphas_of, prediction
+from .scaled import ScaledDDIMScheduler
 
 # Solver as nodes show it -> scheduler class and the settings that make it solve a flow model.
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -66,6 +67,23 @@ class Schedule:
 
     def advance(self, output: Tensor, step: int, x: Tensor) -> Tensor:
         """One step of the solver on x [B, C, T, H, W] in the scheduler's own scale."""
+        if isinstance(self.scheduler, ScaledDDIMScheduler):
+            return self.scheduler.step(output, self.first + step, x, self.generator)
+        before, after = self._spread(step), self._spread(step + 1)
+        before, after = self._spread(step), self._spread(step + 1)
+        if before is not None and after is not None:  # diffusers' schedulers walk latents of one spread
+            return self._moved(output, step, x / before) * after
+        return self._moved(output, step, x)
+
+    def _spread(self, step: int) -> Tensor | None:
+        """Of the latent that the model sees at a step, see `Discrete.spread`; 1 behind the last."""
+        if not isinstance(self.prediction, Discrete):
+            return None
+        if step == self.steps:
+            return self.timesteps.new_ones(())
+        return self.prediction.spread(self.sigmas[step])
+
+    def _moved(self, output: Tensor, step: int, x: Tensor) -> Tensor:
         t = self.scheduler.timesteps[self.first + step]
         if self.scheduler.config.get("stochastic_sampling"):
             # The scheduler's own step, with noise from the run's seed: older diffusers take no generator for it.
@@ -172,9 +190,11 @@ def _flow(config: Mapping[str, Any], solver: str, shift: float, has_levels: bool
 
 def _discrete(config: Mapping[str, Any], solver: str, predicts: Discrete) -> Any:
     class_name, settings = _DISCRETE[solver]
-    if not class_name or class_name == config["_class_name"]:
+    if not class_name and predicts.signal is not None:
+        return ScaledDDIMScheduler(predicts.alphas, predicts.signal, float(config.get("eta", 0.0)))
+    if not class_name or (class_name == config["_class_name"] and predicts.signal is None):
         return _scheduler(config["_class_name"], {**config, **settings})
-    alphas = alphas_of(config)
+    alphas = alphas_of(config) if predicts.signal is None else 1 / (1 + predicts.sigmas**2)
     betas = 1 - alphas / torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])
     output = {"v": "v_prediction", "eps": "epsilon"}[predicts.kind]
     return _scheduler(class_name, {**settings, "trained_betas": betas.tolist(), "prediction_type": output})

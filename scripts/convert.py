@@ -3,8 +3,8 @@
 python3 scripts/convert.py model.ckpt                writes model.safetensors beside it
 python3 scripts/convert.py model.ckpt out.safetensors
 
-Only tensors are read: the file is unpickled with torch's weights-only reader, which runs no code from it. Names and
-dtypes stay as they are; the nodes translate names while loading.
+Only tensors are read: the file is unpickled with torch's weights-only reader, which runs no code from it. Dtypes stay
+as they are, and names but for what DeepSpeed puts before them; the nodes translate names while loading.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pack
 
 # Where trainers put the weights inside a checkpoint.
 NESTS = ("state_dict", "module", "model", "params_ema", "ema")
+DEEPSPEED = "_forward_module."
 
 
 def main() -> int:
@@ -57,7 +58,8 @@ def read(path: Path) -> dict[str, Any]:
         raise SystemExit(f"{path}: not a checkpoint that torch can read ({error}). Download it again.") from error
     while isinstance(content, dict) and (nest := next((n for n in NESTS if isinstance(content.get(n), dict)), None)):
         content = content[nest]
-    found = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
+    named = content.items() if isinstance(content, dict) else ()
+    found = {k.removeprefix(DEEPSPEED): v for k, v in named if isinstance(v, torch.Tensor)}
     if not found:
         raise SystemExit(f"{path}: no tensors by name in it; expected a state dict, or one below {', '.join(NESTS)}.")
     return found

@@ -34,8 +34,8 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
 }
 # Height of each node; none grows beyond it on the page, its remarks and a video or picture included.
 HEIGHTS = {
-    "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 170, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
-    "OpenT2VEncodePrompt": 260, "OpenT2VEmptyLatent": 230, "OpenT2VSampler": 420, "OpenT2VImageToVideo": 310,
+    "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
+    "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 445, "OpenT2VImageToVideo": 310,
     "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
     "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "LoadImage": 340, "CLIPVisionLoader": 70, "CLIPVisionEncode": 90,
 }  # fmt: skip
@@ -182,14 +182,17 @@ def generation(template: Template) -> Graph:
     """Loaders, prompt and picture, sampler, file."""
     graph = Graph()
     graph.column(420)
-    model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=[template.model])
+    published = [] if template.model.converted else [template.model]
+    model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=published)
     sampled = {"model": (model, "model")}
     if template.low:
         low = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.low.name}, models=[template.low])
         sampled["low_noise_model"] = (low, "model")
     named = dict(zip(("file", "file_2"), (one.name for one in template.text), strict=False))
-    clip = graph.add("OpenT2VLoadTextEncoder", {"model": (model, "model")}, {"file_2": "none"} | named, template.text)
-    vae = model
+    clip = vae = model
+    if template.text:
+        chosen = {"file_2": "none"} | named
+        clip = graph.add("OpenT2VLoadTextEncoder", {"model": (model, "model")}, chosen, template.text)
     if template.vae:
         vae = graph.add("OpenT2VLoadVAE", values={"file": template.vae.name}, models=[template.vae])
     vision = None
@@ -198,7 +201,8 @@ def generation(template: Template) -> Graph:
     if not template.low:
         graph.note(_note(template), 300 if template.vision else 380)
     graph.column(400)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, {"positive": template.prompt})
+    told = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, told)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     if template.starts:
         picture = graph.add("LoadImage")
@@ -214,7 +218,8 @@ def generation(template: Template) -> Graph:
         if template.low:
             graph.note(_note(template), 360)
         graph.column(340)
-    sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, {"seed": 1})
+    settings = {"seed": 1, **template.values.get("OpenT2VSampler", {})}
+    sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, settings)
     graph.column(420)
     graph.add("OpenT2VDecodeToVideo", _decoded(vae, sampler, latent))
     return graph
@@ -232,6 +237,11 @@ def _note(template: Template) -> str:
         "所需文件（来自 huggingface.co）与文件夹：",
     ]
     for one in template.files:
+        if one.converted:
+            original = one.path.rpartition("/")[2]
+            lines += [f"• {original} ({one.gigabytes:g} GB) from {one.repository}, converted / 转换:"]
+            lines += [f"   python3 scripts/convert.py {original} {one.name}", f"   {one.name} → models/{one.directory}"]
+            continue
         lines += [f"• {one.name} ({one.gigabytes:g} GB)", f"   {one.repository} → models/{one.directory}"]
     lines += ["", "0 means the model's own value. " + template.english]
     return "\n".join([*lines, "", "0 表示模型自己的默认值。" + template.chinese])

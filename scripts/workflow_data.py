@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class File:
-    """A published model file: `path` inside the repository `repository` of huggingface.co."""
+    """A published model file: `path` inside the repository `repository` of huggingface.co.
+
+    Attributes:
+        converted: the name it gets from scripts/convert.py, for one that is published as a pickle only.
+    """
 
     path: str
     directory: str
     repository: str
     gigabytes: float
+    converted: str = ""
 
     @property
     def name(self) -> str:
-        return self.path.rpartition("/")[2]
+        return self.converted or self.path.rpartition("/")[2]
 
     def link(self) -> dict[str, str]:
         """What the page offers to download, in its own form."""
@@ -37,6 +44,13 @@ WAN_VAE = repackaged(WAN_21, "vae", "wan_2.1_vae.safetensors", 0.25)
 WAN_22_VAE = repackaged(WAN_22, "vae", "wan2.2_vae.safetensors", 1.4)
 WAN_5B = repackaged(WAN_22, "diffusion_models", "wan2.2_ti2v_5B_fp16.safetensors", 10)
 COG_VAE = File("cogvideox_vae_bf16.safetensors", "vae", COG, 0.43)
+CLIP_L = repackaged(HUNYUAN, "text_encoders", "clip_l.safetensors", 0.25)
+HUNYUAN_VAE = repackaged(HUNYUAN, "vae", "hunyuan_video_vae_bf16.safetensors", 0.5)
+OPEN_SORA = File("Open_Sora_v2.safetensors", "diffusion_models", "hpcai-tech/Open-Sora-v2", 23.8)
+OPEN_SORA_VALUES = {
+    "OpenT2VEncodePrompt": {"fps": 24.0, "motion_score": 4.0},
+    "OpenT2VSampler": {"cfg_schedule": "auto"},
+}
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
 
 
@@ -49,6 +63,7 @@ class Template:
         vae: None where it is inside `model`.
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
         english, chinese: a hint at the end of the note.
+        values: node -> widgets that do not keep their default.
     """
 
     name: str
@@ -62,6 +77,7 @@ class Template:
     low: File | None = None
     starts: bool = False
     vision: File | None = None
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def files(self) -> list[File]:
@@ -185,12 +201,46 @@ TEMPLATES = (
         repackaged(HUNYUAN, "diffusion_models", "hunyuan_video_t2v_720p_bf16.safetensors", 25.6),
         (
             repackaged(HUNYUAN, "text_encoders", "llava_llama3_fp8_scaled.safetensors", 9.1),
-            repackaged(HUNYUAN, "text_encoders", "clip_l.safetensors", 0.25),
+            CLIP_L,
         ),
-        repackaged(HUNYUAN, "vae", "hunyuan_video_vae_bf16.safetensors", 0.5),
+        HUNYUAN_VAE,
         "A steam train crosses a stone viaduct in autumn, smoke drifts over golden trees, aerial shot, realistic",
         "cfg is the guidance the model is told; the negative prompt is not used. " + _SMALLER,
         "cfg 是告诉模型的引导值；不使用负面提示词。" + _SMALLER_ZH,
+    ),
+    Template(
+        "videocrafter_text_to_video",
+        "VideoCrafter2",
+        File("model.ckpt", "checkpoints", "VideoCrafter/VideoCrafter2", 7.4, converted="videocrafter2.safetensors"),
+        (),
+        None,
+        "A corgi runs through shallow waves on a beach at sunset, water splashes, cinematic light, sharp focus",
+        "Text encoder and VAE are inside. Encode Video Prompt's fps is what the model is told: higher, less movement "
+        "between frames.",
+        "文本编码器和 VAE 都在文件里。Encode Video Prompt 的 fps 是告诉模型的帧率：越高，帧间动作越小。",
+    ),
+    Template(
+        "open_sora_text_to_video",
+        "Open-Sora 2.0",
+        OPEN_SORA,
+        (T5, CLIP_L),
+        HUNYUAN_VAE,
+        "A lone surfer rides a long green wave at sunset, spray glows behind the board, filmed from the water",
+        "motion_score: 1 hardly moves, 4 usual, 7 a lot. It was made for an aspect_ratio with area 256 or 768.",
+        "motion_score：1 几乎不动，4 为常用值，7 动作很大。训练尺寸：选 aspect_ratio，area 填 256 或 768。",
+        values=OPEN_SORA_VALUES,
+    ),
+    Template(
+        "open_sora_image_to_video",
+        "Open-Sora 2.0",
+        OPEN_SORA,
+        (T5, CLIP_L),
+        HUNYUAN_VAE,
+        "The scene comes to life, hair and clothes move gently in the wind, the camera moves in slowly",
+        "end_image takes a last picture. 33 or 65 frames of a video in place of a picture are gone on with.",
+        "end_image 可接尾帧。把图片换成 33 或 65 帧的视频即可续写。",
+        starts=True,
+        values=OPEN_SORA_VALUES,
     ),
 )
 

@@ -329,6 +329,7 @@ FAMILY = Family(
     recognise=recognise,
     image_to_video=image_to_video,
     guidance=guidance,
+    cfg_schedules=("constant", "dynamic", "dynamic (reference)"),
     blocks="transformer_blocks",
     teacache=teacache,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},

@@ -9,6 +9,7 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as mm
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.ops
 import comfy.patcher_extension
 import comfy.supported_models_base
@@ -103,6 +104,22 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         return self.model_sampling.calculate_denoised(t, output.float(), x)
 
 
+class ScaledSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+    """The host's sampling space for eps models whose clean latent is scaled besides, see `Discrete.signal`."""
+
+    def __init__(self, config: Any, predicts: Discrete):
+        super().__init__(config)
+        self.predicts = predicts
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        return self.predicts.model_input(noise, sigma)
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
+        if max_denoise:  # the model sees the noise as it is
+            return self.predicts.host_input(noise, sigma) + latent_image
+        return super().noise_scaling(sigma, noise, latent_image, max_denoise)
+
+
 # What a transformer predicts -> the host's name for it.
 _MODEL_TYPES = {"flow": "FLOW", "v": "V_PREDICTION", "eps": "EPS"}
 
@@ -132,7 +149,9 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
     base = OpenT2VModel(config, kind, device=mm.unet_offload_device(), unet_model=lambda **_: transformer)
     predicts = prediction(variant.prediction, variant.scheduler)
     if isinstance(predicts, Discrete):
-        base.model_sampling.set_sigmas(((1 - predicts.alphas) / predicts.alphas).sqrt().float())
+        if predicts.signal is not None:
+            base.model_sampling = ScaledSampling(config, predicts)
+        base.model_sampling.set_sigmas(predicts.sigmas.float())
     base.storage_dtype = weight.dtype
     # Not a submodule: the transformer is already there as diffusion_model.
     object.__setattr__(base, "opent2v", part)
@@ -173,8 +192,9 @@ def _latent_format(variant: Variant) -> Any:
         self.latent_dimensions = 3
         self.spacial_downscale_ratio = variant.geometry.spatial
         self.temporal_downscale_ratio = variant.geometry.temporal
+        if variant.rgb is not None or base.latent_dimensions == 2:
+            self.taesd_decoder_name = None  # the host's tiny decoder reads another VAE's latents, or pictures only
         if variant.rgb is not None:
-            self.taesd_decoder_name = None  # the host's tiny decoder of this name reads another VAE's latents
             self.latent_rgb_factors, self.latent_rgb_factors_bias = (
                 list(map(list, variant.rgb[0])),
                 list(variant.rgb[1]),

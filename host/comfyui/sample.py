@@ -34,6 +34,7 @@ def sample(
     cfg_rescale: float = 0.0,
     step_cache: CacheRun | None = None,
     guidance: Steps | None = None,
+    unpictured: tuple[list[list[Any]], Tensor] | None = None,
 ) -> Tensor:
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
@@ -45,6 +46,8 @@ def sample(
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
         step_cache: a fresh run of a step cache, in place of the MODEL's own.
         guidance: spatio-temporal guidance, with one `Stg` for each step.
+        unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change): what
+            pictures change is the difference between negative and this one, and is added (scale - 1) times.
     Returns:
         VAE latents [B, C, T, h, w] float32.
     """
@@ -67,8 +70,10 @@ def sample(
         if part.steps:
             if step_cache is not None:
                 one = under(one, lambda: step_cache)
-            run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step)
+            run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step, unpictured)
             run.guider.set_conds(positive, negative)
+            if unpictured:
+                run.guider.inner_set_conds({"unpictured": unpictured[0]})
             with torch.inference_mode():
                 result = run.guider.sample(
                     noise,
@@ -133,6 +138,36 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
     return model
 
 
+class _Guider(comfy.samplers.CFGGuider):
+    """The host's guider, with a second guidance by pictures.
+
+    Attributes:
+        picture: [T or 1] of the step, see `sample`; None for words alone.
+    """
+
+    picture: Tensor | None = None
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+        options = model_options or {}
+        if self.picture is None or bool((self.picture == 1).all()):
+            return super().predict_noise(x, timestep, options, seed)
+        further = self.picture.to(x).view(1, 1, -1, 1, 1) - 1
+
+        def pictured(args: dict[str, Any]) -> list[Tensor]:
+            """Both predictions moved alike, so that what follows guides by words as ever."""
+            positive, negative, *others = args["conds_out"]
+            (plain,) = comfy.samplers.calc_cond_batch(
+                self.inner_model, [self.conds["unpictured"]], x, timestep, options
+            )
+            moved = further * (negative - plain)
+            return [positive + moved, negative + moved, *others]
+
+        before = options.get("sampler_pre_cfg_function", [])
+        # The negative is needed at cfg 1 too.
+        asked = {**options, "disable_cfg1_optimization": True, "sampler_pre_cfg_function": [*before, pictured]}
+        return super().predict_noise(x, timestep, asked, seed)
+
+
 class _Stage:
     """The steps that one model walks.
 
@@ -148,8 +183,10 @@ class _Stage:
         start: Tensor | None,
         before: int,
         on_step: Callable[[int], None] | None,
+        unpictured: tuple[list[list[Any]], Tensor] | None = None,
     ):
-        self.guider = comfy.samplers.CFGGuider(model)
+        self.guider = _Guider(model)
+        self.pictures = list(unpictured[1]) if unpictured else [None] * schedule.steps
         self.scales = [float(cfg)] * schedule.steps if isinstance(cfg, int | float) else list(cfg)
         self.schedule, self.start, self.before, self.on_step = schedule, start, before, on_step
         self.walked: Tensor | None = None
@@ -158,10 +195,11 @@ class _Stage:
         self, inner: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any], callback: Any, disable: Any
     ) -> Tensor:
         """The host's sampler function."""
-        scales = iter(self.scales)
+        scales, pictures = iter(self.scales), iter(self.pictures)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             self.guider.set_cfg(next(scales))
+            self.guider.picture = next(pictures)
             return inner(x, sigma, **extra_args)
 
         def report(step: int, clean: Tensor, x: Tensor) -> None:

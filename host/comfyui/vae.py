@@ -83,6 +83,8 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     """LATENT samples -> IMAGE [B * F, H, W, 3] in 0..1, in tiles of space and time where memory is short."""
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)  # one picture
+    if latent.ndim == 5 and vae.latent_dim == 2:
+        latent = latent.transpose(1, 2).flatten(0, 1)  # a VAE for pictures takes the frames as such
     needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)  # the host takes as many as fit
     if latent.ndim == 5 and needed > mm.get_total_memory(vae.device) * 0.9:
         compression = vae.spacial_compression_decode()
@@ -95,7 +97,8 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
 
 def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
     """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
-    return vae.encode(images[..., :3])
+    latent = vae.encode(images[..., :3])
+    return latent.transpose(0, 1).unsqueeze(0) if vae.latent_dim == 2 else latent
 
 
 def decode_stream(
@@ -124,6 +127,9 @@ def _pieces(vae: comfy.sd.VAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
     part = getattr(vae.first_stage_model, "opent2v", None)
     if clip.ndim == 5 and part is not None and part.streams:
         yield from _own_pieces(vae, part, clip)
+    elif clip.ndim == 5 and vae.latent_dim == 2:
+        for count, frame in enumerate(clip.unbind(2), 1):
+            yield count, decode(vae, frame)
     elif clip.ndim == 5 and isinstance(vae.upscale_ratio, tuple):
         yield from overlapped(lambda stretch: decode(vae, stretch), clip, vae.upscale_ratio[0])
     else:

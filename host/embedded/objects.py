@@ -45,6 +45,12 @@ class CastLayerNorm(nn.LayerNorm):
         return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
+class CastGroupNorm(nn.GroupNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = _to(self.weight, input.dtype), _to(self.bias, input.dtype)
+        return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
+
+
 class CastRMSNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x, self.normalized_shape, _to(self.weight, x.dtype), self.eps)
@@ -59,6 +65,7 @@ LEAVES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: CastConv2d,
     nn.Conv3d: CastConv3d,
     nn.LayerNorm: CastLayerNorm,
+    nn.GroupNorm: CastGroupNorm,
     nn.RMSNorm: CastRMSNorm,
 }
 

@@ -31,6 +31,7 @@ def sample(
     cfg_rescale: float = 0.0,
     step_cache: CacheRun | None = None,
     guidance: Steps | None = None,
+    unpictured: tuple[list[list[Any]], Tensor] | None = None,
 ) -> Tensor:
     """Denoise a LATENT.
 
@@ -42,6 +43,8 @@ def sample(
         cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
         step_cache: a fresh run of a step cache, in place of the MODEL's own.
         guidance: spatio-temporal guidance, with one `Stg` for each step.
+        unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change): what
+            pictures change is the difference between negative and this one, and is added (scale - 1) times.
     Returns:
         VAE latents [B, C, T, h, w] float32 on the CPU.
     """
@@ -55,15 +58,16 @@ def sample(
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
     # The negative first, as the host orders them.
-    entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in (negative, positive)]
-
-    labels = [Part(name, name) for name in ("negative", "positive", "weakened")]
+    prompts = [negative, positive] + ([unpictured[0]] if unpictured else [])
+    entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in prompts]
+    labels = [Part(n, name) for n, name in enumerate(("negative", "positive", "negative", "weakened"))]
     steps = iter(guidance.stg if guidance else ())
 
     def denoiser(model: Model, cfg: float | Sequence[float], stage: Stage | None) -> Callable[[Tensor, Tensor], Tensor]:
         scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
+        pictures = iter(unpictured[1].to(model.device) if unpictured else torch.ones(schedule.steps, 1))
         conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]
-        together = _can_batch(conditions) and _fits(model, 2 * len(samples), samples)
+        together = _can_batch(conditions) and _fits(model, len(conditions) * len(samples), samples)
         predicts, transformer = schedule.prediction, model.part.transformer
         for stg in guidance.stg if guidance else ():
             with values_only(transformer, variant.family.blocks, stg.blocks):
@@ -75,18 +79,24 @@ def sample(
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             check_interrupt()
-            scale, stg = next(scales), next(steps, None)
+            scale, picture, stg = next(scales), next(pictures), next(steps, None)
+            guides = bool((picture != 1).any())
             if mask is not None:
                 kept = start if variant.keeps_clean else predicts.noised(start, noise, sigma)
                 x = x * mask + kept * (1 - mask)
-            used = conditions[1:] if scale == 1 else conditions
-            if together and len(used) == 2:
+            chosen = [0, 1, 2] if guides else [1] if scale == 1 else [0, 1]
+            used = [conditions[n] for n in chosen]
+            if together and len(used) > 1:
                 joined = {k: torch.cat([_rows(c[k], len(x)) for c in used]) for k in used[0]}
-                parts = [*predicted(torch.cat([x] * 2), sigma.repeat(2), joined, labels[:2]).chunk(2)]
+                count = len(used)
+                made = predicted(torch.cat([x] * count), sigma.repeat(count), joined, [labels[n] for n in chosen])
+                parts = list(made.chunk(count))
             else:
                 rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
-                named = labels[2 - len(rows) : 2]
-                parts = [predicted(x, sigma, c, [label]) for c, label in zip(rows, named, strict=True)]
+                parts = [predicted(x, sigma, c, [labels[n]]) for c, n in zip(rows, chosen, strict=True)]
+            if guides:
+                pictured = (picture.view(1, 1, -1, 1, 1) - 1) * (parts[0] - parts[2])
+                parts = [part + pictured for part in parts[:2]]
             if guidance and guidance.cfg_star and len(parts) == 2:
                 parts[0] = starred(parts[0], parts[1], x, sigma, predicts)
             clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
@@ -95,10 +105,10 @@ def sample(
                 def weakened() -> Tensor:
                     given = {k: _rows(v, len(x)) for k, v in conditions[1].items()}
                     with values_only(transformer, variant.family.blocks, stg.blocks):
-                        return predicted(x, sigma, given, labels[2:])
+                        return predicted(x, sigma, given, labels[3:])
 
                 clean = with_stg(clean, parts[-1], weakened, x, sigma, predicts, stg)
-            if cfg_rescale and len(parts) == 2:
+            if cfg_rescale and scale != 1:
                 clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
             return clean if mask is None else clean * mask + start * (1 - mask)
 

@@ -37,6 +37,11 @@ def _open_template(page: Page, seen: dict[str, Any]) -> None:
     page.tab.locator(".templates-tab-button").click()
     page.tab.get_by_text("OpenT2V", exact=True).click()
     card = page.tab.get_by_test_id("template-workflow-quickstart")
+    for _ in range(20):  # the page lists more once the end of what it lists comes into view
+        if card.count():
+            break
+        page.tab.locator("[data-testid^=template-workflow-]").last.scroll_into_view_if_needed()
+        page.tab.wait_for_timeout(250)
     card.scroll_into_view_if_needed()  # pictures are fetched when they come into view
     card.locator("img").first.wait_for()
     page.tab.wait_for_function(

@@ -303,10 +303,10 @@ def test_a_cfg_schedule_of_no_family_or_none_at_all():
     with pytest.raises(SamplingError) as error:
         sampled(cfg_schedule="wild")
     assert str(error.value) == (
-        "No cfg_schedule is called 'wild'. Choose one of: constant, dynamic, dynamic (reference)."
+        "No cfg_schedule is called 'wild'. Choose one of: constant, dynamic, dynamic (reference), oscillating, auto."
     )
     model = tiny_cog.shared("5b")[0]
-    plain = replace(cogvideox.FAMILY, guidance=None)
+    plain = replace(cogvideox.FAMILY, guidance=None, cfg_schedules=("constant",))
     other = replace(model, part=replace(model.part, variant=replace(model.part.variant, family=plain)))
     positive = [[torch.zeros(1, 12, 16), {}]]
     with pytest.raises(SamplingError) as error:

@@ -43,9 +43,10 @@ def test_only_exact_types_are_switched():
         def forward(self, x):
             return x
 
-    module = nn.Sequential(Own(2, 2), nn.Linear(2, 2), nn.Conv3d(2, 2, 1), nn.RMSNorm(2), nn.GroupNorm(1, 2))
+    known = nn.Linear(2, 2), nn.Conv3d(2, 2, 1), nn.RMSNorm(2), nn.GroupNorm(1, 2)
+    module = nn.Sequential(Own(2, 2), *known, nn.Embedding(2, 2))
     kinds = [type(leaf).__name__ for leaf in switch_leaves(module, objects.LEAVES)]
-    assert kinds == ["Own", "CastLinear", "CastConv3d", "CastRMSNorm", "GroupNorm"]
+    assert kinds == ["Own", "CastLinear", "CastConv3d", "CastRMSNorm", "CastGroupNorm", "Embedding"]
 
 
 # --- model ---

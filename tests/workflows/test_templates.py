@@ -41,6 +41,8 @@ DIRECTORIES = {
     "OpenT2VLoadVAE": {"vae"},
     "CLIPVisionLoader": {"clip_vision"},
 }
+# Published as a pickle only, which the page does not download: the note says how it is converted.
+CONVERTED = ("videocrafter_text_to_video",)
 # What the canvas of ComfyUI's page shows in a window of 1600 x 900, bars left and above taken off.
 CANVAS = 1535, 820
 
@@ -51,8 +53,7 @@ def read(name: str) -> dict[str, Any]:
 
 def files(flow: dict[str, Any]) -> list[tuple[str, str]]:
     """(folder, name) of every file that a template asks for."""
-    links = (one for node in flow["nodes"] for one in node["properties"].get("models", ()))
-    return sorted({(one["directory"], one["name"]) for one in links})
+    return tiny_files.asked(flow)
 
 
 def load(flow: dict[str, Any]) -> Any:
@@ -118,6 +119,11 @@ def test_a_file_that_is_missing_is_told_by_name(tmp_path):
 def test_every_loader_links_the_files_that_its_widgets_name(name):
     flow = read(name)
     loaders = [node for node in flow["nodes"] if node["type"] in LOADERS]
+    if name in CONVERTED:
+        (note,) = (node["widgets_values"][0] for node in flow["nodes"] if node["type"] == "Note")
+        assert [node["properties"].get("models") for node in loaders] == [None]
+        assert f"python3 scripts/convert.py model.ckpt {loaders[0]['widgets_values'][0]}" in note
+        return
     assert {"OpenT2VLoadDiffusionModel", "OpenT2VLoadTextEncoder"} <= {node["type"] for node in loaders}
     for node in loaders:
         links = node["properties"]["models"]
@@ -201,6 +207,8 @@ SIZES = {
     "mochi": (32, 32, 7),
     "cogvideox": (32, 32, 9),
     "hunyuan": (32, 32, 5),
+    "open_sora": (32, 32, 5),
+    "videocrafter": (32, 32, 4),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 
 from opent2v.families import mochi
 from opent2v.families.wan.variants import VAES
-from opent2v.tests import tiny_hunyuan, tiny_ltx_video, tiny_mochi, tiny_wan
+from opent2v.tests import tiny_hunyuan, tiny_ltx_video, tiny_mochi, tiny_open_sora, tiny_videocrafter, tiny_wan
 from opent2v.tests.families import test_ltx_video_files as ltx_names
 from opent2v.tests.families import test_mochi_files as mochi_names
 from opent2v.tests.families import test_wan_files as wan_names
@@ -26,8 +26,17 @@ def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         make = next(maker for start, maker in MAKERS.items() if name.startswith(start))
         text_files.save(path, make(name), carries_tokenizer="xxl" in name)
-        if name.startswith("llava"):  # it carries no tokenizer: that of a folder is found
-            tiny_hunyuan.make(models / "diffusers" / "HunyuanVideo")
+        folder = models / "diffusers" / "HunyuanVideo"
+        # Those without a tokenizer find that of a folder.
+        if name.startswith(("llava", "clip_l", "videocrafter")) and not folder.exists():
+            tiny_hunyuan.make(folder)
+
+
+def asked(flow: dict) -> list[tuple[str, str]]:
+    """(folder, name) of every file that a template asks for; one without a link is an all-in-one to be converted."""
+    found = {(one["directory"], one["name"]) for node in flow["nodes"] for one in node["properties"].get("models", ())}
+    loaders = [node for node in flow["nodes"] if node["type"] == "OpenT2VLoadDiffusionModel"]
+    return sorted(found | {("checkpoints", n["widgets_values"][0]) for n in loaders if "models" not in n["properties"]})
 
 
 def _t5(name: str) -> Tensors:
@@ -116,9 +125,11 @@ def _hunyuan_part(part: str) -> Callable[[str], Tensors]:
 
 
 def _clip_l(name: str) -> Tensors:
-    """transformers 5 leaves out a prefix that published files have."""
+    """transformers 5 leaves out a prefix that published files have; and CLIP's own tokenizer knows more words."""
     tensors = _hunyuan_part("text_encoder_2")(name)
-    return {f"text_model.{key.removeprefix('text_model.')}": value for key, value in tensors.items()}
+    named = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in tensors.items()}
+    words = "text_model.embeddings.token_embedding.weight"
+    return named | {words: torch.randn(49408, named[words].shape[1], generator=torch.Generator().manual_seed(2))}
 
 
 def _hunyuan(name: str) -> Tensors:
@@ -133,6 +144,11 @@ def _hunyuan_vae(name: str) -> Tensors:
 
     torch.manual_seed(1)
     return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
+
+
+def _videocrafter(name: str) -> Tensors:
+    """All in one, with as many words as ComfyUI's tokenizer has."""
+    return tiny_videocrafter.whole(49408)
 
 
 # Start of a file's name -> its tensors; the first that fits.
@@ -150,6 +166,8 @@ MAKERS: dict[str, Callable[[str], Tensors]] = {
     "mochi": _mochi,
     "cogvideox_vae": _cogvideox_vae,
     "CogVideoX": _cogvideox,
+    "Open_Sora": lambda name: tiny_open_sora.recorded("weights"),
     "hunyuan_video_vae": _hunyuan_vae,
     "hunyuan_video": _hunyuan,
+    "videocrafter": _videocrafter,
 }

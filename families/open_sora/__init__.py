@@ -1,0 +1,219 @@
+"""Open-Sora 2.0: from words, from pictures at either end, or on from a video, all with one model.
+
+Source: hpcaitech/Open-Sora @7ad6a96 (Apache-2.0; names, numbers and order of operations, no code). The network is
+diffusers' FluxTransformer2DModel with positions in time, and an input that is wide enough for what is known.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
+from ..hunyuan_video import SCALE, decode, encode
+from ..recognise import Recognised
+from . import files
+from .guidance import OSCILLATING, guidance, picture_guidance
+from .pictures import CLIPS, beside_the_noise, finished, image_to_video
+
+SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
+PAIRS = {
+    "text_encoders": "t5xxl_fp8_e4m3fn_scaled.safetensors (or fp16) with clip_l.safetensors",
+    "vae": "hunyuan_vae.safetensors (or hunyuan_video_vae_bf16.safetensors)",
+}
+# Tokens of one frame -> shift of one frame: a straight line through these two.
+SHIFTS = (256, 1.0), (4096, 3.0)
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Find the variant in a diffusers folder's configs and check that its parts fit each other."""
+    transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
+    files.check_channels(transformer["in_channels"], transformer["out_channels"], configs["folder"]["name"])
+    if 4 * vae["latent_channels"] != transformer["out_channels"]:
+        raise FamilyError(
+            f"The VAE makes {vae['latent_channels']} latent channels, {4 * vae['latent_channels']} a token, and the "
+            f"transformer returns {transformer['out_channels']}. Use the vae folder that came with this transformer."
+        )
+    if text["d_model"] != transformer["joint_attention_dim"]:
+        raise FamilyError(
+            f"The text encoder is {text['d_model']} wide and the transformer expects "
+            f"{transformer['joint_attention_dim']}. Use the text_encoder folder that came with this transformer."
+        )
+    return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    """The transformer; the VAE is HunyuanVideo's, name for name, and recognised there."""
+    files.check_known(shapes, name)
+    found = files.transformer(shapes, name)
+    if found is None:
+        return f"{files.MARKER!r} is missing"
+    layout, prefix, config, rules = found
+    remark = ""
+    if len(rules) > 1:
+        remark = f"Rope layout {next(iter(rules))}. Should every video be noise, choose the other in rope_layout."
+    return Recognised(
+        "transformer",
+        layout,
+        files.CLASS,
+        config,
+        _variant(config, SCALE, SCHEDULER, {}),
+        next(iter(rules.values())),
+        prefix,
+        remark,
+        rules,
+    )
+
+
+def _variant(
+    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], own: Mapping[str, Any]
+) -> Variant:
+    channels = transformer["out_channels"] // 4
+    geometry = Geometry(channels=channels, temporal=4, spatial=8)
+    width, height, frames = own.get("width", 336), own.get("height", 192), own.get("frames", 129)
+    return Variant(
+        family=FAMILY,
+        name=own.get("title", ""),
+        geometry=geometry,
+        defaults=Defaults(
+            width=width,
+            height=height,
+            frames=frames,
+            fps=float(own.get("fps", 24)),
+            steps=own.get("steps", 50),
+            guidance=float(own.get("guidance", 7.5)),
+            negative=own.get("negative", ""),
+            picture_guidance=float(own.get("picture_guidance", 3.0)),
+        ),
+        mean=(0.0,) * channels,
+        std=(1 / scale,) * channels,
+        # For samplers of others, which know one shift: that of the model's own size.
+        scheduler={**scheduler, "shift": shift_of((1, *geometry.latent_shape(width, height, frames)))},
+        prompts=(Prompt(own.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),
+        latent_format="HunyuanVideo",
+        context_width=transformer["joint_attention_dim"],
+        memory_factor=1.8,  # as HunyuanVideo: the same width, tokens and number of blocks
+        pairs=PAIRS,
+    )
+
+
+def shift_of(shape: tuple[int, ...]) -> float:
+    """Larger and longer videos spend more steps on layout and motion."""
+    _, _, frames, height, width = shape
+    (few, low), (many, high) = SHIFTS
+    tokens = (height // 2) * (width // 2)
+    return (low + (high - low) * (tokens - few) / (many - few)) * math.sqrt(frames)
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
+    """A straight line from 1, bent by a shift that follows from size and length."""
+    bend = shift or shift_of(shape)
+    return [bend * u / (1 + (bend - 1) * u) for u in (1 - n / steps for n in range(steps))]
+
+
+def tell(prompt: str, fps: float, motion_score: float) -> str:
+    """The prompt as the model was trained to read it: it ends with the frame rate and how much is to move."""
+    text = prompt.strip()
+    text = text if text.endswith(".") else f"{text}."
+    if not re.search(r"\d+ FPS\.$", text):
+        text += f" {fps:g} FPS."
+    return f"{text} {motion_score or 4:g} motion score."
+
+
+def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """T5's embedding without a mask, CLIP-L's pooled one, and what is known of the video."""
+    pooled = entry.get("pooled_output")
+    if pooled is None:
+        raise FamilyError(
+            "The conditioning has no pooled_output: Open-Sora 2.0 reads a second text encoder (CLIP-L). Encode the "
+            "prompt with a CLIP of both files: Load Video Text Encoder, or ComfyUI's DualCLIPLoader with type flux."
+        )
+    known = beside_the_noise(variant, entry, shape)
+    return {"context": entry["cross_attn"], "pooled": pooled, "known": known}
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """Flow (noise minus clean) at timestep t = sigma * 1000."""
+    _, channels, frames, height, width = x.shape
+    rows, columns = height // 2, width // 2
+    known = conditions["known"].to(x).expand(len(x), -1, -1, -1, -1)
+    tokens = torch.cat([_packed(x), _packed(known)], dim=-1)
+    context = conditions["context"]
+    places = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in (frames, rows, columns)))
+    made = transformer(
+        hidden_states=tokens,
+        encoder_hidden_states=context,
+        pooled_projections=conditions["pooled"].to(x.dtype),
+        timestep=t / 1000,
+        img_ids=places.float(),
+        txt_ids=torch.zeros(context.shape[1], 3, device=x.device),
+        return_dict=False,
+    )[0]
+    # Tokens in the order time, rows, columns -> [B, C, T, h, w]
+    made = made.reshape(len(x), frames, rows, columns, channels, 2, 2)
+    return made.permute(0, 4, 1, 2, 5, 3, 6).reshape(x.shape)
+
+
+def _packed(latent: Tensor) -> Tensor:
+    """[B, C, T, h, w] -> tokens [B, T * h/2 * w/2, C * 4]."""
+    patches = latent.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # B C T rows 2 columns 2
+    return patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """T5's last hidden state of all tokens, the padding's too: it gets no mask; and CLIP's pooled embedding."""
+    context = encoders["text_encoder"](tokens["text_encoder"][0]).last_hidden_state
+    return context, {"pooled_output": encoders["text_encoder_2"](tokens["text_encoder_2"][0]).pooler_output}
+
+
+_TOKENIZERS = frozenset(
+    {
+        "T5Tokenizer",
+        "T5TokenizerFast",
+        "CLIPTokenizer",
+        "CLIPTokenizerFast",
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+    }
+)
+
+FAMILY = Family(
+    id="open_sora",
+    title="Open-Sora 2.0",
+    source="hpcaitech/Open-Sora @7ad6a96 (Apache-2.0): facts; diffusers (Apache-2.0)",
+    pipelines=frozenset({"OpenSoraPipeline", "OpenSora2Pipeline"}),
+    components={
+        "transformer": frozenset({files.CLASS}),
+        "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
+        "text_encoder": frozenset({"T5EncoderModel"}),
+        "text_encoder_2": frozenset({"CLIPTextModel"}),
+        "tokenizer": _TOKENIZERS,
+        "tokenizer_2": _TOKENIZERS,
+        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+    },
+    read=read,
+    predict=predict,
+    embed=embed,
+    decode=decode,
+    encode=encode,
+    condition=condition,
+    sigmas=sigmas,
+    recognise=recognise,
+    image_to_video=image_to_video,
+    guidance=guidance,
+    cfg_schedules=(OSCILLATING, "constant"),
+    picture_guidance=picture_guidance,
+    finished=finished,
+    clips=CLIPS,
+    tell=tell,
+    latents="hunyuan_video",
+    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    blocks="transformer_blocks",
+)

@@ -1,0 +1,225 @@
+"""VideoCrafter2: text to video with the UNet that diffusers knows from ModelScope, told the frames per second besides.
+
+Source: AILab-CVC/VideoCrafter @11bcd76 (Apache-2.0): configs/inference_t2v_512_v2.0.yaml, lvdm/models/samplers/ddim.py,
+scripts/run_text2video.sh. diffusers has no pipeline for it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
+from ..recognise import Recognised
+from . import files
+
+# What the makers' script tells the model; the video it makes is saved at 10 frames per second.
+RATE = 28.0
+FPS = 10.0
+PAIRS = {
+    "text_encoders": "OpenCLIP ViT-H (inside the original file, or the text encoder of Stable Diffusion 2)",
+    "vae": "the VAE of Stable Diffusion 1 (inside the original file, or vae-ft-mse-840000-ema-pruned)",
+}
+NO_RATE = (
+    "This file lacks the original's fps embedding: frame_rate has no effect, and movement is that of a model that is "
+    "not told one."
+)
+# The makers' DDIM adds noise in each step (eta 1); latents fade besides, to 0.7 over the first 400 of 1000 timesteps.
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "signal_scale": 0.7,
+    "signal_scale_steps": 400,
+    "eta": 1.0,
+}
+
+
+def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """Find the variant in a diffusers folder's configs and check that its parts fit each other.
+
+    The folder's scheduler is not used: none that diffusers has knows how this model's latents fade.
+    """
+    unet, vae, text = (configs[k] for k in ("unet", "vae", "text_encoder"))
+    own, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
+    if not files.is_named(name):
+        raise FamilyError(
+            f"The folder {name!r} has the parts of ModelScope, Zeroscope and VideoCrafter2, which only its name tells "
+            "apart. ModelScope and Zeroscope are not supported; a VideoCrafter2 folder has videocrafter in its name."
+        )
+    if unet["in_channels"] != vae["latent_channels"]:
+        raise FamilyError(
+            f"The VAE makes {vae['latent_channels']} latent channels and the UNet takes {unet['in_channels']}. They "
+            "belong to different models: use the vae folder that came with this UNet."
+        )
+    if text["hidden_size"] != unet["cross_attention_dim"]:
+        raise FamilyError(
+            f"The text encoder is {text['hidden_size']} wide and the UNet expects {unet['cross_attention_dim']}. Use "
+            "the text_encoder folder that came with this UNet."
+        )
+    variant = describe(unet, vae.get("scaling_factor", files.SCALE))
+    defaults = variant.defaults
+    return replace(
+        variant,
+        name=own.get("title", variant.name),
+        defaults=Defaults(
+            width=own.get("width", defaults.width),
+            height=own.get("height", defaults.height),
+            frames=own.get("frames", defaults.frames),
+            fps=float(own.get("fps", defaults.fps)),
+            steps=own.get("steps", defaults.steps),
+            guidance=float(own.get("guidance", defaults.guidance)),
+            negative=own.get("negative", defaults.negative),
+        ),
+    )
+
+
+def describe(unet: Mapping[str, Any], scale: float) -> Variant:
+    """The variant of a UNet's config.
+
+    Args:
+        scale: what latents are multiplied with for the UNet.
+    """
+    widths = unet["block_out_channels"]
+    return Variant(
+        family=FAMILY,
+        name="",
+        # No position is learned, so any length and size can be made; every level halves the sides.
+        geometry=Geometry(channels=unet["in_channels"], temporal=1, spatial=8, patch=2 ** (len(widths) - 1)),
+        defaults=Defaults(512, 320, 16, fps=FPS, steps=50, guidance=12.0),
+        mean=(0.0,) * unet["in_channels"],
+        std=(1 / scale,) * unet["in_channels"],
+        scheduler=SCHEDULER,
+        prompts=(Prompt(77, clean, pad=0),),
+        prediction="eps",
+        latent_format="SD15",
+        context_width=unet["cross_attention_dim"],
+        memory_factor=MEMORY_FACTOR * widths[0] / 320,
+        decode_floats=DECODE_FLOATS,
+        encode_floats=ENCODE_FLOATS,
+        one_frame=1.0,
+        pairs=PAIRS,
+        facts={"has_rate": True},
+    )
+
+
+# Counted on the published UNet and VAE: tests/families/test_videocrafter.py.
+MEMORY_FACTOR = 1.35
+DECODE_FLOATS, ENCODE_FLOATS = 950.0, 800.0
+
+
+def clean(text: str) -> str:
+    """Mend mojibake where ftfy is installed, unescape HTML twice, collapse white space: as open_clip's tokenizer."""
+    try:
+        import ftfy
+    except ImportError:
+        pass
+    else:
+        text = ftfy.fix_text(text)
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
+
+
+def look(variant: Variant, names: Collection[str]) -> Variant:
+    """Whether the makers' fps embedding is among the UNet's tensors."""
+    if any(name.startswith("fps_embedding.") for name in names):
+        return variant
+    return replace(variant, facts={**variant.facts, "has_rate": False}, remark=NO_RATE)
+
+
+def extend(variant: Variant, unet: nn.Module) -> None:
+    """Add the fps embedding, which diffusers' class lacks: its output is added to the timestep's."""
+    if not variant.facts["has_rate"]:
+        return
+    from diffusers.models.embeddings import TimestepEmbedding
+
+    class RatedTimeEmbedding(TimestepEmbedding):
+        def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
+            made = super().forward(sample)
+            return made if condition is None else made + condition
+
+    time: Any = unet.time_embedding
+    unet.fps_embedding = TimestepEmbedding(time.linear_1.in_features, time.linear_1.out_features)
+    time.__class__ = RatedTimeEmbedding
+
+
+def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The prompt, and ComfyUI's own entry "frame_rate": what the model is told, not how fast the video plays."""
+    rate = float(entry.get("frame_rate") or RATE)
+    return {"context": entry["cross_attn"], "frame_rate": torch.tensor([rate])}
+
+
+def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """The noise in x at whole timesteps t."""
+    unet: Any = transformer
+    rated = None
+    if variant.facts["has_rate"]:
+        rate = conditions["frame_rate"].to(x.device).expand(len(x))
+        rated = unet.fps_embedding(unet.time_proj(rate).to(x.dtype))
+    return unet(x, t, conditions["context"], timestep_cond=rated, return_dict=False)[0]
+
+
+def embed(
+    encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Any]]:
+    """OpenCLIP's last layer but one through the last norm: the encoder is built without its last layer."""
+    ids, _ = tokens["text_encoder"]
+    return encoders["text_encoder"](ids).last_hidden_state, {}
+
+
+def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
+    return torch.cat(list(decode_frames(vae, latent, False)), dim=2)
+
+
+def decode_frames(vae: nn.Module, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
+    """One frame after the other: to the VAE each is a picture."""
+    of: Any = vae
+    was_tiled, of.use_tiling = of.use_tiling, tiled or of.use_tiling
+    try:
+        for frame in latent.unbind(2):
+            yield of.decode(frame, return_dict=False)[0].unsqueeze(2)
+    finally:
+        of.use_tiling = was_tiled
+
+
+def encode(vae: nn.Module, video: Tensor) -> Tensor:
+    of: Any = vae
+    return torch.stack([of.encode(frame, return_dict=False)[0].mode() for frame in video.unbind(2)], dim=2)
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    return files.recognise(shapes, name, describe)
+
+
+FAMILY = Family(
+    id="videocrafter",
+    title="VideoCrafter2",
+    source="AILab-CVC/VideoCrafter @11bcd76, Apache-2.0",
+    pipelines=frozenset({"TextToVideoSDPipeline", "VideoCrafterPipeline"}),
+    components={
+        "unet": frozenset({"UNet3DConditionModel"}),
+        "vae": frozenset({"AutoencoderKL"}),
+        "text_encoder": frozenset({"CLIPTextModel"}),
+        "tokenizer": frozenset({"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+        "scheduler": frozenset({"DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"}),
+    },
+    reads_rate=True,
+    denoiser="unet",
+    read=read,
+    look=look,
+    extend=extend,
+    condition=condition,
+    predict=predict,
+    embed=embed,
+    decode=decode,
+    decode_frames=decode_frames,
+    encode=encode,
+    recognise=recognise,
+)

@@ -1,0 +1,215 @@
+"""VideoCrafter2 in single files: the original (lvdm's names, also all in one) and diffusers' names; the SD VAE in both.
+
+Source of the original names: AILab-CVC/VideoCrafter @11bcd76, lvdm/modules/networks/openaimodel3d.py and ae_modules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..base import FamilyError, Shapes, Variant
+from ..keys import Rule, rename, squeeze_last
+from ..recognise import Recognised, layers, without_prefix
+
+Describe = Callable[[Mapping[str, Any], float], Variant]
+
+# In a residual block of the original.
+_RESNET = {
+    "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
+    "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
+}  # fmt: skip
+_FIRST = "^init_attn.0"
+_MLPS = {"time_embed": "time_embedding", "fps_embedding": "fps_embedding"}
+
+
+def unet_rules(per_level: int, levels: int) -> tuple[Rule, ...]:
+    """From the original's flat lists of blocks to diffusers' levels with `per_level` residual blocks each."""
+    group = per_level + 1  # a level's blocks down and the step to the next; one block more on the way up
+    rules = [rename(f"^{old}.{a}", f"{new}.linear_{b}") for old, new in _MLPS.items() for a, b in ((0, 1), (2, 2))]
+    rules += [rename(f"{_FIRST}.{name}", f"transformer_in.{name}", split=squeeze_last) for name in _PROJECTIONS]
+    rules += [rename(_FIRST, "transformer_in"), rename("^input_blocks.0.0", "conv_in")]
+    for i in range(1, group * levels):
+        level, n = divmod(i - 1, group)
+        rules.append(rename(f"^input_blocks.{i}.0.op", f"down_blocks.{level}.downsamplers.0.conv"))
+        rules += _block(f"^input_blocks.{i}", 0, f"down_blocks.{level}", n)
+    for i in range(group * levels):
+        level, n = divmod(i, group)
+        rules.append(rename(f"^output_blocks.{i}.{{}}.conv", f"up_blocks.{level}.upsamplers.0.conv"))
+        rules += _block(f"^output_blocks.{i}", 0, f"up_blocks.{level}", n)
+    rules += [*_block("^middle_block", 0, "mid_block", 0), *_block("^middle_block", 3, "mid_block", 1)[:2]]
+    rules += [rename(old, new) for old, new in _RESNET.items()]
+    return *rules, rename("^out.0", "conv_norm_out"), rename("^out.2", "conv_out")
+
+
+_PROJECTIONS = ("proj_in", "proj_out")
+
+
+def _block(source: str, first: int, target: str, n: int) -> list[Rule]:
+    """A residual block with its temporal convolution (so spelt by its makers), then attention in space and in time."""
+    return [
+        rename(f"{source}.{first}.temopral_conv", f"{target}.temp_convs.{n}"),
+        rename(f"{source}.{first}", f"{target}.resnets.{n}"),
+        rename(f"{source}.{first + 1}", f"{target}.attentions.{n}"),
+        rename(f"{source}.{first + 2}", f"{target}.temp_attentions.{n}"),
+    ]
+
+
+def vae_rules(levels: int) -> tuple[Rule, ...]:
+    """From Stable Diffusion's own names; its decoder counts the levels from the end."""
+    return (
+        rename("^loss"),
+        rename("^model_ema"),
+        rename("^encoder.down.{}", "encoder.down_blocks.{}"),
+        *(rename(f"^decoder.up.{n}", f"decoder.up_blocks.{levels - 1 - n}") for n in range(levels)),
+        rename("downsample.conv", "downsamplers.0.conv"),
+        rename("upsample.conv", "upsamplers.0.conv"),
+        rename("mid.block_1", "mid_block.resnets.0"),
+        rename("mid.block_2", "mid_block.resnets.1"),
+        *(
+            rename(f"mid.attn_1.{old}", f"mid_block.attentions.0.{new}", split=_as_linear)
+            for old, new in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
+        ),
+        rename("mid.attn_1.norm", "mid_block.attentions.0.group_norm"),
+        rename("block.{}", "resnets.{}"),
+        rename("nin_shortcut", "conv_shortcut"),
+        rename("norm_out", "conv_norm_out"),
+    )
+
+
+def _as_linear(tensor: Any) -> tuple[Any]:
+    """A convolution over one pixel [out, in, 1, 1] as a linear layer [out, in]; vectors stay."""
+    return (tensor.flatten(1) if tensor.ndim == 4 else tensor,)
+
+
+# What the VAE's attention was called before diffusers 0.18.
+OLDER_ATTENTION = tuple(
+    rename(f"mid_block.attentions.0.{old}", f"mid_block.attentions.0.{new}", split=_as_linear)
+    for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
+)
+
+
+def recognise(shapes: Shapes, name: str, describe: Describe) -> Recognised | str:
+    if found := without_prefix(shapes, "input_blocks.0.0.weight"):
+        return _original(*found, describe)
+    if found := without_prefix(shapes, "transformer_in.proj_in.weight"):
+        return _diffusers(*found, name, describe)
+    for marker, first in (("decoder.mid.attn_1.q.weight", "down"), ("decoder.mid_block.resnets.0.norm1.weight", "")):
+        if marker in shapes and "decoder.conv_in.weight" in shapes and "encoder.conv_in.weight" in shapes:
+            return _vae(shapes, name, first == "down", describe)
+    return "'input_blocks.0.0.weight' with 'temopral_conv' is missing"
+
+
+def _original(prefix: str, own: Shapes, describe: Describe) -> Recognised | str:
+    segments = {segment for key in own for segment in key.split(".")}
+    if "relative_position_k" in segments:
+        raise FamilyError(
+            "This is VideoCrafter1 (its attention over time has relative positions). Not supported; use VideoCrafter2, "
+            "which is better at the same size."
+        )
+    reads_pictures = own["input_blocks.0.0.weight"][1] != own.get("out.2.weight", (4,))[0]
+    if "to_k_ip" in segments or ("init_attn" in segments and reads_pictures):
+        raise FamilyError(
+            "This is an image-to-video model of the VideoCrafter family (VideoCrafter1 I2V, DynamiCrafter). Not "
+            "supported; to start from a picture use Wan 2.2 TI2V 5B, LTX-Video or CogVideoX 5B I2V."
+        )
+    if "temopral_conv" not in segments or "init_attn" not in segments:
+        return "'temopral_conv' with 'init_attn' is missing"
+    per_level = next((n for n in range(1, 99) if f"input_blocks.{n}.0.op.weight" in own), 1) - 1
+    levels = layers(own, "input_blocks") // (per_level + 1)
+    stages = [f"input_blocks.{1 + n * (per_level + 1)}" for n in range(levels)]
+    config = _config(
+        own,
+        per_level,
+        [(own[f"{stage}.0.out_layers.0.weight"][0], f"{stage}.1.norm.weight" in own) for stage in stages],
+        own["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+        own["init_attn.0.transformer_blocks.0.attn1.to_q.weight"][0],
+    )
+    rules = unet_rules(per_level, levels)
+    return _recognised("original", config, rules, prefix, own, describe)
+
+
+def _diffusers(prefix: str, own: Shapes, name: str, describe: Describe) -> Recognised | str:
+    if "fps_embedding.linear_1.weight" not in own and not is_named(name):
+        return (
+            "'fps_embedding.linear_1.weight' is missing, and without it ModelScope's and Zeroscope's files look the "
+            "same (put videocrafter into the file's name if it is one)"
+        )
+    per_level, levels = layers(own, "down_blocks.0.resnets"), layers(own, "down_blocks")
+    stages = [f"down_blocks.{n}" for n in range(levels)]
+    config = _config(
+        own,
+        per_level,
+        [(own[f"{s}.resnets.0.norm2.weight"][0], f"{s}.attentions.0.norm.weight" in own) for s in stages],
+        own["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
+        own["transformer_in.transformer_blocks.0.attn1.to_q.weight"][0],
+    )
+    return _recognised("diffusers", config, (), prefix, own, describe)
+
+
+def is_named(name: str) -> bool:
+    """Whether a file or folder says that it is a VideoCrafter: its tensors may not tell."""
+    return "videocrafter" in name.lower()
+
+
+def _config(
+    own: Shapes, per_level: int, levels: list[tuple[int, bool]], context: int, first_heads: int
+) -> dict[str, Any]:
+    """
+    Args:
+        levels: (width, has attention) of each.
+        first_heads: width of the first attention, which always has 8 heads.
+    """
+    first = next(own[n] for n in ("input_blocks.0.0.weight", "conv_in.weight") if n in own)
+    last = next(own[n] for n in ("out.2.weight", "conv_out.weight") if n in own)
+    down = ["CrossAttnDownBlock3D" if attends else "DownBlock3D" for _, attends in levels]
+    return {
+        "in_channels": first[1],
+        "out_channels": last[0],
+        "down_block_types": down,
+        "up_block_types": [kind.replace("Down", "Up") for kind in reversed(down)],
+        "block_out_channels": [width for width, _ in levels],
+        "layers_per_block": per_level,
+        "cross_attention_dim": context,
+        "attention_head_dim": first_heads // 8,
+    }
+
+
+def _recognised(
+    layout: str, config: dict[str, Any], rules: tuple[Rule, ...], prefix: str, own: Shapes, describe: Describe
+) -> Recognised:
+    variant = describe(config, SCALE)
+    assert variant.family.look is not None
+    variant = variant.family.look(variant, own)
+    return Recognised("transformer", layout, "UNet3DConditionModel", config, variant, rules, prefix, variant.remark)
+
+
+# What Stable Diffusion 1 and 2 multiply their latents with; the file does not tell.
+SCALE = 0.18215
+
+
+def _vae(own: Shapes, name: str, is_original: bool, describe: Describe) -> Recognised | str:
+    channels = own["decoder.conv_in.weight"][1]
+    if channels != 4 or len(own["decoder.conv_in.weight"]) != 4:
+        return f"the VAE has {channels} latent channels; VideoCrafter2's, that of Stable Diffusion 1, has 4"
+    if "xl" in name.lower():
+        return "by its name this is the VAE of SDXL, whose latents mean something else"
+    down, block = ("encoder.down", "block") if is_original else ("encoder.down_blocks", "resnets")
+    levels = layers(own, down)
+    config = {
+        "block_out_channels": [own[f"{down}.{n}.{block}.0.conv1.weight"][0] for n in range(levels)],
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "layers_per_block": layers(own, f"{down}.0.{block}"),
+        "latent_channels": channels,
+    }
+    rules = vae_rules(levels) if is_original else OLDER_ATTENTION
+    return Recognised(
+        "vae", "original" if is_original else "diffusers", "AutoencoderKL", config, describe(ANY, SCALE), rules
+    )
+
+
+# Nothing that a VAE needs depends on the UNet: the published one's.
+ANY = {
+    "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 1024,
+}  # fmt: skip

@@ -1,0 +1,119 @@
+"""Sizes and lengths a model can make, and the empty latent of one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+
+from .. import host
+from ..families import FamilyError, Variant, families
+from .remarks import with_remarks
+
+AS_SET = "as set"
+RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "2.39:1", "1:2.39")
+
+
+def known(model: Any) -> Variant:
+    variant = host.variant(model)
+    if variant is None:
+        raise FamilyError(
+            "No family here recognises this MODEL, so its sizes and schedule are not known "
+            f"(known: {', '.join(family.title for family in families().values())}). "
+            "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
+        )
+    return variant
+
+
+def used_size(variant: Variant, width: int, height: int, frames: int) -> tuple[tuple[int, int, int], list[str]]:
+    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
+    own = variant.defaults
+    asked = (width or own.width, height or own.height, frames or own.frames)
+    used = variant.geometry.legal(*asked)
+    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {own.fps:g} fps ({used[2] / own.fps:.1f} s)"]
+    changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
+    if changed:
+        step = variant.geometry.frame_step
+        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {step}n + 1" if step > 1 else "")
+        remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
+    return used, remarks
+
+
+def size_of(variant: Variant, aspect_ratio: str, area: int) -> tuple[int, int]:
+    """(width, height) of a ratio with as many pixels as a square of side `area`, or as the model's own size has.
+
+    Source: hpcaitech/Open-Sora @7ad6a96, opensora/datasets/aspect.py (the order of rounding).
+    """
+    across, down = map(float, aspect_ratio.split(":"))
+    if across < down:  # the same size as the landscape's, turned
+        height, width = size_of(variant, ":".join(reversed(aspect_ratio.split(":"))), area)
+        return width, height
+    step, own = variant.geometry.multiple, variant.defaults
+    pixels = area**2 or own.width * own.height
+    width = max(step, int(math.sqrt(pixels * across / down) // step) * step)
+    return width, max(step, int(pixels / width // step) * step)
+
+
+class OpenT2VEmptyLatent:
+    """An empty latent of a size and length the model can make."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "create"
+    RETURN_TYPES = ("LATENT", "INT", "INT", "INT", "FLOAT")
+    RETURN_NAMES = ("latent", "width", "height", "frames", "fps")
+    OUTPUT_TOOLTIPS = (
+        "Empty latent for the sampler.",
+        "Width in pixels, as used.",
+        "Height in pixels, as used.",
+        "Number of frames, as used.",
+        "Frames per second the model was trained at.",
+    )
+    DESCRIPTION = "Choose size and length. 0 takes the model's own; other values go to the nearest the model can make."
+    SEARCH_ALIASES: ClassVar = ["empty video latent", "size", "frames", "length"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        def number(what: str, limit: int) -> tuple[str, dict[str, Any]]:
+            return ("INT", {"default": 0, "min": 0, "max": limit, "step": 1, "tooltip": f"{what} 0: the model's own."})
+
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The video model; it knows its own sizes."}),
+                "width": number("Width in pixels.", 16384),
+                "height": number("Height in pixels.", 16384),
+                "frames": number("Number of frames; divided by fps it is the length in seconds.", 16384),
+            },
+            "optional": {
+                "aspect_ratio": (
+                    [AS_SET, *RATIOS],
+                    {
+                        "default": AS_SET,
+                        "tooltip": "Width to height, in place of the two numbers: as many pixels as area says.",
+                    },
+                ),
+                "area": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 8192,
+                        "step": 16,
+                        "tooltip": "With an aspect ratio: as many pixels as a square of this side. Open-Sora 2.0 was "
+                        "made for 256 and 768. 0: the model's own.",
+                    },
+                ),
+            },
+        }
+
+    def create(
+        self, model: Any, width: int, height: int, frames: int, aspect_ratio: str = AS_SET, area: int = 0
+    ) -> dict[str, Any]:
+        variant = known(model)
+        if aspect_ratio != AS_SET:
+            width, height = size_of(variant, aspect_ratio, area)
+        elif area:
+            raise FamilyError(f"area is {area}, and no aspect ratio is chosen. Choose one, or set area to 0.")
+        (width, height, frames), remarks = used_size(variant, width, height, frames)
+        samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
+        return with_remarks(({"samples": samples}, width, height, frames, variant.defaults.fps), remarks)
