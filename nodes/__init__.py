@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .cache import OpenT2VApplyStepCache, OpenT2VStepCache
+from .cache import OpenT2VApplyStepCache, OpenT2VLoadCacheProfile, OpenT2VStepCache
+from .cache_tools import OpenT2VCalibrateCache, OpenT2VCompareCache, OpenT2VSweepCache
 from .content import OpenT2VContentCheck
 from .doctor import OpenT2VInspectFile
 from .finishing import (
@@ -52,6 +53,10 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VStepCache": OpenT2VStepCache,
     "OpenT2VApplyStepCache": OpenT2VApplyStepCache,
     "OpenT2VGuidance": OpenT2VGuidance,
+    "OpenT2VCalibrateCache": OpenT2VCalibrateCache,
+    "OpenT2VLoadCacheProfile": OpenT2VLoadCacheProfile,
+    "OpenT2VCompareCache": OpenT2VCompareCache,
+    "OpenT2VSweepCache": OpenT2VSweepCache,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -81,6 +86,10 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VStepCache": "Step Cache",
     "OpenT2VApplyStepCache": "Apply Step Cache",
     "OpenT2VGuidance": "Spatio-Temporal Guidance",
+    "OpenT2VCalibrateCache": "Calibrate Step Cache",
+    "OpenT2VLoadCacheProfile": "Load Cache Profile",
+    "OpenT2VCompareCache": "Compare Step Cache",
+    "OpenT2VSweepCache": "Sweep Step Cache",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

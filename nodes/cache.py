@@ -1,13 +1,49 @@
-"""Step caches: a setting for the sampler, or for a MODEL that any sampler runs."""
+"""Step caches: a setting for the sampler, or for a MODEL that any sampler runs, and the profiles they go by."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import host
-from ..sampling.caches import DEVICES, POLICIES, PREDICTORS, StepCache
+from ..families import Variant
+from ..sampling import SamplingError, own_shift, scheduler_class
+from ..sampling.caches import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, CacheRun, StepCache, cache_runs
+from ..sampling.caches.choice import AUTO, TARGETS, Choice
+from ..sampling.caches.profile import MadeFor, Profile
+from .remarks import with_remarks
 
 STEP_CACHE = "OPENT2V_STEP_CACHE"
+PROFILE = "OPENT2V_CACHE_PROFILE"
+
+
+def made_for(
+    models: list[Any], variant: Variant | None, solver: str | None = None, shift: float | None = None
+) -> MadeFor:
+    """What a profile must be of to hold for a run; without a solver, another sampler makes the steps."""
+    weights, loras = zip(*(host.fingerprint(model) for model in models), strict=True)
+    title = variant.title if variant else "this MODEL"
+    if variant is None or solver is None:
+        return MadeFor(title, weights, loras)
+    scheduler = scheduler_class(variant.scheduler, solver, variant.prediction)
+    return MadeFor(title, weights, loras, scheduler, shift or own_shift(variant.scheduler))
+
+
+def checked(step_cache: StepCache, models: list[Any], variant: Variant | None, *steps: Any) -> StepCache:
+    """The settings with what their profile says of these models; `steps` as for `made_for`.
+
+    Raises:
+        SamplingError: the profile is of something else.
+    """
+    if not isinstance(step_cache, Choice) or step_cache.source is None:
+        return step_cache
+    return step_cache.of_profile(made_for(models, variant, *steps))
+
+
+def cache_run(step_cache: StepCache, models: list[Any], variant: Variant, *steps: Any) -> CacheRun:
+    """A fresh run under a step cache."""
+    return cache_runs(checked(step_cache, models, variant, *steps), variant)()
 
 
 class OpenT2VStepCache:
@@ -29,15 +65,16 @@ class OpenT2VStepCache:
         def number(default: float, high: float, step: float, tooltip: str) -> tuple[str, dict[str, Any]]:
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip})
 
-        own = StepCache()
+        own = Choice()
         return {
             "required": {
                 "policy": (
-                    list(POLICIES),
+                    [*POLICIES, AUTO],
                     {
                         "default": own.policy,
-                        "tooltip": "Who decides. easycache and first block: measured in the run, for every model. "
-                        "teacache: official coefficients, where they exist. magcache, plan: as the plan says.",
+                        "tooltip": "Who decides. easycache, seacache, first block: measured in the run, for every "
+                        "model. teacache: official coefficients, where they exist. optimal: the best plan by a "
+                        "profile. magcache, plan: as the plan says. auto: by the profile, else what suits any model.",
                     },
                 ),
                 "threshold": number(
@@ -83,11 +120,37 @@ class OpenT2VStepCache:
                         "computed, r reused). For magcache: ratios. Else unused.",
                     },
                 ),
+                "target_speedup": number(
+                    0.0,
+                    TARGETS[1],
+                    0.05,
+                    "How many times as fast sampling is to be: finds the plan, or magcache's threshold. For auto, "
+                    "optimal and magcache. 0: the threshold counts.",
+                ),
+                "few_steps": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Use the cache in runs of ten steps and fewer as well. They have little to reuse.",
+                    },
+                ),
+                "profile": (
+                    PROFILE,
+                    {"tooltip": "What Calibrate Step Cache has measured of this model, for auto, optimal, magcache."},
+                ),
+                "boundary": (
+                    list(BOUNDARIES),
+                    {
+                        "default": own.boundary,
+                        "tooltip": "What is kept and not computed. model: the whole model's answer, which is small. "
+                        "blocks: what its blocks add; first block and teacache always keep this.",
+                    },
+                ),
             },
         }
 
-    def choose(self, **settings: Any) -> tuple[StepCache]:
-        return (StepCache(**settings),)
+    def choose(self, policy: str, profile: Profile | None = None, **settings: Any) -> tuple[Choice]:
+        return (Choice.of(policy, profile, **settings),)
 
 
 class OpenT2VApplyStepCache:
@@ -111,4 +174,65 @@ class OpenT2VApplyStepCache:
         }
 
     def apply(self, model: Any, step_cache: StepCache) -> tuple[Any]:
-        return (host.apply_step_cache(model, step_cache),)
+        return (host.apply_step_cache(model, checked(step_cache, [model], host.variant(model))),)
+
+
+class OpenT2VLoadCacheProfile:
+    """A profile that Calibrate Step Cache has saved."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = (PROFILE,)
+    RETURN_NAMES = ("profile",)
+    OUTPUT_TOOLTIPS = ("For Step Cache.",)
+    DESCRIPTION = "Load what Calibrate Step Cache has measured of a model. It is refused for any other."
+    SEARCH_ALIASES: ClassVar = ["calibration", "cache profile", "magcache ratios"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        names = list(profiles()) or ["run Calibrate Step Cache first"]
+        return {
+            "required": {
+                "file": (names, {"default": names[0], "tooltip": "A profile on this machine. R reads the list anew."})
+            }
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, file: str) -> str:
+        path = profiles().get(file)
+        return f"{path} {path.stat().st_mtime_ns}" if path else ""
+
+    def load(self, file: str) -> dict[str, Any]:
+        path = profiles().get(file)
+        if path is None:
+            raise SamplingError(
+                f"The profile {file!r} is not there (any more). Run Calibrate Step Cache, and press R to refresh the "
+                "list."
+            )
+        profile = Profile.from_json(path.read_text(encoding="utf-8"), path.name)
+        made = ", ".join(f"{name} {value}" for name, value in profile.about.items())
+        return with_remarks((profile,), [f"Of {profile.made_for}", *([made] if made else [])])
+
+
+def profiles() -> dict[str, Path]:
+    """Saved profiles by their name in a combo."""
+    return {path.stem: path for path in sorted(host.profile_folder().glob("*.json"))}
+
+
+def profile_path(name: str) -> Path:
+    """Where to keep a profile of this name, with a number behind it where that is taken.
+
+    Raises:
+        SamplingError: the name cannot be one of a file.
+    """
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+        raise SamplingError(f"A profile cannot be called {name!r}: use letters, digits, spaces, . + - and _.")
+    names = [name, *(f"{name}_{number}" for number in range(2, len(profiles()) + 2))]
+    return host.profile_folder() / f"{next(one for one in names if one not in profiles())}.json"
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(profile.to_json(), encoding="utf-8")
+    unfinished.replace(path)

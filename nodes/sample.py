@@ -10,9 +10,11 @@ import torch
 from .. import host
 from ..families import Variant
 from ..loaders import library
-from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
-from ..sampling.caches import StepCache, cache_runs
-from .cache import STEP_CACHE
+from ..sampling import SOLVERS, Guidance, SamplingError, Schedule, guidance_steps, make_schedule
+from ..sampling.caches import CacheRun, StepCache
+from ..sampling.caches.choice import preview
+from ..sampling.caches.report import EXPERTS, details, remarks, summary
+from .cache import STEP_CACHE, cache_run
 from .guidance import GUIDANCE, told
 from .latent import known
 from .pairing import check_made_for, check_prompt, made_by
@@ -23,14 +25,19 @@ CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "a
 PICTURES = ("concat_latent_image", "concat_mask")
 
 
+def steps_of(variant: Variant, steps: int) -> int:
+    """How many steps a run has; 0 asks for the model's own."""
+    return steps or len(variant.sigmas) or variant.defaults.steps
+
+
 class OpenT2VSampler:
     """Turns noise into a video latent, the way the model's makers do it."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "sample"
-    RETURN_TYPES = ("LATENT",)
-    RETURN_NAMES = ("latent",)
-    OUTPUT_TOOLTIPS = ("The finished latent, for a decode node.",)
+    RETURN_TYPES = ("LATENT", "STRING")
+    RETURN_NAMES = ("latent", "report")
+    OUTPUT_TOOLTIPS = ("The finished latent, for a decode node.", "What was sampled, and what a step cache did.")
     DESCRIPTION = "Sample a video. Steps, cfg, shift and solver at 0 or reference are the model's own."
     SEARCH_ALIASES: ClassVar = ["ksampler", "video sampler", "denoise", "wan sampler"]
 
@@ -175,7 +182,7 @@ class OpenT2VSampler:
         low_noise_cfg: float = 0.0,
         cfg_schedule: str = "constant",
         cfg_rescale: float = 0.0,
-        step_cache: StepCache | None = None,
+        step_cache: StepCache | CacheRun | None = None,
         guidance: Guidance | None = None,
         picture_cfg: float = 0.0,
         unique_id: str | None = None,
@@ -192,10 +199,12 @@ class OpenT2VSampler:
             raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
         if not 0 <= cfg_rescale <= 1:
             raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
-        cache = None if step_cache is None else cache_runs(step_cache, variant)()
+        models = [model] if low_noise_model is None else [model, low_noise_model]
+        is_setting = isinstance(step_cache, StepCache)  # else a run, which a node that measures reads afterwards
+        cache = cache_run(step_cache, models, variant, solver, shift) if is_setting else step_cache
         library("diffusers")
         own = variant.defaults
-        steps = steps or len(variant.sigmas) or own.steps
+        steps = steps_of(variant, steps)
         scale = cfg or own.guidance
         remark = f"{steps} steps, cfg {scale:g}"
         if variant.embeds_guidance:
@@ -235,6 +244,8 @@ class OpenT2VSampler:
                 remark += f", picture_cfg {picture:g}"
         if cfg_rescale:
             remark += f", rescaled {cfg_rescale:g}"
+        if is_setting and cache is not None:
+            host.say(_foreseen(cache, schedule, variant, len(models)), unique_id)
         samples = host.sample(
             model,
             positive,
@@ -254,13 +265,25 @@ class OpenT2VSampler:
             samples = variant.family.finished(variant, positive[0][1], samples)
         made: dict[str, Any] = {**latent, "samples": samples, "opent2v": made_by(variant)}
         if cache is not None:
-            made["opent2v"]["cache"] = cache.report()
+            made["opent2v"] |= {"cache": summary(cache), "cache_report": details(cache)}
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
-        remarks = [f"{remark}, {name}, seed {seed}", *(cache.remarks() if cache else [])]
+        lines = [f"{remark}, {name}, seed {seed}", *(remarks(cache) if cache else [])]
         makers = variant.family.cfg_schedules[0]
         if cfg_schedule == "constant" != makers:
-            remarks.append(f"The makers of this model use cfg_schedule {makers} (auto).")
-        return with_remarks((made,), remarks)
+            lines.append(f"The makers of this model use cfg_schedule {makers} (auto).")
+        return with_remarks((made, "\n".join(lines)), lines)
+
+
+def _foreseen(cache: CacheRun, schedule: Schedule, variant: Variant, models: int) -> list[str]:
+    """What is known of a step cache before its run."""
+    parts = schedule.split(variant.boundary) if models == 2 else [schedule]
+    lines = []
+    for expert, part in enumerate(parts):
+        if part.steps:
+            sigmas = part.sigmas.tolist()
+            said = preview(cache.settings.settled(sigmas, variant, expert), sigmas, variant, expert)
+            lines += [f"{EXPERTS[expert]}: {line}" for line in said] if models == 2 else said
+    return lines
 
 
 def _with_guidance(conditioning: Any, scale: float) -> Any:

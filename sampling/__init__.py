@@ -5,7 +5,7 @@ from __future__ import annotations
 from .errors import SamplingError
 from .guidance import GUIDANCE_SCHEDULES, Guidance, Steps, guidance_steps, rescaled, starred, with_stg
 from .prediction import Discrete, Flow, Prediction, prediction
-from .schedule import SOLVERS, Schedule, make_schedule, own_shift
+from .schedule import SOLVERS, Schedule, make_schedule, own_shift, scheduler_class
 from .solve import solve
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "own_shift",
     "prediction",
     "rescaled",
+    "scheduler_class",
     "solve",
     "starred",
     "with_stg",

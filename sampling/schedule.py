@@ -114,6 +114,11 @@ def own_shift(config: Mapping[str, Any]) -> float:
     return float(config.get("flow_shift", config.get("shift", 1.0)) or 1.0)
 
 
+def scheduler_class(config: Mapping[str, Any], solver: str, kind: str) -> str:
+    """Name of the class that a solver is, for a model's scheduler config and what it predicts."""
+    return (SOLVERS if kind == "flow" else _DISCRETE)[solver][0] or config["_class_name"]
+
+
 def make_schedule(
     config: Mapping[str, Any],
     solver: str = "reference",

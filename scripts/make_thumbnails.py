@@ -2,8 +2,9 @@
 
     python3 scripts/make_thumbnails.py
 
-Those of video_to_video and finishing are frames of those templates' own runs, here and now. The other models are not
-here to run: their templates get a title card, which says that it is an example and shows frames of the bundled model.
+Those of video_to_video, step_cache and finishing are frames of those templates' own runs, here and now. The other
+models are not here to run: their templates get a title card, which says that it is an example and shows frames of the
+bundled model.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def main() -> int:
         _save(
             "video_to_video", runs([first, frames(run("video_to_video", base))], "video to video", "above: the input")
         )
+        cached = frames(run("step_cache", base))
+        _save("step_cache", runs([first, cached], "step cache", "below: half the steps"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
         task = "image to video" if template.starts else "text to video"

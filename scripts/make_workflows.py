@@ -18,7 +18,7 @@ from typing import Any
 import console
 import environment
 import pack
-from workflow_data import CAPTIONS, CHOOSE_VIDEO, FINISH_NOTE, TEMPLATES, VIDEO_NOTE, File, Template
+from workflow_data import CACHE_NOTE, CAPTIONS, CHOOSE_VIDEO, FINISH_NOTE, TEMPLATES, VIDEO_NOTE, File, Template
 
 FOLDER = pack.ROOT / "workflows"
 GAP = 50  # between the nodes of a column: 30 pixels of title, 20 of air
@@ -37,7 +37,8 @@ HEIGHTS = {
     "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
     "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 445, "OpenT2VImageToVideo": 310,
     "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
-    "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "LoadImage": 340, "CLIPVisionLoader": 70, "CLIPVisionEncode": 90,
+    "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 500,
+    "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "LoadImage": 340, "CLIPVisionLoader": 70, "CLIPVisionEncode": 90,
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     environment.ensure()
     pack.mount()
     made = {template.name: generation(template) for template in TEMPLATES}
-    made |= {"video_to_video": video_to_video(), "finishing": finishing()}
+    made |= {"video_to_video": video_to_video(), "finishing": finishing(), "step_cache": step_cache()}
     for name, graph in made.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -73,6 +74,7 @@ class Graph:
         links: Mapping[str, tuple[int, str]] | None = None,
         values: Mapping[str, Any] | None = None,
         models: Sequence[File] = (),
+        height: int = 0,
     ) -> int:
         """Put a node at the end of the column and return its id.
 
@@ -80,9 +82,10 @@ class Graph:
             links: input -> (id, output) of the node behind it.
             values: widget -> value, where it is not the node's default.
             models: the files that its widgets name.
+            height: where it has more to say than usual.
         """
         sockets, outputs, widgets = _core(kind, values) if kind in CORE else _ours(kind, links or {}, values or {})
-        node = self._node(kind, HEIGHTS[kind], widgets)
+        node = self._node(kind, height or HEIGHTS[kind], widgets)
         node["properties"] = {**_origin(kind), "Node name for S&R": kind}
         if models:
             node["properties"] |= {"models": [one.link() for one in models]}
@@ -153,7 +156,7 @@ def _ours(kind: str, links: Mapping[str, Any], values: Mapping[str, Any]) -> Des
 
     catalog = Catalog(NODE_CLASS_MAPPINGS)
     inputs = catalog.inputs(kind)
-    unknown = {*links, *values} - {*inputs, "upload"}
+    unknown = {*links, *values} - {*inputs, "upload", "control_after_generate"}
     if unknown:
         raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
     sockets: list[dict[str, Any]] = [
@@ -289,6 +292,34 @@ def finishing() -> Graph:
     graph.add(
         "OpenT2VDecodeToVideo", {**_decoded(model, sampler, latent), **steps}, {"filename_prefix": "OpenT2V_finished"}
     )
+    return graph
+
+
+def step_cache() -> Graph:
+    """The quickstart model measured, sampled by the plan that comes of it, and compared."""
+    graph = Graph()
+    graph.column(340)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    graph.note(CACHE_NOTE, 470)
+    graph.column(400)
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
+    graph.column(340)
+    given = {"model": (model, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
+    given["latent"] = (latent, "latent")
+    same = {"seed": 1, "control_after_generate": "fixed"}
+    measured = graph.add("OpenT2VCalibrateCache", given, same)
+    chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
+    cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
+    graph.column(340)
+    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same, height=480)
+    pictures = {
+        name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (made, "latent")}), "images")
+        for name, made in (("images", sampler), ("reference_images", measured))
+    }
+    graph.add("OpenT2VCompareCache", pictures)
+    graph.column(420)
+    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_cached"})
     return graph
 
 

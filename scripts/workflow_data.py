@@ -276,3 +276,21 @@ Decode to Video File applies them piece by piece: memory does not grow with leng
 • Burn In Captions：普通文字，或带时间的字幕（.srt 格式）。
 Decode to Video File 分段处理：内存不随长度增长。"""
 CAPTIONS = "1\n00:00:00,000 --> 00:00:00,500\nthis is\n\n2\n00:00:00,500 --> 00:00:02,000\nOpenT2V"
+
+CACHE_NOTE = """Twice as fast, and how close. The model comes with this pack, nothing is downloaded.
+
+1. Calibrate Step Cache samples once with every step computed: its profile says how far each step can be reused.
+2. Step Cache plans by the profile: as close as can be at target_speedup 2.
+3. Video Sampler makes the same video by that plan and says what it did.
+4. Compare Step Cache says how close it came to the first. Keep the two seeds the same.
+
+From then on Load Cache Profile takes Calibrate's place, for any prompt; leave the rest out.
+
+快一倍，又有多接近？模型随包附带，无需下载。
+
+1. “Calibrate Step Cache”完整采样一次：profile 说明每一步可以复用多少，latent 作为参照。
+2. “Step Cache”据此安排：在 target_speedup 2 下尽量接近。
+3. “Video Sampler”按计划生成同一段视频，并说明做了什么。
+4. “Compare Step Cache”说明有多接近。两个种子要相同。
+
+以后用“Load Cache Profile”代替标定，适用于任意提示词，其余可去掉。"""

@@ -1,6 +1,7 @@
 // Shows what a node of this pack said about its last run (nodes/remarks.py) below its widgets. The text belongs to the
 // run, not to the workflow: it is neither saved nor sent, and gone when the graph is loaded again.
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const KEY = "opent2v_remarks";
@@ -56,6 +57,14 @@ app.registerExtension({
     const style = document.createElement("style");
     style.textContent = STYLE;
     document.head.append(style);
+    // What a node says before it is done (host.say).
+    api.addEventListener(KEY, ({ detail }) => {
+      const node = app.graph.getNodeById(Number(detail.node));
+      const widget = node?.widgets?.find((one) => one.name === KEY);
+      if (!widget) return; // in a subgraph: the result comes all the same
+      widget.value = detail.remarks.join("\n");
+      node.setDirtyCanvas(true, true);
+    });
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("OpenT2V")) return;

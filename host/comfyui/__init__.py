@@ -5,15 +5,17 @@ from __future__ import annotations
 from .cache import apply_step_cache
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder
-from .model import Model, device_dtypes, model, variant
+from .model import Model, device_dtypes, fingerprint, model, variant
 from .place import (
     check_interrupt,
     file_metadata,
     input_folder,
     model_roots,
     output_folder,
+    profile_folder,
     progress,
     register_models,
+    say,
 )
 from .sample import sample
 from .vae import decode, decode_stream, encode, latent_channels, vae, video
@@ -34,6 +36,7 @@ __all__ = [
     "embed",
     "encode",
     "file_metadata",
+    "fingerprint",
     "input_folder",
     "latent_channels",
     "missing",
@@ -41,8 +44,10 @@ __all__ = [
     "model_files",
     "model_roots",
     "output_folder",
+    "profile_folder",
     "progress",
     "sample",
+    "say",
     "tokenizer_folder",
     "tokens",
     "vae",

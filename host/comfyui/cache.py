@@ -9,7 +9,9 @@ from typing import Any
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
+from ...sampling import SamplingError
 from ...sampling.caches import CacheRun, Part, Stage, StepCache, cache_runs
+from ...sampling.caches.choice import preview
 from .model import variant
 
 KEY = "opent2v_step_cache"
@@ -32,7 +34,7 @@ def apply_step_cache(model: Any, settings: StepCache) -> Any:
 
 
 def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
-    """A clone of the MODEL; `make` is asked once for each run. With `says` the log tells what came of it."""
+    """A clone of the MODEL; `make` is asked once for each run. With `says` the log tells the plan and the report."""
 
     def outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider, cache = executor.class_obj, make()
@@ -43,8 +45,12 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
         try:
             with cache.attached(guider.model_patcher.model.diffusion_model, sigmas) as stage:
                 if stage is not None:
+                    _check_compiled(guider.model_patcher)
                     options = guider.model_options
                     add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _telling(stage), options, is_model_options=True)
+                if says:
+                    for line in preview(cache.settled[-1], sigmas.tolist(), cache.variant):
+                        logging.info(line)
                 result = executor(*args, **kwargs)
         finally:
             guider.model_options = before
@@ -59,6 +65,16 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
     return model
 
 
+def _check_compiled(model: Any) -> None:
+    """Core's compile node changes modules for others in each call, with the gate inside what is compiled."""
+    if model.get_wrappers(WrappersMP.APPLY_MODEL, "torch.compile"):
+        raise SamplingError(
+            "This MODEL is compiled by TorchCompileModel or a node like it, and a step cache would be compiled into "
+            "it. Take out the compile node or the step cache; blocks that are compiled one by one with block.compile() "
+            "keep their speed under the cache."
+        )
+
+
 def _telling(stage: Stage) -> Callable[..., Any]:
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
@@ -71,7 +87,7 @@ def _telling(stage: Stage) -> Callable[..., Any]:
             Part((uuid, *further), "weakened" if weakened is not None else "negative" if index else "positive")
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
-        with stage.call(parts, float(options["sigmas"][0]), is_partial=bool(replaced)):
+        with stage.call(parts, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):
             return executor(*args, **kwargs)
 
     return apply_model

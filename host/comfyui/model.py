@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...families import Variant, VideoModel, variant_of
 from ...sampling import Discrete, own_shift, prediction
+from ..fingerprint import of_patches, of_weights
 from .ops import move_orphans_on_load, switch_to_casting
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -176,6 +177,15 @@ def variant(thing: Any) -> Variant | None:
     if not isinstance(base, comfy.model_base.BaseModel):
         return None
     return variant_of({name: tuple(weight.shape) for name, weight in base.diffusion_model.named_parameters()})
+
+
+def fingerprint(model: Any) -> tuple[str, str]:
+    """(its weights', its LoRAs', "" without)."""
+    weights = dict(model.model.diffusion_model.named_parameters())
+    # While LoRAs are in place, the host keeps the weights as they were.
+    kept = {name: model.backup.get(f"diffusion_model.{name}") for name in weights}
+    before = {name: weight if kept[name] is None else kept[name].weight for name, weight in weights.items()}
+    return of_weights(before), of_patches(model.patches)
 
 
 def _latent_format(variant: Variant) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ def output_folder() -> Path:
 
 def input_folder() -> Path:
     return Path(folder_paths.get_input_directory())
+
+
+def profile_folder() -> Path:
+    """Where profiles of step caches are kept; it may not be there yet."""
+    return Path(folder_paths.get_user_directory()) / "opent2v" / "step_cache"
+
+
+def say(remarks: list[str], node: str | None) -> None:
+    """Show on a node that still runs what is known already; web/remarks.js reads it."""
+    for remark in remarks:
+        logging.info(remark)
+    from server import PromptServer  # a script that runs the host's parts alone need not have it
+
+    page = getattr(PromptServer, "instance", None)
+    if page is not None and node is not None:
+        page.send_sync("opent2v_remarks", {"node": node, "remarks": remarks}, page.client_id)
 
 
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:

@@ -14,6 +14,7 @@ from .objects import (
     device_dtypes,
     embed,
     encode,
+    fingerprint,
     latent_channels,
     model,
     tokens,
@@ -31,8 +32,10 @@ from .settings import (
     interrupt,
     model_roots,
     output_folder,
+    profile_folder,
     progress,
     running,
+    say,
 )
 from .vision import ClipVision, clip_vision
 
@@ -54,6 +57,7 @@ __all__ = [
     "embed",
     "encode",
     "file_metadata",
+    "fingerprint",
     "input_folder",
     "interrupt",
     "latent_channels",
@@ -62,9 +66,11 @@ __all__ = [
     "model_files",
     "model_roots",
     "output_folder",
+    "profile_folder",
     "progress",
     "running",
     "sample",
+    "say",
     "tokenizer_folder",
     "tokens",
     "vae",

@@ -14,6 +14,7 @@ from torch.nn import functional
 from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun, StepCache, cache_runs
+from ..fingerprint import of_weights
 from ..leaves import switch_leaves
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
@@ -149,6 +150,11 @@ def vae(part: VideoVAE) -> Vae:
 def variant(thing: Any) -> Variant | None:
     """What is known about a MODEL, CLIP or VAE."""
     return getattr(getattr(thing, "part", None), "variant", None)
+
+
+def fingerprint(model: Model) -> tuple[str, str]:
+    """(its weights', its LoRAs', "" without)."""
+    return of_weights(dict(model.part.transformer.named_parameters())), ""
 
 
 def latent_channels(vae: Vae) -> int:

@@ -74,7 +74,7 @@ def sample(
                 pass  # says at once which block there is not
 
         def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
-            with stage.call(parts, sigma[0].item()) if stage else nullcontext():
+            with stage.call(parts, sigma[0].item(), x) if stage else nullcontext():
                 return model.denoised(x, sigma, given)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,17 @@ def output_folder() -> Path:
 
 def input_folder() -> Path:
     return _settings.input
+
+
+def profile_folder() -> Path:
+    """Where profiles of step caches are kept; it may not be there yet."""
+    return _settings.output / "step_cache"
+
+
+def say(remarks: list[str], node: str | None) -> None:
+    """Tell what is known while a node still runs."""
+    for remark in remarks:
+        logging.info(remark)
 
 
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...families import Variant
+from .plan import Recorded, best_plan, planned
 from .policies import maker
-from .run import CacheRun, Part, Stage
-from .settings import DEVICES, POLICIES, PREDICTORS, StepCache
+from .run import CacheRun, recording_run
+from .settings import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, StepCache
+from .stage import Call, Part, Stage
 
-__all__ = ["DEVICES", "POLICIES", "PREDICTORS", "CacheRun", "Part", "Stage", "StepCache", "cache_runs"]
+__all__ = [
+    "BOUNDARIES",
+    "DEVICES",
+    "POLICIES",
+    "PREDICTORS",
+    "CacheRun",
+    "Call",
+    "Part",
+    "Recorded",
+    "Stage",
+    "StepCache",
+    "best_plan",
+    "cache_runs",
+    "planned",
+    "recording_run",
+]
 
 
 def cache_runs(settings: StepCache, variant: Variant | None) -> Callable[[], CacheRun]:
@@ -18,5 +35,5 @@ def cache_runs(settings: StepCache, variant: Variant | None) -> Callable[[], Cac
     Raises:
         SamplingError: TeaCache is asked for and the model has no coefficients.
     """
-    policy = maker(settings, variant)
-    return lambda: CacheRun(settings, policy)
+    maker(settings, variant)
+    return lambda: CacheRun(settings, variant)

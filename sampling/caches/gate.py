@@ -1,14 +1,14 @@
 """The gate around a transformer's blocks: either they run, or what they would add stands in for them.
 
-No forward of a model is copied: the blocks' own `forward` is covered while the gate is attached, and the module that
-runs after them gets the stand-in. Whatever a model does between its blocks (hints of a control branch, joined streams)
-is inside the kept difference once and never twice.
+No forward of a model is copied: the blocks' own calls are covered while the gate is attached, and the modules that run
+after them get the stand-ins. Whatever a model does between its blocks (hints of a control branch, joined streams) is
+inside the kept difference once and never twice. A model without such blocks, a UNet, is covered as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,146 +16,252 @@ from torch import Tensor, nn
 
 from ..errors import SamplingError
 
-# (what enters the blocks, the first block, its args and kwargs, what entered the block before or None) -> the stand-in
-# for what leaves them, or None to run them.
-Enter = Callable[[Tensor, nn.Module, tuple[Any, ...], Mapping[str, Any], "Tensor | None"], "Tensor | None"]
-# (what entered the blocks, what left them)
-Leave = Callable[[Tensor, Tensor], None]
+# (the streams that enter the blocks, the first block, its args and kwargs, what entered the block before or None) ->
+# number of a stream that leaves them -> its stand-in, or None to run them. The video is stream 0.
+Enter = Callable[
+    [list[Tensor], nn.Module, tuple[Any, ...], Mapping[str, Any], "Tensor | None"], "dict[int, Tensor] | None"
+]
+# (number of the stream, what entered the blocks or None where the whole model is kept, what left them)
+Leave = Callable[[int, "Tensor | None", Tensor], None]
+# (what entered the first block, what left it)
+Saw = Callable[[Tensor, Tensor], None]
 
 
 def region(transformer: nn.Module) -> list[nn.Module]:
-    """The transformer's blocks: its lists of modules of one class, in their order.
-
-    Raises:
-        SamplingError: it has none, as the UNets of older models.
-    """
+    """The transformer's blocks: its lists of modules of one class, in their order. None where it has none, as UNets."""
+    if any(hasattr(transformer, name) for name in ("mid_block", "middle_block")):
+        return []
     lists = [child for child in transformer.children() if isinstance(child, nn.ModuleList) and _are_blocks(child)]
-    if not lists:
-        raise SamplingError(
-            f"{type(transformer).__name__} has no list of equal blocks that a step cache could stand in for. "
-            "Take the step cache out."
-        )
     return [block for one in lists for block in one]
 
 
 def _are_blocks(modules: nn.ModuleList) -> bool:
-    kinds = {type(module) for module in modules}
+    kinds = {type(_inner(module)) for module in modules}
     # A layer holds no modules, and a Sequential is a stage of a UNet.
     return len(kinds) == 1 and not any(isinstance(m, nn.Sequential) or not list(m.children()) for m in modules)
 
 
+def _inner(module: nn.Module) -> nn.Module:
+    """What `torch.compile` was given."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _call_of(module: nn.Module) -> str:
+    """The attribute that a call of the module goes through; covering it leaves what is compiled as it is."""
+    return "forward" if module._compiled_call_impl is None else "_compiled_call_impl"
+
+
 class Gate:
-    """Covers the blocks of a transformer.
+    """Covers the blocks of a transformer, or all of it where it has none.
 
     Attributes:
         after_first: the first block always runs, and the rest are the region.
-        runs: how often a block has run.
+        is_whole: the model is covered as a whole: it has no blocks, or is to be.
+        runs: how often a block, or the whole, has run.
+    Raises:
+        SamplingError: the transformer is compiled as a whole, or has no blocks where the first is to be looked at.
     """
 
-    def __init__(self, transformer: nn.Module, enter: Enter, leave: Leave, after_first: bool):
-        self.transformer, self.enter, self.leave, self.after_first = transformer, enter, leave, after_first
-        self.blocks = region(transformer)
+    def __init__(
+        self,
+        transformer: nn.Module,
+        enter: Enter,
+        leave: Leave,
+        after_first: bool = False,
+        saw: Saw | None = None,
+        is_whole: bool = False,
+    ):
+        self.transformer, self.enter, self.leave, self.after_first, self.saw = (
+            transformer, enter, leave, after_first, saw
+        )  # fmt: skip
+        self.blocks = [] if is_whole else region(_inner(transformer))
+        self.is_whole = not self.blocks
+        name = type(_inner(transformer)).__name__
+        if self.blocks and (transformer is not _inner(transformer) or transformer._compiled_call_impl is not None):
+            raise SamplingError(
+                f"{name} is compiled as a whole, and a step cache works between its blocks. Compile the blocks one by "
+                "one instead (they keep their speed under the cache), or take the step cache out."
+            )
+        if self.is_whole and after_first:
+            raise SamplingError(
+                f"{name} has no list of equal blocks, so the step cache's policy first block has nothing to look at. "
+                "Set policy to easycache."
+            )
         self.runs = 0
         self._is_open = False
-        self._returned: dict[nn.Module, tuple[bool, list[torch.Size]]] = {}
+        self._returned: dict[nn.Module, tuple[type, list[torch.Size]]] = {}
+        self._exits: dict[nn.Module, int] = {}  # where streams leave: module -> its number
 
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Cover the blocks; whatever happens inside, the transformer is as it was afterwards."""
-        if any(getattr(block.__dict__.get("forward"), "is_opent2v_gate", False) for block in self.blocks):
+        covered = self.blocks or [self.transformer]
+        if any(getattr(getattr(one, _call_of(one)), "is_opent2v_gate", False) for one in covered):
             raise SamplingError("This model's blocks are under a step cache already. Use one step cache a run.")
-        own = [block.__dict__.get("forward") for block in self.blocks]
-        others = [m for m in self.transformer.children() if not isinstance(m, nn.ModuleList)]
-        hooks = []
-        try:
-            for block in self.blocks:
-                block.forward = self._covered(block, block.forward)
-            hooks = [m.register_forward_pre_hook(self._exit, with_kwargs=True) for m in others]
+        with ExitStack() as stack:
+            for one in covered:
+                name = _call_of(one)
+                stack.callback(_restore, one, name, one.__dict__.get(name))
+                cover = self._whole if self.is_whole else self._covered
+                one.__dict__[name] = _marked(cover(one, getattr(one, name)))
+            for module in self.transformer.children() if self.blocks else ():
+                if not isinstance(module, nn.ModuleList):
+                    stack.callback(module.register_forward_pre_hook(self._exit, with_kwargs=True).remove)
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-            for block, forward in zip(self.blocks, own, strict=True):
-                block.__dict__.pop("forward", None)
-                if forward is not None:
-                    block.forward = forward
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Around one call of the transformer."""
-        self._ran, self._left, self._is_open = 0, False, True
-        self._entered = self._stand_in = self._first = None
+        self._clear()
+        self._is_open = True
         try:
             yield
         finally:
-            self._is_open = False
-            self._entered = self._stand_in = self._first = None
+            self._clear()
+
+    def _clear(self) -> None:
+        self._ran, self._left, self._is_open = 0, False, False
+        self._entered: dict[int, Tensor] = {}
+        self._out: list[Tensor] = []
+        self._stand_ins: dict[int, Tensor] | None = None
+        self._first: Tensor | None = None
 
     @property
     def left(self) -> bool:
-        """Whether the last call went through the blocks' end, or never came to the blocks."""
+        """Whether this call has gone through the blocks' end, or never came to the blocks."""
         return self._left or not self._ran
+
+    def _whole(self, model: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        kind: type = Tensor
+
+        def covered(*args: Any, **kwargs: Any) -> Any:
+            nonlocal kind
+            if not self._is_open:
+                return forward(*args, **kwargs)
+            stand_ins = self.enter([_stream(args, kwargs)], model, args, kwargs, None)
+            if stand_ins is not None:
+                return _like(kind, [stand_ins[n] for n in sorted(stand_ins)])
+            self.runs += 1
+            output = forward(*args, **kwargs)
+            kind = type(output)
+            # diffusers' outputs are mappings.
+            parts = [output] if isinstance(output, Tensor) else getattr(output, "to_tuple", lambda: output)()
+            for number, part in enumerate(parts):
+                self.leave(number, None, part)
+            return output
+
+        return covered
 
     def _covered(self, block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def covered(*args: Any, **kwargs: Any) -> Any:
             if not self._is_open:
                 return forward(*args, **kwargs)
             position, self._ran = self._ran, self._ran + 1
-            if position == 0 and self.after_first:
+            if position == 0 and (self.after_first or self.saw):
                 self._first = _stream(args, kwargs).clone()
-            elif position == int(self.after_first):
-                x = _stream(args, kwargs)
-                self._stand_in = self.enter(x, block, args, kwargs, self._first)
-                if self._stand_in is None:
-                    self._entered = x.clone()  # blocks may work in place
-            if self._stand_in is not None:
+            if position == int(self.after_first):
+                streams = _streams(args, kwargs)
+                self._stand_ins = self.enter(streams, block, args, kwargs, self._first)
+                if self._stand_ins is None:
+                    # Blocks may work in place. Which streams leave them is known from the first call on.
+                    needed = self._exits.values() or range(len(streams))
+                    self._entered = {n: streams[n].clone() for n in needed}
+            if self._stand_ins is not None:
                 return self._passed(block, args, kwargs)
             self.runs += 1
             output = forward(*args, **kwargs)
-            parts = [output] if isinstance(output, Tensor) else output
-            self._returned[block] = isinstance(output, Tensor), [part.shape for part in parts]
+            self._out = [output] if isinstance(output, Tensor) else list(output)
+            self._returned[block] = type(output), [part.shape for part in self._out]
+            if position == 0 and self.saw and self._first is not None:
+                self.saw(self._first, self._out[0])
             return output
 
-        covered.is_opent2v_gate = True  # pyright: ignore[reportFunctionMemberAccess]
         return covered
 
     def _passed(self, block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """A block's inputs in the shape of its outputs: what follows needs tensors, and the exit drops them."""
-        is_single, shapes = self._returned[block]
-        given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        kind, shapes = self._returned[block]
+        given = _tensors(args, kwargs)
         passed = []
         for shape in shapes:
             at = next((n for n, value in enumerate(given) if value.shape == shape), None)
             passed.append(given[0].new_zeros(shape) if at is None else given.pop(at))
-        return passed[0] if is_single else tuple(passed)
+        return _like(kind, passed)
 
     def _exit(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The first module that runs after all blocks have."""
-        if not self._is_open or self._left or self._ran < len(self.blocks):
+        """Modules that run after all blocks have: the first takes the video's stream, others may take another."""
+        if not self._is_open or self._ran < len(self.blocks):
+            return None
+        value = next(iter((*args, *kwargs.values())), None)
+        if not isinstance(value, Tensor):
+            return None
+        number = self._number(value) if self._stand_ins is None else self._exits.get(module)
+        if number is None:
             return None
         self._left = True
-        found = _stream(args, kwargs)
-        if self._stand_in is None:
-            assert self._entered is not None
-            if self._entered.shape != found.shape:
+        if self._stand_ins is None:
+            self._exits[module], entered = number, self._entered[number]
+            if entered.shape != value.shape:
                 raise SamplingError(
-                    f"{type(self.transformer).__name__}: {list(self._entered.shape)} enters the blocks and "
-                    f"{list(found.shape)} leaves them; a step cache needs the same. Take the step cache out."
+                    f"{type(self.transformer).__name__}: {list(entered.shape)} enters the blocks and "
+                    f"{list(value.shape)} leaves them; a step cache needs the same. Take the step cache out."
                 )
-            self.leave(self._entered, found)
+            self.leave(number, entered, value)
             return None
-        new = self._stand_in.to(found.dtype)
+        new = self._stand_ins[number].to(value.dtype)
         if args:
             return (new, *args[1:]), kwargs
-        name = next(name for name, value in kwargs.items() if value is found)
+        name = next(name for name, one in kwargs.items() if one is value)
         return args, {**kwargs, name: new}
+
+    def _number(self, value: Tensor) -> int | None:
+        """Which stream it is that leaves: the first to do so is the video, another is a block's other output."""
+        if not self._left:
+            return 0
+        if any(value is part for part in self._out[1:]):
+            return next((n for n, one in self._entered.items() if n and one.shape == value.shape), None)
+        return None
+
+
+def _like(kind: type, parts: list[Tensor]) -> Any:
+    """A tensor, a tuple or list of tensors, or one of diffusers' outputs."""
+    if issubclass(kind, Tensor):
+        return parts[0]
+    return kind(parts) if issubclass(kind, tuple | list) else kind(*parts)
+
+
+def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """All tensors of a call in their order, those of a pair of streams one by one."""
+    values = [
+        one for value in (*args, *kwargs.values()) for one in (value if isinstance(value, tuple | list) else [value])
+    ]
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """What may go through all blocks: the video's tokens, which come first, and all else that is laid out like them."""
+    first = _stream(args, kwargs)
+    others = _tensors(args, kwargs)[1:]
+    return [first, *(one for one in others if one.ndim == first.ndim and len(one) == len(first))]
 
 
 def _stream(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """The video's tokens: the first argument, by position or by name."""
+    """The video's tokens: the first argument, by position or by name, or the first of a pair."""
     value = next(iter((*args, *kwargs.values())), None)
-    if not isinstance(value, Tensor):
+    found = value[0] if isinstance(value, tuple | list) and value else value
+    if not isinstance(found, Tensor):
         raise SamplingError(
-            f"This model's blocks take a {type(value).__name__} first; a step cache needs one tensor. Take it out."
+            f"This model's blocks take a {type(value).__name__} first; a step cache needs a tensor. Take it out."
         )
-    return value
+    return found
+
+
+def _marked(covered: Callable[..., Any]) -> Callable[..., Any]:
+    covered.is_opent2v_gate = True  # pyright: ignore[reportFunctionMemberAccess]
+    return covered
+
+
+def _restore(module: nn.Module, name: str, own: Any) -> None:
+    module.__dict__.pop(name, None)
+    if own is not None:
+        module.__dict__[name] = own

@@ -1,7 +1,7 @@
 """Who decides whether a step is computed or reused. One class a rule; guards that hold for all are in `run.py`.
 
-Written from the papers: TeaCache arXiv:2411.19108, MagCache arXiv:2506.09045, EasyCache arXiv:2507.02860; the rule of
-the first block from ParaAttention's documentation.
+Written from the papers: TeaCache arXiv:2411.19108, EasyCache arXiv:2507.02860, SeaCache arXiv:2602.18993; the rule of
+the first block from ParaAttention's documentation. Rules whose plan is known before the run are in `plan.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ...families import TeaCache, Variant
@@ -24,14 +25,19 @@ class Look:
 
     Attributes:
         index: step of the run, from 0.
-        x: part of what enters the blocks [rows, tokens / 8, width] float32, of the step's first condition.
+        sigma: in the host's count.
+        x: part of what enters the blocks [rows, tokens / 8, width] float32, of the step's first condition; all of it
+            [rows, ...] where the model has no blocks.
+        latent: the sampler's latents [rows, C, T, h, w], of that condition.
         first: the same part of what the first block has added; None unless the policy asks for it.
         rows: latents of that condition; it comes first in a batch.
         block, args, kwargs: the first block and its call.
     """
 
     index: int
+    sigma: float
     x: Tensor
+    latent: Tensor
     first: Tensor | None
     rows: int
     block: nn.Module
@@ -40,7 +46,8 @@ class Look:
 
     def named(self) -> Mapping[str, Any]:
         """The arguments of the first block's call by name."""
-        return inspect.signature(type(self.block).forward).bind(self.block, *self.args, **self.kwargs).arguments
+        block = getattr(self.block, "_orig_mod", self.block)  # what `torch.compile` was given
+        return inspect.signature(type(block).forward).bind(block, *self.args, **self.kwargs).arguments
 
 
 class Policy(Protocol):
@@ -131,22 +138,50 @@ class Tea:
         self.sum = 0.0
 
 
-class Mag:
-    """Adds up how far the size of what the blocks add has gone from where it was, by a curve known before."""
+class Sea:
+    """Adds up the change of the latents as a denoiser sees them: low frequencies first, fine ones as noise falls.
+
+    Args:
+        is_flow: the latents are (1 - sigma) clean + sigma noise; else clean + sigma noise.
+    """
 
     after_first = False
 
-    def __init__(self, threshold: float, ratios: list[float]):
-        self.threshold, self.ratios = threshold, ratios
-        self.size, self.sum = 1.0, 0.0
+    def __init__(self, threshold: float, is_flow: bool):
+        self.threshold, self.is_flow, self.sum = threshold, is_flow, 0.0
+        self.before: Tensor | None = None
 
     def reuse(self, look: Look) -> bool:
-        self.size *= self.ratios[look.index]
-        self.sum += abs(1 - self.size)
+        noise = look.sigma if self.is_flow else look.sigma / (1 + look.sigma)
+        before, self.before = self.before, seen_through(look.latent.float(), noise)
+        if before is None or before.shape != self.before.shape:
+            return False
+        self.sum += change(self.before, before)
         return self.sum < self.threshold
 
     def computed(self, look: Look, output: Tensor) -> None:
-        self.size, self.sum = 1.0, 0.0
+        self.sum = 0.0
+
+
+def seen_through(latent: Tensor, noise: float) -> Tensor:
+    """What of a noisy latent [B, C, T, h, w] the best linear denoiser would keep, up to its scale.
+
+    Args:
+        noise: share of noise, 0 to 1.
+
+    Videos' power falls with the third power of the frequency, along each axis.
+    """
+    noise = min(max(noise, 1e-6), 1 - 1e-6)
+    axes = tuple(range(2, latent.ndim))
+    gain = latent.new_ones(())
+    for axis in axes:
+        # Above 0: the mean of the video would count without bound.
+        size = latent.shape[axis]
+        frequency = torch.fft.fftfreq(size, device=latent.device).abs().clamp_min(0.5 / size)
+        power = frequency**-3
+        one = (1 - noise) * power / ((1 - noise) ** 2 * power + noise**2)
+        gain = gain * one.view(-1, *[1] * (latent.ndim - 1 - axis))
+    return torch.fft.ifftn(torch.fft.fftn(latent, dim=axes) * (gain / gain.mean()), dim=axes).real
 
 
 class Plan:
@@ -164,8 +199,8 @@ class Plan:
         pass
 
 
-def maker(settings: StepCache, variant: Variant | None) -> Callable[[int], Policy]:
-    """(steps of a run) -> its policy.
+def maker(settings: StepCache, variant: Variant | None) -> Callable[[], Policy]:
+    """What makes a fresh policy.
 
     Raises:
         SamplingError: TeaCache is asked for and nobody has published coefficients for this model.
@@ -178,11 +213,11 @@ def maker(settings: StepCache, variant: Variant | None) -> Callable[[int], Polic
                 f"TeaCache needs coefficients made for the model, and there are none for {title}; those of another "
                 "model would freeze the video or do nothing. Set policy to easycache, which needs none."
             )
-        return lambda steps: Tea(settings.threshold, official)
-    return {
-        "easycache": lambda steps: Easy(settings.threshold),
-        "first block": lambda steps: FirstBlock(settings.threshold),
-        "magcache": lambda steps: Mag(settings.threshold, settings.ratios(steps)),
-        "plan": lambda steps: Plan(settings.strip(steps)),
-        "off": lambda steps: Plan([False] * steps),
-    }[settings.policy]
+        return lambda: Tea(settings.threshold, official)
+    is_flow = variant is None or variant.prediction == "flow"
+    made: dict[str, Callable[[], Policy]] = {
+        "easycache": lambda: Easy(settings.threshold),
+        "first block": lambda: FirstBlock(settings.threshold),
+        "seacache": lambda: Sea(settings.threshold, is_flow),
+    }
+    return made.get(settings.policy, lambda: Plan([]))

@@ -291,7 +291,7 @@ def sampled(kind="5b", **given):
 def test_a_cfg_schedule_is_used_and_told():
     ends = {}
     for name in ("constant", "dynamic", "dynamic (reference)"):
-        (latent,), ui = sampled(cfg_schedule=name)
+        (latent, _), ui = sampled(cfg_schedule=name)
         ends[name] = latent["samples"]
         shown = "" if name == "constant" else f" {name}"
         assert remarks(ui) == f"4 steps, cfg 6{shown}, CogVideoXDPM, seed 3"
@@ -348,6 +348,6 @@ def test_a_video_from_a_picture_through_the_nodes():
     assert numbers == [48, 32, 17, 16.0] and "noise_mask" not in latent
     expected = vae.part.encode((picture * 2 - 1).permute(0, 3, 1, 2).unsqueeze(2))
     assert torch.allclose(positive[0][1]["concat_latent_image"][:, :, :1], expected, atol=1e-5)
-    (end,), _ = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
+    (end, _), _ = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
     (images, *_), _ = call("OpenT2VDecode", vae=vae, latent=end)
     assert images.shape == (17, 32, 48, 3)

@@ -538,7 +538,7 @@ def test_from_a_picture_to_frames_with_a_distilled_checkpoint():
         "OpenT2VImageToVideo", model=model, vae=vae, positive=positive, negative=negative, start_image=image
     )
     assert size == [*SIZE, 30.0] and latent["noise_mask"].shape == (1, 1, 3, 2, 3)
-    (sampled,), ui = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
+    (sampled, _), ui = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
     assert remarks(ui) == "7 steps, cfg 1, FlowMatchEulerDiscrete, seed 0"
     assert torch.equal(sampled["samples"][:, :, :1], vae.part.encode(image.permute(0, 3, 1, 2).unsqueeze(2) * 2 - 1))
     (images,), _ = call("OpenT2VDecode", vae=vae, latent=sampled)

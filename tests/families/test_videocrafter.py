@@ -19,7 +19,7 @@ from opent2v.families import FamilyError, videocrafter
 from opent2v.host import embedded
 from opent2v.loaders import load_model, load_vae, open_file, open_folder
 from opent2v.sampling import SamplingError, make_schedule, prediction, solve
-from opent2v.sampling.caches import StepCache
+from opent2v.sampling.caches import CacheRun, StepCache
 from opent2v.tests import tiny_videocrafter
 from opent2v.tests.live import peak_bytes
 from opent2v.tests.nodes.calls import call, remarks
@@ -259,7 +259,7 @@ def test_from_a_folder_to_frames_in_the_nodes(tmp_path):
     (latent, width, height, frames, fps), ui = call("OpenT2VEmptyLatent", model=model, width=60)
     assert (width, height, frames, fps) == (64, 32, 3, 10)
     assert remarks(ui).endswith("width 60 -> 64 (sizes are multiples of 32).")
-    (latent,), ui = call(
+    (latent, _), ui = call(
         "OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, seed=1
     )  # fmt: skip
     assert remarks(ui) == "4 steps, cfg 12, ScaledDDIM, seed 1"
@@ -279,15 +279,27 @@ def test_a_shift_has_no_place_here():
         call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, seed=1, shift=3.0)
 
 
-def test_a_cache_of_blocks_is_refused_with_its_reason():
+def cached_run(settings: StepCache) -> tuple[torch.Tensor, CacheRun]:
     model, clip, _ = tiny_videocrafter.hosted()
     positive = embedded.embed(clip, "a red star")
-    cached = embedded.apply_step_cache(model, StepCache())
-    schedule = make_schedule(model.part.variant.scheduler, steps=4, kind="eps")
+    schedule = make_schedule(model.part.variant.scheduler, steps=8, kind="eps")
+    run = CacheRun(settings, model.part.variant)
+    latent = {"samples": torch.zeros(1, 4, 3, 4, 8)}
+    made = embedded.sample(model, positive, positive, latent, schedule=schedule, cfg=1.0, seed=0, step_cache=run)
+    return made, run
+
+
+def test_a_step_cache_keeps_the_whole_answer():
+    full, _ = cached_run(StepCache(policy="off"))
+    made, run = cached_run(StepCache(policy="easycache", threshold=10.0, start=0.0, end=1.0))
+    computed = [call.computed for call in run.stages[0].calls]
+    assert 2 <= sum(computed) < len(computed) == 8
+    assert torch.isfinite(made).all() and (made - full).abs().max() > 1e-4
+
+
+def test_a_cache_of_blocks_is_refused_with_its_reason():
     with pytest.raises(SamplingError) as error:
-        embedded.sample(
-            cached, positive, positive, {"samples": torch.zeros(1, 4, 3, 4, 8)}, schedule=schedule, cfg=1.0, seed=0
-        )
+        cached_run(StepCache(policy="first block"))
     assert str(error.value).startswith("UNet3DConditionModel has no list of equal blocks")
 
 

@@ -159,7 +159,7 @@ def test_the_sampler_node_takes_both_scales_from_the_model():
     own = one.variant.defaults
     assert (own.guidance, own.low_noise_guidance) == (4.0, 2.0)
     given = {"model": one.model, "low_noise_model": one.low, "latent": one.empty(), "seed": SEED, "steps": STEPS}
-    (latent,), ui = call("OpenT2VSampler", positive=one.prompts[0], negative=one.prompts[1], **given)
+    (latent, _), ui = call("OpenT2VSampler", positive=one.prompts[0], negative=one.prompts[1], **given)
     expected = one.expected(guidance_scale=4.0, guidance_scale_2=2.0)
     assert one.difference(latent["samples"], expected) <= 1e-4
     assert remarks(ui).startswith("6 steps, cfg 4 (2 for the 4 steps at low noise), UniPCMultistep")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+
 import boot
 import cases_core
 import torch
@@ -14,7 +16,7 @@ from opent2v.host.comfyui.cache import under
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import make_schedule
-from opent2v.sampling.caches import CacheRun, StepCache, cache_runs
+from opent2v.sampling.caches import CacheRun, Part, StepCache, cache_runs
 from opent2v.sampling.caches.policies import Tea
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
@@ -31,7 +33,7 @@ def loaded(side):
 
 
 def settings(**given) -> StepCache:
-    return StepCache(**({"start": 0.0, "end": 1.0} | given))
+    return StepCache(**({"start": 0.0, "end": 1.0, "predictor": "last", "boundary": "blocks"} | given))
 
 
 def module_of(model):
@@ -54,9 +56,17 @@ def counted(model, run):
     return result, len(seen) // len(hooks)
 
 
-def ksampler(model, positive, negative, size=(1, 16, 3, 4, 4), cfg=4.0):
+def compiled(model, conds):
+    try:
+        ksampler(applied(call("TorchCompileModel", model=model, backend="inductor")), *conds)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was refused"
+
+
+def ksampler(model, positive, negative, size=(1, 16, 3, 4, 4), cfg=4.0, solver="euler"):
     return call(
-        "KSampler", model=model, seed=3, steps=STEPS, cfg=cfg, sampler_name="euler", scheduler="simple",
+        "KSampler", model=model, seed=3, steps=STEPS, cfg=cfg, sampler_name=solver, scheduler="simple",
         positive=positive, negative=negative, latent_image={"samples": torch.zeros(size)}, denoise=1.0,
     )["samples"]  # fmt: skip
 
@@ -111,6 +121,19 @@ def samplers():
             changed = applied(model, **given)
             cached, calls = counted(model, lambda m=changed, c=conds: ksampler(m, *c))
             one[kind] = {"apart": largest(cached, plain), "calls": calls, "finite": bool(torch.isfinite(cached).all())}
+        for policy, threshold in (("easycache", 0.3), ("seacache", 0.3), ("plan", 0.1)):
+            changed = applied(
+                model, policy=policy, threshold=threshold, plan=PLAN, boundary="model", predictor="linear"
+            )
+            cached, calls = counted(model, lambda m=changed, c=conds: ksampler(m, *c))
+            one[f"whole {policy}"] = {"calls": calls, "finite": bool(torch.isfinite(cached).all())}
+        # A solver of second order, which comes to most levels twice, twice through one MODEL.
+        for boundary in ("model", "blocks"):
+            changed = applied(model, policy="plan", plan=PLAN, boundary=boundary)
+            first, calls = counted(model, lambda m=changed, c=conds: ksampler(m, *c, solver="heun"))
+            again = ksampler(applied(model, policy="plan", plan=PLAN, boundary=boundary), *conds, solver="heun")
+            one[f"heun {boundary}"] = {"calls": calls, "again": largest(first, again)}
+        one["compiled"] = compiled(model, conds)
         # Another size through the same MODEL, the later of two caches, and the MODEL underneath.
         cached_model = applied(applied(model, policy="plan", plan="2"), policy="plan", plan=PLAN)
         one["again"] = largest(
@@ -134,7 +157,7 @@ def teacache_on_core():
 
     seen = Seen((1.0, 0.0), 0.0, 10.0, timestep)
     asked = settings(threshold=10.0)
-    under_tea = under(model, lambda: CacheRun(asked, lambda steps: Tea(10.0, seen)))
+    under_tea = under(model, lambda: CacheRun(asked, real.variant(model), lambda: Tea(10.0, seen)))
     _, calls = counted(model, lambda: ksampler(under_tea, *conds))
     return {"calls": calls, "changes": len(changes), "moves": min(changes) > 0}
 
@@ -144,7 +167,7 @@ def core_in_our_sampler():
     model = cases_core.core
     plain, all_calls = counted(model, lambda: cases_core.sample(steps=STEPS))
     cache = call("OpenT2VStepCache", policy="plan", plan=PLAN, start=0.0, end=1.0)
-    made, calls = counted(model, lambda: call("OpenT2VSampler", model=model, **given(cache)))
+    made, calls = counted(model, lambda: call("OpenT2VSampler", model=model, **given(cache))[0])
     same, _ = counted(model, lambda: cases_core.sample(steps=STEPS, step_cache=settings(threshold=0.0)))
     return {
         "calls": [all_calls, calls],
@@ -183,3 +206,79 @@ def stops():
     hook.remove()
     clean = not any("forward" in one.__dict__ for one in module_of(model).blocks)
     return {"said": said, "clean": clean, "again": largest(ksampler(cached_model, *conds), first)}
+
+
+def lacking(params, value):
+    """Each release asks for a few more numbers, all of parts that these models have not."""
+    return {one.name: value for one in fields(params) if one.default is MISSING}
+
+
+def structures():
+    """Core's own networks, tiny: (module, what it is called with)."""
+    import comfy.ldm.flux.model as flux
+    import comfy.ldm.hunyuan_video.model as hunyuan
+    import comfy.ldm.lightricks.model as lightricks
+    import comfy.ldm.wan.model as wan
+    import comfy.ops
+
+    ops = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float32}
+    x = torch.randn(2, 4, 3, 8, 8)
+    time = torch.tensor([0.5, 0.5])
+    joint = {
+        "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 2, "depth_single_blocks": 2,
+        "axes_dim": [4, 6, 6], "theta": 256, "qkv_bias": True,
+    }  # fmt: skip
+    size = {"dim": 24, "ffn_dim": 32, "freq_dim": 16, "text_dim": 16, "num_heads": 2, "num_layers": 4}
+    yield "wan", wan.WanModel(in_dim=4, out_dim=4, **size, **ops), (x, time, torch.randn(2, 5, 16)), {}
+    yield (
+        "wan vace",
+        wan.VaceWanModel(model_type="vace", in_dim=4, out_dim=4, vace_layers=2, vace_in_dim=6, **size, **ops),
+        (x, time, torch.randn(2, 5, 16)), {"vace_context": torch.randn(2, 1, 6, 3, 8, 8), "vace_strength": [1.0]},
+    )  # fmt: skip
+    yield (
+        "ltx", lightricks.LTXVModel(
+            in_channels=4, cross_attention_dim=32, attention_head_dim=16, num_attention_heads=2, caption_channels=16,
+            num_layers=2, **ops,
+        ), (x, time, torch.randn(2, 5, 16), None), {},
+    )  # fmt: skip
+    yield (
+        "flux", flux.Flux(
+            **lacking(flux.FluxParams, []) | joint | ops | {
+                "in_channels": 4, "out_channels": 4, "vec_in_dim": 8, "context_in_dim": 16, "patch_size": 2,
+                "guidance_embed": False,
+            },
+        ), (x[:, :, 0], time, torch.randn(2, 5, 16), torch.randn(2, 8)), {},
+    )  # fmt: skip
+    yield (
+        "hunyuan", hunyuan.HunyuanVideo(
+            **lacking(hunyuan.HunyuanVideoParams, None) | joint | ops | {
+                "in_channels": 4, "out_channels": 4, "vec_in_dim": 8, "context_in_dim": 16, "patch_size": [1, 2, 2],
+                "guidance_embed": True,
+            },
+        ), (x, time, torch.randn(2, 5, 16), torch.randn(2, 8), torch.tensor([6.0, 6.0])), {},
+    )  # fmt: skip
+
+
+@case
+def core_structures():
+    """A computed call is core's own, and a reused one with the same input is equal to it."""
+    torch.manual_seed(2)
+    found = {}
+    for name, module, args, given in structures():
+        with torch.inference_mode():
+            for parameter in module.parameters():
+                parameter.copy_(torch.randn_like(parameter) * (0.1 if parameter.ndim > 1 else 0.3))
+            plain = module(*args, **given)
+            for boundary in ("model", "blocks"):
+                results, run = [], cache_runs(settings(policy="plan", plan="crc", boundary=boundary), None)()
+                with run.attached(module, torch.linspace(1, 0, 4)) as stage:
+                    for sigma in (1.0, 0.67, 0.33):
+                        with stage.call((Part(0, "negative"), Part(1, "positive")), sigma, args[0]):
+                            results.append(module(*args, **given))
+                found[f"{name} {boundary}"] = {
+                    "finite": bool(plain.isfinite().all()),
+                    "computed": max(largest(results[0], plain), largest(results[2], plain)),
+                    "reused": ((results[1] - plain).norm() / plain.norm()).item(),
+                    "steps": stage.steps["positive"],
+                }
+    return found

@@ -45,7 +45,7 @@ positive, negative = ([[torch.randn(1, 16, 4096) * 0.2, {"pooled_output": None}]
 def sample(model=core, latent=None, **given):
     settings = {"seed": 5, "steps": 3, "cfg": 3.0, "positive": positive, "negative": negative}
     settings |= {"latent": latent or {"samples": torch.zeros(1, 16, 3, 4, 4)}}
-    return call("OpenT2VSampler", model=model, **settings | given)["samples"]
+    return call("OpenT2VSampler", model=model, **settings | given)[0]["samples"]
 
 
 def refusal(run) -> str:

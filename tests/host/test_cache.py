@@ -55,6 +55,11 @@ def test_ksampler_under_a_step_cache(inside, whose):
     assert found["plan"]["calls"] == 8 and found["plan"]["finite"] is True and found["plan"]["apart"] > 0
     assert found["easycache"]["calls"] < 12 and found["easycache"]["finite"] is True
     assert found["first block"]["calls"] < 12 and found["first block"]["finite"] is True
+    assert all(found[f"whole {policy}"]["calls"] < 12 for policy in ("easycache", "seacache"))
+    assert found["whole plan"] == {"calls": 8, "finite": True}
+    # Of 12 steps Heun's method makes 23 calls; the plan's 4 levels come twice each.
+    assert found["heun model"] == found["heun blocks"] == {"calls": 15, "again": 0}
+    assert found["compiled"].startswith("SamplingError: This MODEL is compiled by TorchCompileModel or a node like it")
     assert found["again"] == 0 and found["untouched"] == 0
     assert found["other size"] == [2, 16, 2, 8, 4]
 
@@ -73,3 +78,11 @@ def test_cores_wan_in_our_sampler(inside):
 
 def test_an_error_leaves_nothing_behind(inside):
     assert inside("cache stops") == {"said": "'mine'", "clean": True, "again": 0}
+
+
+@pytest.mark.parametrize("boundary", ["model", "blocks"])
+@pytest.mark.parametrize("name", ["wan", "wan vace", "ltx", "flux", "hunyuan"])
+def test_cores_networks_are_known_by_their_structure(inside, name, boundary):
+    found = inside("cache core_structures")[f"{name} {boundary}"]
+    assert found["finite"] is True and found["computed"] == 0 and found["reused"] <= 1e-5
+    assert found["steps"] == {"0": True, "1": False, "2": True}

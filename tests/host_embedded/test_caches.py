@@ -18,6 +18,7 @@ from opent2v.tests import tiny, tiny_cogvideox, tiny_hunyuan, tiny_ltx_video, ti
 
 PLAN = "ccrrcrcc"  # 8 steps, of which 3 are reused
 STEPS = len(PLAN)
+BLOCKS = {"predictor": "last", "boundary": "blocks"}
 FAMILIES = {
     "wan": lambda: tiny.shared(),
     "wan ti2v": lambda: tiny.shared("ti2v"),
@@ -35,7 +36,7 @@ OFFICIAL = {
 
 
 def settings(**given) -> StepCache:
-    return StepCache(**({"policy": "plan", "plan": PLAN, "start": 0.0, "end": 1.0} | given))
+    return StepCache(**({"policy": "plan", "plan": PLAN, "start": 0.0, "end": 1.0, **BLOCKS} | given))
 
 
 def run(name, cache=None, model=None, on_step=None, seed=1, steps=STEPS, **given):
@@ -124,10 +125,52 @@ def test_the_same_call_replayed_is_the_same_output(name):
         conditions = model.conditions(entry, tuple(x.shape))
         outputs = []
         for level in (0.7, 0.6):
-            with stage.call((Part(1, "positive"),), level):
+            with stage.call((Part(1, "positive"),), level, x):
                 outputs.append(model.denoised(x, torch.tensor([0.7]), conditions))
     assert stage.steps["positive"] == {0: True, 1: False}
     assert (outputs[1] - outputs[0]).norm() / outputs[0].norm() < 1e-5
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_whole_answer_of_every_family(name, calls):
+    plain, _ = run(name)
+    whole = settings(boundary="model")
+    assert torch.equal(run(name, replace(whole, plan="c"))[0], plain)
+    assert torch.equal(run(name, replace(whole, threshold=0.0))[0], plain)
+    seen = calls(name)
+    cached, cache = run(name, whole)
+    assert {count for count in seen if count} == {5} and cache.report() == "5 of 8 steps computed"
+    assert torch.isfinite(cached).all() and 0 < (cached - plain).norm() / plain.norm() < 0.5
+
+
+@pytest.mark.parametrize("boundary", ["model", "blocks"])
+@pytest.mark.parametrize("policy", ["easycache", "seacache"])
+def test_runs_know_nothing_of_each_other(policy, boundary):
+    """Another size, another strength, an interrupt: each run is as a first one."""
+    model = FAMILIES["wan"]()[0]
+    weak, strong = (settings(policy=policy, threshold=value, boundary=boundary) for value in (0.2, 5.0))
+    fresh = {n: run("wan", one)[0] for n, one in enumerate((weak, strong))}
+    first, second = (embedded.apply_step_cache(model, one) for one in (weak, strong))
+    conds = [embedded.embed(FAMILIES["wan"]()[1], text) for text in (tiny.PROMPT, "blurry")]
+
+    def larger(under):
+        schedule = make_schedule(model.part.variant.scheduler, steps=STEPS)
+        latent = {"samples": torch.zeros(2, 16, 2, 8, 4)}
+        return embedded.sample(under, *conds, latent, schedule=schedule, cfg=4.0, seed=1)
+
+    large = larger(embedded.apply_step_cache(model, strong))
+    assert torch.equal(run("wan", model=first)[0], fresh[0])
+    assert torch.equal(run("wan", model=second)[0], fresh[1])
+    assert torch.equal(larger(second), large)
+
+    def stop(step):
+        if step == 5:
+            embedded.interrupt()
+
+    with pytest.raises(embedded.Interrupted):
+        run("wan", model=second, on_step=stop)
+    assert torch.equal(run("wan", model=second)[0], fresh[1])
+    assert torch.equal(run("wan", model=first)[0], fresh[0])
 
 
 @pytest.mark.parametrize("name", OFFICIAL)

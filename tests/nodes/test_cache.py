@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from opent2v.host import tags
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches import StepCache
+from opent2v.sampling.caches.choice import Choice
 from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
 
@@ -24,22 +26,33 @@ def setting(**given):
 
 
 def test_the_nodes_defaults_are_the_settings_own():
-    assert setting() == StepCache()
+    assert setting() == Choice()
 
 
 def test_the_sampler_says_and_passes_on_what_was_computed():
-    (latent,), ui = sample(step_cache=setting(policy="plan", plan="2", start=0, end=1))
+    (latent, report), ui = sample(step_cache=setting(policy="plan", plan="2", start=0, end=1))
     # every second of ten steps, and the last
-    assert ui["opent2v_remarks"][1:] == ["Step cache (plan): 6 of 10 steps computed"]
+    first, said, strip, forced, seconds, kept = ui["opent2v_remarks"]
+    assert said == "Step cache (plan): 6 of 10 steps computed" and strip == "CrCrCrCrCC"
+    assert (
+        first.startswith("10 steps, cfg 4") and forced == "Computed whatever the rule says: first steps 1, last steps 1"
+    )
+    assert re.fullmatch(
+        r"[\d.]+ m?s a computed step, [\d.]+ m?s a reused one: sampling about \d+\.\d\d x as .*", seconds
+    )
+    assert kept.endswith(" MiB kept at most") and report == remarks(ui)
+    made = latent["opent2v"]["cache_report"]
+    assert made["steps"] == {"all": strip} and made["forced"] == {"first steps": 1, "last steps": 1}
+    assert made["seconds"].keys() == {"computed", "reused"} and made["kept_bytes"] > 0 and made["remarks"] == []
     assert latent["opent2v"]["family"] == "wan" and latent["opent2v"]["cache"] == "6 of 10 steps computed"
     graph = {"1": {"class_type": "OpenT2VSampler", "inputs": {}}}
     assert tags.summary(graph, None, latent["opent2v"])["cache"] == "6 of 10 steps computed"
 
 
 def test_without_or_off_all_is_as_before():
-    (plain,), ui = sample()
+    (plain, _), ui = sample()
     assert "Step cache" not in remarks(ui) and "cache" not in plain["opent2v"]
-    (off,), ui = sample(step_cache=setting(threshold=0.0))
+    (off, _), ui = sample(step_cache=setting(threshold=0.0))
     assert torch.equal(off["samples"], plain["samples"])
     assert ui["opent2v_remarks"][1:] == ["Step cache (easycache): off, all steps computed"]
 
@@ -47,7 +60,7 @@ def test_without_or_off_all_is_as_before():
 def test_apply_step_cache_does_what_the_samplers_input_does():
     cache = setting(policy="plan", plan="2")
     ((under,), _) = call("OpenT2VApplyStepCache", model=tiny.shared()[0], step_cache=cache)
-    ((a,), _), ((b,), _), ((plain,), _) = sample(under), sample(step_cache=cache), sample()
+    ((a, _), _), ((b, _), _), ((plain, _), _) = sample(under), sample(step_cache=cache), sample()
     assert torch.equal(a["samples"], b["samples"]) and not torch.equal(a["samples"], plain["samples"])
     # the sampler's own takes the MODEL's place
     assert torch.equal(sample(under, step_cache=setting(threshold=0.0))[0][0]["samples"], plain["samples"])

@@ -45,7 +45,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     (model, clip, vae, *_), loaded = call("OpenT2VLoadModel", **given)
     (positive, negative), encoded = call("OpenT2VEncodePrompt", clip=clip)
     (latent, width, height, frames, fps), empty = call("OpenT2VEmptyLatent", model=model)
-    (sampled,), done = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
+    (sampled, _), done = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
     (images,), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
     (file,), saved = call("OpenT2VSaveVideo", images=images, fps=fps)
 

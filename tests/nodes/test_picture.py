@@ -286,7 +286,7 @@ def test_less_denoise_stays_nearer_to_the_video(parts):
 
     def change(denoise):
         given = {"model": model, "positive": prompt, "negative": prompt, "latent": latent, "denoise": denoise}
-        (made,), _ = call("OpenT2VSampler", **given, steps=4, cfg=1.0)
+        (made, _), _ = call("OpenT2VSampler", **given, steps=4, cfg=1.0)
         return (made["samples"] - latent["samples"]).norm()
 
     found = [change(d) for d in (0.2, 0.5, 1.0)]

@@ -79,9 +79,9 @@ def test_a_model_of_another_loader(node):
 
 
 def test_0_means_the_models_own():
-    (own,), ui = sample()
+    (own, _), ui = sample()
     assert remarks(ui) == "3 steps, cfg 4, UniPCMultistep, seed 0"
-    (stated,), _ = sample(steps=3, cfg=4.0, shift=3.0, solver="unipc")
+    (stated, _), _ = sample(steps=3, cfg=4.0, shift=3.0, solver="unipc")
     assert torch.equal(own["samples"], stated["samples"])
 
 
@@ -93,7 +93,7 @@ def test_other_values_are_used_and_told():
 
 
 def test_guidance_is_rescaled_on_request():
-    (rescaled,), ui = sample(cfg=8.0, cfg_rescale=0.7)
+    (rescaled, _), ui = sample(cfg=8.0, cfg_rescale=0.7)
     assert remarks(ui) == "3 steps, cfg 8, rescaled 0.7, UniPCMultistep, seed 0"
     assert not torch.equal(rescaled["samples"], sample(cfg=8.0)[0][0]["samples"])
     with pytest.raises(SamplingError) as error:
@@ -103,7 +103,7 @@ def test_guidance_is_rescaled_on_request():
 
 def test_what_else_the_latent_holds_goes_on():
     mask = torch.ones(1, 32, 32)
-    (latent,), _ = sample({"samples": torch.zeros(1, 16, 3, 4, 4), "noise_mask": mask, "batch_index": [0]})
+    (latent, _), _ = sample({"samples": torch.zeros(1, 16, 3, 4, 4), "noise_mask": mask, "batch_index": [0]})
     assert latent["noise_mask"] is mask and latent["batch_index"] == [0] and latent["samples"].any()
 
 
@@ -138,7 +138,7 @@ def test_a_latent_that_does_not_fit(samples, said):
 
 
 def test_an_empty_latent_of_cores_nodes_is_taken():
-    (latent,), _ = sample({"samples": torch.zeros(1, 4, 4, 4)})
+    (latent, _), _ = sample({"samples": torch.zeros(1, 4, 4, 4)})
     assert latent["samples"].shape == (1, 16, 1, 4, 4)
 
 

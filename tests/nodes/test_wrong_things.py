@@ -32,7 +32,7 @@ def sample(model, clip, **given):
 
 def test_both_experts_in_their_places_make_a_video(experts):
     high, low, clip = experts
-    (latent,), ui = sample(high, clip, low_noise_model=low, steps=4)
+    (latent, _), ui = sample(high, clip, low_noise_model=low, steps=4)
     assert torch.isfinite(latent["samples"]).all() and "at low noise" in ui["opent2v_remarks"][0]
 
 
@@ -134,5 +134,5 @@ def test_a_frame_count_the_model_cannot_make_is_corrected_and_told(asked):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2])
 def test_storage_dtypes_never_clash_with_what_computes(dtype):
     model, _, _ = tiny.hosted(tiny.folder(), dtype)
-    (latent,), _ = sample(model, tiny.shared()[1], steps=2)
+    (latent, _), _ = sample(model, tiny.shared()[1], steps=2)
     assert latent["samples"].dtype == torch.float32 and torch.isfinite(latent["samples"]).all()

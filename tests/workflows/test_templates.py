@@ -24,7 +24,7 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 # quickstart is made by hand and has tests of its own.
 MADE = [name for name in NAMES if name != "quickstart"]
-BUNDLED = ("video_to_video", "finishing")
+BUNDLED = ("video_to_video", "finishing", "step_cache")
 MODELS = [name for name in MADE if name not in BUNDLED]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}

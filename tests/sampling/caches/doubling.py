@@ -59,7 +59,12 @@ def full(*values: float, tokens: int = 4) -> torch.Tensor:
 
 
 def cache(policy: str = "plan", plan: str = "2", **given) -> CacheRun:
-    settings = StepCache(**({"policy": policy, "plan": plan, "start": 0.0, "end": 1.0} | given))
+    settings = StepCache(
+        **(
+            {"policy": policy, "plan": plan, "start": 0.0, "end": 1.0, "predictor": "last", "boundary": "blocks"}
+            | given
+        )
+    )
     return cache_runs(settings, None)()
 
 
@@ -70,6 +75,6 @@ def walk(model, run, xs, parts=(POSITIVE,), **given):
     results = []
     with run.attached(model, sigmas) as stage:
         for x, sigma in zip(xs, sigmas.tolist(), strict=False):
-            with stage.call(parts, sigma):
+            with stage.call(parts, sigma, x):
                 results.append(model(x, **given))
     return results

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from opent2v.families import TeaCache, families
-from opent2v.sampling.caches.policies import Easy, FirstBlock, Look, Mag, Plan, Tea
+from opent2v.sampling.caches import planned
+from opent2v.sampling.caches.policies import Easy, FirstBlock, Look, Plan, Sea, Tea, seen_through
 from opent2v.sampling.caches.settings import StepCache
 
 
 def look(x, index=0, first=None):
     added = None if first is None else torch.tensor([float(first)])
-    return Look(index, torch.tensor([float(x)]), added, 1, torch.nn.Identity(), (torch.tensor([float(x)]),), {})
+    x = torch.tensor([float(x)])
+    return Look(index, 1.0, x, x, added, 1, torch.nn.Identity(), (x,), {})
 
 
 def tensor(value):
@@ -42,11 +44,10 @@ def test_the_first_block_is_compared_with_the_last_computed_step():
 
 
 def test_magcache_adds_up_how_far_the_size_has_gone():
-    policy = Mag(0.3, [1.0, 0.9, 0.9, 0.9])
-    # sizes 1, 0.9, 0.81, 0.729: errors 0, 0.1, 0.19 (0.29 in all), 0.271
-    assert [policy.reuse(look(0, index)) for index in range(4)] == [True, True, True, False]
-    policy.computed(look(0), tensor(0))
-    assert policy.reuse(look(0, 3)) is True and policy.sum == pytest.approx(0.1)
+    settings = StepCache("magcache", 0.3, 0.0, 1.0, plan="1 1 0.9 0.9 0.9 0.9 0.9 1")
+    # After step 0 the size stays 1, then goes to 0.9 and 0.81 (errors 0, 0.1, 0.19: 0.29 in all), 0.729 would be 0.56:
+    # computed. From there 0.9, and 0.81 again; the last step is computed.
+    assert planned(settings, [1 - n / 8 for n in range(9)]) == [c == "r" for c in "crrrcrrc"]
 
 
 def test_a_plan_is_read_in_three_ways():
@@ -103,4 +104,29 @@ def test_teacache_adds_up_and_computes_outside_the_range():
     # changes 0.1 and 0.09 (0.19 in all), 0.008; 0.65 is outside the range
     assert [policy.reuse(look(x)) for x in moves] == [False, True, True, True, False]
     policy.computed(look(200), tensor(0))
+    assert policy.sum == 0
+
+
+def test_seacache_sees_what_a_denoiser_would():
+    torch.manual_seed(0)
+    coarse = torch.linspace(-1, 1, 8).view(1, 1, 1, 1, 8).expand(1, 2, 4, 8, 8)
+    fine = torch.randn(1, 2, 4, 8, 8)
+    # At much noise fine changes hardly count, at little they do; coarse ones always.
+    for noise in (0.9, 0.05):
+        before, moved = (seen_through(one, noise) for one in (coarse, coarse + 0.1 * fine))
+        far = (moved - before).abs().mean() / before.abs().mean()
+        plain = (0.1 * fine).abs().mean() / coarse.abs().mean()
+        assert (far < 0.4 * plain) == (noise == 0.9)
+    assert torch.allclose(seen_through(torch.ones(1, 1, 2, 4, 4), 0.5).diff(), torch.zeros(1, 1, 2, 4, 3), atol=1e-6)
+
+
+def test_seacache_adds_up_until_the_threshold():
+    policy, x = Sea(0.25, is_flow=True), torch.ones(1, 1, 1, 2, 2)
+
+    def at(scale):
+        return Look(0, 0.5, x, x * scale, None, 1, torch.nn.Identity(), (x,), {})
+
+    # changes 0.1, 0.1, 0.1 of the step before
+    assert [policy.reuse(at(1.1**n)) for n in range(4)] == [False, True, True, False]
+    policy.computed(at(1), x)
     assert policy.sum == 0

@@ -68,7 +68,7 @@ def test_each_condition_has_its_own_whether_batched_or_not():
         for x, sigma in zip(xs, sigmas.tolist(), strict=False):
             rows = []
             for part, row in zip((NEGATIVE, POSITIVE), x.split(1), strict=True):
-                with stage.call((part,), sigma):
+                with stage.call((part,), sigma, row):
                     rows.append(model(row))
             split.append(torch.cat(rows))
     # 1 -> 8 and 10 -> 80: 7 and 70 were added; 2 + 7 = 9 and 20 + 70 = 90
@@ -87,7 +87,7 @@ def test_batched_and_unbatched_decide_the_same(policy):
     with apart.attached(model, sigmas) as stage:
         for n, (x, sigma) in enumerate(zip(xs, sigmas.tolist(), strict=False)):
             for row, part in enumerate((NEGATIVE, POSITIVE)):
-                with stage.call((part,), sigma):
+                with stage.call((part,), sigma, x[row : row + 1]):
                     assert torch.allclose(model(x[row : row + 1]), together[n][row : row + 1])
     assert batched.stages[0].steps == apart.stages[0].steps
     assert 0 < sum(batched.stages[0].steps["positive"].values()) < 12
@@ -98,7 +98,7 @@ def test_a_condition_that_comes_late_is_computed():
     with run.attached(model, sigmas) as stage:
         for step, sigma in enumerate(sigmas.tolist()[:4]):
             for part in (POSITIVE, Part("window 2", "positive"), NEGATIVE)[: 1 if step == 0 else 3]:
-                with stage.call((part,), sigma):
+                with stage.call((part,), sigma, full(1)):
                     model(full(1))
     assert stage.steps == {
         "positive": {0: True, 1: True, 2: False, 3: True},  # a step with one computed window counts as computed
@@ -121,7 +121,7 @@ def test_nothing_is_kept_after_a_run(error):
     run, model = cache(plan="r"), Model()
     with pytest.raises(error), run.attached(model, torch.linspace(1, 0, 6)) as stage:
         for sigma in (1.0, 0.8):
-            with stage.call((NEGATIVE, POSITIVE), sigma):
+            with stage.call((NEGATIVE, POSITIVE), sigma, full(1, 2)):
                 model(full(1, 2))
         assert sum(kept.bytes for kept in stage._kept.values()) == stage.peak
         assert stage.peak == 2 * 4 * 3 * 4  # two rows of four tokens, three wide, four bytes
@@ -145,7 +145,7 @@ def test_half_a_step_on_adds_half():
     with run.attached(model, torch.tensor([1.0, 0.6, 0.4, 0.2, 0.0])) as stage:
         results = []
         for sigma, x in ((1.0, 1), (0.6, 2), (0.4, 0)):
-            with stage.call((POSITIVE,), sigma):
+            with stage.call((POSITIVE,), sigma, full(x)):
                 results.append(model(full(x)))
     assert values(results) == pytest.approx([8, 16, 17.5])
 
@@ -154,7 +154,8 @@ def test_what_does_not_fit_is_computed():
     run = cache(plan="r", memory=0.0)
     walk(Model(), run, [full(1)] * 4)
     assert strip(run) == "cccc"
-    assert run.remarks() == [
+    remarks = run.remarks()
+    assert [remarks[0], remarks[-1]] == [
         "Step cache (plan): 4 of 4 steps computed",
         "More than 0 GiB would be kept: the rest was computed. Raise memory, or set device to cpu.",
     ]
@@ -163,10 +164,10 @@ def test_what_does_not_fit_is_computed():
 def test_the_users_remarks():
     run = cache(plan="c")
     walk(Model(), run, [full(1)] * 4)
-    assert run.remarks()[1] == "The step cache reused nothing: raise its threshold, or take it out."
+    assert run.remarks()[-1] == "The step cache reused nothing: raise its threshold, or take it out."
     run = cache(plan="r")
     walk(Model(), run, [full(1)] * 8)
-    assert run.remarks()[1].startswith("More than 60 % of the steps were reused")
+    assert run.remarks()[-1].startswith("More than 60 % of the steps were reused")
     assert cache(threshold=0.0).remarks() == ["Step cache (plan): off, all steps computed"]
 
 
@@ -196,3 +197,61 @@ def test_off_attaches_nothing():
 def test_settings_that_cannot_be(given, said):
     with pytest.raises(SamplingError, match="^" + said.replace("(", r"\(")):
         cache(**given)
+
+
+# --- the whole model ---
+
+
+def test_the_whole_answer_is_the_same_again():
+    run, model = cache(plan="crrc", boundary="model"), Model()
+    results = walk(model, run, [full(1), full(10), full(20), full(30)])
+    # The answer itself, not what was added: 8 again
+    assert values(results) == [8, 8, 8, 240] and model.runs == [2, 2, 2]
+    assert run.stages[0].peak == 4 * 3 * 4
+
+
+def test_what_follows_may_work_in_place_on_the_answer():
+    run, model = cache(plan="crrc", boundary="model"), Model()
+    with run.attached(model, torch.linspace(1, 0, 5)) as stage:
+        for sigma in (1.0, 0.75, 0.5):
+            with stage.call((POSITIVE,), sigma, full(1)):
+                found = model(full(1))
+            assert found.unique().item() == 8
+            found += 1
+
+
+def test_windows_of_one_condition_have_their_own():
+    run, model = cache(plan="crc", boundary="model"), Model()
+    windows = [Part(("p", n), "positive") for n in range(2)]
+    with run.attached(model, torch.linspace(1, 0, 4)) as stage:
+        found = []
+        for sigma, step in ((1.0, 0), (0.67, 1), (0.33, 2)):
+            for n, part in enumerate(windows):
+                with stage.call((part,), sigma, full(1)):
+                    found.append(model(full(1 + n + 10 * step)).unique().item())
+    assert found == [8, 16, 8, 16, 168, 176]
+    assert strip(run) == "crc"
+
+
+@pytest.mark.parametrize("boundary", ["model", "blocks"])
+def test_a_solver_that_comes_to_a_level_twice_follows_the_plan_by_level(boundary):
+    """Heun's method: the end of a step and the beginning of the next are evaluated at one sigma."""
+    run, model, sigmas = cache(plan="ccrc", boundary=boundary), Model(), [1.0, 0.75, 0.5, 0.25, 0.0]
+    with run.attached(model, torch.tensor(sigmas)) as stage:
+        for sigma in (1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25):
+            with stage.call((POSITIVE,), sigma, full(1)):
+                model(full(1))
+    assert strip(run) == "cccrrcc"
+
+
+@pytest.mark.parametrize("boundary", ["model", "blocks"])
+def test_a_computed_step_says_why(boundary):
+    run = cache(plan="r", boundary=boundary, start=0.3, end=0.8)
+    walk(Model(), run, [full(1)] * 10)
+    assert [call.reason for call in run.stages[0].calls] == [
+        *["first steps"] * 3, "", "", "", "rule", "", "last steps", "last steps",
+    ]  # fmt: skip
+    run = cache("easycache", threshold=10.0, boundary=boundary)
+    walk(Model(), run, [full(n + 1) for n in range(10)])
+    assert "in a row" in [call.reason for call in run.stages[0].calls]
+    assert all(call.seconds > 0 for call in run.stages[0].calls)

@@ -1,0 +1,247 @@
+"""Step caches measured: a model's profile, a cached run against the full one, several strengths beside each other."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .. import host
+from ..sampling import SamplingError
+from ..sampling.caches import CacheRun, StepCache, cache_runs, planned, recording_run
+from ..sampling.caches.choice import Choice, estimate
+from ..sampling.caches.compare import Likeness, compare, table
+from ..sampling.caches.profile import Profile
+from ..sampling.caches.report import loop_seconds, summary
+from .cache import PROFILE, STEP_CACHE, cache_run, made_for, profile_path, save_profile
+from .latent import known
+from .remarks import with_remarks
+from .sample import OpenT2VSampler, steps_of
+from .video import check_latent
+
+# Thresholds that Calibrate Step Cache shows the plans of.
+SHOWN = (0.05, 0.1, 0.2, 0.4)
+
+
+def _sampler_inputs(*optional: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Video Sampler's own inputs: all that it requires, and some that it does not."""
+    declared = OpenT2VSampler.INPUT_TYPES()
+    return declared["required"], {name: declared["optional"][name] for name in optional}
+
+
+def _sampled(step_cache: CacheRun | None, **inputs: Any) -> dict[str, Any]:
+    """The LATENT that Video Sampler makes."""
+    return OpenT2VSampler().sample(**inputs, step_cache=step_cache)["result"][0]
+
+
+class OpenT2VCalibrateCache:
+    """Records what step caches need to know of a model, in one run with every step computed."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "calibrate"
+    OUTPUT_NODE = True
+    RETURN_TYPES = (PROFILE, "LATENT", "STRING")
+    RETURN_NAMES = ("profile", "latent", "report")
+    OUTPUT_TOOLTIPS = (
+        "For Step Cache. It is saved as well, for Load Cache Profile.",
+        "The finished latent of the run, the reference for Compare Step Cache.",
+        "The profile's plans at some thresholds.",
+    )
+    DESCRIPTION = (
+        "Sample once with every step computed and measure how far each step could be reused. Kept as a profile."
+    )
+    SEARCH_ALIASES: ClassVar = ["calibration", "teacache coefficients", "magcache ratios", "cache profile"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        required, optional = _sampler_inputs("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
+        name = ("STRING", {"default": "", "tooltip": "Name of the saved profile. Empty: the model's name and steps."})
+        return {"required": required, "optional": optional | {"name": name}, "hidden": {"unique_id": "UNIQUE_ID"}}
+
+    def calibrate(self, model: Any, steps: int, name: str = "", **inputs: Any) -> dict[str, Any]:
+        variant, low = known(model), inputs.get("low_noise_model")
+        steps = steps_of(variant, steps)
+        path = profile_path(name or re.sub(r"[^\w .+-]+", "_", f"{variant.title} {steps} steps"))
+        now = made_for([model] if low is None else [model, low], variant, inputs["solver"], inputs["shift"])
+        run = recording_run(variant)
+        latent = _sampled(run, model=model, steps=steps, **inputs)
+        size = " x ".join(map(str, latent["samples"].shape[2:]))
+        about = {"steps": steps, "cfg": inputs["cfg"] or variant.defaults.guidance, "latent": size}
+        profile = Profile(now, tuple(run.recorded), about)
+        save_profile(profile, path)
+        lines = [f"Saved as {path}", f"Of {now}", *_plans(profile)]
+        return with_remarks((profile, latent, "\n".join(lines)), lines)
+
+
+def _plans(profile: Profile) -> list[str]:
+    """What policy optimal would do at some thresholds, with Step Cache's other defaults."""
+    experts = sorted({row.expert for row in profile.rows})
+    lines = []
+    for threshold in SHOWN:
+        settings = StepCache(policy="optimal", threshold=threshold, profile=profile.rows)
+        plan: list[bool] = []
+        for expert in experts:
+            levels = [row.sigma for row in profile.rows if row.expert == expert and row.label == "positive"]
+            plan += planned(settings, [*levels, 0.0], None, expert) or []
+        computed = len(plan) - sum(plan)
+        lines.append(
+            f"Policy optimal, threshold {threshold:g}: {computed} of {len(plan)} steps computed, about "
+            f"{estimate(plan):.2f} x"
+        )
+    return lines
+
+
+class OpenT2VCompareCache:
+    """A cached run against the run without a cache."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "compare"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "FLOAT", "FLOAT")
+    RETURN_NAMES = ("report", "psnr", "ssim")
+    OUTPUT_TOOLTIPS = (
+        "PSNR, SSIM, motion and a verdict.",
+        "Decibels; 100 where both are equal.",
+        "Structural similarity, the mean of all frames.",
+    )
+    DESCRIPTION = "Compare a cached video with the uncached one of the same seed: PSNR, SSIM, motion, and a verdict."
+    SEARCH_ALIASES: ClassVar = ["psnr", "ssim", "quality", "teacache quality", "difference"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {},
+            "optional": {
+                "images": ("IMAGE", {"tooltip": "Frames of the cached run."}),
+                "reference_images": ("IMAGE", {"tooltip": "Frames without a cache, of the same seed."}),
+                "latent": ("LATENT", {"tooltip": "The cached run's latent, where nothing is decoded."}),
+                "reference_latent": ("LATENT", {"tooltip": "The latent without a cache, of the same seed."}),
+            },
+        }
+
+    def compare(
+        self,
+        images: Tensor | None = None,
+        reference_images: Tensor | None = None,
+        latent: dict[str, Any] | None = None,
+        reference_latent: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        rows: dict[str, Likeness] = {}
+        if images is not None and reference_images is not None:
+            rows["frames"] = _of_images(images, reference_images)
+        if latent is not None and reference_latent is not None:
+            rows["latents"] = compare(_frames(latent), _frames(reference_latent), is_pixels=False)
+        if not rows:
+            raise SamplingError(
+                "There is nothing to compare: connect images and reference_images, or latent and reference_latent."
+            )
+        first = next(iter(rows.values()))
+        report = table(rows)
+        return with_remarks((report, min(first.psnr, 100.0), first.ssim), report.split("\n"))
+
+
+def _of_images(images: Tensor, reference: Tensor) -> Likeness:
+    return compare(images[..., :3].permute(0, 3, 1, 2), reference[..., :3].permute(0, 3, 1, 2))
+
+
+def _frames(latent: dict[str, Any]) -> Tensor:
+    """[B, C, T, h, w] or [B, C, h, w] -> [F, C, h, w]."""
+    samples = latent["samples"]
+    return samples if samples.ndim == 4 else samples.transpose(1, 2).flatten(0, 1)
+
+
+class OpenT2VSweepCache:
+    """One step cache at several strengths, against the full run and against fewer steps."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "sweep"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "LATENT")
+    RETURN_NAMES = ("report", "latent")
+    OUTPUT_TOOLTIPS = ("The table.", "The latent without a cache.")
+    DESCRIPTION = (
+        "Sample without a cache, then with it at several strengths, and each time without it in as many steps as the "
+        "cached run's time allows: speed and likeness in one table."
+    )
+    SEARCH_ALIASES: ClassVar = ["benchmark", "teacache threshold", "speed quality", "pareto"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        required, optional = _sampler_inputs("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
+        own = {
+            "vae": ("VAE", {"tooltip": "Decodes every run: likeness is that of the frames."}),
+            "step_cache": (STEP_CACHE, {"tooltip": "From Step Cache. All but its strength stays as it is."}),
+            "strengths": (
+                "STRING",
+                {
+                    "default": "0.05, 0.1, 0.2, 0.4",
+                    "tooltip": "Thresholds to try; where Step Cache has a target_speedup, targets such as 1.5, 2, 3. "
+                    "Each takes two runs.",
+                },
+            ),
+        }
+        return {"required": required | own, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
+
+    def sweep(
+        self,
+        vae: Any,
+        step_cache: Choice,
+        strengths: str,
+        model: Any,
+        steps: int,
+        latent: dict[str, Any],
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        variant, low = known(model), inputs.get("low_noise_model")
+        check_latent(vae, latent)
+        choices = _choices(step_cache, strengths)
+        models = [model] if low is None else [model, low]
+        steps = steps_of(variant, steps)
+        given = {"model": model, "latent": latent, **inputs}
+
+        def clip(made: dict[str, Any]) -> Tensor:
+            return host.decode(vae, made["samples"])
+
+        def all_computed() -> CacheRun:
+            return cache_runs(StepCache(policy="plan", plan="1"), variant)()
+
+        # Every run is under the gate, so that all are timed alike: by their model's calls.
+        runs = [cache_run(one, models, variant, inputs["solver"], inputs["shift"]) for one in choices.values()]
+        full = all_computed()
+        reference = _sampled(full, steps=steps, **given)
+        frames, whole = clip(reference), loop_seconds(full)
+        rows: dict[str, Likeness] = {}
+        speeds: dict[str, tuple[str, ...]] = {"run": ("computed", "speed")}
+        for name, run in zip(choices, runs, strict=True):
+            rows[name] = _of_images(clip(_sampled(run, steps=steps, **given)), frames)
+            seconds = loop_seconds(run) if run.stages else whole
+            speeds[name] = (summary(run).removesuffix(" steps computed"), f"{whole / seconds:.2f} x")
+            fewer = max(1, round(steps * seconds / whole))
+            control = f"{fewer} steps, no cache"
+            if fewer < steps and control not in rows:
+                run = all_computed()
+                rows[control] = _of_images(clip(_sampled(run, steps=fewer, **given)), frames)
+                speeds[control] = (f"{fewer} of {fewer}", f"{whole / loop_seconds(run):.2f} x")
+        lines = [f"{steps} steps without a cache: {whole:.1f} s", *table(rows, speeds).split("\n")]
+        return with_remarks(("\n".join(lines), reference), lines)
+
+
+def _choices(step_cache: Choice, strengths: str) -> dict[str, Choice]:
+    """What a row of the table is called -> its settings."""
+    if step_cache.policy in ("plan", "off"):
+        raise SamplingError(
+            f"A sweep tries several strengths, and policy {step_cache.policy} of the step cache has none. Choose "
+            "another policy in Step Cache."
+        )
+    try:
+        values = [float(word) for word in strengths.replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if not values or not all(math.isfinite(value) and value > 0 for value in values):
+        raise SamplingError(f"strengths is {strengths!r}; expected numbers above 0, such as 0.05, 0.1, 0.2.")
+    if step_cache.target_speedup:
+        return {f"target {value:g}": replace(step_cache, target_speedup=value) for value in values}
+    return {f"{step_cache.policy} {value:g}": replace(step_cache, threshold=value) for value in values}

@@ -1,0 +1,152 @@
+"""How far a cached run lies from the full one, in numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import SamplingError
+
+# Lower end of each band of PSNR, of pixels against the uncached run with the same seed.
+BANDS = (
+    (30.0, "nearly identical"),
+    (25.0, "same content, fine detail differs"),
+    (20.0, "visible drift"),
+    (-math.inf, "a different video"),
+)
+WINDOW, SPREAD = 11, 1.5  # SSIM's Gaussian, in pixels
+FEW_FRAMES = 3  # fewer differences say nothing about time
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A run against its reference.
+
+    Attributes:
+        psnr: decibels over all values; infinite where both are equal.
+        ssim, worst: structural similarity, mean of the frames and the lowest of them; `worst_frame` counts from 0.
+        motion: how much changes from frame to frame, as a share of the reference's; None where nothing moves there.
+        rhythm: correlation over time of how much changes, -1 to 1; None where it says nothing.
+        is_pixels: of pictures, not of latents.
+    """
+
+    psnr: float
+    ssim: float
+    worst: float
+    worst_frame: int
+    motion: float | None
+    rhythm: float | None
+    is_pixels: bool
+
+    @property
+    def verdict(self) -> str:
+        if not self.is_pixels:
+            return "latents: decode both for a verdict"
+        return next(said for low, said in BANDS if self.psnr >= low)
+
+
+def compare(cached: Tensor, reference: Tensor, is_pixels: bool = True) -> Likeness:
+    """Compare two clips.
+
+    Args:
+        cached, reference: [F, C, H, W] of one shape; pixels in 0..1 count as such, latents by the reference's range.
+    Raises:
+        SamplingError: other shapes, or values that are not finite.
+    """
+    if cached.shape != reference.shape:
+        raise SamplingError(
+            f"The cached run is {_said(cached)}, the reference {_said(reference)}; only runs of the same size and "
+            "length can be compared. Give both samplers the same empty latent."
+        )
+    cached, reference = cached.float(), reference.float()
+    for name, clip in (("cached run", cached), ("reference", reference)):
+        if not bool(torch.isfinite(clip).all()):
+            raise SamplingError(f"The {name} has values that are not finite, so there is nothing to compare.")
+    span = 1.0 if is_pixels else (reference.max() - reference.min()).item()
+    error = (cached - reference).square().mean().item()
+    similar = ssim(cached, reference, span)
+    motion, rhythm = _motion(cached, reference)
+    return Likeness(
+        math.inf if error == 0 else 10 * math.log10(max(span, 1e-12) ** 2 / error),
+        similar.mean().item(),
+        similar.min().item(),
+        int(similar.argmin()),
+        motion,
+        rhythm,
+        is_pixels,
+    )
+
+
+def _said(clip: Tensor) -> str:
+    frames, channels, height, width = clip.shape
+    return f"{frames} frames of {width} x {height} with {channels} channels"
+
+
+def ssim(one: Tensor, other: Tensor, span: float = 1.0) -> Tensor:
+    """Structural similarity of each frame, [F, C, H, W] -> [F], up to 1.
+
+    Args:
+        span: range of the values; only places where the whole window fits count.
+    Source: Wang et al. 2004, 10.1109/TIP.2003.819861: Gaussian window of 11 pixels, in smaller frames the largest odd
+        one that fits.
+    """
+    size = min(WINDOW, *(side - (side + 1) % 2 for side in one.shape[-2:]))
+    at = torch.arange(size, dtype=one.dtype, device=one.device) - size // 2
+    window = torch.exp(-(at**2) / (2 * SPREAD**2))
+    window = window / window.sum()
+
+    def local(x: Tensor) -> Tensor:
+        # Every channel by itself: [F, C, H, W] -> [F * C, 1, H, W]
+        x = x.reshape(-1, 1, *x.shape[-2:])
+        return functional.conv2d(functional.conv2d(x, window[None, None, None]), window[None, None, :, None])
+
+    mean, mean2 = local(one), local(other)
+    var, var2 = local(one * one) - mean**2, local(other * other) - mean2**2
+    both = local(one * other) - mean * mean2
+    tiny = torch.finfo(one.dtype).tiny
+    c1, c2 = max((0.01 * span) ** 2, tiny), max((0.03 * span) ** 2, tiny)
+    found = (2 * mean * mean2 + c1) * (2 * both + c2) / ((mean**2 + mean2**2 + c1) * (var + var2 + c2))
+    return found.reshape(len(one), -1).mean(1)
+
+
+def _motion(cached: Tensor, reference: Tensor) -> tuple[float | None, float | None]:
+    """(Likeness.motion, Likeness.rhythm)."""
+    if len(reference) < 2:
+        return None, None
+    ours, theirs = ((clip[1:] - clip[:-1]).abs().flatten(1).mean(1).double() for clip in (cached, reference))
+    if theirs.sum() == 0:
+        return None, None
+    motion = (ours.sum() / theirs.sum()).item()
+    a, b = ours - ours.mean(), theirs - theirs.mean()
+    size = (a.norm() * b.norm()).item()
+    # A motion as even as the rounding of its sums has no rhythm.
+    has_rhythm = (
+        len(theirs) >= FEW_FRAMES and min(a.norm() / ours.norm().clamp_min(1e-12), b.norm() / theirs.norm()) > 1e-6
+    )
+    return motion, (a @ b).item() / size if has_rhythm else None
+
+
+def table(rows: dict[str, Likeness], further: dict[str, tuple[str, ...]] | None = None) -> str:
+    """What a person reads: one line for each run, after a line of headings.
+
+    Args:
+        further: columns between a run's name and its numbers, with headings under "run".
+    """
+    cells = {"run": ("PSNR", "SSIM mean", "SSIM worst (frame)", "motion", "rhythm", "verdict")}
+    for name, one in rows.items():
+        worst = f"{one.worst:.3f} ({one.worst_frame + 1})"
+        rhythm = "-" if one.rhythm is None else f"{one.rhythm:.2f}"
+        cells[name] = (_db(one.psnr), f"{one.ssim:.3f}", worst, _share(one.motion), rhythm, one.verdict)
+    return "\n".join(" | ".join((name, *(further or {}).get(name, ()), *row)) for name, row in cells.items())
+
+
+def _db(value: float) -> str:
+    return "identical" if math.isinf(value) else f"{value:.1f} dB"
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.0%}"

@@ -1,0 +1,106 @@
+"""What a run with every step computed has shown of a model, kept as JSON for the plans of later runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ..errors import SamplingError
+from .plan import Recorded
+
+FORMAT = 1
+AGAIN = "Run Calibrate Step Cache with this model and these settings, and use its profile."
+
+
+@dataclass(frozen=True)
+class MadeFor:
+    """What a profile holds for: where one of these differs, the curves do.
+
+    Attributes:
+        model: its title, for people.
+        weights, loras: fingerprints of each expert, in the order of a run; "" without LoRAs.
+        scheduler: class of the solver; "" where it is not known (samplers of other packs and of the host).
+        shift: of the noise levels; 0 where it is not known.
+    """
+
+    model: str
+    weights: tuple[str, ...]
+    loras: tuple[str, ...]
+    scheduler: str = ""
+    shift: float = 0.0
+
+    def __str__(self) -> str:
+        known = [self.scheduler] if self.scheduler else []
+        known += [f"shift {self.shift:g}"] if self.shift else []
+        weights, loras = (" and ".join(one or "none" for one in prints) for prints in (self.weights, self.loras))
+        return ", ".join([f"{self.model} (weights {weights})", f"LoRAs {loras}", *known])
+
+
+@dataclass(frozen=True)
+class Profile:
+    """
+    Attributes:
+        rows: one for each step, expert and condition.
+        about: steps, cfg, size and the like, for people.
+    """
+
+    made_for: MadeFor
+    rows: tuple[Recorded, ...]
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def to_json(self) -> str:
+        whole = {"opent2v_step_cache_profile": FORMAT, "made_for": asdict(self.made_for), "about": dict(self.about)}
+        lines = ",\n".join(json.dumps(asdict(row)) for row in self.rows)  # a line for each, to be read by people
+        return json.dumps(whole, indent=1)[:-2] + f',\n "rows": [\n{lines}\n]}}\n'
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> Profile:
+        """
+        Args:
+            name: of the file, for the message.
+        Raises:
+            SamplingError: it is not a profile, or one of another format.
+        """
+        try:
+            whole = json.loads(text)
+            found = whole["opent2v_step_cache_profile"]
+            if found != FORMAT:
+                raise SamplingError(f"{name} is a profile of format {found}; this version reads {FORMAT}. {AGAIN}")
+            made = whole["made_for"]
+            made_for = MadeFor(**{**made, "weights": tuple(made["weights"]), "loras": tuple(made["loras"])})
+            rows = [
+                Recorded(**{**row, "replay": tuple(row["replay"]), "replay_linear": tuple(row["replay_linear"])})
+                for row in whole["rows"]
+            ]
+        except (ValueError, TypeError, KeyError) as error:
+            raise SamplingError(f"{name} is not a profile of a step cache ({error!r}). {AGAIN}") from error
+        if not rows:
+            raise SamplingError(f"{name} is a profile without a single step. {AGAIN}")
+        return cls(made_for, tuple(rows), whole.get("about", {}))
+
+    def rows_for(self, now: MadeFor) -> tuple[Recorded, ...]:
+        """What holds for a run; a MODEL that is one of the profile's two experts gets its own part.
+
+        Raises:
+            SamplingError: it was made for something else.
+        """
+        made, expert = self.made_for, 0
+        if len(now.weights) < len(made.weights) and now.weights[0] in made.weights:
+            expert = made.weights.index(now.weights[0])
+            made = replace(made, weights=(made.weights[expert],), loras=(made.loras[expert],))
+        differs = {
+            "other weights": made.weights != now.weights,
+            "other LoRAs": made.loras != now.loras,
+            "another scheduler": now.scheduler not in ("", made.scheduler),
+            "another shift": now.shift not in (0, made.shift),
+        }
+        for what, is_other in differs.items():
+            if is_other:
+                raise SamplingError(
+                    f"The step cache's profile was made with {what}. Found: {now}; the profile is of: {made}. {AGAIN}"
+                )
+        if made is self.made_for:
+            return self.rows
+        return tuple(replace(row, expert=0) for row in self.rows if row.expert == expert)
