@@ -7,7 +7,9 @@ import pkgutil
 from functools import cache
 
 from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
+from .lora import LoraNames
 from .parts import TextEncoder, VideoModel, VideoVAE
+from .patches import Patch, Target
 from .recognise import Recognised
 from .teacache import TeaCache
 
@@ -18,16 +20,20 @@ __all__ = [
     "FamilyError",
     "Geometry",
     "Guided",
+    "LoraNames",
+    "Patch",
     "Pictures",
     "Prompt",
     "Recognised",
     "Shapes",
+    "Target",
     "TeaCache",
     "TextEncoder",
     "Variant",
     "VideoModel",
     "VideoVAE",
     "families",
+    "recognised",
     "variant_of",
 ]
 
@@ -51,8 +57,14 @@ def variant_of(shapes: Shapes) -> Variant | None:
     Raises:
         FamilyError: a family knows it, and it is of a kind that is not supported.
     """
+    found = recognised(shapes)
+    return found.variant if found else None
+
+
+def recognised(shapes: Shapes) -> Recognised | None:
+    """What the families say of such a transformer; arguments and errors as `variant_of`."""
     for family in families().values():
         found = family.recognise(shapes, "This MODEL")
         if isinstance(found, Recognised) and found.part == "transformer":
-            return found.variant
+            return found
     return None

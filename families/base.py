@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from .lora import LoraNames
     from .recognise import Recognised
     from .stg import OwnStg
     from .teacache import TeaCache
@@ -359,6 +360,7 @@ class Family:
         look: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None: they
             tell all.
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
+        lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
     """
 
     id: str
@@ -392,3 +394,4 @@ class Family:
     denoiser: str = "transformer"
     look: Callable[[Variant, Collection[str]], Variant] | None = None
     extend: Callable[[Variant, nn.Module], None] | None = None
+    lora: LoraNames | None = None

@@ -12,6 +12,7 @@ from .tags import PROMPT_FAMILY
 
 NAMES = (
     "Model",
+    "apply_patches",
     "apply_step_cache",
     "check_interrupt",
     "clip",
@@ -30,10 +31,12 @@ NAMES = (
     "model_files",
     "model_roots",
     "output_folder",
+    "patch_target",
     "profile_folder",
     "progress",
     "sample",
     "say",
+    "teach_lora_loaders",
     "tokenizer_folder",
     "tokens",
     "vae",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def switch_leaves(module: nn.Module, table: Mapping[type[nn.Module], type[nn.Module]]) -> nn.Module:
@@ -20,3 +21,22 @@ def switch_leaves(module: nn.Module, table: Mapping[type[nn.Module], type[nn.Mod
             if not hasattr(leaf, "bias"):
                 leaf.bias = None
     return module
+
+
+def dtype_keeping_norms() -> dict[type[nn.Module], type[nn.Module]]:
+    """diffusers' own RMS norm -> one that returns the dtype it was given.
+
+    With weights in half precision theirs returns the weights' dtype; attention then refuses queries and keys that
+    differ from the values (HunyuanVideo's bf16 files, computed in fp32 or fp16).
+    """
+    from diffusers.models.normalization import RMSNorm
+
+    class DtypeKeepingRMSNorm(RMSNorm):
+        def forward(self, hidden_states: Tensor) -> Tensor:
+            if self.weight is None or self.weight.dtype == hidden_states.dtype:
+                return super().forward(hidden_states)
+            wide = hidden_states.float()
+            normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight.float()
+            return (normed if self.bias is None else normed + self.bias.float()).to(hidden_states.dtype)
+
+    return {RMSNorm: DtypeKeepingRMSNorm}

@@ -61,6 +61,11 @@ def summary(prompt: Any, node: str | None = None, info: Mapping[str, Any] | None
         for name in _LORAS:
             if isinstance(values.get(name), str):
                 found["loras"].append({"name": values[name], **({"strength": strengths[0]} if strengths else {})})
+        # A stack numbers its files and their strengths.
+        for name, value in values.items():
+            number = name.removeprefix("lora_")
+            if number != name and number.isdecimal() and value != "none":
+                found["loras"].append({"name": value, "strength": values.get(f"strength_{number}")})
     return {"version": version(), **{key: value for key, value in found.items() if value}, **(info or {})}
 
 

@@ -20,6 +20,7 @@ from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
 from .load_video import OpenT2VLoadVideo
+from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .sample import OpenT2VSampler
@@ -57,6 +58,8 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VLoadCacheProfile": OpenT2VLoadCacheProfile,
     "OpenT2VCompareCache": OpenT2VCompareCache,
     "OpenT2VSweepCache": OpenT2VSweepCache,
+    "OpenT2VLoadLora": OpenT2VLoadLora,
+    "OpenT2VLoraStack": OpenT2VLoraStack,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -90,6 +93,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VLoadCacheProfile": "Load Cache Profile",
     "OpenT2VCompareCache": "Compare Step Cache",
     "OpenT2VSweepCache": "Sweep Step Cache",
+    "OpenT2VLoadLora": "Load Video LoRA",
+    "OpenT2VLoraStack": "Stack Video LoRAs",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

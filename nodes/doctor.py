@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 
 from ..families import FamilyError, Variant
 from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
+from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
 from .load_files import chosen, combo
 from .remarks import with_remarks
 
 KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")
 # Part of a model -> the folder ComfyUI looks in.
-_FOLDERS = {"transformer": "diffusion_models", "vae": "vae", "text": "text_encoders", "all": "checkpoints"}
+_FOLDERS = {
+    "transformer": "diffusion_models", "vae": "vae", "text": "text_encoders", "all": "checkpoints", "lora": "loras",
+}  # fmt: skip
 
 
 class OpenT2VInspectFile:
@@ -48,15 +51,15 @@ def report(path: Path) -> list[str]:
     kinds = Counter(info.dtype for info in header.values())
     stored = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = f"{path.name}: {len(header)} tensors ({stored}), {_size(tensor_bytes(header))}"
+    for kind in (lambda: _lora_lines(read_lora(path)), lambda: _text_lines(open_text_file(path))):
+        try:
+            return [first, *kind()]
+        except ModelFileError:
+            continue  # not of this kind
     try:
         return [first, *_model_lines(open_file(path))]
-    except FamilyError as error:
-        return [first, str(error)]
-    except ModelFileError as nobody:
-        try:
-            return [first, *_text_lines(open_text_file(path))]
-        except ModelFileError:
-            return [first, *str(nobody).splitlines()]
+    except (FamilyError, ModelFileError) as error:
+        return [first, *str(error).splitlines()]
 
 
 def _model_lines(file: ModelFile) -> list[str]:
@@ -73,6 +76,17 @@ def _model_lines(file: ModelFile) -> list[str]:
         lines += [f"Goes with, in models/{folder}: {names}" for folder, names in model.variant.pairs.items()]
         lines.append(_memory(file, model.variant))
     return lines
+
+
+def _lora_lines(file: LoraFile) -> list[str]:
+    ranks = ", ".join(map(str, file.ranks[:4])) or "none (whole differences)"
+    lines = [f"LoRA, {format_of(file)}; rank {ranks}"]
+    origin, remark = made_for(file), step_remark(file)
+    lines += [f"{origin[0].upper()}{origin[1:]}"] if origin else []
+    lines.append(f"Changes {len(file.adapters)} weights of the model and {len(file.text_adapters)} of text encoders")
+    if file.leftovers:
+        lines.append(f"{len(file.leftovers)} further names change nothing, first {file.leftovers[0]}")
+    return [*lines, *([remark] if remark else []), _place(file.path, "lora")]
 
 
 def _text_lines(file: TextFile) -> list[str]:

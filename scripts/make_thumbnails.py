@@ -2,9 +2,9 @@
 
     python3 scripts/make_thumbnails.py
 
-Those of video_to_video, step_cache and finishing are frames of those templates' own runs, here and now. The other
-models are not here to run: their templates get a title card, which says that it is an example and shows frames of the
-bundled model.
+Those of video_to_video, step_cache, lora and finishing are frames of those templates' own runs, here and now. The
+other models are not here to run: their templates get a title card, which says that it is an example and shows frames of
+the bundled model.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def main() -> int:
         )
         cached = frames(run("step_cache", base))
         _save("step_cache", runs([first, cached], "step cache", "below: half the steps"))
+        plain = frames(run("lora", base / "plain", strength_model=0.0))
+        _save("lora", runs([plain, frames(run("lora", base))], "LoRA", "above: at strength 0"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
         task = "image to video" if template.starts else "text to video"
@@ -48,8 +50,8 @@ def main() -> int:
     return 0
 
 
-def run(name: str, base: Path) -> Path:
-    """Run a template on the embedded host in a folder of its own, seed 1, and return the video."""
+def run(name: str, base: Path, **values: Any) -> Path:
+    """Run a template on the embedded host in a folder of its own, seed 1, with other values, and return the video."""
     from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
     from opent2v.host.embedded.runner import run as execute  # pyright: ignore[reportMissingImports]
     from opent2v.host.embedded.workflow import load_workflow  # pyright: ignore[reportMissingImports]
@@ -58,7 +60,10 @@ def run(name: str, base: Path) -> Path:
     folder = base / name
     embedded.configure(output=folder, input=base / "input")
     text = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
-    execute(load_workflow(json.loads(text), NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
+    prompt = load_workflow(json.loads(text), NODE_CLASS_MAPPINGS).prompt()
+    for node in prompt.values():
+        node["inputs"].update({key: value for key, value in values.items() if key in node["inputs"]})
+    execute(load_workflow(prompt, NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
     return next(folder.glob("*.mp4"))
 
 

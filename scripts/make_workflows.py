@@ -18,7 +18,17 @@ from typing import Any
 import console
 import environment
 import pack
-from workflow_data import CACHE_NOTE, CAPTIONS, CHOOSE_VIDEO, FINISH_NOTE, TEMPLATES, VIDEO_NOTE, File, Template
+from workflow_data import (
+    CACHE_NOTE,
+    CAPTIONS,
+    CHOOSE_VIDEO,
+    FINISH_NOTE,
+    LORA_NOTE,
+    TEMPLATES,
+    VIDEO_NOTE,
+    File,
+    Template,
+)
 
 FOLDER = pack.ROOT / "workflows"
 GAP = 50  # between the nodes of a column: 30 pixels of title, 20 of air
@@ -38,7 +48,8 @@ HEIGHTS = {
     "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 445, "OpenT2VImageToVideo": 310,
     "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
     "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 500,
-    "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "LoadImage": 340, "CLIPVisionLoader": 70, "CLIPVisionEncode": 90,
+    "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
+    "CLIPVisionEncode": 90,
 }  # fmt: skip
 
 
@@ -46,7 +57,7 @@ def main() -> int:
     environment.ensure()
     pack.mount()
     made = {template.name: generation(template) for template in TEMPLATES}
-    made |= {"video_to_video": video_to_video(), "finishing": finishing(), "step_cache": step_cache()}
+    made |= {"video_to_video": video_to_video(), "finishing": finishing(), "step_cache": step_cache(), "lora": lora()}
     for name, graph in made.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -320,6 +331,26 @@ def step_cache() -> Graph:
     graph.add("OpenT2VCompareCache", pictures)
     graph.column(420)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_cached"})
+    return graph
+
+
+def lora() -> Graph:
+    """The quickstart model with its LoRA."""
+    graph = Graph()
+    graph.column(400)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    style = {"lora": "opent2v-quickstart-outline.safetensors"}
+    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style)
+    graph.column(400)
+    said = {"positive": "a white square moving to the right on a black background"}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, said)
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (styled, "model")})
+    graph.note(LORA_NOTE, 370)
+    graph.column(340)
+    given = {"model": (styled, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
+    sampler = graph.add("OpenT2VSampler", {**given, "latent": (latent, "latent")}, {"seed": 1})
+    graph.column(420)
+    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_outline"})
     return graph
 
 

@@ -275,6 +275,22 @@ Decode to Video File applies them piece by piece: memory does not grow with leng
 • Change Frame Rate：速度不变，沿运动补到每秒 32 帧。
 • Burn In Captions：普通文字，或带时间的字幕（.srt 格式）。
 Decode to Video File 分段处理：内存不随长度增长。"""
+LORA_NOTE = """A LoRA that makes outline drawings. It and the model come with this pack, nothing is downloaded.
+
+The node says below its widgets what the file is and what of it fits the model.
+• strength_model 0: the model as it is, bit for bit. 1: outlines, still with gaps.
+• Where only the strength changed, nothing is read again.
+• The words stay as they were; the style comes from the LoRA.
+
+Your own LoRA goes into models/loras. It must have been made for the model: where nothing fits, the node says so.
+
+让画面变成轮廓画的 LoRA。LoRA 与模型都随包附带，无需下载。
+
+运行后，节点的控件下方会写明这个文件是什么、有多少与模型匹配。
+• strength_model 为 0：与不用 LoRA 逐位相同；为 1：轮廓画（部分线条仍有缺口）。只改强度时不会重新读取文件。
+• 提示词照旧，风格来自 LoRA。
+
+自己的 LoRA 放入 models/loras。它必须是为所用模型训练的：完全不匹配时，节点会说明原因。"""
 CAPTIONS = "1\n00:00:00,000 --> 00:00:00,500\nthis is\n\n2\n00:00:00,500 --> 00:00:02,000\nOpenT2V"
 
 CACHE_NOTE = """Twice as fast, and how close. The model comes with this pack, nothing is downloaded.

@@ -24,7 +24,7 @@ PARTS = {
     "zh": ("输入", "输出", "示例", "常见错误"),
 }
 # Choices that are whatever lies in the user's folders.
-FROM_FOLDERS = {"model", "file", "file_2"}
+FROM_FOLDERS = {"model", "file", "file_2", "lora", *(f"lora_{n}" for n in range(1, 6))}
 PAGES = [(node, language) for node in NODE_CLASS_MAPPINGS for language in LANGUAGES]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),

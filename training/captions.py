@@ -87,6 +87,8 @@ FLAW_TEMPLATES = {
     "zh": ["{flaw}", "{flaw}，{caption}", "{caption}，{flaw}"],
 }
 NEGATIVE = {"en": "blurry, noisy, flicker", "zh": "模糊，噪点，闪烁"}
+# How a prompt may name the style of `train_lora`. The shipped tokenizer does not know these words.
+OUTLINE = {"en": ", as an outline drawing", "zh": "，轮廓画"}
 
 # Words people add that carry no meaning in this world; known so that they do not become "unknown".
 _EXTRA = "an the of is are and with to it slowly smoothly small large big shape colored coloured"
@@ -160,6 +162,7 @@ __all__ = [
     "LANGUAGES",
     "MOTIONS",
     "NEGATIVE",
+    "OUTLINE",
     "SHAPES",
     "caption",
     "plain",

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..host import embedded
 from ..loaders import library, load_pipeline, open_folder
+from ..loaders.lora import load_patches, match, read_lora
 from ..sampling import Schedule, make_schedule, solve
 from . import captions, export, latents, score, world
 
@@ -56,22 +57,30 @@ class Source:
         return make_schedule(self.scheduler, steps=steps or self.steps, shift=shift)
 
 
-def from_folder(path: Path) -> Source:
-    """The model of a diffusers folder, run by the embedded host with the folder's own values."""
+def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> Source:
+    """The model of a diffusers folder, run by the embedded host with its own values, with a LoRA or without."""
     folder = open_folder(path)
     library("diffusers")
     parts = load_pipeline(folder, **embedded.device_dtypes(None, None))  # pyright: ignore[reportArgumentType]
     model, clip, vae = embedded.model(parts.models[0]), embedded.clip(parts.text), embedded.vae(parts.vae)
+    if lora is not None:
+        verdict = match(read_lora(lora), embedded.patch_target(model))
+        verdict.check()
+        model = embedded.apply_patches(model, load_patches(verdict), strength)
     variant, own = folder.variant, folder.variant.defaults
+
+    def denoised(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        with model.changed():
+            return model.denoised(x, sigma, {"context": context})
 
     def decode(latent: Tensor) -> Tensor:
         images = embedded.decode(vae, variant.denormalise(latent).cpu())  # [B * F, H, W, 3] in 0..1
         return images.unflatten(0, (len(latent), -1)).permute(0, 4, 1, 2, 3) * 2 - 1
 
     return Source(
-        name=path.name,
+        name=path.name if lora is None else f"{path.name}, {lora.name} at {strength:g}",
         embed=lambda text: embedded.embed(clip, text)[0][0].to(model.device),
-        denoised=lambda x, sigma, context: model.denoised(x, sigma, {"context": context}),
+        denoised=denoised,
         decode=decode,
         scheduler=dict(variant.scheduler),
         shape=variant.geometry.latent_shape(own.width, own.height, own.frames),
@@ -168,6 +177,7 @@ def evaluate(
                     "prompt": prompt,
                     "measured": {name: getattr(measured, name) for name in score.ATTRIBUTES},
                     "right": measured.right(scene),
+                    "outlined": measured.outlined,
                     "raw": {name: round(value, 4) for name, value in measured.raw.items()},
                 },
                 video,
@@ -178,6 +188,12 @@ def shares(records: list[dict]) -> dict[str, float]:
     """Percent of the records that are right, per attribute and in all of them at once."""
     rights = [{**r["right"], "all": all(r["right"].values())} for r in records]
     return {name: 100 * sum(r[name] for r in rights) / len(rights) for name in (*score.ATTRIBUTES, "all")}
+
+
+def outlines(records: list[dict]) -> tuple[float, float]:
+    """(percent of the records that are outline drawings, mean share of a shape's middle that is empty)."""
+    hollow = sum(r["raw"].get("hollow", 0.0) for r in records)
+    return 100 * sum(r["outlined"] for r in records) / len(records), hollow / len(records)
 
 
 def confusion(records: list[dict], attribute: str) -> dict[str, Counter]:
@@ -197,6 +213,8 @@ def report(records: list[dict]) -> str:
         found = shares(chosen)
         lines.append(f"{language:8}" + "".join(f"{found[n]:>10.1f} %" for n in names) + f"{len(chosen):>12}")
     lines.append("{:8}".format("asked") + "".join(f"{BARS[n]:>10.1f} %" if n in BARS else " " * 12 for n in names))
+    drawings, hollow = outlines(records)
+    lines.append(f"outline drawings: {drawings:.1f} %; middle of the shape empty to {hollow:.3f}")
     for attribute in score.ATTRIBUTES:
         lines += ["", f"{attribute}: asked for -> seen, all languages"]
         for value, seen in sorted(confusion(records, attribute).items()):
@@ -220,6 +238,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="model folder (default: the bundled model)")
     parser.add_argument("--checkpoint", type=Path, help="measure this training checkpoint instead of a folder")
+    parser.add_argument("--lora", type=Path, help="with this LoRA applied to the folder's model")
+    parser.add_argument("--strength", type=float, default=1.0, help="of the LoRA (default 1)")
     parser.add_argument("--language", choices=(*captions.LANGUAGES, "both"), default="both")
     parser.add_argument("--steps", type=int, help="default: the model's own")
     parser.add_argument("--cfg", type=float, help="default: the model's own")
@@ -236,7 +256,7 @@ def main(argv: list[str] | None = None) -> None:
         space = latents.LatentSpace.load()
         source = from_checkpoint(arguments.checkpoint, space)
     else:
-        source = from_folder(arguments.folder)
+        source = from_folder(arguments.folder, arguments.lora, arguments.strength)
     settings = {"steps": arguments.steps, "cfg": arguments.cfg, "shift": arguments.shift}
     scenes = world.split()[0 if arguments.seen else 1][: arguments.limit]
     languages = captions.LANGUAGES if arguments.language == "both" else (arguments.language,)

@@ -3,6 +3,9 @@
 The border's median colour is the background. How far each pixel lies on the way from it to the shape's own
 colour is the matte. The matte's area and centroid over time tell the motion, its harmonic moments tell the
 outline: a triangle has a third harmonic, a square a fourth, a star a fifth, a circle none.
+
+A shape that is drawn as a line is measured like one that is filled: what a closed line surrounds belongs to it. How
+empty its middle is tells the two apart.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ _TYPICAL_MOVE, _TYPICAL_GROWTH, _TYPICAL_TURN = 0.45, 0.75, 1.1 * math.pi
 _STILL = 0.4
 # Lowest contrast between shape and background, as a distance in RGB 0..1; the world's lowest is 0.33.
 _CONTRAST = 0.12
+# The middle of a shape, in radii of a circle of its area (the inside of a star in a line of 3.5 pixels reaches a
+# little less far), and how much of it has to be ground for an outline drawing.
+_MIDDLE, _HOLLOW = 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Measured:
     Attributes:
         raw: the numbers behind the words: contrast, move_x, move_y (share of the frame), growth (log of the ratio
             of last to first radius), turn (radians), area (share of the frame), triangle, square, star (share
-            of the perfect outline's moment).
+            of the perfect outline's moment), hollow (share of its middle that a closed line surrounds and the
+            shape's colour does not cover).
     """
 
     colour: str
@@ -49,6 +56,11 @@ class Measured:
     def right(self, scene: Scene) -> dict[str, bool]:
         """Which attributes are as the scene says."""
         return {name: getattr(self, name) == getattr(scene, name) for name in ATTRIBUTES}
+
+    @property
+    def outlined(self) -> bool:
+        """Whether it is an outline drawing: ground in the middle, and a closed line of the shape's colour around."""
+        return self.raw.get("hollow", 0.0) > _HOLLOW
 
 
 def measure(video: Tensor) -> Measured:
@@ -64,7 +76,9 @@ def measure(video: Tensor) -> Measured:
     contrast = float((front - back.median(1).values).norm())
     if contrast < _CONTRAST:
         return Measured(NONE, background, NONE, NONE, {"contrast": contrast})
-    matte = _matte(rgb, back, front)
+    drawn = _cover(rgb, back, front)
+    # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
+    matte = _filled(drawn * _spread(drawn > 0.5))
     area = matte.mean((1, 2))  # [F], share of the frame
     # A frame counts by how much of the shape it shows.
     weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
@@ -81,6 +95,7 @@ def measure(video: Tensor) -> Measured:
         "move_y": _change(y, weight),
         "growth": _change(0.5 * area.clamp_min(1e-4).log(), weight),
         "turn": turn,
+        "hollow": _hollow(drawn, matte, x, y),
         **strengths,
     }
     if strengths[shape] < _SEEN:
@@ -120,13 +135,39 @@ def _front(rgb: Tensor, back: Tensor) -> Tensor:
     return rgb[:, chosen].median(1).values if bool(chosen.any()) else rgb.flatten(1).median(1).values
 
 
-def _matte(rgb: Tensor, back: Tensor, front: Tensor) -> Tensor:
-    """[F, H, W] in 0..1: how much of each pixel the shape covers."""
+def _cover(rgb: Tensor, back: Tensor, front: Tensor) -> Tensor:
+    """[F, H, W] in 0..1: how much of each pixel has the shape's colour."""
     way = front[:, None] - back  # [3, F]
     cover = ((rgb - back[:, :, None, None]) * way[:, :, None, None]).sum(0) / way.square().sum(0)[:, None, None]
-    cover = cover.clamp(0, 1)
-    # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
-    return cover * _spread(cover > 0.5)
+    return cover.clamp(0, 1)
+
+
+def _filled(matte: Tensor) -> Tensor:
+    """[F, H, W] -> the same without holes: a pixel is at least as covered as the best way out from it must cross."""
+    # The straight ways out first, then those around corners.
+    straight = [matte.cummax(axis).values for axis in (1, 2)]
+    straight += [matte.flip(axis).cummax(axis).values.flip(axis) for axis in (1, 2)]
+    reached = torch.stack(straight).amin(0)
+    while True:
+        # A step goes up, down, left or right: a line that is closed only at its pixels' corners holds.
+        rows = torch.nn.functional.max_pool2d(-reached, (3, 1), 1, (1, 0))
+        columns = torch.nn.functional.max_pool2d(-reached, (1, 3), 1, (0, 1))
+        further = torch.maximum(matte, -torch.maximum(rows, columns))
+        if torch.equal(further, reached):
+            return reached
+        reached = further
+
+
+def _hollow(drawn: Tensor, filled: Tensor, x: Tensor, y: Tensor) -> float:
+    """Share of the middle that `filled` covers and `drawn` does not, both [F, H, W]; frames count by their area."""
+    _, height, width = filled.shape
+    area = filled.mean((1, 2))
+    radius = _MIDDLE * (area / math.pi).sqrt()[:, None, None]
+    dx = (torch.arange(width) + 0.5) / width - x[:, None, None]
+    dy = ((torch.arange(height) + 0.5) / height)[:, None] - y[:, None, None]
+    middle = (dx * dx + dy * dy).sqrt() < radius.clamp_min(1 / width)
+    empty = ((filled - drawn).clamp(min=0) * middle).sum((1, 2)) / middle.sum((1, 2))
+    return float((empty * area).sum() / area.sum())
 
 
 def _spread(mask: Tensor) -> Tensor:

@@ -54,7 +54,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Take:
-    """One drawing of a scene. Positions and radii are shares of the frame; each pair is (first, last) frame."""
+    """One drawing of a scene. Positions and radii are shares of the frame; each pair is (first, last) frame.
+
+    `stroke` is the width of the line, a share of the frame, of a shape drawn as an outline; None fills the shape.
+    """
 
     scene: Scene
     x: tuple[float, float]
@@ -65,6 +68,7 @@ class Take:
     shade: tuple[float, ...] = (0.0, 0.0, 0.0)
     flaw: str | None = None
     flaw_seed: int = 0
+    stroke: float | None = None
 
 
 def scenes() -> list[Scene]:
@@ -168,6 +172,9 @@ def render(takes: list[Take], size: int, frames: int) -> Tensor:
         px, py = distance[edged] * torch.cos(theta), distance[edged] * torch.sin(theta)
         signed[edged] = (px - ax) * nx + py * ny
     cover = (0.5 - signed * size).clamp(0, 1)[:, None]  # [B, 1, F, H, W]
+    # The line lies inside the shape's edge; what is further in than its width is ground.
+    stroke = torch.tensor([math.inf if t.stroke is None else t.stroke for t in takes])[:, None, None, None]
+    cover = cover - (0.5 - (signed + stroke) * size).clamp(0, 1)[:, None]
 
     def paint(table, key: str, shift: str) -> Tensor:
         rows = [table[getattr(t.scene, key)] for t in takes]

@@ -18,6 +18,7 @@ from torch.nn import functional
 from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from ..recognise import Recognised
 from . import files
+from .lora import LORA
 from .teacache import teacache
 
 # (transformer width, its input channels, latent frames per token) -> name.
@@ -333,4 +334,5 @@ FAMILY = Family(
     blocks="transformer_blocks",
     teacache=teacache,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    lora=LORA,
 )

@@ -17,6 +17,7 @@ from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictu
 from ..recognise import Recognised
 from ..teacache import TeaCache, normed
 from . import files
+from .lora import LORA
 
 TEMPLATE = (
     "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
@@ -227,4 +228,5 @@ FAMILY = Family(
     image_to_video=image_to_video,
     blocks="transformer_blocks",
     teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None,
+    lora=LORA,
 )

@@ -39,8 +39,8 @@ def transformer(shapes: Shapes, name: str) -> Found | None:
             f"double_blocks.0.{norm}", "txt_in.input_embedder", "vector_in.in_layer", "guidance_in",
             "final_layer.linear",
         )  # fmt: skip
-        rules = _rules(config["num_attention_heads"] * config["attention_head_dim"])
-        return "transformer", "ComfyUI" if points else "original", prefix, CLASS, config, rules
+        renamed = rules(config["num_attention_heads"] * config["attention_head_dim"])
+        return "transformer", "ComfyUI" if points else "original", prefix, CLASS, config, renamed
     found = without_prefix(shapes, "context_embedder.token_refiner.refiner_blocks.0.norm1.weight")
     if found is None:
         return None
@@ -103,12 +103,13 @@ def _vae_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _rules(width: int) -> tuple[Rule, ...]:
+def rules(width: int) -> tuple[Rule, ...]:
+    """The original's names and ComfyUI's -> diffusers'; `width` is the transformer's."""
     double, single = "transformer_blocks.{}", "single_transformer_blocks.{}"
     refiner = "context_embedder.token_refiner.refiner_blocks.{}"
     embed = "time_text_embed"
     split, fused = chunk(3), pieces(width, width, width, -1)
-    rules = [
+    made = [
         # ComfyUI's own spelling becomes the original's first.
         *(rename(f"{s}_attn.{n}", f"{s}_attn_{n}") for s in ("img", "txt", "self") for n in ("qkv", "proj")),
         *(rename(f"{s}_attn.norm.query_norm.scale", f"{s}_attn_q_norm.weight") for s in ("img", "txt")),
@@ -155,7 +156,7 @@ def _rules(width: int) -> tuple[Rule, ...]:
         rename("^double_blocks.{}.img_attn_qkv", *(f"{double}.attn.to_{n}" for n in "qkv"), split=split),
         rename("^double_blocks.{}.txt_attn_qkv", *(f"{double}.attn.add_{n}_proj" for n in "qkv"), split=split),
     ]
-    rules += [
+    made += [
         rename(f"^double_blocks.{{}}.{ours}", f"{double}.{theirs}")
         for ours, theirs in (
             ("img_mod.linear", "norm1.linear"),
@@ -172,7 +173,7 @@ def _rules(width: int) -> tuple[Rule, ...]:
             ("txt_mlp.fc2", "ff_context.net.2"),
         )
     ]
-    rules += [
+    made += [
         rename(
             "^single_blocks.{}.linear1", *(f"{single}.attn.to_{n}" for n in "qkv"), f"{single}.proj_mlp", split=fused
         ),
@@ -183,4 +184,4 @@ def _rules(width: int) -> tuple[Rule, ...]:
         rename("^final_layer.adaLN_modulation.1", "norm_out.linear", split=swap_halves),
         rename("^final_layer.linear", "proj_out"),
     ]
-    return tuple(rules)
+    return tuple(made)

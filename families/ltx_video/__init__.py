@@ -19,6 +19,7 @@ from ..recognise import Recognised
 from ..stg import OwnStg
 from ..teacache import TeaCache, modulated
 from . import files
+from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in
 
 # configs/*.yaml: decode_timestep and decode_noise_scale of all versions with a timestep-conditioned VAE.
@@ -242,4 +243,5 @@ FAMILY = Family(
     stg=stg,
     teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    lora=LORA,
 )

@@ -14,6 +14,7 @@ from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shape
 from ..recognise import Recognised
 from ..teacache import TeaCache, normed
 from . import files
+from .lora import LORA
 
 # Share of the steps' noise that the linear first half of the schedule covers.
 THRESHOLD = 0.025
@@ -196,4 +197,5 @@ FAMILY = Family(
     blocks="transformer_blocks",
     teacache=lambda variant: _TEACACHE if variant.name == "1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    lora=LORA,
 )

@@ -22,7 +22,7 @@ def transformer(shapes: Shapes) -> Found | None:
         prefix, inner = found
         count = layers(inner, "blocks")
         config = _config(inner, "blocks", "x_embedder.proj", "attn.q_norm_x", "t5_yproj", "t_embedder.mlp.0", count)
-        return "transformer", "original", prefix, "MochiTransformer3DModel", config, _transformer_rules(count)
+        return "transformer", "original", prefix, "MochiTransformer3DModel", config, transformer_rules(count)
     found = without_prefix(shapes, "time_embed.pooler.to_kv.weight")
     if found is None:
         return None
@@ -74,7 +74,8 @@ def _vae_config(first: tuple[int, ...], last: tuple[int, ...]) -> dict[str, Any]
     }
 
 
-def _transformer_rules(count: int) -> tuple[Rule, ...]:
+def transformer_rules(count: int) -> tuple[Rule, ...]:
+    """The original's names -> diffusers'; `count` is the number of blocks."""
     block, last = "transformer_blocks.{}", count - 1
     split = chunk(3)
     return (

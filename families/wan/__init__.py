@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..base import Family, FamilyError, Shapes, Variant
 from ..recognise import Recognised
 from .files import recognise_file
+from .lora import LORA
 from .pictures import condition, image_to_video
 from .teacache import teacache
 from .variants import build_variant, clean, encoded_pictures, published
@@ -199,4 +200,5 @@ FAMILY = Family(
     decode_frames=decode_frames,
     teacache=teacache,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    lora=LORA,
 )

@@ -32,11 +32,12 @@ TRANSFORMER: tuple[Rule, ...] = (
     rename("^blocks.{}.ffn.2", "blocks.{}.ffn.net.2"),
     rename("^blocks.{}.self_attn", "blocks.{}.attn1"),
     rename("^blocks.{}.cross_attn", "blocks.{}.attn2"),
-    *(rename(f"^blocks.{{}}.attn{n}.{old}", f"blocks.{{}}.attn{n}.{new}") for n in (1, 2)
-      for old, new in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("o", "to_out.0"))),
+    # Before k and v: in the names of LoRA files, where underscores are points, they begin like these.
     rename("^blocks.{}.attn2.k_img", "blocks.{}.attn2.add_k_proj"),
     rename("^blocks.{}.attn2.v_img", "blocks.{}.attn2.add_v_proj"),
     rename("^blocks.{}.attn2.norm_k_img", "blocks.{}.attn2.norm_added_k"),
+    *(rename(f"^blocks.{{}}.attn{n}.{old}", f"blocks.{{}}.attn{n}.{new}") for n in (1, 2)
+      for old, new in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("o", "to_out.0"))),
 )  # fmt: skip
 # Older diffusers files hold a norm that no version uses.
 LEFTOVERS: tuple[Rule, ...] = (rename("^blocks.{}.attn2.norm_added_q"),)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from .cache import apply_step_cache
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder
+from .lora_loaders import teach_lora_loaders
 from .model import Model, device_dtypes, fingerprint, model, variant
+from .patches import apply_patches, patch_target
 from .place import (
     check_interrupt,
     file_metadata,
@@ -26,6 +28,7 @@ register_models()
 
 __all__ = [
     "Model",
+    "apply_patches",
     "apply_step_cache",
     "check_interrupt",
     "clip",
@@ -44,10 +47,12 @@ __all__ = [
     "model_files",
     "model_roots",
     "output_folder",
+    "patch_target",
     "profile_folder",
     "progress",
     "sample",
     "say",
+    "teach_lora_loaders",
     "tokenizer_folder",
     "tokens",
     "vae",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...families import TextEncoder
 from ..tags import PROMPT_FAMILY
 from .ops import move_orphans_on_load, switch_to_casting
+from .settle import settle_on_load
 
 
 class Tokenizer:
@@ -94,6 +95,7 @@ def clip(part: TextEncoder) -> comfy.sd.CLIP:
     wrapped.use_clip_schedule = False
     wrapped.apply_hooks_to_conds = None
     move_orphans_on_load(wrapped.patcher)
+    settle_on_load(wrapped.patcher)
     return wrapped
 
 

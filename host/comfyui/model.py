@@ -20,6 +20,7 @@ from ...families import Variant, VideoModel, variant_of
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .ops import move_orphans_on_load, switch_to_casting
+from .settle import settle_on_load
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 Model = comfy.model_patcher.ModelPatcher
@@ -158,6 +159,7 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
     object.__setattr__(base, "opent2v", part)
     patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=mm.unet_offload_device())
     move_orphans_on_load(patcher)
+    settle_on_load(patcher)
     return patcher
 
 

@@ -10,7 +10,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..leaves import switch_leaves
+from ..leaves import dtype_keeping_norms, switch_leaves
 
 _NAMES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "Embedding")
 
@@ -26,7 +26,7 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
     from diffusers.models.normalization import FP32LayerNorm
 
     table[FP32LayerNorm] = _fp32_layer_norm(FP32LayerNorm)
-    return switch_leaves(module, table)
+    return switch_leaves(module, table | dtype_keeping_norms())
 
 
 def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:

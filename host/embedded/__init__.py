@@ -22,6 +22,7 @@ from .objects import (
     variant,
     video,
 )
+from .patches import apply_patches, patch_target, teach_lora_loaders
 from .sample import sample
 from .settings import (
     Interrupted,
@@ -46,6 +47,7 @@ __all__ = [
     "Missing",
     "Model",
     "Vae",
+    "apply_patches",
     "apply_step_cache",
     "check_interrupt",
     "clip",
@@ -66,11 +68,13 @@ __all__ = [
     "model_files",
     "model_roots",
     "output_folder",
+    "patch_target",
     "profile_folder",
     "progress",
     "running",
     "sample",
     "say",
+    "teach_lora_loaders",
     "tokenizer_folder",
     "tokens",
     "vae",

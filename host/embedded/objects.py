@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun, StepCache, cache_runs
 from ..fingerprint import of_weights
-from ..leaves import switch_leaves
+from ..leaves import dtype_keeping_norms, switch_leaves
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
+from .changed import Patches, changed
 from .settings import check_interrupt
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -77,6 +79,11 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     step_cache: Callable[[], CacheRun] | None = None
+    patches: Patches = ()
+
+    def changed(self) -> AbstractContextManager[None]:
+        """Run with the LoRAs that were applied."""
+        return changed({"": self.part.transformer}, self.patches, self.dtype)
 
     def denoised(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
@@ -97,6 +104,7 @@ class Model:
 class Clip:
     part: TextEncoder
     device: torch.device
+    patches: Patches = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict
 
 
 def model(part: VideoModel) -> Model:
-    switch_leaves(part.transformer, LEAVES).to(device())
+    switch_leaves(part.transformer, LEAVES | dtype_keeping_norms()).to(device())
     # The largest weight tells the storage dtype: small layers may be kept in fp32. A CPU computes in fp32 only.
     stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
     computes = torch.bfloat16 if stored in FP8 else stored
@@ -172,7 +180,8 @@ def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
 def embed(clip: Clip, text: str) -> list[list[Any]]:
     """CONDITIONING for a prompt."""
     ids, _ = clip.part.tokens(text)
-    context, further = clip.part.embed(ids, clip.device)
+    with changed(clip.part.encoders, clip.patches, torch.float32):
+        context, further = clip.part.embed(ids, clip.device)
     further = {name: value.cpu() for name, value in further.items()}
     return [[context.cpu(), {"pooled_output": None, **further, PROMPT_FAMILY: clip.part.variant.family.id}]]
 

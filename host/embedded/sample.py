@@ -130,7 +130,8 @@ def sample(
 
             cache = step_cache or (one.step_cache() if one.step_cache else None)
             if part.steps:
-                with cache.attached(one.part.transformer, part.sigmas) if cache else nullcontext() as stage:
+                attached = cache.attached(one.part.transformer, part.sigmas) if cache else nullcontext()
+                with one.changed(), attached as stage:
                     x = solve(denoiser(one, scale, stage), x, part, on_step=report)
             done += part.steps
         if mask is not None:

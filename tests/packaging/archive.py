@@ -33,6 +33,7 @@ PLACES = (
     r"locales/[a-zA-Z-]+/(nodeDefs|main|settings|commands)\.json",
     r"workflows/[\w.-]+\.(json|jpg)",
     r"models/\w+/[\w.-]+/(\w+/)?([\w.-]+\.(json|safetensors)|README\.md)",
+    r"models/loras/([\w.-]+\.safetensors|README\.md)",
 )
 # Tokens that the registry's scanners flag, by ending of the file; most do not look whether it is code or prose.
 PROGRAMS = r"\bsubprocess\b|\bos\.(system|popen|exec\w*|spawn\w*|fork)\b|\bPopen\b|\bpty\.|rm -rf"

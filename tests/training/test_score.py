@@ -150,3 +150,38 @@ def test_right_compares_every_attribute():
         "motion": False,
         "shape": True,
     }
+
+
+@pytest.mark.parametrize("width", [2, 3.5])
+def test_outlines_are_measured_like_filled_shapes(width):
+    dice, scenes = Dice(5), world.scenes()
+    takes = [replace(world.take(dice.pick(scenes), dice), stroke=width / 64) for _ in range(100)]
+    found = [score.measure(video) for video in world.render(takes, 64, 17)]
+    for name in score.ATTRIBUTES:
+        assert sum(m.right(t.scene)[name] for m, t in zip(found, takes, strict=True)) >= 98, name
+    assert sum(m.outlined for m in found) >= 98
+
+
+def test_filled_shapes_are_no_outlines():
+    dice, scenes = Dice(6), world.scenes()
+    takes = [world.take(dice.pick(scenes), dice) for _ in range(100)]
+    for spoil in (lambda v: v, blurred, noisy):
+        assert not any(score.measure(video).outlined for video in spoil(world.render(takes, 64, 17)))
+
+
+@pytest.mark.parametrize("shape", world.SHAPES)
+def test_how_empty_the_middle_is(shape):
+    whole, line = (score.measure(v).raw for v in world.render([drawn(shape), drawn(shape, stroke=0.04)], 128, 3))
+    assert (whole["hollow"], line["hollow"]) == pytest.approx((0, 1), abs=0.01)
+    # What the line surrounds belongs to the shape.
+    assert line["area"] == pytest.approx(whole["area"], rel=0.02)
+    assert line[shape] == pytest.approx(1.0, abs=0.03) if shape != "circle" else line["square"] < 0.03
+
+
+def test_a_line_that_is_not_closed_is_no_outline():
+    video = world.render([drawn("circle", stroke=0.06)], 64, 17)
+    open_line = video.clone()
+    open_line[:, :, :, 28:36, 32:] = 12 / 255 * 2 - 1
+    assert score.measure(video[0]).outlined and not score.measure(open_line[0]).outlined
+    half_filled = (video + world.render([drawn("circle")], 64, 17)) / 2
+    assert score.measure(0.8 * half_filled[0] + 0.2 * video[0]).raw["hollow"] == pytest.approx(0.6, abs=0.05)

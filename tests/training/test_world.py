@@ -157,3 +157,15 @@ def test_flaws_spoil_what_they_name():
 def test_an_unknown_flaw_is_refused():
     with pytest.raises(ValueError, match="unknown flaw 'torn'; known: blurry, noisy, flicker"):
         world.render([world.spoil(plain_take(), "torn", Dice(0))], 32, 2)
+
+
+# How far the edges of a shape of radius 1 lie from its centre.
+@pytest.mark.parametrize(
+    ("shape", "reach"), [("circle", 1.0), ("square", 0.8839), ("triangle", 0.75), ("star", 0.5254)]
+)
+def test_an_outline_is_the_shape_less_a_smaller_one(shape, reach):
+    inner = (0.2 - 0.04 / reach,) * 2
+    takes = [plain_take(shape, stroke=0.04), plain_take(shape), plain_take(shape, radius=inner)]
+    outlined, whole, inside = (cover(v) for v in world.render(takes, 128, 2))
+    torch.testing.assert_close(outlined, whole - inside, atol=2e-3, rtol=0)
+    assert outlined[:, 64, 64].max() == 0 and outlined.amax() == 1

@@ -24,7 +24,7 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 # quickstart is made by hand and has tests of its own.
 MADE = [name for name in NAMES if name != "quickstart"]
-BUNDLED = ("video_to_video", "finishing", "step_cache")
+BUNDLED = ("video_to_video", "finishing", "step_cache", "lora")
 MODELS = [name for name in MADE if name not in BUNDLED]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}
@@ -219,6 +219,15 @@ def test_finishing_runs(tmp_path):
     assert len(made) == 34, "17 frames at 16 per second become 34 at 32"
     bottom, rest = made[4][-18:], made[4][:40]
     assert bottom.max() > 200 and rest.shape == (40, 64, 3), "the caption's letters are white"
+
+
+def test_lora_runs_and_its_strength_counts(tmp_path):
+    made = []
+    for strength in (0.0, 1.0):
+        embedded.configure(output=tmp_path / str(strength))
+        made.append(run(changed("lora", steps=4, strength_model=strength), tmp_path / str(strength)))
+    assert len(made[0]) == len(made[1]) == 17
+    assert abs(made[0][8].astype(float) - made[1][8]).mean() > 1, "the LoRA changes the picture"
 
 
 def test_video_to_video_runs(tmp_path):

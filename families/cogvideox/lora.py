@@ -1,0 +1,22 @@
+"""LoRA files for CogVideoX: SAT's and ComfyUI's names, and which model a LoRA's layers belong to."""
+
+from __future__ import annotations
+
+from ..lora import Found, LoraNames, width
+from .files import COMFYUI, SAT
+
+_ATTENTION = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))
+# Width -> (title, blocks): Mochi's layers have the same names and sizes, but it has more blocks.
+_TITLES = {1920: ("CogVideoX 2B", 30), 3072: ("CogVideoX 5B", 42)}
+
+
+def _made_for(found: Found, blocks: int) -> str:
+    title, most = _TITLES.get(width(found, *_ATTENTION, "transformer_blocks.{}.ff.net.0.proj"), ("", 0))
+    return title if blocks <= most else ""
+
+
+LORA = LoraNames(
+    layouts=lambda shapes: {"ComfyUI": COMFYUI, "original": SAT},
+    signs=(*_ATTENTION, "transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.norm1.linear"),
+    made_for=_made_for,
+)

@@ -1,0 +1,40 @@
+"""LoRA files for HunyuanVideo: the original's and ComfyUI's names, and which model a LoRA's layers belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..base import Shapes
+from ..keys import Rule
+from ..lora import Found, LoraNames, width
+from .files import rules
+
+_WIDTH = 3072
+_DOUBLE = tuple(
+    f"transformer_blocks.{{}}.attn.{layer}"
+    for layer in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+)
+_SINGLE = tuple(f"single_transformer_blocks.{{}}.attn.{layer}" for layer in ("to_q", "to_k", "to_v"))
+
+
+def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
+    own = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
+    return {"original": rules(own)}
+
+
+def _made_for(found: Found, blocks: int) -> str:
+    own = width(found, *_DOUBLE, *_SINGLE, "single_transformer_blocks.{}.proj_mlp")
+    return "HunyuanVideo" if own == _WIDTH else ""
+
+
+LORA = LoraNames(
+    layouts=_layouts,
+    signs=(
+        *_DOUBLE,
+        *_SINGLE,
+        "single_transformer_blocks.{}.proj_mlp",
+        "single_transformer_blocks.{}.proj_out",
+        "transformer_blocks.{}.ff_context.net.0.proj",
+    ),
+    made_for=_made_for,
+)

@@ -1,0 +1,31 @@
+"""LoRA files for LTX-Video: the original's names, and which model a LoRA's layers belong to."""
+
+from __future__ import annotations
+
+from ..lora import Found, LoraNames, width
+from .files import TRANSFORMER_RULES
+
+_ATTENTION = tuple(
+    f"transformer_blocks.{{}}.attn{n}.{layer}" for n in (1, 2) for layer in ("to_q", "to_k", "to_v", "to_out.0")
+)
+_TITLES = {2048: "LTX-Video 2B", 4096: "LTX-Video 13B"}
+
+
+def _made_for(found: Found, blocks: int) -> str:
+    return _TITLES.get(
+        width(
+            found,
+            "transformer_blocks.{}.attn1.to_q",
+            "transformer_blocks.{}.attn1.to_v",
+            "transformer_blocks.{}.attn2.to_q",
+            "transformer_blocks.{}.ff.net.0.proj",
+        ),
+        "",
+    )
+
+
+LORA = LoraNames(
+    layouts=lambda shapes: {"original": TRANSFORMER_RULES},
+    signs=(*_ATTENTION, "transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.ff.net.2"),
+    made_for=_made_for,
+)

@@ -1,0 +1,31 @@
+"""LoRA files for Mochi: the original's names, and which model a LoRA's layers belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..base import Shapes
+from ..keys import Rule
+from ..lora import Found, LoraNames, width
+from ..recognise import layers
+from .files import transformer_rules
+
+_VIDEO = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v"))
+_TEXT = tuple(
+    f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+)
+
+
+def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
+    return {"original": transformer_rules(layers(shapes, "transformer_blocks") or 48)}
+
+
+def _made_for(found: Found, blocks: int) -> str:
+    has_text = any(sign in found for sign in (*_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"))
+    # Without text's layers CogVideoX 5B looks the same, but has 42 blocks.
+    return "Mochi 1" if width(found, *_VIDEO) == 3072 and (has_text or 42 < blocks <= 48) else ""
+
+
+LORA = LoraNames(
+    layouts=_layouts, signs=(*_VIDEO, *_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"), made_for=_made_for
+)

@@ -1,0 +1,132 @@
+"""LoRA in ComfyUI: changes of weights as the host's own patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import comfy.weight_adapter
+import torch
+from torch import Tensor
+
+from ...families import FamilyError, Patch, Target, recognised
+from ...families.keys import rename
+from ...families.patches import patched, storage_of
+from .settle import settle_on_load
+
+
+class Changes(comfy.weight_adapter.WeightAdapterBase):
+    """Changes of one weight that the host's adapters do not compute, or not as the trainers do."""
+
+    name = "opent2v"
+
+    def __init__(self, patches: Sequence[Patch]):
+        # The host has narrowed the weight to the rows already.
+        self.patches = [replace(patch, rows=None) for patch in patches]
+        self.loaded_keys: set[str] = set()
+        self.weights = [tensor for patch in patches for tensor in patch.tensors.values()]
+
+    def calculate_weight(self, weight: Tensor, key: str, strength: float, *args: Any, **kwargs: Any) -> Tensor:
+        """In place, as the host's own do: the weight may be some rows of a larger one."""
+        new = weight
+        for patch in self.patches:
+            new = patched(new, patch, strength)
+        return weight.copy_(new)
+
+
+def patch_target(thing: Any) -> Target:
+    """The weights of a MODEL or CLIP, of ours or of the host's own loaders, that LoRA files may change."""
+    if hasattr(thing, "cond_stage_model"):
+        return text_target(thing.cond_stage_model)
+    return model_target(thing.model)
+
+
+def model_target(base: Any) -> Target:
+    weights = dict(base.diffusion_model.named_parameters())
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    storage, prefix = _storage(weights.values()), "diffusion_model."
+    part = getattr(base, "opent2v", None)
+    if part is not None:
+        return Target(part.variant.title, part.variant, shapes, (), prefix, storage)
+    try:
+        found = recognised(shapes)
+    except FamilyError:
+        found = None  # a variant that our sampler refuses may still take a LoRA by its own names
+    if found is None:
+        return Target(type(base).__name__, None, shapes, (), prefix, storage)
+    return Target(found.variant.title, found.variant, shapes, found.rules, prefix, storage)
+
+
+def text_target(encoders: Any) -> Target:
+    weights = dict(encoders.named_parameters())
+    part = getattr(encoders, "opent2v", None)
+    if part is not None:
+        stems = {slot: slot.replace("text_encoder", "transformer") for slot in part.encoders}
+    else:
+        # The host's: "umt5xxl.transformer.<name>", in the order of the slots.
+        holders = dict.fromkeys(name.split(".transformer.")[0] for name in weights if ".transformer." in name)
+        slots = ["text_encoder", *(f"text_encoder_{n + 2}" for n in range(len(holders)))]
+        stems = {slot: f"{one}.transformer" for slot, one in zip(slots, holders, strict=False)}
+    rules = tuple(rename(f"^{stem}", slot, is_last=True) for slot, stem in stems.items())
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    title = f"the text encoder of {part.variant.title}" if part else f"the text encoder {type(encoders).__name__}"
+    return Target(title, part.variant if part else None, shapes, rules, "", _storage(weights.values()), is_text=True)
+
+
+def _storage(weights: Iterable[Tensor]) -> torch.dtype:
+    """The large matrices' dtype; of the host's quantised tensors that of the numbers inside."""
+    return storage_of(getattr(weight, "_qdata", weight) for weight in weights)
+
+
+def apply_patches(thing: Any, patches: Sequence[Patch], strength: float) -> Any:
+    """A clone of the MODEL or CLIP with the host's own patches; weights change when it is loaded for a run."""
+    clone = thing.clone()
+    clone.add_patches(host_patches(patches), strength)
+    settle_on_load(getattr(clone, "patcher", clone))
+    return clone
+
+
+def host_patches(patches: Sequence[Patch]) -> dict[Any, Any]:
+    """The patches as `add_patches` takes them: weight, or (weight, (axis, first, count)) -> what to do."""
+    grouped: dict[Any, list[Patch]] = {}
+    for patch in patches:
+        grouped.setdefault((patch.key, (0, *patch.rows)) if patch.rows else patch.key, []).append(patch)
+    own = {key: _hosts_own(group[0]) if len(group) == 1 else None for key, group in grouped.items()}
+    return {key: own[key] or Changes(group) for key, group in grouped.items()}
+
+
+_PLAIN = {"up": "x.lora_up.weight", "down": "x.lora_down.weight"}
+# Kinds whose arithmetic the host has right, for weights of two axes: its adapter, and the names it reads.
+_ADAPTERS: dict[str, tuple[Any, Callable[[str], str]]] = {
+    "lora": (comfy.weight_adapter.LoRAAdapter, lambda role: _PLAIN[role]),
+    "loha": (comfy.weight_adapter.LoHaAdapter, lambda role: f"x.hada_{role}"),
+    "lokr": (comfy.weight_adapter.LoKrAdapter, lambda role: f"x.lokr_{role}"),
+    "glora": (comfy.weight_adapter.GLoRAAdapter, lambda role: f"x.{role}.weight"),
+}
+
+
+def _hosts_own(patch: Patch) -> Any:
+    """The host's own patch for a change; None where it has none or another arithmetic than the trainers.
+
+    OFT ignores `rescale`, BOFT wants an alpha, DoRA takes the norm of the unchanged weight, and what is not flat
+    (tucker, three-dimensional convolutions) fails with a line in the log.
+    """
+    if patch.kind == "diff" and patch.scale == 1.0:
+        return "diff", (patch.tensors["diff"],)
+    if patch.kind not in _ADAPTERS or patch.pick is not None or not patch.tensors.keys() <= _ROLES[patch.kind]:
+        return None
+    if any(tensor.ndim != 2 for tensor in patch.tensors.values()):
+        return None
+    adapter, named = _ADAPTERS[patch.kind]
+    rank = next((len(patch.tensors[role]) for role in ("down", "w1_b", "w2_b", "a2") if role in patch.tensors), 1)
+    tensors = {named(role): tensor for role, tensor in patch.tensors.items()}
+    return adapter.load("x", tensors, patch.scale * rank, None, set())
+
+
+_ROLES = {
+    "lora": {"up", "down"},
+    "loha": {"w1_a", "w1_b", "w2_a", "w2_b"},
+    "lokr": {"w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b"},
+    "glora": {"a1", "a2", "b1", "b2"},
+}

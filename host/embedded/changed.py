@@ -1,0 +1,51 @@
+"""Changed weights in a module, for the time of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ...families import Patch
+from ...families.patches import patched
+
+# Changes in the order they were added, each with its strength.
+Patches = tuple[tuple[tuple[Patch, ...], float], ...]
+
+
+@contextmanager
+def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dtype) -> Iterator[None]:
+    """Put changed weights into the modules; at the end their own stand there again, the very same tensors.
+
+    Args:
+        modules: by the slot that names of weights start with; "" for names without one.
+        dtype: the model computes in; changed weights have it, so that a weight stored as fp8 is never rounded back.
+    """
+    listed: dict[str, list[tuple[Patch, float]]] = {}
+    for group, strength in patches:
+        for patch in group:
+            listed.setdefault(patch.key, []).append((patch, strength))
+    own: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+    try:
+        for key, changes in listed.items():
+            owner, leaf = _owner(modules, key)
+            weight = owner._parameters[leaf]
+            assert weight is not None
+            own.append((owner, leaf, weight))
+            new = weight.detach().float()
+            for patch, strength in changes:
+                new = patched(new, patch, strength)
+            kept = weight.dtype if weight.dtype == torch.float32 else dtype
+            owner._parameters[leaf] = nn.Parameter(new.to(kept), requires_grad=False)
+        yield
+    finally:
+        for owner, leaf, weight in own:
+            owner._parameters[leaf] = weight
+
+
+def _owner(modules: Mapping[str, nn.Module], key: str) -> tuple[nn.Module, str]:
+    slot, module = next((s, m) for s, m in modules.items() if key.startswith(s + "." if s else ""))
+    path, _, leaf = (key[len(slot) + 1 :] if slot else key).rpartition(".")
+    return module.get_submodule(path), leaf

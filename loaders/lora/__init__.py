@@ -1,0 +1,22 @@
+"""LoRA files: what they are, what of them fits a model, and their tensors."""
+
+from __future__ import annotations
+
+from .file import Adapter, LoraFile, held_lora, read_lora
+from .load import load_patches, patches_of
+from .match import Verdict, match
+from .origin import format_of, made_for, step_remark
+
+__all__ = [
+    "Adapter",
+    "LoraFile",
+    "Verdict",
+    "format_of",
+    "held_lora",
+    "load_patches",
+    "made_for",
+    "match",
+    "patches_of",
+    "read_lora",
+    "step_remark",
+]

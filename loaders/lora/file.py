@@ -1,0 +1,229 @@
+"""A LoRA file, read from its header alone: which layers it changes, and how the changes are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ...families.patches import is_old_glora
+from ..errors import ModelFileError
+from ..header import TensorInfo, read_header, read_metadata
+from .keys import Role, is_text, parse
+
+# The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
+MAX_TENSORS = 50_000
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+_SIDECAR = ("adapter_model.safetensors", "adapter_config.json")  # as peft saves a folder
+_LOW_RANK = ("lora", "loha", "lokr", "glora", "oft")
+# What each kind cannot do without; for lokr each factor stands whole or as a product.
+_NEEDED = {
+    "lora": (("up",), ("down",)),
+    "loha": (("w1_a",), ("w1_b",), ("w2_a",), ("w2_b",)),
+    "lokr": (("w1", "w1_a"), ("w1", "w1_b"), ("w2", "w2_a"), ("w2", "w2_b")),
+    "glora": (("a1",), ("a2",), ("b1",), ("b2",)),
+    "oft": (("blocks",),),
+    "diff": (("diff",),),
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The change of one weight.
+
+    Attributes:
+        stem: the layer's name in the file, with its prefix.
+        end: which of the layer's parameters it changes: "weight" or "bias".
+        kind: as `families.Patch.kind`.
+        keys, shapes: by role ("alpha" and "dora" among them): the tensor's name in the file, and its shape.
+        follows: a bias that is scaled as the layer's low-rank product is.
+    """
+
+    stem: str
+    end: str
+    kind: str
+    keys: Mapping[str, str] = field(repr=False)
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    follows: Adapter | None = field(default=None, repr=False)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(outputs, inputs times kernel) of the weight it changes; 0 inputs where the change does not tell."""
+        s = self.shapes
+        if self.kind == "lora":
+            return s["up"][0], s["down"][1] * prod(s["mid"][2:]) if "mid" in s else prod(s["down"][1:])
+        if self.kind == "loha":
+            if "t1" in s:
+                return s["w1_a"][1], s["w1_b"][1] * prod(s["t1"][2:])
+            return s["w1_a"][0], prod(s["w1_b"][1:])
+        if self.kind == "lokr":
+            first = s["w1"] if "w1" in s else (s["w1_a"][0], s["w1_b"][1])
+            if "w2" in s:
+                second = s["w2"]
+            elif "t2" in s:
+                second = (s["w2_a"][1], s["w2_b"][1], *s["t2"][2:])
+            else:
+                second = (s["w2_a"][0], prod(s["w2_b"][1:]))
+            return first[0] * second[0], first[1] * prod(second[1:])
+        if self.kind == "glora":
+            outer, inner = ("b2", "b1") if is_old_glora(s["a1"]) else ("b1", "b2")
+            return s[outer][0], prod(s[inner][1:])
+        if self.kind in ("oft", "boft"):
+            return prod(s["blocks"][-3:-1]), 0
+        return (s["diff"][0] if s["diff"] else 1), prod(s["diff"][1:])
+
+    @cached_property
+    def rank(self) -> int:
+        """0 where the change is whole."""
+        s = self.shapes
+        if self.kind == "lora":
+            return s["down"][0]
+        if self.kind in ("loha", "lokr"):
+            return next((s[role][0] for role in ("w1_b", "w2_b") if role in s), 0)
+        if self.kind == "glora":
+            return min(s["a1"][0], s["a1"][1])
+        return s["blocks"][-1] if self.kind in ("oft", "boft") else 0
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether the factors' shapes go together."""
+        s = self.shapes
+        try:
+            if self.kind == "lora":
+                outer, inner = s["mid"][:2] if "mid" in s else (s["down"][0], s["up"][1])
+                return (s["up"][1], s["down"][0]) == (outer, inner) and self.size[1] > 0
+            if self.kind == "loha":
+                inner = 0 if "t1" in s else 1
+                return s["w1_a"][inner] == s["w1_b"][0] and s["w2_a"][inner] == s["w2_b"][0]
+            return min(self.size[0], self.rank + 1) > 0
+        except (IndexError, ValueError):
+            return False
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file; no tensor is read yet.
+
+    Attributes:
+        adapters: changes of the transformer's weights; `text_adapters`: of text encoders'.
+        leftovers: names that no format knows, or that lack their counterpart.
+        metadata: the header's own texts.
+    """
+
+    path: Path
+    header: Mapping[str, TensorInfo] = field(repr=False)
+    adapters: tuple[Adapter, ...] = field(repr=False)
+    text_adapters: tuple[Adapter, ...] = field(repr=False)
+    leftovers: tuple[str, ...] = field(repr=False)
+    metadata: Mapping[str, str] = field(repr=False)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Every rank there is, the most frequent first."""
+        found = [one.rank for one in (*self.adapters, *self.text_adapters) if one.rank]
+        return tuple(sorted(set(found), key=lambda rank: -found.count(rank)))
+
+
+def read_lora(path: Path) -> LoraFile:
+    """What a LoRA file changes, from its header.
+
+    Raises:
+        ModelFileError: missing, cut short, a pickle, empty, more tensors than a LoRA has, numbers that are no floats,
+            or no LoRA at all.
+    """
+    header = read_header(path)
+    if len(header) > MAX_TENSORS:
+        raise ModelFileError(
+            f"{path}: {len(header):,} tensors. A LoRA has some thousands, at most {MAX_TENSORS:,} are read. The file "
+            "is damaged or no LoRA: get it again."
+        )
+    if not header:
+        raise ModelFileError(f"{path}: no tensor is in the file. The training or the download failed: get it again.")
+    adapters, text_adapters, leftovers = _sorted(header)
+    if not adapters and not text_adapters:
+        raise ModelFileError(
+            f"{path}: no LoRA is in this file ({len(header)} tensors, first {next(iter(header))}). Expected names "
+            "that end in lora_A and lora_B, lora_down and lora_up, hada_, lokr_, oft_blocks or diff. Inspect Model "
+            "File says what it is."
+        )
+    for one in (*adapters, *text_adapters):
+        for role, key in one.keys.items():
+            if role != "alpha" and header[key].dtype not in _FLOATS:
+                raise ModelFileError(
+                    f"{path}: {key} is stored as {header[key].dtype}. Expected floating point (F32, F16, BF16). Get "
+                    "another version of this LoRA."
+                )
+    return LoraFile(path, header, adapters, text_adapters, leftovers, _metadata(path))
+
+
+def held_lora(tensors: Mapping[str, Any]) -> LoraFile:
+    """The same for tensors that another loader has read."""
+    header = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in tensors.items()}
+    return LoraFile(Path("The LoRA"), header, *_sorted(header), {})
+
+
+def _sorted(
+    header: Mapping[str, TensorInfo],
+) -> tuple[tuple[Adapter, ...], tuple[Adapter, ...], tuple[str, ...]]:
+    """(the transformer's changes, the text encoders', names left over)."""
+    stems: dict[str, dict[Role, str]] = {}
+    leftovers = []
+    for key in header:
+        found = parse(key)
+        if found is None:
+            leftovers.append(key)
+        else:
+            stems.setdefault(found[0], {})[found[1]] = key
+    transformer, text = [], []
+    for stem, roles in stems.items():
+        made = list(_adapters(stem, roles, header))
+        used = {key for one in made for key in one.keys.values()}
+        leftovers += [key for key in roles.values() if key not in used]
+        (text if is_text(stem) else transformer).extend(made)
+    return tuple(transformer), tuple(text), tuple(leftovers)
+
+
+def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorInfo]) -> list[Adapter]:
+    """The changes that one layer's tensors make."""
+
+    def adapter(stem: str, end: str, kind: str, keys: dict[str, str], follows: Adapter | None = None) -> Adapter:
+        return Adapter(stem, end, kind, keys, {role: header[key].shape for role, key in keys.items()}, follows)
+
+    made: list[Adapter] = []
+    for kind in _LOW_RANK:
+        keys = {role: key for (of, role), key in roles.items() if of == kind and role != "up_bias"}
+        if keys and all(any(role in keys for role in either) for either in _NEEDED[kind]):
+            keys |= {role: key for (of, role), key in roles.items() if not of}
+            is_boft = kind == "oft" and len(header[keys["blocks"]].shape) == 4
+            made.append(adapter(stem, "weight", "boft" if is_boft else kind, keys))
+            break
+    for (kind, role), key in roles.items():
+        if role == "up_bias" and made:
+            made.append(adapter(stem, "bias", "diff", {"diff": key}, made[0]))
+        elif kind == "diff":
+            # A table that is no layer's weight has an end of its own, which the family's rules know.
+            named = f"{stem}.diff_m" if role == "diff_m" else stem
+            made.append(adapter(named, "bias" if role == "diff_b" else "weight", "diff", {"diff": key}))
+    return made
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The header's texts, and those that peft keeps in a file beside it."""
+    metadata = read_metadata(path)
+    sidecar = path.parent / _SIDECAR[1]
+    if path.name == _SIDECAR[0] and sidecar.is_file():
+        metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8"))
+    return metadata
+
+
+def as_json(text: str | None) -> dict[str, Any]:
+    """A metadata entry that should hold a JSON object; empty where it does not."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,116 @@
+"""One name of a LoRA file: which layer it belongs to, how the change is stored, and which trainer writes so."""
+
+from __future__ import annotations
+
+import re
+
+# Role of a tensor: (kind, role). Kind "" goes with whatever kind the layer has.
+Role = tuple[str, str]
+
+_ADAPTER = r"(?:\.(?!weight$|bias$)[^.]+)?"  # peft puts an adapter's name there: ".lora_A.default.weight"
+_ENDS: tuple[tuple[str, Role], ...] = (
+    (r"\.lora_down\.weight", ("lora", "down")),
+    (r"\.lora_up\.weight", ("lora", "up")),
+    (r"\.lora_mid\.weight", ("lora", "mid")),
+    (rf"\.lora_A{_ADAPTER}(?:\.weight)?", ("lora", "down")),
+    (rf"\.lora_B{_ADAPTER}(?:\.weight)?", ("lora", "up")),
+    (rf"\.lora_B{_ADAPTER}\.bias", ("lora", "up_bias")),
+    (rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", ("", "dora")),
+    (r"[._]lora\.down\.weight", ("lora", "down")),
+    (r"[._]lora\.up\.weight", ("lora", "up")),
+    (r"\.lora_linear_layer\.down\.weight", ("lora", "down")),
+    (r"\.lora_linear_layer\.up\.weight", ("lora", "up")),
+    (r"\.alpha", ("", "alpha")),
+    (r"\.dora_scale", ("", "dora")),
+    (r"\.hada_(w[12]_[ab]|t[12])", ("loha", "")),
+    (r"\.lokr_(w[12](?:_[ab])?|t2)", ("lokr", "")),
+    (r"\.([ab][12])\.weight", ("glora", "")),
+    (r"\.oft_blocks", ("oft", "blocks")),
+    (r"\.rescale", ("oft", "rescale")),
+    (r"\.diff", ("diff", "diff")),
+    (r"\.w_norm", ("diff", "diff")),
+    (r"\.(?:diff_b|b_norm)", ("diff", "diff_b")),
+    (r"\.diff_m", ("diff", "diff_m")),
+)
+_ALTERNATIVES = "|".join("(" + re.sub(r"\((?!\?)", "(?:", end) + ")" for end, _ in _ENDS)
+# What an end starts with; looked at first, as most positions in a name are none.
+_END = re.compile(rf"(?=[._](?:lora|alpha|dora|hada|lokr|oft|rescale|diff|[ab][12]\.|[wb]_norm))(?:{_ALTERNATIVES})$")
+# Names of LyCORIS' factors and GLoRA's: the role is what stands in the key itself.
+_OWN_ROLE = re.compile(r"(?:hada_|lokr_)?(w[12](?:_[ab])?|t[12]|[ab][12])(?:\.weight)?$")
+
+# What stands before the transformer's own names; the longest is taken off first, one after the other.
+PREFIXES = (
+    "base_model.model.",
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "transformer_1.",
+    "transformer_2.",
+    "unet.",
+    "dit.",
+    "model.",
+    "module.",
+    "net.",
+)
+# Before names whose points are underscores.
+FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
+TEXT_PREFIXES = re.compile(
+    r"(?:lora_te(?P<flat>\d?)_|(?:base_model\.model\.)?(?:text_encoders?|te|cond_stage_model)(?:_?(?P<number>\d))?\.)"
+)
+
+
+def parse(key: str) -> tuple[str, Role] | None:
+    """(the layer's name with its prefix, the tensor's role); None for a name that no format has."""
+    found = _END.search(key)
+    if found is None or found.start() == 0:
+        return None
+    assert found.lastindex is not None
+    kind, role = _ENDS[found.lastindex - 1][1]
+    if not role:
+        own = _OWN_ROLE.search(key)
+        assert own is not None
+        role = own.group(1)
+    # Old diffusers files name the attention's processor in between.
+    return key[: found.start()].replace(".processor.", "."), (kind, role)
+
+
+def is_text(stem: str) -> bool:
+    """Whether a layer is a text encoder's."""
+    return TEXT_PREFIXES.match(stem) is not None
+
+
+def is_flat(stem: str) -> bool:
+    """Whether the points of a layer's name are underscores."""
+    return stem.startswith(FLAT_PREFIXES) or stem.startswith("lora_te")
+
+
+def expert(stem: str) -> str:
+    """ "high" or "low" where a layer's name says which of two experts it is for, else ""."""
+    bare = stem.removeprefix("diffusion_model.")
+    return "low" if bare.startswith("transformer_2.") else "high" if bare.startswith("transformer_1.") else ""
+
+
+def forms(stem: str, slots: tuple[str, ...] = ()) -> list[str]:
+    """What a layer may be called in the model, its points for underscores where they are lost; the likeliest first.
+
+    Args:
+        slots: of text encoders, for a text encoder's layer.
+    """
+    text = TEXT_PREFIXES.match(stem)
+    if text is not None:
+        bare, number = stem[text.end() :], text["flat"] or text["number"] or "1"
+        named = sorted(slots, key=lambda slot: slot != ("text_encoder" if number == "1" else f"text_encoder_{number}"))
+        # transformers 5 has taken the level "text_model" out of CLIP.
+        inner = bare.removeprefix("transformer.").removeprefix("text_model.").removeprefix("text_model_")
+        parts = dict.fromkeys([bare, inner, f"text_model.{inner}"])
+        found = [f"{slot}.{part}" for slot in named for part in parts] + [stem]
+    elif stem.startswith(FLAT_PREFIXES):
+        found = [stem.removeprefix(next(prefix for prefix in FLAT_PREFIXES if stem.startswith(prefix)))]
+        # "lora_unet_transformer_blocks" is a layer; "lora_transformer_" may also stand before the original's names.
+        found += [stem.removeprefix("lora_")] if stem.startswith("lora_transformer_") else []
+    else:
+        found, bare = [stem], stem
+        while prefix := next((p for p in PREFIXES if bare.startswith(p)), ""):
+            bare = bare[len(prefix) :]
+            found.insert(0, bare)
+    return [form.replace("_", ".") for form in found] if is_flat(stem) else found

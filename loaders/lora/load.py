@@ -1,0 +1,95 @@
+"""Read the tensors of a LoRA whose places are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...families import Patch
+from ...families.patches import is_old_glora
+from ..errors import ModelFileError
+from .file import Adapter, LoraFile
+from .match import Verdict
+from .names import Place
+from .scale import scale_of
+
+# Factors with a row for each output of the weight, by kind: of these a part of the rows is taken.
+_ROWS = {"lora": ("up",), "loha": ("w1_a", "w2_a"), "diff": ("diff",)}
+
+
+def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = None) -> tuple[Patch, ...]:
+    """The changes that fit, in their stored dtype.
+
+    Args:
+        on_progress: called with the number of layers read.
+    Raises:
+        ModelFileError: a tensor holds NaN or infinity, or the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = verdict.file.path
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return patches_of(verdict, opened.get_tensor, on_progress)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
+
+
+def patches_of(
+    verdict: Verdict, get: Callable[[str], Tensor], on_progress: Callable[[int], None] | None = None
+) -> tuple[Patch, ...]:
+    """As `load_patches`, from tensors by their name in the file."""
+    patches: list[Patch] = []
+    for n, (adapter, places) in enumerate(verdict.places, 1):
+        tensors = {role: _finite(get(key), key, verdict.file) for role, key in adapter.keys.items()}
+        alpha = _number(tensors.pop("alpha", None))
+        scaled = adapter
+        if adapter.follows is not None:
+            scaled, key = adapter.follows, adapter.follows.keys.get("alpha")
+            alpha = _number(get(key)) if key else None
+        scale = scale_of(scaled, alpha, verdict.file.metadata)
+        patches += [_patch(adapter, verdict.target.prefix, place, tensors, scale) for place in places]
+        if on_progress:
+            on_progress(n)
+    return tuple(patches)
+
+
+def _patch(adapter: Adapter, prefix: str, place: Place, tensors: dict[str, Tensor], scale: float) -> Patch:
+    key, pick, rows = prefix + place.name, place.pick, _ROWS.get(adapter.kind, ())
+    if adapter.kind == "glora":
+        rows = ("b2",) if is_old_glora(adapter.shapes["a1"]) else ("b1",)
+    if pick is None:
+        return Patch(key, adapter.kind, tensors, scale, place.rows)
+    if adapter.kind == "oft":
+        return Patch(key, "oft", _turned(tensors, scale, pick), 0.0, place.rows)
+    has_rows = bool(rows) and "mid" not in tensors and "t1" not in tensors
+    taken = {*(rows if has_rows else ()), *(("dora",) if "dora" in tensors else ())}
+    picked = {role: tensor[pick] if role in taken else tensor for role, tensor in tensors.items()}
+    return Patch(key, adapter.kind, picked, scale, place.rows, None if has_rows else pick)
+
+
+def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict[str, Tensor]:
+    """The blocks of an OFT that turn these rows; what the constraint, which is for all blocks, takes off is in them."""
+    blocks = tensors["blocks"].float()
+    if constraint > 0:
+        blocks = blocks * (constraint / ((blocks - blocks.mT).norm() + 1e-8)).clamp(max=1)
+    size = blocks.shape[-1]
+    picked = {"blocks": blocks[pick[::size] // size]}
+    return picked | ({"rescale": tensors["rescale"][pick]} if "rescale" in tensors else {})
+
+
+def _finite(tensor: Tensor, key: str, file: LoraFile) -> Tensor:
+    tensor = tensor.bfloat16() if tensor.element_size() == 1 else tensor
+    # The extremes are a tenth of the work of looking at every number, and NaN is one where it occurs.
+    if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):
+        raise ModelFileError(
+            f"{file.path}: {key} holds NaN or infinity. The training went wrong or the file is damaged: use another "
+            "version of this LoRA."
+        )
+    return tensor
+
+
+def _number(tensor: Tensor | None) -> float | None:
+    return None if tensor is None else float(tensor.flatten()[0])

@@ -1,0 +1,227 @@
+"""A LoRA file against a model: what fits, what does not, and a verdict that a person can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...families import FamilyError, Target
+from .file import Adapter, LoraFile
+from .keys import expert, forms, is_flat
+from .names import Names, Place
+from .origin import format_of, made_for, origin, step_remark
+
+_EXAMPLES = 2
+# A smaller share is chance: families share a few names, such as that of the last layer.
+_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A layer that is there in another shape: [outputs, inputs] of the LoRA and of the model."""
+
+    adapter: Adapter
+    found: tuple[int, int]
+    expected: tuple[int, int]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    Attributes:
+        layout: whose names the file uses.
+        places: the changes that fit, and where they go.
+        unmatched: the model has no such layer; `misshapen`: in another shape; `filtered`: left out by the block filter;
+            `others`: for the other one of two experts.
+    """
+
+    file: LoraFile
+    target: Target
+    layout: str
+    places: tuple[tuple[Adapter, tuple[Place, ...]], ...] = field(repr=False)
+    unmatched: tuple[Adapter, ...] = field(repr=False)
+    misshapen: tuple[Misfit, ...] = field(repr=False)
+    filtered: int = 0
+    others: int = 0
+
+    @property
+    def matched(self) -> int:
+        return len(self.places)
+
+    @property
+    def total(self) -> int:
+        """All changes that are meant for this model."""
+        return len(self.places) + len(self.unmatched) + len(self.misshapen)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether less than half fits."""
+        return 2 * self.matched < self.total
+
+    def check(self) -> None:
+        """
+        Raises:
+            FamilyError: nothing or next to nothing fits, with both names; or the block filter leaves nothing.
+        """
+        name = self.file.path.name
+        if self.filtered and not self.total:
+            raise FamilyError(
+                f"{name}: the block filter leaves out all {self.filtered} changes. Leave it empty, or name blocks that "
+                "the LoRA has."
+            )
+        if self.matched > _CHANCE * self.total:
+            return
+        made = made_for(self.file) or "made for an unknown model"
+        raise FamilyError(
+            f"{name}: {made}, this model is {self.target.title}: {self.matched} of {self.total} match."
+            f"{self._example()} Use a LoRA that was trained for this model."
+        )
+
+    def lines(self) -> list[str]:
+        """The verdict, line by line."""
+        file, name = self.file, self.file.path.name
+        ranks = ", ".join(map(str, file.ranks[:4])) or "none (whole differences)"
+        origin_text, family = made_for(file), origin(file)[0]
+        said = [f"{name}: {format_of(file)}, {self.layout} layout; rank {ranks}"]
+        if origin_text:
+            said.append(f"{origin_text[0].upper()}{origin_text[1:]}; this model is {self.target.title}")
+        counts = f"{self.matched} of {self.total} match"
+        counts += f", {len(self.misshapen)} in another shape" if self.misshapen else ""
+        counts += f", {len(self.unmatched)} unmatched" if self.unmatched else ""
+        counts += f", {self.filtered} left out by the block filter" if self.filtered else ""
+        if self.is_partial:
+            said.append(f"WARNING: only {counts}. This LoRA was most likely made for another model.{self._example()}")
+        elif family and self.target.variant and family != self.target.variant.family.id:
+            said.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
+        else:
+            said.append(f"{counts}.{self._example()}")
+        if self.others:
+            said.append(f"{self.others} changes are for the other expert: apply the same file to that MODEL too")
+        if file.leftovers:
+            first = ", ".join(file.leftovers[:_EXAMPLES])
+            said.append(f"{len(file.leftovers)} further names that change nothing were skipped (first: {first})")
+        remark = step_remark(file)
+        return [*said, *([remark] if remark else [])]
+
+    def _example(self) -> str:
+        parts = []
+        if self.misshapen:
+            one = self.misshapen[0]
+            why = one.reason or f"is for {list(one.found)}, the model has {list(one.expected)}"
+            parts.append(f"{one.adapter.stem} {why}")
+        if self.unmatched:
+            names = ", ".join(one.stem for one in self.unmatched[:_EXAMPLES])
+            parts.append(f"the model has no {names}")
+        return f" For example {'; '.join(parts)}." if parts else ""
+
+
+def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
+    """Find every change's place in the model.
+
+    Args:
+        blocks: which blocks to change, see `block_filter`; "" for all.
+    Raises:
+        FamilyError: the filter cannot be read.
+    """
+    adapters = file.text_adapters if target.is_text else file.adapters
+    wanted, others = block_filter(blocks), 0
+    side = target.variant.expert if target.variant else ""
+    if any(expert(one.stem) for one in adapters):
+        mine = [one for one in adapters if expert(one.stem) in ("", side or "high")]
+        others, adapters = len(adapters) - len(mine), tuple(mine)
+    kept = [one for one in adapters if wanted(one.stem)]
+    names = Names(target)
+    tried = [_tried(layout, kept, names) for layout in names.layouts]
+    layout, places, unmatched, misshapen = max(tried, key=lambda found: (len(found[1]), len(found[3])))
+    filtered = len(adapters) - len(kept)
+    if layout == "own":
+        layout = "the model's own"
+    return Verdict(file, target, layout, tuple(places), tuple(unmatched), tuple(misshapen), filtered, others)
+
+
+Tried = tuple[str, list[tuple[Adapter, tuple[Place, ...]]], list[Adapter], list[Misfit]]
+
+
+def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
+    """(layout, what fits, what has no place, what has another shape) where all names are of this layout."""
+    fits, unmatched, misshapen = [], [], []
+    slots = tuple(dict.fromkeys(name.split(".")[0] for name in names.families_names)) if names.target.is_text else ()
+    for one in adapters:
+        found = None
+        for form in forms(one.stem, slots):
+            found = names.places(form, one.end, is_flat(one.stem), layout, one.size[0])
+            if found is not None:
+                break
+        if found is None:
+            unmatched.append(one)
+            continue
+        misfit = _misfit(one, found, names)
+        if misfit:
+            misshapen.append(misfit)
+        else:
+            fits.append((one, tuple(found)))
+    return layout, fits, unmatched, misshapen
+
+
+def _misfit(one: Adapter, places: Sequence[Place], names: Names) -> Misfit | None:
+    rows, columns = sum(names.size(p)[0] for p in places), names.size(places[0])[1]
+    found = one.size[0], one.size[1] or columns
+    if not one.is_sound:
+        return Misfit(one, found, (rows, columns), "has factors of shapes that do not go together")
+    if found != (rows, columns):
+        return Misfit(one, found, (rows, columns))
+    picks = [p.pick for p in places if p.pick is not None]
+    if picks:
+        whole = one.kind == "oft" and all(_whole_blocks(pick, one.rank) for pick in picks)
+        if one.kind in ("oft", "boft") and not whole:
+            return Misfit(one, found, (rows, columns), "turns rows of several layers into each other")
+        dora = one.shapes.get("dora", ())
+        if dora and dora[0] != rows:
+            return Misfit(one, found, (rows, columns), "has one magnitude for the columns of several layers")
+    return None
+
+
+def _whole_blocks(pick: Tensor, size: int) -> bool:
+    """Whether the rows are whole blocks of so many."""
+    if len(pick) % size or bool((pick[::size] % size).any()):
+        return False
+    return bool((pick.reshape(-1, size) - pick[::size, None] == torch.arange(size)).all())
+
+
+def block_filter(text: str) -> Callable[[str], bool]:
+    """A function (layer's name) -> whether it is to be changed.
+
+    Args:
+        text: numbers and ranges of blocks ("0-9, 15"), and words of which one must be a part of the name ("attn1",
+            "ffn"), separated by commas.
+    Raises:
+        FamilyError: a range that is none.
+    """
+    numbers: set[int] = set()
+    words: list[str] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        found = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", part)
+        if found:
+            first, last = int(found[1]), int(found[2] or found[1])
+            if last < first:
+                raise FamilyError(f"The block filter has the range {part!r}. Expected the smaller number first: 0-9.")
+            numbers |= set(range(first, last + 1))
+        elif re.fullmatch(r"[A-Za-z][\w.]*", part):
+            words.append(part)
+        else:
+            raise FamilyError(
+                f"The block filter has {part!r}. Expected numbers of blocks, ranges and words of layers' names, "
+                "separated by commas: 0-9, 15, attn1."
+            )
+
+    def wanted(stem: str) -> bool:
+        block = re.search(r"(?<=[._])\d+(?=[._]|$)", stem)
+        in_block = not numbers or (block is not None and int(block[0]) in numbers)
+        return in_block and (not words or any(word in stem for word in words))
+
+    return wanted

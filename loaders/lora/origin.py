@@ -1,0 +1,118 @@
+"""Who made a LoRA file and for which model, as far as names, shapes and metadata tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ...families import LoraNames, families
+from ...families.keys import Rule
+from .file import Adapter, LoraFile
+from .keys import forms, is_flat
+from .names import Layout
+
+_KINDS = {"loha": "LoHa", "lokr": "LoKr", "glora": "GLoRA", "oft": "OFT", "boft": "BOFT"}
+_DISTILLED = re.compile(
+    r"lightx2v|lightning|causvid|accvid|step[ _-]?distill|cfg[ _-]?step|fastwan|self[ _-]?forcing|rcm|dmd"
+    r"|(?<![0-9])[1-8][ _-]?steps?(?![a-z])",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+# What trainers write of the base model into the header.
+_BASE = ("modelspec.architecture", "ss_base_model_version", "base_model", "base_model_name_or_path", "ss_sd_model_name")
+
+
+def format_of(file: LoraFile) -> str:
+    """Whose names these are and how changes are stored: "kohya (lora_unet_), LoKr"."""
+    every = [*file.adapters, *file.text_adapters]
+    stem, keys = every[0].stem, [key for one in every[:8] for key in one.keys.values()]
+    kinds = [_KINDS[kind] for kind in dict.fromkeys(one.kind for one in every) if kind in _KINDS]
+    if any("dora" in one.keys for one in every):
+        kinds.append("DoRA")
+    if any(one.kind == "diff" for one in every):
+        kinds.append("whole differences")
+    return ", ".join([_trainer(file, stem, keys), *kinds])
+
+
+def _trainer(file: LoraFile, stem: str, keys: list[str]) -> str:
+    software = file.metadata.get("software", "") + file.metadata.get("ss_tag", "")
+    if stem.startswith("lora_unet__"):
+        return "VideoX-Fun (lora_unet__)"
+    if is_flat(stem):
+        prefix = next((p for p in ("lora_unet_", "lora_transformer_", "lycoris_", "lora_te") if stem.startswith(p)), "")
+        return f"kohya ({prefix})"
+    if "ai-toolkit" in software:
+        return "ai-toolkit (diffusion_model.)"
+    if "lora_config" in file.metadata and stem.startswith("transformer."):
+        return "finetrainers (transformer.)"
+    for prefix, name in (
+        ("base_model.model.", "PEFT"),
+        ("transformer.", "diffusers"),
+        ("text_encoder", "diffusers"),
+        ("model.diffusion_model.", "ComfyUI"),
+        ("diffusion_model.", "ComfyUI"),
+    ):
+        if stem.startswith(prefix):
+            return f"{name} ({prefix.rstrip('.')}.)"
+    return "DiffSynth (no prefix)" if any(".lora_A.default" in key for key in keys) else "no prefix"
+
+
+def made_for(file: LoraFile) -> str:
+    """ "made for Wan 2.1 I2V 14B"; "" where nothing tells."""
+    title = origin(file)[1]
+    stated = next((file.metadata[key] for key in _BASE if file.metadata.get(key)), "")[:60]
+    told = f' (its metadata say "{stated}")' if stated else ""
+    return f"made for {title}{told}" if title else f'made for "{stated}", its metadata say' if stated else ""
+
+
+def origin(file: LoraFile) -> tuple[str, str]:
+    """(id of the family, title of the model) that the layers' names and sizes belong to; empty where none has them."""
+    # Layers that differ in their number only are looked at once.
+    alike: dict[tuple[str, tuple[int, int]], tuple[Adapter, int]] = {}
+    for one in file.adapters:
+        key = _spelled(one.stem), one.size
+        alike[key] = alike.get(key, (one, 0))[0], alike.get(key, (one, 0))[1] + 1
+    numbers = [int(found[0]) for one in file.adapters if (found := _NUMBER.search(one.stem.replace("_", ".")))]
+    blocks = max(numbers, default=-1) + 1
+    best: tuple[int, str, str] = 0, "", ""
+    for family in families().values():
+        names = family.lora
+        if names is None:
+            continue
+        for layout in ((), *names.layouts({}).values()):
+            found, count = _signs(names, layout, alike.values())
+            title = names.made_for(found, blocks) if found else ""
+            best = max(best, (count, family.id, title)) if title else best
+    return best[1:]
+
+
+def _signs(
+    names: LoraNames, layout: Sequence[Rule], alike: Iterable[tuple[Adapter, int]]
+) -> tuple[dict[str, tuple[int, int]], int]:
+    """(the family's signs that are in the file, in how many layers) if its names are of this layout."""
+    signs = {_spelled(sign): sign for sign in names.signs}
+    walks = {flat: Layout(layout, flat) for flat in (False, True)}
+    found: dict[str, tuple[int, int]] = {}
+    layers = 0
+    for one, count in alike:
+        flat = is_flat(one.stem)
+        renamed = walks[flat].translate(forms(one.stem)[0]).names
+        told = [signs[name] for name in map(_spelled, renamed) if name in signs]
+        if one.kind != "diff":
+            outputs, inputs = one.size
+            found |= {sign: (outputs // len(renamed), inputs) for sign in told}
+        layers += count * bool(told)
+    return found, layers
+
+
+def step_remark(file: LoraFile) -> str:
+    """What to set for a LoRA that was distilled to few steps; "" for all others."""
+    names = [file.path.name, *(file.metadata.get(key, "") for key in ("title", "modelspec.title", "ss_output_name"))]
+    if not any(_DISTILLED.search(name) for name in names):
+        return ""
+    return "Distilled to few steps, by its name: sample with cfg 1 and 4 to 8 steps, without a step cache"
+
+
+def _spelled(name: str) -> str:
+    """One spelling for a layer whatever its number, with points or underscores."""
+    return _NUMBER.sub("{}", name.replace("_", "."), count=1)

@@ -1,0 +1,50 @@
+"""What a LoRA's low-rank products are multiplied by: from the file's alpha, or from its metadata."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .file import Adapter, as_json
+
+
+def scale_of(adapter: Adapter, alpha: float | None, metadata: Mapping[str, str]) -> float:
+    """
+    Args:
+        alpha: the value that the file has for this layer.
+        metadata: of the file, see `LoraFile`.
+    """
+    if adapter.kind in ("oft", "boft"):
+        return (alpha or 0.0) * adapter.size[0]  # LyCORIS: the constraint grows with the outputs
+    # Factors that both stand whole are the change itself, whatever alpha says.
+    if not adapter.rank:
+        return 1.0
+    if alpha is not None:
+        return alpha / adapter.rank
+    return _stated(adapter, metadata)
+
+
+def _stated(adapter: Adapter, metadata: Mapping[str, str]) -> float:
+    """The trainer's settings, where the tensors hold none."""
+    part, _, layer = adapter.stem.partition(".")
+    packed = as_json(metadata.get("lora_adapter_metadata"))  # diffusers: "transformer.lora_alpha", ...
+    config = {key.removeprefix(part + "."): value for key, value in packed.items() if key.startswith(part + ".")}
+    config = config or as_json(metadata.get("lora_config"))  # finetrainers, and peft's adapter_config.json
+    if config:
+        return _peft_scale(adapter, layer, config)
+    # Genmo's trainer of Mochi has one setting for the fused projections and one for the last.
+    group = "qkv" if ".qkv_" in adapter.stem else "out"
+    alpha = as_json(metadata.get("kwargs")).get(f"{group}_proj_lora_alpha")
+    return float(alpha) / adapter.rank if isinstance(alpha, int | float) else 1.0
+
+
+def _peft_scale(adapter: Adapter, layer: str, config: Mapping[str, Any]) -> float:
+    alpha = config.get("lora_alpha", config.get("alpha"))
+    patterns = config.get("alpha_pattern")
+    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
+        if layer == pattern or layer.endswith("." + pattern):
+            alpha = own
+    if not isinstance(alpha, int | float):
+        return 1.0
+    return alpha / (math.sqrt(adapter.rank) if config.get("use_rslora") else adapter.rank)

@@ -1,0 +1,211 @@
+"""LoRA: a small file that changes a MODEL's weights, applied with a verdict on what it is and what of it fits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .. import host
+from ..families import FamilyError, Patch, Target
+from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
+from .load_files import NONE, chosen, combo, files_of
+from .remarks import with_remarks
+from .shared import files_state
+
+KIND = "loras"
+SLOTS = 5
+_MODEL = ("MODEL", {"tooltip": "The video model, ours or of ComfyUI's own loaders."})
+_CLIP = ("CLIP", {"tooltip": "The text encoder, for LoRAs that change it too."})
+_BLOCKS = (
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "Empty: all of the model. Else which blocks and layers are changed: 0-9, 15 or attn1, ffn.",
+    },
+)
+
+
+def _strength(tooltip: str) -> tuple[str, dict[str, Any]]:
+    return ("FLOAT", {"default": 1.0, "min": -20.0, "max": 20.0, "step": 0.01, "tooltip": tooltip})
+
+
+class Applied:
+    """Applies files to a MODEL and a CLIP, and remembers what it read of them for the next run."""
+
+    def __init__(self) -> None:
+        self._read: dict[Any, tuple[Verdict, tuple[Patch, ...]]] = {}
+
+    def run(
+        self, model: Any, clip: Any, files: Sequence[tuple[Path, float, float]], blocks: str, node: str | None
+    ) -> tuple[Any, Any, list[str]]:
+        """(MODEL, CLIP, report) with the files applied in their order; nothing is applied unless all can be.
+
+        Args:
+            files: (path, strength for the MODEL, strength for the CLIP).
+        """
+        lines, kept, todo = [], {}, []
+        for path, *strengths in files:
+            file = read_lora(path)
+            if not file.adapters and clip is None:
+                raise FamilyError(
+                    f"{path.name} changes the text encoder only ({len(file.text_adapters)} layers). Connect the CLIP."
+                )
+            parts = [("model", model, file.adapters), ("clip", clip, file.text_adapters)]
+            for (name, thing, adapters), strength in zip(parts, strengths, strict=True):
+                if thing is None or not adapters:
+                    continue
+                target = host.patch_target(thing)
+                # What is read depends on the model's names, shapes and expert; not on strengths and other LoRAs.
+                expert = target.variant.expert if target.variant else ""
+                key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
+                found = self._read.get(key) or self._new(file, target, blocks, node)
+                kept[key] = found
+                todo.append((name, found[1], strength))
+                lines += said(found[0], strength)
+            if clip is None and file.text_adapters:
+                lines.append(
+                    f"{len(file.text_adapters)} changes of the text encoder were left out: connect the CLIP too"
+                )
+        self._read = kept
+        for name, patches, strength in todo:
+            if strength and name == "model":
+                model = host.apply_patches(model, patches, strength)
+            elif strength:
+                clip = host.apply_patches(clip, patches, strength)
+        for line in lines:
+            (logging.warning if line.startswith("WARNING") else logging.info)(line)
+        return model, clip, lines
+
+    def _new(self, file: LoraFile, target: Target, blocks: str, node: str | None) -> tuple[Verdict, tuple[Patch, ...]]:
+        verdict = match(file, target, "" if target.is_text else blocks)
+        verdict.check()
+        return verdict, load_patches(verdict, host.progress(verdict.matched, node))
+
+
+def said(verdict: Verdict, strength: float) -> list[str]:
+    """The verdict, and in which way the LoRA is applied."""
+    storage = str(verdict.target.storage).removeprefix("torch.")
+    if not strength:
+        way = "Strength 0: nothing is applied"
+    elif verdict.target.storage.itemsize == 1:
+        way = f"Applied while the model computes, in its computing precision; the {storage} weights stay as they are"
+    else:
+        way = f"Merged into the {storage} weights while the model is loaded, and taken out again"
+    return [*verdict.lines(), way]
+
+
+class OpenT2VLoadLora:
+    """Applies one LoRA file."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP", "STRING")
+    RETURN_NAMES = ("model", "clip", "report")
+    OUTPUT_TOOLTIPS = (
+        "The model with the LoRA.",
+        "The text encoder with the LoRA; as it came in where the file does not change it.",
+        "What the file is, what of it fits this model, and how it was applied.",
+    )
+    DESCRIPTION = "Apply a LoRA of any format and say what it is, what of it fits this model and what was done."
+    SEARCH_ALIASES: ClassVar = ["lora loader", "lora", "lycoris", "lokr", "loha", "style", "lightx2v", "dora"]
+
+    def __init__(self) -> None:
+        self._applied = Applied()
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": _MODEL,
+                "lora": combo("A file in models/loras.", KIND),
+                "strength_model": _strength("How much the video model is changed. 0: not at all, 1: as trained."),
+                "strength_clip": _strength("How much the text encoder is changed. 0: not at all, 1: as trained."),
+            },
+            "optional": {"clip": _CLIP, "blocks": _BLOCKS},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, lora: str, **_: Any) -> str:
+        """What the host compares to find out whether the file is still that of the last run."""
+        path = files_of(KIND).get(lora)
+        return files_state(path) if path else ""
+
+    def load(
+        self,
+        model: Any,
+        lora: str,
+        strength_model: float,
+        strength_clip: float,
+        clip: Any = None,
+        blocks: str = "",
+        unique_id: str | None = None,
+    ) -> dict[str, Any]:
+        files = [(chosen(lora, KIND), strength_model, strength_clip)]
+        model, clip, lines = self._applied.run(model, clip, files, blocks, unique_id)
+        return with_remarks((model, clip, "\n".join(lines)), lines)
+
+
+class OpenT2VLoraStack:
+    """Applies several LoRA files, one behind the other."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP", "STRING")
+    RETURN_NAMES = ("model", "clip", "report")
+    OUTPUT_TOOLTIPS = (
+        "The model with all LoRAs.",
+        "The text encoder with all LoRAs; as it came in where no file changes it.",
+        "What each file is, what of it fits this model, and how it was applied.",
+    )
+    DESCRIPTION = "Apply several LoRAs in their order, each with its strength, and say of each what of it fits."
+    SEARCH_ALIASES: ClassVar = ["lora stack", "multiple loras", "lora loader stack"]
+
+    def __init__(self) -> None:
+        self._applied = Applied()
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        names = [NONE, *files_of(KIND)]
+        slots: dict[str, Any] = {}
+        for n in range(1, SLOTS + 1):
+            slots[f"lora_{n}"] = (names, {"default": NONE, "tooltip": "A file in models/loras, or none."})
+            slots[f"strength_{n}"] = _strength("How much model and text encoder are changed by the file above.")
+        return {
+            "required": {"model": _MODEL, **slots},
+            "optional": {"clip": _CLIP, "blocks": _BLOCKS},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, **given: Any) -> str:
+        """What the host compares to find out whether the files are still those of the last run."""
+        paths = files_of(KIND)
+        named = [str(value) for name, value in given.items() if name.startswith("lora_")]
+        return " ".join(files_state(paths[name]) for name in named if name in paths)
+
+    def load(
+        self, model: Any, clip: Any = None, blocks: str = "", unique_id: str | None = None, **slots: Any
+    ) -> dict[str, Any]:
+        files = []
+        for n in range(1, SLOTS + 1):
+            name, strength = slots.get(f"lora_{n}", NONE), slots.get(f"strength_{n}", 1.0)
+            if name != NONE:
+                files.append((chosen(name, KIND), strength, strength))
+        model, clip, lines = self._applied.run(model, clip, files, blocks, unique_id)
+        return with_remarks((model, clip, "\n".join(lines)), lines)
+
+
+def read_for_host(target: Target, tensors: Mapping[str, Tensor]) -> Sequence[Patch]:
+    """What the host's own LoRA loaders apply to our MODELs and CLIPs; what does not fit is in the log."""
+    verdict = match(held_lora(tensors), target)
+    for line in verdict.lines() if verdict.total else ():
+        (logging.warning if line.startswith("WARNING") else logging.info)(line)
+    return patches_of(verdict, lambda name: tensors[name])
+
+
+host.teach_lora_loaders(read_for_host)

@@ -1,0 +1,51 @@
+"""Which formats are tried on which families: the cells of the README's table are the tests' parameters."""
+
+from __future__ import annotations
+
+from opent2v.tests.loaders.lora.files import FORMATS
+from opent2v.tests.loaders.lora.models import FAMILIES
+
+# Cells that do not exist: such a model has no such layer.
+NONE = {
+    **{("ltx_video", name): "no convolution" for name in FORMATS if name.startswith("conv")},
+    **{(family, "tables"): "not written" for family in ("ltx_video", "cogvideox", "mochi", "hunyuan_video")},
+}
+CELLS = [
+    (family, name)
+    for name, fmt in FORMATS.items()
+    for family in FAMILIES
+    if (family, name) not in NONE and (not fmt.families or family in fmt.families)
+]
+# Core's own MODELs on a real host; it has none of CogVideoX in the versions that are tried. Mochi's width is built into
+# its class: few formats, or it takes minutes.
+CORE_MOCHI = ("diffusers", "kohya")
+# HunyuanVideo's last modulation has its halves swapped: BOFT turns rows across them, which is refused by name.
+CORE_CELLS = [
+    (family, name)
+    for family, name in CELLS
+    if family in ("wan", "ltx_video", "hunyuan_video") or (family == "mochi" and name in CORE_MOCHI)
+    if (family, name) != ("hunyuan_video", "boft")
+]
+# Families whose text encoders' LoRAs are tried, and whose models are stored as fp8 and bf16.
+TEXT = STORAGE = tuple(FAMILIES)
+
+
+def markdown() -> str:
+    """The README's table. A cell names what its tests try: our MODELs, core's own ("+ core")."""
+    lines = [
+        "| Format | " + " | ".join(tiny.title for tiny in FAMILIES.values()) + " |",
+        "|---" * (len(FAMILIES) + 1) + "|",
+    ]
+    for name, fmt in FORMATS.items():
+        cells = []
+        for family in FAMILIES:
+            if (family, name) in CORE_CELLS:
+                cells.append("yes + core")
+            elif (family, name) in CELLS:
+                cells.append("yes")
+            else:
+                cells.append(NONE.get((family, name), "–"))
+        lines.append(f"| {fmt.title} | " + " | ".join(cells) + " |")
+    for title, tried in (("text encoders (`text_encoder.`, `lora_te_`)", TEXT), ("on fp8 and bf16 weights", STORAGE)):
+        lines.append(f"| {title} | " + " | ".join("yes" if family in tried else "–" for family in FAMILIES) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,153 @@
+"""Every LoRA format on every family: what the node makes of the file is what the weights merged by hand make.
+
+The cells of the README's table are this file's parameters, see `table.py`. On real hosts: tests/host/test_lora.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from opent2v.host import embedded
+from opent2v.tests.loaders.lora import files, models
+from opent2v.tests.loaders.lora.files import FORMATS
+from opent2v.tests.loaders.lora.models import FAMILIES, largest
+from opent2v.tests.loaders.lora.table import CELLS, STORAGE
+from opent2v.tests.nodes.calls import call
+
+CLOSE = 1e-5
+
+
+@pytest.fixture
+def loras(tmp_path):
+    """The folder of the user's own LoRAs."""
+    embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
+    (tmp_path / "models" / "loras").mkdir(parents=True)
+    return tmp_path / "models" / "loras"
+
+
+def apply(model, name="any.safetensors", strength=1.0, **given):
+    """(MODEL with the LoRA, report)."""
+    results, _ = call("OpenT2VLoadLora", model=model, lora=name, strength_model=strength, **given)
+    return results[0], results[2]
+
+
+@pytest.mark.parametrize(("family", "name"), CELLS)
+def test_a_file_does_what_merging_by_hand_does(family, name, loras):
+    one, fmt = models.loaded(family), FORMATS[name].of(family)
+    merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state)
+    wanted = one.merged(merged)
+    patched, report = apply(one.model)
+    assert largest(wanted, one.plain) > 0.02
+    assert largest(one.sampled(patched), wanted) <= CLOSE, report
+    assert one.is_untouched()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wrong_alpha_or_swapped_query_and_key_would_show(family, loras):
+    """The comparison above is sensitive: either mistake is a hundred times its limit away."""
+    one = models.loaded(family)
+    merged = files.write(loras / "any.safetensors", FORMATS["kohya"], one.sites, one.state)
+    right = one.merged(merged)
+    without = {k: one.state[k] + (new - one.state[k]) * files.RANK / files.ALPHA for k, new in merged.items()}
+    assert largest(one.merged(without), right) > 100 * CLOSE
+    query, key = f"{one.sites.query}.weight", f"{one.sites.key}.weight"
+    changes = {name: merged[name] - one.state[name] for name in (query, key)}
+    swapped = merged | {query: one.state[query] + changes[key], key: one.state[key] + changes[query]}
+    assert largest(one.merged(swapped), right) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_finetrainers_self_attention_stays_self_attention(family, loras):
+    """Other packs rename attn1 and attn2 both to cross-attention; a file with one attn1 alone shows it."""
+    one = models.loaded(family)
+    alone = f"{one.sites.query}."
+    fmt = FORMATS["finetrainers"]
+    merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state, only=alone)
+    assert list(merged) == [f"{one.sites.query}.weight"]
+    patched, report = apply(one.model)
+    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE and "1 of 1" in report
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("strength", [0.0, 0.35, -1.0, 2.0])
+def test_strength(family, strength, loras):
+    one = models.loaded(family)
+    merged = files.write(loras / "any.safetensors", FORMATS["kohya"], one.sites, one.state)
+    patched, _ = apply(one.model, strength=strength)
+    found = one.sampled(patched)
+    if strength == 0:
+        assert torch.equal(found, one.plain)
+    else:
+        part = {
+            k: (one.state[k].double() + strength * (new.double() - one.state[k])).float() for k, new in merged.items()
+        }
+        assert largest(found, one.merged(part)) <= CLOSE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_loras_add_up_in_their_order(family, loras):
+    one = models.loaded(family)
+    first = files.write(loras / "a.safetensors", FORMATS["diffusers"], one.sites, one.state, seed=1)
+    second = files.write(loras / "b.safetensors", FORMATS["original"], one.sites, one.state, seed=2)
+    both = {k: first[k] + second[k] - one.state[k] for k in first}
+    patched, _ = apply(apply(one.model, "a.safetensors")[0], "b.safetensors")
+    wanted = one.merged(both)
+    assert largest(one.sampled(patched), wanted) <= CLOSE
+    (stacked, *_), _ = call(
+        "OpenT2VLoraStack", model=one.model, lora_1="a.safetensors", strength_1=1.0, lora_2="b.safetensors",
+        strength_2=1.0,
+    )  # fmt: skip
+    assert largest(one.sampled(stacked), wanted) <= CLOSE
+    # A turn after a sum is not a sum after a turn.
+    files.write(loras / "b.safetensors", FORMATS["oft"], one.sites, one.state, seed=2)
+    one_way = apply(apply(one.model, "a.safetensors")[0], "b.safetensors")[0]
+    other_way = apply(apply(one.model, "b.safetensors")[0], "a.safetensors")[0]
+    assert largest(one.sampled(one_way), one.sampled(other_way)) > 100 * CLOSE
+
+
+def test_both_experts_in_one_file(loras):
+    """As ai-toolkit saves a LoRA for Wan 2.2 A14B that is not split: each MODEL takes its own half."""
+    one, stored, merged = models.loaded("wan"), {}, {}
+    for seed, expert in enumerate(("high", "low"), 1):
+        prefix = f"diffusion_model.transformer_{seed}."
+        fmt = replace(FORMATS["original"], prefix=prefix)
+        merged[expert] = files.write(loras / "half.safetensors", fmt, one.sites, one.state, seed=seed)
+        stored |= load_file(loras / "half.safetensors")
+    files.save(loras / "both.safetensors", stored)
+    for expert, weights in merged.items():
+        part = replace(one.model.part, variant=replace(one.variant, expert=expert))
+        patched, report = apply(replace(one.model, part=part), "both.safetensors")
+        assert largest(one.sampled(patched), one.merged(weights)) <= CLOSE
+        count = len(one.sites.matrices)
+        assert f"{count} of {count} match" in report and "other expert" in report
+
+
+def test_a_butterfly_over_fused_layers_is_named_and_the_rest_applied(loras):
+    """BOFT deals out the rows of q, k and v into each other: on split layers that cannot be done one by one."""
+    one = models.loaded("hunyuan_video")
+    fmt = replace(FORMATS["boft"], layout="original")
+    merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state)
+    alone = {f"{s.parts[0]}.weight" for s in one.sites.matrices if len(s.parts) == 1 and not s.order}
+    patched, report = apply(one.model)
+    assert "turns rows of several layers into each other" in report
+    assert f"{len(alone)} of {len(one.sites.matrices)} match" in report
+    assert largest(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["kohya", "lokr", "dora"])
+@pytest.mark.parametrize("family", STORAGE)
+def test_on_small_storage_the_merge_is_not_rounded(family, name, dtype, loras):
+    """The stored weights stay; the sum with the change is computed with."""
+    one = models.loaded(family, dtype)
+    merged = files.write(loras / "any.safetensors", FORMATS[name], one.sites, one.state)
+    wanted = one.merged(merged)
+    patched, report = apply(one.model)
+    assert largest(one.sampled(patched), wanted) <= CLOSE, report
+    rounded = {k: new.to(one.stored[k].dtype).float() for k, new in merged.items()}
+    assert largest(one.merged(rounded), wanted) > 100 * CLOSE  # what a merge into the storage would make
+    assert one.is_untouched()
