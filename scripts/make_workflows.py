@@ -45,7 +45,7 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
 # Height of each node; none grows beyond it on the page, its remarks and a video or picture included.
 HEIGHTS = {
     "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
-    "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 445, "OpenT2VImageToVideo": 310,
+    "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 465, "OpenT2VImageToVideo": 310,
     "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
     "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 500,
     "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
@@ -323,7 +323,7 @@ def step_cache() -> Graph:
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
     cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
     graph.column(340)
-    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same, height=480)
+    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same, height=530)
     pictures = {
         name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (made, "latent")}), "images")
         for name, made in (("images", sampler), ("reference_images", measured))
