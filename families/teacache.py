@@ -20,6 +20,7 @@ from .base import FamilyError
 Signal = Callable[[nn.Module, Mapping[str, Any]], Tensor]
 # No step counts as less: one that adds nothing, or less than nothing, would never be computed again.
 LEAST = 1e-3
+EPSILON = 1e-6  # of the makers' norms
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,20 @@ def timestep(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
 
 
 def normed(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
-    """The video's tokens as diffusers' first block normalises and modulates them."""
-    if not hasattr(block, "norm1"):
-        raise FamilyError(
-            "TeaCache's signal is known for this model as our loaders build it, not as ComfyUI's do. Take the MODEL "
-            "from Load Video Diffusion Model, or set the step cache's policy to easycache."
-        )
-    return block.norm1(named["hidden_states"], emb=named["temb"])[0]  # pyright: ignore[reportCallIssue]
+    """The video's tokens as the first block normalises and modulates them: diffusers' block, or the makers'."""
+    parts = dict(block.named_children())
+    if "norm1" in parts:
+        return parts["norm1"](named["hidden_states"], emb=named["temb"])[0]
+    if "img_mod" in parts:  # HunyuanVideo
+        first, _ = parts["img_mod"](named["vec"])
+        return parts["img_norm1"](named["img"]) * (1 + first.scale) + first.shift
+    if "mod_x" in parts:  # Mochi
+        x, scale = named["x"], parts["mod_x"](functional.silu(named["c"])).chunk(4, dim=1)[0]
+        return functional.rms_norm(x, x.shape[-1:], eps=EPSILON) * (1 + scale[:, None])
+    raise FamilyError(
+        "TeaCache's signal was not found in this MODEL's blocks. Take the MODEL from Load Video Diffusion Model, or "
+        "set the step cache's policy to easycache."
+    )
 
 
 def modulated(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
@@ -67,4 +75,4 @@ def modulated(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
     table = block.scale_shift_table
     assert isinstance(table, Tensor)
     shift, scale = (table.to(x)[:2] + time.unflatten(-1, (len(table), -1))[..., :2, :]).unbind(dim=-2)
-    return functional.rms_norm(x, x.shape[-1:]) * (1 + scale) + shift
+    return functional.rms_norm(x, x.shape[-1:], eps=EPSILON) * (1 + scale) + shift

@@ -1,4 +1,4 @@
-"""Short texts that tell models apart, by a sample of their weights and of what patches them; the same on both sides."""
+"""Short texts that tell models apart, by a sample of their weights (the same on both hosts) and of their patches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ TENSORS, VALUES = 64, 64
 
 def of_weights(weights: Mapping[str, Tensor]) -> str:
     """Of names, shapes, dtypes and values; as long as they are the same, wherever the weights lie."""
+    plain = {name.replace("_orig_mod.", ""): weight for name, weight in weights.items()}  # torch.compile's prefix
     told = sha256()
-    for name in _spread(sorted(weights)):
-        told.update(name.removeprefix("_orig_mod.").encode())  # torch.compile's prefix
-        _add(told, weights[name])
+    for name in _spread(sorted(plain)):
+        told.update(name.encode())
+        _add(told, plain[name])
     return told.hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -223,18 +224,23 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
 
 
+_BUILDING = Lock()
+
+
 @contextmanager
 def _meta_parameters() -> Iterator[None]:
-    """Parameters registered inside land on the meta device; buffers (position tables) stay real."""
-    original = nn.Module.register_parameter
+    """Parameters that this thread registers inside land on the meta device; buffers (position tables) stay real."""
+    # Every module of the process registers through the class: other threads' stay real, and another building waits.
+    with _BUILDING:
+        original, thread = nn.Module.register_parameter, get_ident()
 
-    def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        original(self, name, param)
-        if param is not None:
-            self._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)
+        def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+            original(self, name, param)
+            if param is not None and get_ident() == thread:
+                self._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)
 
-    nn.Module.register_parameter = register
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = original
+        nn.Module.register_parameter = register
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = original

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,8 +11,9 @@ from .. import host
 from ..families import Variant
 from ..sampling import SamplingError, own_shift, scheduler_class
 from ..sampling.caches import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, CacheRun, StepCache, cache_runs
-from ..sampling.caches.choice import AUTO, TARGETS, Choice
+from ..sampling.caches.choice import AUTO, TARGETS, Choice, preview
 from ..sampling.caches.profile import MadeFor, Profile
+from ..sampling.caches.report import EXPERTS
 from .remarks import with_remarks
 
 STEP_CACHE = "OPENT2V_STEP_CACHE"
@@ -30,20 +32,40 @@ def made_for(
     return MadeFor(title, weights, loras, scheduler, shift or own_shift(variant.scheduler))
 
 
-def checked(step_cache: StepCache, models: list[Any], variant: Variant | None, *steps: Any) -> StepCache:
-    """The settings with what their profile says of these models; `steps` as for `made_for`.
+def checked(
+    step_cache: StepCache,
+    models: list[Any],
+    variant: Variant | None,
+    solver: str | None = None,
+    shift: float | None = None,
+) -> StepCache:
+    """The settings with what their profile says of these models; without a solver, another sampler makes the steps.
 
     Raises:
         SamplingError: the profile is of something else.
     """
     if not isinstance(step_cache, Choice) or step_cache.source is None:
         return step_cache
-    return step_cache.of_profile(made_for(models, variant, *steps))
+    return step_cache.of_profile(made_for(models, variant, solver, shift))
 
 
-def cache_run(step_cache: StepCache, models: list[Any], variant: Variant, *steps: Any) -> CacheRun:
-    """A fresh run under a step cache."""
-    return cache_runs(checked(step_cache, models, variant, *steps), variant)()
+def cache_run(step_cache: StepCache, models: list[Any], variant: Variant, solver: str, shift: float) -> CacheRun:
+    """A fresh run under a step cache, of steps of ours."""
+    return cache_runs(checked(step_cache, models, variant, solver, shift), variant)()
+
+
+def foreseen(cache: CacheRun, experts: Sequence[Sequence[float]]) -> list[str]:
+    """What is known of a step cache before its run.
+
+    Args:
+        experts: sigmas [steps + 1] of each of the run's models.
+    """
+    lines = []
+    for expert, sigmas in enumerate(experts):
+        if len(sigmas) > 1:
+            said = preview(cache.settings.settled(sigmas, expert), sigmas, expert)
+            lines += [f"{EXPERTS[expert]}: {line}" for line in said] if len(experts) > 1 else said
+    return lines
 
 
 class OpenT2VStepCache:
@@ -55,8 +77,8 @@ class OpenT2VStepCache:
     RETURN_NAMES = ("step_cache",)
     OUTPUT_TOOLTIPS = ("For Video Sampler or Apply Step Cache.",)
     DESCRIPTION = (
-        "Speeds sampling up: in some steps the last result of the model's blocks stands in for computing them. Costs "
-        "detail; not for models of few steps."
+        "Speeds sampling up: in some steps what the model has answered before stands in for computing it. Costs "
+        "detail; runs of ten steps and fewer are left alone."
     )
     SEARCH_ALIASES: ClassVar = ["teacache", "easycache", "magcache", "first block cache", "speed up", "skip steps"]
 
@@ -99,13 +121,16 @@ class OpenT2VStepCache:
                     list(PREDICTORS),
                     {
                         "default": own.predictor,
-                        "tooltip": "last: the blocks' last result again. linear: carries on from the last two; twice "
-                        "the memory.",
+                        "tooltip": "What stands in. last: the last result again. linear: carries on from the last "
+                        "two; twice the memory, mostly closer.",
                     },
                 ),
                 "device": (
                     list(DEVICES),
-                    {"default": own.device, "tooltip": "Where results are kept. cpu: saves GPU memory, slower."},
+                    {
+                        "default": own.device,
+                        "tooltip": "Where results are kept. model: beside the model. cpu: saves GPU memory, slower.",
+                    },
                 ),
                 "memory": number(
                     own.memory, 4096.0, 0.5, "GiB that may be kept. Steps whose results do not fit are computed."

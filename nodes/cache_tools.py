@@ -85,7 +85,7 @@ def _plans(profile: Profile) -> list[str]:
         plan: list[bool] = []
         for expert in experts:
             levels = [row.sigma for row in profile.rows if row.expert == expert and row.label == "positive"]
-            plan += planned(settings, [*levels, 0.0], None, expert) or []
+            plan += planned(settings, [*levels, 0.0], expert) or []
         computed = len(plan) - sum(plan)
         lines.append(
             f"Policy optimal, threshold {threshold:g}: {computed} of {len(plan)} steps computed, about "
@@ -129,6 +129,11 @@ class OpenT2VCompareCache:
         latent: dict[str, Any] | None = None,
         reference_latent: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        pairs = {"images": (images, reference_images), "latent": (latent, reference_latent)}
+        for name, (one, reference) in pairs.items():
+            if (one is None) != (reference is None):
+                has, lacks = (f"reference_{name}", name) if one is None else (name, f"reference_{name}")
+                raise SamplingError(f"{has} is connected and {lacks} is not: both are needed. Connect it as well.")
         rows: dict[str, Likeness] = {}
         if images is not None and reference_images is not None:
             rows["frames"] = _of_images(images, reference_images)
@@ -218,14 +223,17 @@ class OpenT2VSweepCache:
         for name, run in zip(choices, runs, strict=True):
             rows[name] = _of_images(clip(_sampled(run, steps=steps, **given)), frames)
             seconds = loop_seconds(run) if run.stages else whole
-            speeds[name] = (summary(run).removesuffix(" steps computed"), f"{whole / seconds:.2f} x")
+            computed = summary(run).replace(" steps computed", "") if run.stages else "off"
+            speeds[name] = (computed, f"{whole / seconds:.2f} x")
             fewer = max(1, round(steps * seconds / whole))
             control = f"{fewer} steps, no cache"
             if fewer < steps and control not in rows:
-                run = all_computed()
-                rows[control] = _of_images(clip(_sampled(run, steps=fewer, **given)), frames)
-                speeds[control] = (f"{fewer} of {fewer}", f"{whole / loop_seconds(run):.2f} x")
+                uncached = all_computed()
+                rows[control] = _of_images(clip(_sampled(uncached, steps=fewer, **given)), frames)
+                speeds[control] = (f"{fewer} of {fewer}", f"{whole / loop_seconds(uncached):.2f} x")
         lines = [f"{steps} steps without a cache: {whole:.1f} s", *table(rows, speeds).split("\n")]
+        why = {line: None for run in runs if not run.stages for settled in run.settled for line in settled.said}
+        lines += why  # the cache was off
         return with_remarks(("\n".join(lines), reference), lines)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +27,13 @@ from .remarks import with_remarks
 from .shared import files_state, shared
 
 NONE = "none"
-_STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn}
+_STORED = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 
 
 def files_of(*kinds: str) -> dict[str, Path]:
@@ -111,7 +119,7 @@ class OpenT2VLoadDiffusionModel:
         path = chosen(file, *self.KINDS)
         opened = open_file(path)
         library("diffusers")
-        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened))
+        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened), sum(numbers_of(opened).values()))
         found = opened.parts.get("transformer")
 
         def make() -> list[Any]:
@@ -256,11 +264,20 @@ def find_tokenizer(class_name: str) -> Path | None:
 
 
 def stored_dtype(file: ModelFile) -> torch.dtype | None:
-    """The dtype most of a file's weights have; None for scaled ones, which are multiplied out."""
+    """The dtype most of a file's numbers have; None for scaled ones, which are multiplied out."""
     if file.quantisation.scales:
         return None
-    kinds = [info.dtype for info in file.header.values()]
-    return _STORED.get(max(set(kinds), key=kinds.count)) if kinds else None
+    # Not what most tensors have: an fp8 file's many small ones (biases, norms) are often stored wider.
+    numbers = numbers_of(file)
+    return _STORED.get(max(numbers, key=lambda kind: numbers[kind])) if numbers else None
+
+
+def numbers_of(file: ModelFile) -> Mapping[str, int]:
+    """How many numbers a file stores, by dtype as safetensors spells it."""
+    counts: dict[str, int] = {}
+    for info in file.header.values():
+        counts[info.dtype] = counts.get(info.dtype, 0) + prod(info.shape)
+    return counts
 
 
 def _stored_as(file: ModelFile, dtype: torch.dtype | None) -> str:

@@ -103,6 +103,8 @@ class OpenT2VEncodePrompt:
 
 
 def _not_told(variant: Variant | None) -> str:
+    if variant is not None and variant.family.reads_rate:
+        return f"{variant.title} is told fps, but no motion score. Set motion_score to 0."
     if variant is not None:
         return f"{variant.title} is not told fps or a motion score in its prompt. Set both to 0."
     return (

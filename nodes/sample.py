@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
-
 from .. import host
 from ..families import Variant
 from ..loaders import library
-from ..sampling import SOLVERS, Guidance, SamplingError, Schedule, guidance_steps, make_schedule
+from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
 from ..sampling.caches import CacheRun, StepCache
-from ..sampling.caches.choice import preview
-from ..sampling.caches.report import EXPERTS, details, remarks, summary
-from .cache import STEP_CACHE, cache_run
+from ..sampling.caches.report import details, remarks, summary
+from .cache import STEP_CACHE, cache_run, foreseen
 from .guidance import GUIDANCE, told
 from .latent import known
 from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
+from .sample_checks import CFG_SCHEDULES, check_experts, check_fits, check_width, known_cfg_schedule
 
-CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
 # What pictures put into a CONDITIONING's dictionary.
 PICTURES = ("concat_latent_image", "concat_mask")
 
@@ -188,13 +185,13 @@ class OpenT2VSampler:
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         variant = known(model)
-        _check_latent(latent["samples"], variant)
+        check_fits(variant, latent["samples"])
         check_made_for(variant, latent, "This model")
         for name, conditioning in (("positive", positive), ("negative", negative)):
-            _check_conditioning(name, conditioning, variant)
+            check_width(variant, name, conditioning)
             check_prompt(variant, name, conditioning)
-        _check_experts(variant, low_noise_model)
-        cfg_schedule = _cfg_schedule(variant, cfg_schedule)
+        check_experts(variant, low_noise_model)
+        cfg_schedule = known_cfg_schedule(variant, cfg_schedule)
         if picture_cfg and variant.family.picture_guidance is None:
             raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
         if not 0 <= cfg_rescale <= 1:
@@ -245,7 +242,8 @@ class OpenT2VSampler:
         if cfg_rescale:
             remark += f", rescaled {cfg_rescale:g}"
         if is_setting and cache is not None:
-            host.say(_foreseen(cache, schedule, variant, len(models)), unique_id)
+            parts = schedule.split(variant.boundary) if low else [schedule]
+            host.say(foreseen(cache, [part.sigmas.tolist() for part in parts]), unique_id)
         samples = host.sample(
             model,
             positive,
@@ -274,18 +272,6 @@ class OpenT2VSampler:
         return with_remarks((made, "\n".join(lines)), lines)
 
 
-def _foreseen(cache: CacheRun, schedule: Schedule, variant: Variant, models: int) -> list[str]:
-    """What is known of a step cache before its run."""
-    parts = schedule.split(variant.boundary) if models == 2 else [schedule]
-    lines = []
-    for expert, part in enumerate(parts):
-        if part.steps:
-            sigmas = part.sigmas.tolist()
-            said = preview(cache.settings.settled(sigmas, variant, expert), sigmas, variant, expert)
-            lines += [f"{EXPERTS[expert]}: {line}" for line in said] if models == 2 else said
-    return lines
-
-
 def _with_guidance(conditioning: Any, scale: float) -> Any:
     """The guidance that the transformer is told, unless another node has set it."""
     return [[context, {"guidance": scale, **further}] for context, further in conditioning]
@@ -293,72 +279,3 @@ def _with_guidance(conditioning: Any, scale: float) -> Any:
 
 def _unpictured(conditioning: Any) -> Any:
     return [[context, {k: v for k, v in further.items() if k not in PICTURES}] for context, further in conditioning]
-
-
-def _cfg_schedule(variant: Variant, cfg_schedule: str) -> str:
-    if cfg_schedule not in CFG_SCHEDULES:
-        raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
-    own = variant.family.cfg_schedules
-    if cfg_schedule == "auto":
-        return own[0]
-    if len(own) == 1 and cfg_schedule not in own:
-        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
-    if cfg_schedule not in own:
-        raise SamplingError(f"{variant.title} knows no cfg_schedule {cfg_schedule!r}. Choose one of: {', '.join(own)}.")
-    return cfg_schedule
-
-
-def _check_experts(variant: Variant, low_noise_model: Any) -> None:
-    if low_noise_model is None:
-        if variant.expert == "high":
-            raise SamplingError(
-                f"{variant.title} works with two experts and only the high-noise one is connected: the video would "
-                "stay noise. Connect the low-noise one to low_noise_model."
-            )
-        return
-    low = known(low_noise_model)
-    if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
-        raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
-    if not variant.boundary:
-        raise SamplingError(
-            f"{variant.title} is one model for all steps. Disconnect low_noise_model. The two experts of Wan 2.2 A14B "
-            "are told by their files' names: load both with Load Video Diffusion Model."
-        )
-    if low.expert == "high" or variant.expert == "low":
-        found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
-        raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")
-
-
-def _check_conditioning(name: str, conditioning: Any, variant: Variant) -> None:
-    for context, _ in conditioning:
-        if context.shape[-1] != variant.context_width:
-            raise SamplingError(
-                f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
-                "It was made by another model's text encoder: encode the prompt with this model's own CLIP."
-            )
-
-
-def _check_latent(samples: torch.Tensor, variant: Variant) -> None:
-    geometry = variant.geometry
-    if samples.ndim not in (4, 5):
-        raise SamplingError(
-            f"The latent has {samples.ndim} dimensions; expected [batch, channels, frames, height, width]. "
-            "Make it with Empty Video Latent."
-        )
-    if samples.shape[1] != geometry.channels and bool(samples.any()):
-        raise SamplingError(
-            f"The latent has {samples.shape[1]} channels; {variant.title} works with {geometry.channels}. It was made "
-            "by another model's VAE: encode it with this model's."
-        )
-    if samples.shape[-1] % geometry.patch or samples.shape[-2] % geometry.patch:
-        raise SamplingError(
-            f"The latent is {samples.shape[-1]} x {samples.shape[-2]}; this model needs multiples of {geometry.patch} "
-            f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
-        )
-    frames = samples.shape[2] if samples.ndim == 5 else 1
-    if max(frames, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:
-        raise SamplingError(
-            f"The latent has {frames} frames of {samples.shape[-1]} x {samples.shape[-2]}; {variant.title} takes up to "
-            f"{geometry.max_positions} frames and {geometry.max_positions * geometry.patch} a side (a video of "
-            f"{geometry.max_frames} frames, {geometry.max_size} pixels a side)."
-        )

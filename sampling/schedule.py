@@ -70,16 +70,15 @@ class Schedule:
         if isinstance(self.scheduler, ScaledDDIMScheduler):
             return self.scheduler.step(output, self.first + step, x, self.generator)
         before, after = self._spread(step), self._spread(step + 1)
-        before, after = self._spread(step), self._spread(step + 1)
         if before is not None and after is not None:  # diffusers' schedulers walk latents of one spread
             return self._moved(output, step, x / before) * after
         return self._moved(output, step, x)
 
     def _spread(self, step: int) -> Tensor | None:
-        """Of the latent that the model sees at a step, see `Discrete.spread`; 1 behind the last."""
+        """Of the latent that the model sees at a step, see `Discrete.spread`; 1 where no noise is left."""
         if not isinstance(self.prediction, Discrete):
             return None
-        if step == self.steps:
+        if self.sigmas[step] == 0:
             return self.timesteps.new_ones(())
         return self.prediction.spread(self.sigmas[step])
 

@@ -90,6 +90,13 @@ OLDER_ATTENTION = tuple(
 
 
 def recognise(shapes: Shapes, name: str, describe: Describe) -> Recognised | str:
+    try:
+        return _part(shapes, name, describe)
+    except KeyError as error:
+        return f"{error} is missing"
+
+
+def _part(shapes: Shapes, name: str, describe: Describe) -> Recognised | str:
     if found := without_prefix(shapes, "input_blocks.0.0.weight"):
         return _original(*found, describe)
     if found := without_prefix(shapes, "transformer_in.proj_in.weight"):
@@ -160,8 +167,8 @@ def _config(
         levels: (width, has attention) of each.
         first_heads: width of the first attention, which always has 8 heads.
     """
-    first = next(own[n] for n in ("input_blocks.0.0.weight", "conv_in.weight") if n in own)
-    last = next(own[n] for n in ("out.2.weight", "conv_out.weight") if n in own)
+    ends = ("input_blocks.0.0.weight", "out.2.weight"), ("conv_in.weight", "conv_out.weight")
+    first, last = (own[n] for n in (ends[0] if ends[0][0] in own else ends[1]))
     down = ["CrossAttnDownBlock3D" if attends else "DownBlock3D" for _, attends in levels]
     return {
         "in_channels": first[1],

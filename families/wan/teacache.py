@@ -1,4 +1,8 @@
-"""The official TeaCache sets of Wan 2.1; for the blocks' own modulation ("ret" in the source). Wan 2.2 has none."""
+"""The official TeaCache sets of Wan 2.1; Wan 2.2 has none.
+
+There are two for each model: for the blocks' own modulation ("ret" in the source), which are these, and for the
+timestep before it is projected, which no block gets to see.
+"""
 
 from __future__ import annotations
 

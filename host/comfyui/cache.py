@@ -25,16 +25,17 @@ def apply_step_cache(model: Any, settings: StepCache) -> Any:
     Raises:
         sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
     """
-    make = cache_runs(settings, variant(model))
-
-    def told() -> CacheRun:
-        return make()
-
-    return under(model, told, says=True)
+    return under(model, cache_runs(settings, variant(model)), says=True)
 
 
-def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
-    """A clone of the MODEL; `make` is asked once for each run. With `says` the log tells the plan and the report."""
+def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: int = 0) -> Any:
+    """A clone of the MODEL whose runs are under a step cache.
+
+    Args:
+        make: asked once for each run.
+        says: the log tells the plan and the report.
+        expert: which of the run's models this is.
+    """
 
     def outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider, cache = executor.class_obj, make()
@@ -43,13 +44,13 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False) -> Any:
         # A clone: what is in the options of the guider would outlive the run.
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         try:
-            with cache.attached(guider.model_patcher.model.diffusion_model, sigmas) as stage:
+            with cache.attached(guider.model_patcher.model.diffusion_model, sigmas, expert) as stage:
                 if stage is not None:
                     _check_compiled(guider.model_patcher)
                     options = guider.model_options
                     add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _telling(stage), options, is_model_options=True)
                 if says:
-                    for line in preview(cache.settled[-1], sigmas.tolist(), cache.variant):
+                    for line in preview(cache.settled[-1], sigmas.tolist()):
                         logging.info(line)
                 result = executor(*args, **kwargs)
         finally:

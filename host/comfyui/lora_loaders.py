@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import comfy.lora
@@ -31,35 +32,35 @@ class Names(dict):
 def teach_lora_loaders(read: Read) -> None:
     """Have the host's own LoRA loaders and LoRA hooks read every format for our MODELs and CLIPs.
 
-    All of them ask these functions of `comfy.lora` by name; there is no place to register a model's names.
+    All of them ask these functions of `comfy.lora` by name; there is no place to register a model's names. Calls for
+    models of others go through as they came, with whatever arguments newer hosts have.
     """
-    keys_of_model, keys_of_clip, load = (
-        comfy.lora.model_lora_keys_unet,
-        comfy.lora.model_lora_keys_clip,
-        comfy.lora.load_lora,
-    )
+    load = comfy.lora.load_lora
     if getattr(load, KEY, False):
         return
 
-    def model_lora_keys_unet(model: Any, key_map: Any = None) -> Any:
-        if not hasattr(model, "opent2v"):
-            return keys_of_model(model, {} if key_map is None else key_map)
-        return Names(key_map or {}, model_target(model))
-
-    def model_lora_keys_clip(model: Any, key_map: Any = None) -> Any:
-        if not hasattr(model, "opent2v"):
-            return keys_of_clip(model, {} if key_map is None else key_map)
-        return Names({} if key_map is None else key_map, text_target(model))
-
-    def load_lora(lora: Any, to_load: Any, log_missing: bool = True) -> Any:
+    @wraps(load)
+    def load_lora(lora: Any, to_load: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(to_load, Names):
-            return load(lora, to_load, log_missing)
-        values = load(lora, dict(to_load), False) if to_load else {}
+            return load(lora, to_load, *args, **kwargs)
+        # Names in the table itself are those of the host's own part beside ours; ours are no missing names to it.
+        values = load(lora, dict(to_load), **{**kwargs, "log_missing": False}) if to_load else {}
         for target in to_load.targets:
             values |= host_patches(read(target, lora))
         return values
 
     setattr(load_lora, KEY, True)
-    comfy.lora.model_lora_keys_unet = model_lora_keys_unet
-    comfy.lora.model_lora_keys_clip = model_lora_keys_clip
+    comfy.lora.model_lora_keys_unet = _with_ours(comfy.lora.model_lora_keys_unet, model_target)
+    comfy.lora.model_lora_keys_clip = _with_ours(comfy.lora.model_lora_keys_clip, text_target)
     comfy.lora.load_lora = load_lora
+
+
+def _with_ours(keys_of: Callable[..., Any], target_of: Callable[[Any], Target]) -> Callable[..., Any]:
+    @wraps(keys_of)
+    def keys(model: Any, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(model, "opent2v"):
+            return keys_of(model, *args, **kwargs)
+        table = args[0] if args else kwargs.get("key_map")
+        return Names({} if table is None else table, target_of(model))
+
+    return keys

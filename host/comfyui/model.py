@@ -26,9 +26,17 @@ COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 Model = comfy.model_patcher.ModelPatcher
 
 
-def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict[str, torch.dtype | None]:
-    """Storage dtypes for the parts, from what the user asked for (None: the host decides)."""
-    automatic = mm.unet_dtype(device=mm.get_torch_device(), supported_dtypes=COMPUTE_DTYPES, weight_dtype=stored)
+def device_dtypes(
+    asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
+) -> dict[str, torch.dtype | None]:
+    """Storage dtypes for the parts, from what the user asked for (None: the host decides).
+
+    Args:
+        numbers: that the video model has; fp8 files stay fp8 where so many would not fit into memory as bf16.
+    """
+    automatic = mm.unet_dtype(
+        device=mm.get_torch_device(), model_params=numbers, supported_dtypes=COMPUTE_DTYPES, weight_dtype=stored
+    )
     text_device = mm.text_encoder_device()
     return {
         "model_dtype": asked or automatic,

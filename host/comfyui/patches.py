@@ -34,6 +34,17 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
             new = patched(new, patch, strength)
         return weight.copy_(new)
 
+    def h(self, *_: Any) -> Tensor:
+        """What newer hosts' bypass loaders add to a layer's output; the base class' zeros would drop the change.
+
+        Raises:
+            FamilyError: always, these changes exist as weights only.
+        """
+        raise FamilyError(
+            f"A bypass LoRA loader cannot apply this LoRA ({self.patches[0].kind} on {self.patches[0].key}). Use Load "
+            "Video LoRA, or ComfyUI's LoRA loader without bypass."
+        )
+
 
 def patch_target(thing: Any) -> Target:
     """The weights of a MODEL or CLIP, of ours or of the host's own loaders, that LoRA files may change."""

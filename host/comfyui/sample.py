@@ -66,10 +66,10 @@ def sample(
         high, low = schedule.split(found.boundary if found else 0.0)
         stages = [(model, cfg, high), (*low_noise, low)]
     walked, done, result = None, 0, samples
-    for one, scale, part in stages:
+    for n, (one, scale, part) in enumerate(stages):
         if part.steps:
             if step_cache is not None:
-                one = under(one, lambda: step_cache)
+                one = under(one, lambda: step_cache, expert=n)
             run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step, unpictured)
             run.guider.set_conds(positive, negative)
             if unpictured:

@@ -55,7 +55,7 @@ class WhileComputing(comfy.model_patcher.LowVramPatch):
         self.convert = getattr(layer, f"convert_{key.rpartition('.')[2]}", None)
 
     def __call__(self, weight: Tensor) -> Tensor:
-        whole, scale = weight.float().clone(), None
+        whole, scale = weight.to(torch.float32, copy=True), None
         if self.convert is not None:  # scaled fp8: the layer multiplies by its scale behind this
             scale = self.convert(torch.ones((), device=weight.device))
             whole *= scale

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ...families import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun, StepCache, cache_runs
-from ..fingerprint import of_weights
+from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
@@ -118,7 +118,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def device_dtypes(asked: torch.dtype | None, stored: torch.dtype | None) -> dict[str, torch.dtype | None]:
+def device_dtypes(
+    asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
+) -> dict[str, torch.dtype | None]:
     """Storage dtypes for the parts, from what the user asked for (None: automatic).
 
     A CPU computes half precision slowly, so automatic means fp32 there and bf16 on a GPU.
@@ -162,7 +164,12 @@ def variant(thing: Any) -> Variant | None:
 
 def fingerprint(model: Model) -> tuple[str, str]:
     """(its weights', its LoRAs', "" without)."""
-    return of_weights(dict(model.part.transformer.named_parameters())), ""
+    patches = {
+        (n, patch.key, patch.rows): (strength, patch.kind, patch.scale, list(patch.tensors.values()))
+        for n, (lora, strength) in enumerate(model.patches)
+        for patch in lora
+    }
+    return of_weights(dict(model.part.transformer.named_parameters())), of_patches(patches)
 
 
 def latent_channels(vae: Vae) -> int:

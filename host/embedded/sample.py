@@ -122,15 +122,16 @@ def sample(
         stages = [(model, cfg, high), (*low_noise, low)]
     done = 0
     with torch.inference_mode():
-        for one, scale, part in stages:
+        for n, (one, scale, part) in enumerate(stages):
 
             def report(step: int, clean: Tensor, x: Tensor, before: int = done) -> None:
                 if on_step:
                     on_step(before + step + 1)
 
-            cache = step_cache or (one.step_cache() if one.step_cache else None)
             if part.steps:
-                attached = cache.attached(one.part.transformer, part.sigmas) if cache else nullcontext()
+                # A MODEL's own cache knows of one expert only.
+                cache, expert = (step_cache, n) if step_cache else (one.step_cache and one.step_cache(), 0)
+                attached = cache.attached(one.part.transformer, part.sigmas, expert) if cache else nullcontext()
                 with one.changed(), attached as stage:
                     x = solve(denoiser(one, scale, stage), x, part, on_step=report)
             done += part.steps

@@ -66,13 +66,19 @@ class Verdict:
     def check(self) -> None:
         """
         Raises:
-            FamilyError: nothing or next to nothing fits, with both names; or the block filter leaves nothing.
+            FamilyError: nothing or next to nothing fits, with both names; or the block filter leaves nothing; or all is
+                for the other expert.
         """
         name = self.file.path.name
         if self.filtered and not self.total:
             raise FamilyError(
                 f"{name}: the block filter leaves out all {self.filtered} changes. Leave it empty, or name blocks that "
                 "the LoRA has."
+            )
+        if self.others and not self.total:
+            raise FamilyError(
+                f"{name}: all {self.others} changes are for the other expert of the two, not for this MODEL. Apply the "
+                "file to the other MODEL."
             )
         if self.matched > _CHANCE * self.total:
             return

@@ -13,8 +13,8 @@ from .names import Layout
 
 _KINDS = {"loha": "LoHa", "lokr": "LoKr", "glora": "GLoRA", "oft": "OFT", "boft": "BOFT"}
 _DISTILLED = re.compile(
-    r"lightx2v|lightning|causvid|accvid|step[ _-]?distill|cfg[ _-]?step|fastwan|self[ _-]?forcing|rcm|dmd"
-    r"|(?<![0-9])[1-8][ _-]?steps?(?![a-z])",
+    r"lightx2v|lightning|causvid|accvid|step[ _-]?distill|cfg[ _-]?step|fastwan|self[ _-]?forcing|dmd"
+    r"|(?<![a-z])rcm(?![a-z])|(?<![0-9])[1-8][ _-]?steps?(?![a-z])",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import SamplingError
 from .plan import best_plan, planned
 from .profile import MadeFor, Profile
 from .settings import StepCache
-
-if TYPE_CHECKING:
-    from ...families import Variant
 
 AUTO = "auto"
 # The rule that "auto" takes without a profile.
@@ -74,7 +71,7 @@ class Choice(StepCache):
         """
         return self if self.source is None else replace(self, profile=self.source.rows_for(now))
 
-    def settled(self, sigmas: Sequence[float], variant: Variant | None, expert: int = 0) -> StepCache:
+    def settled(self, sigmas: Sequence[float], expert: int = 0) -> StepCache:
         steps = len(sigmas) - 1
         plain = StepCache(**{one.name: getattr(self, one.name) for one in fields(StepCache)})
         if self.is_off or self.policy == "plan":
@@ -101,7 +98,7 @@ class Choice(StepCache):
             found, how = _written(plain, best_plan(self.profile, sigmas, computed, plain, expert)), "by the profile"
         else:
             found = _written(plain, _even(plain, steps, computed))
-        plan = planned(found, sigmas, None, expert) or []
+        plan = planned(found, sigmas, expert) or []
         said = f"Aimed at {self.target_speedup:g} x: {steps - sum(plan)} of {steps} steps computed, {how}."
         if steps - sum(plan) > computed:
             said += f" start, end and max_consecutive allow no more than about {estimate(plan):.2f} x."
@@ -139,7 +136,7 @@ def least_threshold(
     """The lowest threshold up to 10 whose plan is enough, to 1 %; None where none is, or the run decides."""
 
     def holds(threshold: float) -> bool:
-        plan = planned(replace(settings, threshold=threshold), sigmas, None, expert)
+        plan = planned(replace(settings, threshold=threshold), sigmas, expert)
         return plan is not None and is_enough(plan)
 
     low, high = 1e-6, 10.0
@@ -156,7 +153,7 @@ def letters(plan: Sequence[bool]) -> str:
     return "".join("r" if reused else "C" for reused in plan)
 
 
-def preview(settings: StepCache, sigmas: Sequence[float], variant: Variant | None, expert: int = 0) -> list[str]:
+def preview(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[str]:
     """What is known before a run.
 
     Args:
@@ -164,7 +161,7 @@ def preview(settings: StepCache, sigmas: Sequence[float], variant: Variant | Non
     """
     if settings.is_off:
         return list(settings.said)
-    plan = planned(settings, sigmas, variant, expert)
+    plan = planned(settings, sigmas, expert)
     if plan is None:
         return [*settings.said, f"{settings.policy} decides in the run which steps are reused."]
     computed = len(plan) - sum(plan)
@@ -177,7 +174,7 @@ def preview(settings: StepCache, sigmas: Sequence[float], variant: Variant | Non
         lines.append(
             f"Nothing will be reused; the lowest threshold that reuses a step is {least:.3g}."
             if least
-            else "Nothing will be reused: see start, end and plan."
+            else "Nothing will be reused: no step between start and end may be. Lower start, raise end or change plan."
         )
     elif sum(plan) > MUCH * len(plan):
         lines.append("More than 60 % of the steps will be reused: expect another video than without the cache.")

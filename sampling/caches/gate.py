@@ -28,7 +28,7 @@ Saw = Callable[[Tensor, Tensor], None]
 
 
 def region(transformer: nn.Module) -> list[nn.Module]:
-    """The transformer's blocks: its lists of modules of one class, in their order. None where it has none, as UNets."""
+    """The transformer's blocks: its lists of modules of one class, in their order; none in a UNet."""
     if any(hasattr(transformer, name) for name in ("mid_block", "middle_block")):
         return []
     lists = [child for child in transformer.children() if isinstance(child, nn.ModuleList) and _are_blocks(child)]
@@ -80,7 +80,8 @@ class Gate:
         if self.blocks and (transformer is not _inner(transformer) or transformer._compiled_call_impl is not None):
             raise SamplingError(
                 f"{name} is compiled as a whole, and a step cache works between its blocks. Compile the blocks one by "
-                "one instead (they keep their speed under the cache), or take the step cache out."
+                "one instead (they keep their speed under the cache), or set its boundary to model; policies first "
+                "block and teacache, and Calibrate Step Cache, always work between the blocks."
             )
         if self.is_whole and after_first:
             raise SamplingError(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from ..errors import SamplingError
 
 if TYPE_CHECKING:
-    from ...families import Variant
     from .settings import StepCache
 
 # As far as a recorded run looks back.
@@ -61,9 +60,7 @@ class Recorded:
 Errors = Callable[[int, int], tuple[float, float]]
 
 
-def planned(
-    settings: StepCache, sigmas: Sequence[float], variant: Variant | None = None, expert: int = 0
-) -> list[bool] | None:
+def planned(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[bool] | None:
     """For each step whether it is reused; None where the run itself decides.
 
     Args:

@@ -1,4 +1,4 @@
-"""Who decides whether a step is computed or reused. One class a rule; guards that hold for all are in `run.py`.
+"""Who decides whether a step is computed or reused. One class a rule; guards that hold for all are in `stage.py`.
 
 Written from the papers: TeaCache arXiv:2411.19108, EasyCache arXiv:2507.02860, SeaCache arXiv:2602.18993; the rule of
 the first block from ParaAttention's documentation. Rules whose plan is known before the run are in `plan.py`.
@@ -71,7 +71,7 @@ def change(new: Tensor, old: Tensor) -> float:
 class Easy:
     """The change of the output is the change of the input times how strongly the model answered last.
 
-    Input and output are those of the blocks here, the paper's those of the whole model.
+    Input and output are those of what the settings' boundary keeps; the paper's are the whole model's.
     """
 
     after_first = False
@@ -220,4 +220,5 @@ def maker(settings: StepCache, variant: Variant | None) -> Callable[[], Policy]:
         "first block": lambda: FirstBlock(settings.threshold),
         "seacache": lambda: Sea(settings.threshold, is_flow),
     }
+    # The others' plan is known to the stage before the run.
     return made.get(settings.policy, lambda: Plan([]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .kept import carried_on
 from .plan import LAGS, Recorded
 
 # "linear" with one step in LAGS + 1 computed looks back so far.
@@ -47,6 +48,7 @@ class Recorder:
         trail = self._seen.setdefault(label, [])
         if any(other == label and at == step for other, at, *_ in self._open):
             return
+        # There are three labels, so a step's other rows are among the last few.
         if any(row.label == label and row.step == step for row in self.rows[-4:]):
             return
         if trail and trail[-1].entered.shape != seen.entered.shape:
@@ -110,7 +112,6 @@ def _measured(new: Seen, trail: list[Seen]) -> dict[str, Tensor]:
         found[f"replay {lag}"] = (added - last.added).abs().mean() / size
         if len(trail) > 2 * lag and trail[-2 * lag - 1].sigma != last.sigma:
             before = trail[-2 * lag - 1]
-            far = (new.sigma - last.sigma) / (last.sigma - before.sigma)
-            guess = torch.lerp(before.added, last.added, 1 + min(max(far, 0.0), 1.0))
+            guess = carried_on(new.sigma, (last.sigma, last.added), (before.sigma, before.added))
             found[f"replay_linear {lag}"] = (added - guess).abs().mean() / size
     return found

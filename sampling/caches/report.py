@@ -9,16 +9,15 @@ from typing import Any
 
 from .choice import AUTO, MUCH, Choice, letters
 from .run import CacheRun
+from .stage import RULE, Stage
 
 EXPERTS = ("high noise", "low noise")
-# What a policy decides by itself is not forced.
-RULE = "rule"
 
 
 def remarks(run: CacheRun) -> list[str]:
     """What the user reads after a run."""
     lines = [f"Step cache ({_policy(run)}): {summary(run)}"]
-    lines += [line for settled in run.settled for line in settled.said]
+    lines += _said(run)
     found = strips(run)
     if not found:
         return lines
@@ -62,8 +61,17 @@ def details(run: CacheRun) -> dict[str, Any]:
         "forced": reasons(run),
         "seconds": {name: round(one, 6) for name, one in (("computed", computed), ("reused", reused)) if one},
         "kept_bytes": max((stage.peak for stage in run.stages), default=0),
-        "remarks": [*(line for settled in run.settled for line in settled.said), *warnings(run)],
+        "remarks": [*_said(run), *warnings(run)],
     }
+
+
+def _said(run: CacheRun) -> list[str]:
+    """What the settings have to say, of each expert where there are two."""
+    return [
+        f"{EXPERTS[n]}: {line}" if len(run.settled) == 2 else line
+        for n, settled in enumerate(run.settled)
+        for line in settled.said
+    ]
 
 
 def _policy(run: CacheRun) -> str:
@@ -75,35 +83,36 @@ def summary(run: CacheRun) -> str:
     if not run.stages:
         return "off, all steps computed"
     counts: dict[str, Counter[str]] = {}
-    for n in range(len(run.stages)):
-        for label, strip in _of_stage(run, n).items():
+    for stage in run.stages:
+        for label, strip in _of_stage(stage).items():
             counts.setdefault(label, Counter()).update(strip)
     said = {label: f"{one['C']} of {one.total()} steps computed" for label, one in counts.items()}
     if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return ", ".join(f"{label} {text}" for label, text in said.items()) or "no step was run"
+        said = {"": next(iter(said.values()))}
+    text = ", ".join(f"{label} {one}".strip() for label, one in said.items()) or "no step was run"
+    if len(run.stages) == len(run.settled):
+        return text
+    on = run.stages[0].expert  # few steps of one expert, and not of the other
+    return f"{EXPERTS[on]} {text}, {EXPERTS[1 - on]} off"
 
 
 def strips(run: CacheRun) -> dict[str, str]:
     """Which steps were computed: expert and condition, where they differ, else "all" -> "CCrC"."""
     found = {}
-    for n in range(len(run.stages)):
-        stage = _of_stage(run, n)
-        expert = EXPERTS[n] if len(run.stages) == 2 else ""
-        if len(set(stage.values())) == 1:
-            found[expert or "all"] = next(iter(stage.values()))
+    for stage in run.stages:
+        of_labels = _of_stage(stage)
+        expert = EXPERTS[stage.expert] if len(run.settled) == 2 else ""
+        if len(set(of_labels.values())) == 1:
+            found[expert or "all"] = next(iter(of_labels.values()))
         else:
-            found |= {f"{expert} {label}".strip(): strip for label, strip in stage.items()}
+            found |= {f"{expert} {label}".strip(): strip for label, strip in of_labels.items()}
     return found
 
 
-def _of_stage(run: CacheRun, n: int) -> dict[str, str]:
-    """Condition -> its strip; positive first. A step is computed where one of its windows is."""
-    steps: dict[str, dict[int, bool]] = {}
-    for call in run.stages[n].calls:
-        mine = steps.setdefault(call.label, {})
-        mine[call.step] = mine.get(call.step, True) and not call.computed
-    return {label: letters(list(steps[label].values())) for label in sorted(steps, reverse=True)}
+def _of_stage(stage: Stage) -> dict[str, str]:
+    """Condition -> its strip; positive first."""
+    steps = stage.steps
+    return {label: letters([not one for one in steps[label].values()]) for label in sorted(steps, reverse=True)}
 
 
 def reasons(run: CacheRun) -> Mapping[str, int]:

@@ -22,7 +22,7 @@ class CacheRun:
         policy: makes a fresh policy, in place of the one that the settings name.
         records: every step is computed, and what it shows is noted.
     Attributes:
-        settled: what each stage uses.
+        settled: what each expert's steps use, those that are off as well.
     """
 
     def __init__(
@@ -42,14 +42,16 @@ class CacheRun:
         return [row for stage in self.stages if stage.recorder for row in stage.recorder.rows]
 
     @contextmanager
-    def attached(self, transformer: nn.Module, sigmas: Tensor) -> Iterator[Stage | None]:
+    def attached(self, transformer: nn.Module, sigmas: Tensor, expert: int | None = None) -> Iterator[Stage | None]:
         """Cover a transformer for the steps of `sigmas` [steps + 1]; None where the cache is off.
 
+        Args:
+            expert: which of the run's models makes them, from 0; None: the one after those before.
         Raises:
             SamplingError: the settings do not suit the model, or its blocks cannot be covered.
         """
-        expert = len(self.settled)
-        settings = self.settings.settled(sigmas.tolist(), self.variant, expert)
+        expert = len(self.settled) if expert is None else expert
+        settings = self.settings.settled(sigmas.tolist(), expert)
         self.settled.append(settings)
         if settings.is_off and not self.records:
             yield None

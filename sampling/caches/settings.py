@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..errors import SamplingError
 
 if TYPE_CHECKING:
-    from ...families import Variant
     from .plan import Recorded
 
 POLICIES = ("easycache", "first block", "teacache", "magcache", "plan", "off", "seacache", "optimal")
@@ -31,7 +30,7 @@ class StepCache:
             cache off. `plan` does not look at it otherwise.
         start, end: share of the steps before and after which all are computed; the first and the last always are.
         max_consecutive: longest run of reused steps.
-        predictor: "last" is the last result again; "linear" carries on in sigma from the last two.
+        predictor: what stands in: "last" is the last result again; "linear" carries on in sigma from the last two.
         device: where what is kept lies: "model" (beside the model) or "cpu".
         memory: GiB that may be kept; what does not fit is computed.
         plan: for "plan" a number n (every n-th step is computed) or one letter for each step, c computed and r reused
@@ -76,7 +75,7 @@ class StepCache:
             raise SamplingError(f"max_consecutive of the step cache is {self.max_consecutive}; expected at least 1.")
         if self.policy == "plan":
             self.strip(1)
-        if self.policy == "magcache" and not self.profile:
+        if self.policy == "magcache" and (self.plan.strip() or not self.profile):
             self.ratios(1)
         if self.policy == "optimal" and not self.profile:
             raise SamplingError(
@@ -84,7 +83,7 @@ class StepCache:
                 "Cache, or set policy to easycache, which needs none."
             )
 
-    def settled(self, sigmas: Sequence[float], variant: Variant | None, expert: int = 0) -> StepCache:
+    def settled(self, sigmas: Sequence[float], expert: int = 0) -> StepCache:
         """What a run uses whose steps are `sigmas` [steps + 1]."""
         return self
 
@@ -122,6 +121,7 @@ class StepCache:
         if not given or not all(math.isfinite(ratio) and ratio > 0 for ratio in given):
             raise SamplingError(
                 f"The plan of the step cache is {self.plan!r}; magcache reads one ratio above 0 for each step from it, "
-                "such as 1.0 0.99 0.98. Ratios come from a run with every step computed; easycache needs none."
+                "such as 1.0 0.99 0.98. Calibrate Step Cache measures them: connect its profile and "
+                "leave plan empty, or set policy to easycache, which needs none."
             )
         return [given[step * len(given) // steps] for step in range(steps)]

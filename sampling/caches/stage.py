@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...families import Variant
 from ..errors import SamplingError
 from .gate import Gate
+from .kept import Kept
 from .plan import planned
 from .policies import Look, Plan, Policy
 from .record import Recorder, Seen
@@ -60,33 +61,6 @@ class Call:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What one condition got when it was last computed, by number of the stream; and the time before that.
-
-    Attributes:
-        added: by the blocks; all of the answer where the model is covered as a whole.
-        form: of what had entered.
-    """
-
-    sigma: float
-    added: dict[int, Tensor]
-    form: tuple[int, ...]
-    before: Kept | None = None
-
-    @property
-    def bytes(self) -> int:
-        return sum(one.nbytes for one in self.added.values()) + (self.before.bytes if self.before else 0)
-
-    def at(self, sigma: float, device: torch.device) -> dict[int, Tensor]:
-        added = {n: one.to(device) for n, one in self.added.items()}
-        if self.before is None or self.before.sigma == self.sigma:
-            return added
-        # Never further than the last two steps are apart: beyond, a straight line leads astray.
-        far = min(max((sigma - self.sigma) / (self.sigma - self.before.sigma), 0.0), 1.0)
-        return {n: torch.lerp(self.before.added[n].to(device), one, 1 + far) for n, one in added.items()}
-
-
 class Stage:
     """The steps that one transformer makes.
 
@@ -96,6 +70,7 @@ class Stage:
         recorder: notes what every step shows; all are computed then.
     Attributes:
         settings: as settled for these steps.
+        expert: which of a run's models makes them, from 0.
         plan: for each step whether it is reused; None where the run decides.
         calls: what was done, in order.
         peak: most bytes kept at any time.
@@ -111,8 +86,8 @@ class Stage:
         expert: int,
         recorder: Recorder | None = None,
     ):
-        self.settings, self.sigmas, self.recorder = settings, list(sigmas[:-1]), recorder
-        plan = self.plan = planned(settings, sigmas, variant, expert)
+        self.settings, self.sigmas, self.expert, self.recorder = settings, list(sigmas[:-1]), expert, recorder
+        plan = self.plan = planned(settings, sigmas, expert)
         self._make = policy if plan is None else lambda: Plan(plan)
         self.policy = self._make()
         self._tea = variant.family.teacache(variant) if recorder and variant else None
@@ -297,10 +272,9 @@ class Stage:
                 added = {n: one.to("cpu") for n, one in added.items()}
             elif len(self._parts) > 1:  # each by itself: a slice would hold the others' memory
                 added = {n: one.clone() for n, one in added.items()}
-            before = None
-            if self.settings.predictor == "linear" and last is not None and _shapes(last.added) == _shapes(added):
-                before = Kept(last.sigma, last.added, last.form)
-            kept = Kept(self._sigma, added, self._entered, before)
+            kept = Kept(self._sigma, added, self._entered)
+            if self.settings.predictor == "linear" and last is not None and last.shapes == kept.shapes:
+                kept = replace(kept, before=replace(last, before=None))
             total = sum(other.bytes for other in self._kept.values()) + kept.bytes
             if total > self.settings.memory * GIB:
                 self._lost[part.key] = MEMORY
@@ -314,7 +288,3 @@ class Stage:
         rows = len(x) // len(self._parts)
         mine = x[part * rows : (part + 1) * rows]
         return (mine if self.gate.is_whole else mine[:, ::THINNED]).to(torch.float32, copy=True)
-
-
-def _shapes(added: Mapping[int, Tensor]) -> dict[int, torch.Size]:
-    return {n: one.shape for n, one in added.items()}

@@ -249,8 +249,9 @@ def test_the_model_is_told_28_frames_per_second_or_what_the_prompt_node_says():
         assert further["frame_rate"] == 8
     assert remarks(ui) == "The model is told 8 frames per second."
     assert videocrafter.condition(variant, {**entry, **positive[0][1]}, (1,))["frame_rate"].tolist() == [8.0]
-    with pytest.raises(FamilyError, match="motion score"):
-        call("OpenT2VEncodePrompt", clip=clip, positive="a star", negative="", motion_score=4)
+    with pytest.raises(FamilyError) as error:
+        call("OpenT2VEncodePrompt", clip=clip, positive="a star", negative="", fps=8, motion_score=4)
+    assert str(error.value) == "VideoCrafter2 tiny is told fps, but no motion score. Set motion_score to 0."
 
 
 def test_from_a_folder_to_frames_in_the_nodes(tmp_path):

@@ -125,6 +125,15 @@ def test_relatives_are_refused_by_name(further, without, said):
 
 
 @pytest.mark.parametrize(
+    "lost", ["input_blocks.4.0.out_layers.0.weight", "out.2.weight", "conv_in.weight", "conv_out.weight"]
+)
+def test_a_file_that_lacks_a_tensor_is_said_to(lost):
+    whole = full() if lost.startswith("conv") else original(full())
+    said = videocrafter.FAMILY.recognise({n: s for n, s in whole.items() if n != lost}, "videocrafter.safetensors")
+    assert said == f"'{lost}' is missing"
+
+
+@pytest.mark.parametrize(
     ("shapes", "said"),
     [
         ({}, "'input_blocks.0.0.weight' with 'temopral_conv' is missing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import MISSING, fields
 
 import boot
@@ -9,7 +10,7 @@ import cases_core
 import torch
 from boot import call, case, largest
 
-from opent2v.families.teacache import TeaCache, timestep
+from opent2v.families.teacache import TeaCache, modulated, normed, timestep
 from opent2v.host import comfyui as real
 from opent2v.host import embedded
 from opent2v.host.comfyui.cache import under
@@ -216,6 +217,7 @@ def lacking(params, value):
 def structures():
     """Core's own networks, tiny: (module, what it is called with)."""
     import comfy.ldm.flux.model as flux
+    import comfy.ldm.genmo.joint_model.asymm_models_joint as mochi
     import comfy.ldm.hunyuan_video.model as hunyuan
     import comfy.ldm.lightricks.model as lightricks
     import comfy.ldm.wan.model as wan
@@ -257,6 +259,45 @@ def structures():
             },
         ), (x, time, torch.randn(2, 5, 16), torch.randn(2, 8), torch.tensor([6.0, 6.0])), {},
     )  # fmt: skip
+    yield (
+        "mochi", mochi.AsymmDiTJoint(
+            hidden_size_x=32, hidden_size_y=16, num_heads=2, patch_size=2, depth=2, in_channels=4, learn_sigma=False,
+            mlp_ratio_x=384.0,  # core takes one inner width only
+            mlp_ratio_y=2.0, t5_feat_dim=16, t5_token_length=5, use_t5=True, qk_norm=True, qkv_bias=False, **ops,
+        ), (x, time, torch.randn(2, 5, 16), torch.ones(2, 5), 5), {},
+    )  # fmt: skip
+
+
+@case
+def teacache_signals():
+    """TeaCache's signal of core's own networks is what their first attention gets: how far they lie apart."""
+    torch.manual_seed(3)
+    made = {name: (module, args) for name, module, args, _ in structures()}
+    ltx, hunyuan, mochi = made["ltx"], made["hunyuan"], made["mochi"]
+    cases = {
+        "ltx": (*ltx, ltx[0].transformer_blocks[0], "attn1", modulated),
+        "hunyuan": (*hunyuan, hunyuan[0].double_blocks[0], "img_attn.qkv", normed),
+        "mochi": (*mochi, mochi[0].blocks[0], "attn.qkv_x", normed),
+    }
+    found = {}
+    for name, (module, args, block, inside, signal) in cases.items():
+        seen = {}
+
+        def enters(block, args, kwargs, seen=seen, signal=signal):
+            bound = inspect.signature(type(block).forward).bind(block, *args, **kwargs)
+            seen["signal"] = signal(block, bound.arguments).clone()
+
+        def attends(_, args, seen=seen):
+            seen["attends"] = args[0].clone()
+
+        block.register_forward_pre_hook(enters, with_kwargs=True)
+        block.get_submodule(inside).register_forward_pre_hook(attends)
+        with torch.inference_mode():
+            for parameter in module.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.1)
+            module(*args)
+        found[name] = largest(seen["signal"], seen["attends"])
+    return found
 
 
 @case

@@ -122,3 +122,17 @@ report["models listed"] = str(boot.ROOT / "models" / "diffusers") in folder_path
 @case
 def contract():
     return report
+
+
+@case
+def fp8_on_a_small_gpu():
+    """What "auto" makes of an fp8 file, by the model's numbers, where a GPU of 10 GiB does not compute in fp8."""
+    kept = mm.supports_fp8_compute, mm.maximum_vram_for_weights
+    mm.supports_fp8_compute, mm.maximum_vram_for_weights = lambda *_: False, lambda *_: 10 * 2**30
+    try:
+        return [
+            str(real.device_dtypes(None, torch.float8_e4m3fn, numbers)["model_dtype"])
+            for numbers in (10**9, 14 * 10**9)
+        ]
+    finally:
+        mm.supports_fp8_compute, mm.maximum_vram_for_weights = kept

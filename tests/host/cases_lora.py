@@ -203,6 +203,62 @@ def small_storage():
 
 
 @case
+def others():
+    """What the host's loaders ask for MODELs and CLIPs of others, with an argument that only newer hosts have."""
+    import comfy.lora
+
+    names = ("model_lora_keys_unet", "model_lora_keys_clip", "load_lora")
+    kept = {name: getattr(comfy.lora, name) for name in names}
+
+    def asked(*args, **kwargs):
+        return args, kwargs
+
+    other, table, lora = object(), {}, {}
+    try:
+        for name in names:
+            setattr(comfy.lora, name, asked)
+        side.teach_lora_loaders(lambda *_: ())
+        found = {}
+        for name, args in (*((name, (other, table)) for name in names[:2]), ("load_lora", (lora, table, False))):
+            got, named = getattr(comfy.lora, name)(*args, newer=1)
+            found[name] = len(got) == len(args) and all(map(lambda a, b: a is b, got, args)) and named == {"newer": 1}
+        found["twice"] = comfy.lora.load_lora
+        side.teach_lora_loaders(lambda *_: ())
+        found["twice"] = comfy.lora.load_lora is found["twice"]
+    finally:
+        for name, function in kept.items():
+            setattr(comfy.lora, name, function)
+    return found
+
+
+@case
+def bypassed():
+    """What a newer host's bypass loader hears of a change that its adapters do not compute."""
+    from opent2v.families import Patch
+    from opent2v.host.comfyui.patches import host_patches
+
+    tensors = {"up": torch.ones(2, 1), "down": torch.ones(1, 2), "dora": torch.ones(2, 1)}
+    try:
+        host_patches([Patch("a.weight", "lora", tensors)])["a.weight"].h(torch.ones(1, 2), torch.ones(1, 2))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@case
+def partly_unloaded():
+    """fp8 storage, loaded whole, then a part taken out by the host for another model, then run again."""
+    one = Loaded(side, "wan", torch.float8_e4m3fn)
+    merged = files.write(scratch / LORA, FORMATS["kohya"].of("wan"), one.sites, one.state)
+    model, wanted = ours(one.model)[0], one.merged(merged)
+    first = one.sampled(model)
+    freed = model.partially_unload(CPU, model.model_size() // 2)
+    found = {"freed": freed / model.model_size(), "first": largest(first, wanted)}
+    found["again"] = largest(one.sampled(model), wanted)
+    mm.unload_all_models()
+    return found | {"untouched": one.is_untouched()}
+
+
+@case
 def saved():
     """ModelSave after our node writes the merged weights."""
     one = loaded("cogvideox")

@@ -70,6 +70,12 @@ def test_teacaches_signal_is_found_in_cores_blocks(inside):
     assert found == {"calls": 4, "changes": 11, "moves": True}
 
 
+def test_teacaches_signal_in_cores_other_networks(inside):
+    """What the first attention gets is the modulated input of the first block."""
+    found = inside("cache teacache_signals")
+    assert found.keys() == {"ltx", "hunyuan", "mochi"} and max(found.values()) < 1e-5
+
+
 def test_cores_wan_in_our_sampler(inside):
     found = inside("cache core_in_our_sampler")
     assert found["calls"] == [12, 8] and found["cache"] == "8 of 12 steps computed"
@@ -81,7 +87,7 @@ def test_an_error_leaves_nothing_behind(inside):
 
 
 @pytest.mark.parametrize("boundary", ["model", "blocks"])
-@pytest.mark.parametrize("name", ["wan", "wan vace", "ltx", "flux", "hunyuan"])
+@pytest.mark.parametrize("name", ["wan", "wan vace", "ltx", "flux", "hunyuan", "mochi"])
 def test_cores_networks_are_known_by_their_structure(inside, name, boundary):
     found = inside("cache core_structures")[f"{name} {boundary}"]
     assert found["finite"] is True and found["computed"] == 0 and found["reused"] <= 1e-5

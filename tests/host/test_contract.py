@@ -49,3 +49,7 @@ def test_lora_is_kept_when_the_model_is_only_partly_loaded(report):
 
 def test_the_bundled_models_are_a_further_place_to_look(report):
     assert report["models listed"] is True
+
+
+def test_fp8_stays_fp8_where_bf16_would_not_fit(inside):
+    assert inside("contract fp8_on_a_small_gpu") == ["torch.float32", "torch.float8_e4m3fn"]

@@ -110,6 +110,24 @@ def test_fp8_storage_is_not_rounded_into(inside, family):
     assert found["untouched"] is True
 
 
+def test_models_of_others_are_asked_as_without_us(inside):
+    found = inside("lora others")
+    assert found == {"model_lora_keys_unet": True, "model_lora_keys_clip": True, "load_lora": True, "twice": True}
+
+
+def test_a_bypass_loader_fails_rather_than_dropping_a_change(inside):
+    assert inside("lora bypassed") == (
+        "FamilyError: A bypass LoRA loader cannot apply this LoRA (lora on a.weight). Use Load Video LoRA, or "
+        "ComfyUI's LoRA loader without bypass."
+    )
+
+
+def test_a_model_of_which_the_host_takes_a_part_out_again(inside):
+    found = inside("lora partly_unloaded")
+    assert found["freed"] > 0.3
+    assert found["first"] <= CLOSE and found["again"] <= CLOSE and found["untouched"] is True
+
+
 def test_model_save_after_our_node(inside):
     found = inside("lora saved")
     assert found["apart"] <= 1e-6 and found["untouched"] is True

@@ -262,5 +262,5 @@ def test_an_interrupt_drops_everything():
 
 
 def test_another_layout_of_blocks_is_told():
-    with pytest.raises(FamilyError, match="TeaCache's signal is known for this model as our loaders build it"):
+    with pytest.raises(FamilyError, match="TeaCache's signal was not found in this MODEL's blocks"):
         normed(torch.nn.Identity(), {})

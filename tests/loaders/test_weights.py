@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from opent2v.loaders import DTYPES, ModelFileError, load_pipeline, open_folder
-from opent2v.loaders.weights import _as_dtype, build, check, fill
+from opent2v.loaders.weights import _as_dtype, _meta_parameters, build, check, fill
 from opent2v.tests import tiny
 
 TIED = {"encoder.embed_tokens.weight": "shared.weight"}
@@ -48,6 +49,12 @@ def test_building_takes_no_memory_and_keeps_the_class_as_it_was():
     assert all(p.is_meta and not p.requires_grad for p in module.parameters())
     assert all(not b.is_meta for b in module.buffers())
     assert not module.training
+
+
+def test_what_other_threads_build_meanwhile_has_memory():
+    with _meta_parameters(), ThreadPoolExecutor(1) as other:
+        assert not other.submit(torch.nn.Linear, 2, 2).result().weight.is_meta
+        assert torch.nn.Linear(2, 2).weight.is_meta
 
 
 @pytest.mark.parametrize("component", ["transformer", "vae", "text_encoder"])

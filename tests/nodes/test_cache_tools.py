@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from opent2v import host
+from opent2v.families import Patch
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
 from opent2v.tests import tiny, tiny_wan
@@ -129,6 +130,18 @@ def test_apply_step_cache_plans_by_a_profile_too():
     assert not torch.equal(inside["samples"], plain["samples"])
 
 
+def test_a_profile_holds_for_its_loras_only():
+    model = tiny.shared()[0]
+    name, weight = next(iter(model.part.transformer.named_parameters()))
+    lora = [Patch(name, "diff", {"diff": torch.ones_like(weight)})]
+    one, other = (embedded.apply_patches(model, lora, strength) for strength in (0.1, 0.2))
+    profile = calibrated(model=one)[0]
+    cached(profile, model=one, policy="optimal")
+    for another in (model, other):
+        with pytest.raises(SamplingError, match=r"^The step cache's profile was made with other LoRAs\."):
+            cached(profile, model=another, policy="optimal")
+
+
 def test_few_steps_are_sampled_as_without_a_cache(said):
     (plain, _), _ = call("OpenT2VSampler", **inputs(steps=8))
     latent, after = cached(policy="first block", steps=8, threshold=1.0)
@@ -154,7 +167,11 @@ def test_compare():
 def test_compare_wants_a_pair():
     latent = {"samples": torch.rand(1, 16, 3, 8, 8)}
     with pytest.raises(SamplingError, match="There is nothing to compare: connect images and reference_images, or"):
-        call("OpenT2VCompareCache", latent=latent, images=torch.rand(2, 8, 8, 3))
+        call("OpenT2VCompareCache")
+    with pytest.raises(SamplingError, match=r"^images is connected and reference_images is not: both are needed. Conn"):
+        call("OpenT2VCompareCache", latent=latent, reference_latent=latent, images=torch.rand(2, 8, 8, 3))
+    with pytest.raises(SamplingError, match=r"^reference_latent is connected and latent is not: both are needed."):
+        call("OpenT2VCompareCache", reference_latent=latent)
 
 
 def swept(strengths="2", **given):
@@ -173,6 +190,16 @@ def test_a_sweep_has_a_row_for_each_strength_and_each_control():
     for row in rows:
         assert re.search(r" \| \d+ of \d+ \| \d+\.\d\d x \| (\d+\.\d dB|identical) \| ", row), row
     assert any(re.match(r"(\d+) steps, no cache \| \1 of \1 \| ", row) for row in rows)
+
+
+def test_a_sweep_of_few_steps_says_that_the_cache_was_off():
+    model, _, vae = tiny.shared()
+    cache = call("OpenT2VStepCache")[0][0]
+    given = inputs(model, vae=vae, step_cache=cache, strengths="0.1, 0.2", steps=4)
+    (report, _), _ = call("OpenT2VSweepCache", **given)
+    assert report.count("| off | 1.00 x | identical |") == 2
+    said = "4 steps are few: the step cache is off. Set few_steps to true to use it all the same."
+    assert report.split("\n")[-1] == said and report.count(said) == 1
 
 
 @pytest.mark.parametrize("strengths", ["", "fast", "0", "-1", "nan"])
@@ -201,6 +228,17 @@ def test_two_experts_have_a_profile_and_a_plan_each(said):
     plans = dict(re.findall(r"(high noise|low noise): Plan: (\w+)", "\n".join(said)))
     assert made["opent2v"]["cache_report"]["steps"] == plans and len("".join(plans.values())) == 40
     assert all("r" in plan for plan in plans.values())
+    # The second half of a run, which the low-noise model makes alone, goes by its own part of the profile.
+    said.clear()
+    start = {**latent, "samples": torch.ones_like(latent["samples"])}
+    (made, _), _ = call("OpenT2VSampler", **both | {"latent": start}, step_cache=cache, denoise=0.5)
+    (strip,) = made["opent2v"]["cache_report"]["steps"].values()
+    assert re.findall(r"low noise: Plan: (\w+)", "\n".join(said)) == [strip] and "r" in strip
+    # Few steps of one of them, and not of the other.
+    easy = call("OpenT2VStepCache", threshold=0.3)[0][0]
+    (made, report), _ = call("OpenT2VSampler", **both | {"steps": 14}, step_cache=easy)
+    assert re.fullmatch(r"(high|low) noise \d+ of \d+ steps computed, (high|low) noise off", made["opent2v"]["cache"])
+    assert re.search(r"(high|low) noise: \d steps are few: the step cache is off", report)
     # KSampler knows one of them only: it gets the part that is its own.
     call("OpenT2VApplyStepCache", model=low, step_cache=cache)
     swapped = {**both, "low_noise_model": high, "model": low}

@@ -7,8 +7,8 @@ import torch
 
 from opent2v.families import FamilyError
 from opent2v.host import embedded
-from opent2v.loaders import ModelFileError
-from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder
+from opent2v.loaders import ModelFileError, open_file
+from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, numbers_of, stored_dtype
 from opent2v.tests import tiny_hunyuan, tiny_mochi
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
@@ -48,6 +48,18 @@ def test_a_diffusion_model(models):
     assert model.part.transformer.get_parameter("proj_out.weight").dtype == torch.bfloat16
     assert clip.message.startswith("any.safetensors holds no text encoder. Use Load Video Text Encoder with t5xxl")
     assert vae.message == "any.safetensors holds no VAE. Use Load Video VAE with mochi_vae.safetensors."
+
+
+def test_what_a_file_is_stored_as_is_said_by_its_numbers_not_its_tensors(models):
+    """fp8 files of 14B models have more biases and norms, in fp32, than matrices."""
+    state = tiny_mochi.transformer().state_dict()
+    large = sorted(state, key=lambda name: state[name].numel())[-len(state) // 3 :]
+    fp8 = {name: one.to(torch.float8_e4m3fn) if name in large else one.float() for name, one in state.items()}
+    text_files.save(models / "diffusion_models" / "fp8.safetensors", fp8)
+    opened = open_file(models / "diffusion_models" / "fp8.safetensors")
+    assert stored_dtype(opened) == torch.float8_e4m3fn
+    numbers = sum(one.numel() for one in fp8.values())
+    assert numbers_of(opened)["F32"] < numbers / 2 and sum(numbers_of(opened).values()) == numbers
 
 
 def test_a_file_that_is_gone_and_a_pickle(models):

@@ -74,6 +74,24 @@ def test_the_changed_weight_and_the_same_weight_again(folder):
     assert model.part.transformer.get_parameter(f"{QUERY}.weight") is before and torch.equal(before, kept)
 
 
+def test_a_file_for_the_other_expert_alone_is_refused_by_that(folder):
+    low = {name.replace("transformer.", "transformer_2."): tensor for name, tensor in draw(1).items()}
+    save_file(low, folder / "low.safetensors")
+    with pytest.raises(FamilyError) as error:
+        call("OpenT2VLoadLora", model=tiny.shared()[0], lora="low.safetensors")
+    assert str(error.value) == (
+        "low.safetensors: all 2 changes are for the other expert of the two, not for this MODEL. Apply the file to the "
+        "other MODEL."
+    )
+
+
+@pytest.mark.parametrize(("name", "is_distilled"), [("wan_rCM_r32", True), ("starcmd", False), ("lightx2v", True)])
+def test_distilled_files_are_told_by_their_names(folder, name, is_distilled):
+    save_file(draw(1), folder / f"{name}.safetensors")
+    report = call("OpenT2VLoadLora", model=tiny.shared()[0], lora=f"{name}.safetensors")[0][2]
+    assert ("Distilled to few steps" in report) is is_distilled
+
+
 def test_strength_0_gives_the_model_back(folder):
     model = tiny.shared()[0]
     results, _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors", strength_model=0.0)

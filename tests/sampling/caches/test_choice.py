@@ -37,7 +37,7 @@ def profile(steps: int = 20) -> Profile:
 
 
 def settled(policy: str = "auto", steps: int = 20, source: Profile | None = None, **given) -> StepCache:
-    return Choice.of(policy, source, **given).settled(levels(steps), None)
+    return Choice.of(policy, source, **given).settled(levels(steps))
 
 
 def test_without_a_target_the_settings_are_the_users():
@@ -107,31 +107,44 @@ def test_few_steps_are_not_cached_unless_asked(steps, is_off):
     assert settled("easycache", steps, few_steps=True).policy == "easycache"
     assert settled("plan", steps, plan="2").policy == "plan"
     if is_off:
-        assert preview(found, levels(steps), None) == [
+        assert preview(found, levels(steps)) == [
             f"{steps} steps are few: the step cache is off. Set few_steps to true to use it all the same."
         ]
 
 
 def test_one_experts_part_of_a_run_may_be_shorter():
     choice = Choice.of("easycache")
-    assert choice.settled(levels(20)[:8], None).policy == "easycache"  # 7 of 20 steps, at high noise
-    assert choice.settled(levels(8)[:5], None).policy == "off"  # 4 of 8
+    assert choice.settled(levels(20)[:8]).policy == "easycache"  # 7 of 20 steps, at high noise
+    assert choice.settled(levels(8)[:5]).policy == "off"  # 4 of 8
 
 
 def test_the_preview_is_the_plan():
     found = StepCache(policy="plan", plan="2", start=0.0, end=1.0)
-    assert preview(found, levels(12), None) == ["Plan: CrCrCrCrCrCC (7 of 12 steps computed, about 1.68 x)"]
+    assert preview(found, levels(12)) == ["Plan: CrCrCrCrCrCC (7 of 12 steps computed, about 1.68 x)"]
     assert letters(planned(found, levels(12))) == "CrCrCrCrCrCC"
-    assert preview(StepCache(), levels(12), None) == ["easycache decides in the run which steps are reused."]
+    assert preview(StepCache(), levels(12)) == ["easycache decides in the run which steps are reused."]
 
 
 def test_nothing_and_too_much():
     low = StepCache(policy="magcache", threshold=0.001, profile=profile().rows, start=0.0, end=1.0)
     least = least_threshold(low, levels(20), 0, any)
     assert (
-        preview(low, levels(20), None)[-1]
+        preview(low, levels(20))[-1]
         == f"Nothing will be reused; the lowest threshold that reuses a step is {least:.3g}."
     )
     assert 0.015 < least < 0.03
     high = StepCache(policy="plan", plan="4", start=0.0, end=1.0)
-    assert preview(high, levels(20), None)[-1].startswith("More than 60 % of the steps will be reused: expect another")
+    assert preview(high, levels(20))[-1].startswith("More than 60 % of the steps will be reused: expect another")
+
+
+def test_no_step_may_be_reused():
+    found = StepCache(policy="plan", plan="r", start=1.0, end=1.0)
+    assert preview(found, levels(12))[-1] == (
+        "Nothing will be reused: no step between start and end may be. Lower start, raise end or change plan."
+    )
+
+
+@pytest.mark.parametrize("given", [{"plan": ""}, {"plan": "fast", "profile": profile().rows}])
+def test_magcache_without_ratios(given):
+    with pytest.raises(SamplingError, match=r"magcache reads one ratio above 0 .* Calibrate Step Cache measures them"):
+        StepCache(policy="magcache", **given)

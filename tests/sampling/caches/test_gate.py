@@ -255,3 +255,16 @@ def test_a_model_compiled_as_a_whole_is_refused():
     for model in (whole, inside):
         with pytest.raises(SamplingError, match=r"^Model is compiled as a whole, and a step cache works between its"):
             walk(model, cache(), [full(1)])
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced"])
+def test_a_model_compiled_as_a_whole_may_be_kept_as_a_whole(how):
+    model = Model()
+    if how == "replaced":
+        model = torch.compile(model, backend="eager")
+    else:
+        model.compile(backend="eager")
+    run = cache(plan="crc", boundary="model")
+    found = walk(model, run, [full(1), full(2), full(3)])
+    assert [one.unique().item() for one in found] == [8, 8, 24]
+    assert run.report() == "2 of 3 steps computed"

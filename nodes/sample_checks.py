@@ -1,0 +1,101 @@
+"""What Video Sampler's inputs must be to suit the model and each other; asked before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..families import Variant
+from ..sampling import SamplingError
+from .latent import known
+
+CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
+
+
+def known_cfg_schedule(variant: Variant, cfg_schedule: str) -> str:
+    """The name of how cfg goes over the steps, "auto" put into the makers'.
+
+    Raises:
+        SamplingError: the model knows none of this name.
+    """
+    if cfg_schedule not in CFG_SCHEDULES:
+        raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
+    own = variant.family.cfg_schedules
+    if cfg_schedule == "auto":
+        return own[0]
+    if len(own) == 1 and cfg_schedule not in own:
+        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
+    if cfg_schedule not in own:
+        raise SamplingError(f"{variant.title} knows no cfg_schedule {cfg_schedule!r}. Choose one of: {', '.join(own)}.")
+    return cfg_schedule
+
+
+def check_experts(variant: Variant, low_noise_model: Any) -> None:
+    """
+    Raises:
+        SamplingError: a model with two experts has one only, or they are not a pair in this order.
+    """
+    if low_noise_model is None:
+        if variant.expert == "high":
+            raise SamplingError(
+                f"{variant.title} works with two experts and only the high-noise one is connected: the video would "
+                "stay noise. Connect the low-noise one to low_noise_model."
+            )
+        return
+    low = known(low_noise_model)
+    if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
+        raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
+    if not variant.boundary:
+        raise SamplingError(
+            f"{variant.title} is one model for all steps. Disconnect low_noise_model. The two experts of Wan 2.2 A14B "
+            "are told by their files' names: load both with Load Video Diffusion Model."
+        )
+    if low.expert == "high" or variant.expert == "low":
+        found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
+        raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")
+
+
+def check_width(variant: Variant, name: str, conditioning: Any) -> None:
+    """
+    Raises:
+        SamplingError: the CONDITIONING is of another model's text encoder.
+    """
+    for context, _ in conditioning:
+        if context.shape[-1] != variant.context_width:
+            raise SamplingError(
+                f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
+                "It was made by another model's text encoder: encode the prompt with this model's own CLIP."
+            )
+
+
+def check_fits(variant: Variant, samples: Tensor) -> None:
+    """
+    Args:
+        samples: [B, C, T, h, w] or [B, C, h, w].
+    Raises:
+        SamplingError: the model cannot make a latent of this shape.
+    """
+    geometry = variant.geometry
+    if samples.ndim not in (4, 5):
+        raise SamplingError(
+            f"The latent has {samples.ndim} dimensions; expected [batch, channels, frames, height, width]. "
+            "Make it with Empty Video Latent."
+        )
+    if samples.shape[1] != geometry.channels and bool(samples.any()):
+        raise SamplingError(
+            f"The latent has {samples.shape[1]} channels; {variant.title} works with {geometry.channels}. It was made "
+            "by another model's VAE: encode it with this model's."
+        )
+    if samples.shape[-1] % geometry.patch or samples.shape[-2] % geometry.patch:
+        raise SamplingError(
+            f"The latent is {samples.shape[-1]} x {samples.shape[-2]}; this model needs multiples of {geometry.patch} "
+            f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
+        )
+    frames = samples.shape[2] if samples.ndim == 5 else 1
+    if max(frames, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:
+        raise SamplingError(
+            f"The latent has {frames} frames of {samples.shape[-1]} x {samples.shape[-2]}; {variant.title} takes up to "
+            f"{geometry.max_positions} frames and {geometry.max_positions * geometry.patch} a side (a video of "
+            f"{geometry.max_frames} frames, {geometry.max_size} pixels a side)."
+        )
