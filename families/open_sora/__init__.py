@@ -19,6 +19,7 @@ from ..hunyuan_video import SCALE, decode, encode
 from ..recognise import Recognised
 from . import files
 from .guidance import OSCILLATING, guidance, picture_guidance
+from .lora import LORA
 from .pictures import CLIPS, beside_the_noise, finished, image_to_video
 
 SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
@@ -216,4 +217,5 @@ FAMILY = Family(
     latents="hunyuan_video",
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     blocks="transformer_blocks",
+    lora=LORA,
 )

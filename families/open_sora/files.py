@@ -192,3 +192,15 @@ def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
         rename("^final_layer.linear", "proj_out"),
     ]
     return tuple(rules)
+
+
+def lora_rules(width: int, head: int) -> dict[str, tuple[Rule, ...]]:
+    """Rules by layout for what was trained on the published file (split, half-split) and on fused ones (interleaved).
+
+    A LoRA does not tell how its model stored the rotary positions: it is taken as the likely one of these names.
+    """
+    split, fused = ("q_proj", "k_proj"), ("attn.qkv", "single_blocks.{}.linear1")
+    return {
+        "original": tuple(rule for rule in _rules(width, head, True) if not rule.source.endswith(fused)),
+        "original, fused": tuple(rule for rule in _rules(width, head, False) if not rule.source.endswith(split)),
+    }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
 from ..recognise import Recognised
 from . import files
+from .lora import LORA
 
 # What the makers' script tells the model; the video it makes is saved at 10 frames per second.
 RATE = 28.0
@@ -135,19 +136,19 @@ def look(variant: Variant, names: Collection[str]) -> Variant:
 
 
 def extend(variant: Variant, unet: nn.Module) -> None:
-    """Add the fps embedding, which diffusers' class lacks: its output is added to the timestep's."""
-    if not variant.facts["has_rate"]:
-        return
+    """Let the time embedding be given, and add the fps embedding, which diffusers' class lacks."""
     from diffusers.models.embeddings import TimestepEmbedding
 
-    class RatedTimeEmbedding(TimestepEmbedding):
+    class GivenTimeEmbedding(TimestepEmbedding):
+        """The network itself rounds the timestep to its weights' dtype, be it fp8."""
+
         def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
-            made = super().forward(sample)
-            return made if condition is None else made + condition
+            return super().forward(sample) if condition is None else condition
 
     time: Any = unet.time_embedding
-    unet.fps_embedding = TimestepEmbedding(time.linear_1.in_features, time.linear_1.out_features)
-    time.__class__ = RatedTimeEmbedding
+    if variant.facts["has_rate"]:
+        unet.fps_embedding = TimestepEmbedding(time.linear_1.in_features, time.linear_1.out_features)
+    time.__class__ = GivenTimeEmbedding
 
 
 def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -159,11 +160,11 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
 def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """The noise in x at whole timesteps t."""
     unet: Any = transformer
-    rated = None
+    time = unet.time_embedding(unet.time_proj(t.expand(len(x))).to(x.dtype))
     if variant.facts["has_rate"]:
         rate = conditions["frame_rate"].to(x.device).expand(len(x))
-        rated = unet.fps_embedding(unet.time_proj(rate).to(x.dtype))
-    return unet(x, t, conditions["context"], timestep_cond=rated, return_dict=False)[0]
+        time = time + unet.fps_embedding(unet.time_proj(rate).to(x.dtype))
+    return unet(x, t, conditions["context"], timestep_cond=time, return_dict=False)[0]
 
 
 def embed(
@@ -222,4 +223,5 @@ FAMILY = Family(
     decode_frames=decode_frames,
     encode=encode,
     recognise=recognise,
+    lora=LORA,
 )

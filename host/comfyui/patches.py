@@ -25,7 +25,8 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
         # The host has narrowed the weight to the rows already.
         self.patches = [replace(patch, rows=None) for patch in patches]
         self.loaded_keys: set[str] = set()
-        self.weights = [tensor for patch in patches for tensor in patch.tensors.values()]
+        # The host asks for tensors only; the scales tell apart what the step cache's profiles are of.
+        self.weights = [value for patch in patches for value in (*patch.tensors.values(), patch.scale)]
 
     def calculate_weight(self, weight: Tensor, key: str, strength: float, *args: Any, **kwargs: Any) -> Tensor:
         """In place, as the host's own do: the weight may be some rows of a larger one."""

@@ -82,7 +82,9 @@ def origin(file: LoraFile) -> tuple[str, str]:
         for layout in ((), *names.layouts({}).values()):
             found, count = _signs(names, layout, alike.values())
             title = names.made_for(found, blocks) if found else ""
-            best = max(best, (count, family.id, title)) if title else best
+            # Of equals the first: HunyuanVideo before Open-Sora, of which there are few LoRAs.
+            if title and count > best[0]:
+                best = count, family.id, title
     return best[1:]
 
 
@@ -90,7 +92,7 @@ def _signs(
     names: LoraNames, layout: Sequence[Rule], alike: Iterable[tuple[Adapter, int]]
 ) -> tuple[dict[str, tuple[int, int]], int]:
     """(the family's signs that are in the file, in how many layers) if its names are of this layout."""
-    signs = {_spelled(sign): sign for sign in names.signs}
+    signs = {_spelled(sign.format(0)): sign for sign in names.signs}
     walks = {flat: Layout(layout, flat) for flat in (False, True)}
     found: dict[str, tuple[int, int]] = {}
     layers = 0

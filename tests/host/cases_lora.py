@@ -259,6 +259,40 @@ def partly_unloaded():
 
 
 @case
+def profile():
+    """A step cache's profile is of the MODEL with its LoRAs: what the sampler says of it with others."""
+    one = loaded("wan")
+    files.write(scratch / LORA, FORMATS["dora"], one.sites, one.state)  # the pack's own arithmetic
+    files.write(scratch / "b.safetensors", FORMATS["diffusers"], one.sites, one.state)  # the host's
+    latent = {"samples": torch.zeros(1, 16, 3, 4, 4)}
+
+    def sampled(model, profile=None):
+        given = {"model": model, "positive": one.prompt, "negative": one.prompt, "latent": latent, "steps": 12}
+        if profile is None:
+            return call("OpenT2VCalibrateCache", **given)[0]
+        cache = call("OpenT2VStepCache", policy="auto", profile=profile)
+        try:
+            call("OpenT2VSampler", **given, step_cache=cache)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return "sampled"
+
+    plain, of_dora = sampled(one.model), sampled(ours(one.model)[0])
+    cores = call("LoraLoaderModelOnly", model=one.model, lora_name="b.safetensors", strength_model=1.0)
+    found = {
+        "none": sampled(one.model, plain),
+        "ours": sampled(ours(one.model)[0], plain),
+        "ours, the host's arithmetic": sampled(ours(one.model, "b.safetensors")[0], plain),
+        "core's loader": sampled(cores, plain),
+        "the same": sampled(ours(one.model)[0], of_dora),
+        "taken away": sampled(one.model, of_dora),
+        "weaker": sampled(ours(one.model, strength=0.5)[0], of_dora),
+    }
+    mm.unload_all_models()
+    return found | {"untouched": one.is_untouched()}
+
+
+@case
 def saved():
     """ModelSave after our node writes the merged weights."""
     one = loaded("cogvideox")

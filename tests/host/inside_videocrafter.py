@@ -196,7 +196,7 @@ def sd2_clip_of_core():
     latent = {"samples": torch.zeros(SHAPE)}
     made = [
         call("OpenT2VSampler", model=model(), positive=[[c, {}]], negative=[[c * 0.5, {}]], latent=latent, seed=1,
-             steps=2)["samples"]
+             steps=2)[0]["samples"]
         for c in (context, mine)
     ]  # fmt: skip
     return {

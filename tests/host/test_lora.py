@@ -128,6 +128,15 @@ def test_a_model_of_which_the_host_takes_a_part_out_again(inside):
     assert found["first"] <= CLOSE and found["again"] <= CLOSE and found["untouched"] is True
 
 
+def test_a_step_caches_profile_is_of_the_loras_too(inside):
+    found = inside("lora profile")
+    assert found.pop("untouched") is True
+    assert found.pop("none") == found.pop("the same") == "sampled"
+    assert len(found) == 5
+    for name, said in found.items():
+        assert said.startswith("SamplingError: The step cache's profile was made with other LoRAs."), name
+
+
 def test_model_save_after_our_node(inside):
     found = inside("lora saved")
     assert found["apart"] <= 1e-6 and found["untouched"] is True

@@ -13,6 +13,7 @@ from opent2v.families import Patch
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
 from opent2v.tests import tiny, tiny_wan
+from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks
 
 STEPS = 12
@@ -117,6 +118,24 @@ def test_another_models_profile_is_refused_before_the_run():
     for changed, message in (({"shift": 5.0}, "another shift"), ({"solver": "euler"}, "another scheduler")):
         with pytest.raises(SamplingError, match=f"made with {message}. Found: .*Run Calibrate Step Cache with this"):
             call("OpenT2VSampler", **inputs(step_cache=cache, **changed))
+
+
+def test_a_profile_is_of_the_loras_too(output):
+    embedded.configure(models=output / "models", output=output)
+    (output / "models" / "loras").mkdir(parents=True)
+    one = models.loaded("wan")
+    files.write(output / "models" / "loras" / "any.safetensors", files.FORMATS["kohya"], one.sites, one.state)
+
+    def with_lora(strength=1.0):
+        given = {"model": tiny.shared()[0], "lora": "any.safetensors", "strength_model": strength}
+        return call("OpenT2VLoadLora", **given)[0][0]
+
+    of_none, of_lora = calibrated()[0], calibrated(model=with_lora())[0]
+    for profile, model in ((of_none, with_lora()), (of_lora, None), (of_lora, with_lora(0.5))):
+        with pytest.raises(SamplingError, match=r"made with other LoRAs. Found: .*, LoRAs \w+, .*is of: .*LoRAs \w+"):
+            cached(profile, model)
+    latent, _ = cached(of_lora, with_lora())
+    assert "r" in latent["opent2v"]["cache_report"]["steps"]["all"]
 
 
 def test_apply_step_cache_plans_by_a_profile_too():

@@ -18,7 +18,7 @@ RANK, ALPHA = 2, 3.0  # alpha / rank is not 1: a scale left out shows
 
 @dataclass(frozen=True)
 class Format:
-    """One row of the README's table.
+    """One row of the published table.
 
     Attributes:
         title: the row's name.
@@ -69,7 +69,8 @@ def _kohya(title: str, **given) -> Format:
 
 
 # What turns the rows of a fused layer into each other is no change of its parts alone.
-_SPLIT = {family: {"layout": "diffusers"} for family in ("cogvideox", "mochi", "hunyuan_video")}
+_SPLIT = {family: {"layout": "diffusers"} for family in ("cogvideox", "mochi", "hunyuan_video", "open_sora")}
+_TURNED = {"open_sora": {"layout": "diffusers"}}  # nor what turns rows whose order differs
 _STEP_DISTILLED = {"prefix": "diffusion_model.", "layout": "original", "is_flat": False}
 FORMATS: dict[str, Format] = {
     # Where the names come from
@@ -111,8 +112,8 @@ FORMATS: dict[str, Format] = {
     "lokr_diffusers": _kohya("LoKr, `lycoris_` names", algorithm=algorithms.lokr, prefix="lycoris_",
                              layout="diffusers"),
     "glora": _kohya("GLoRA", algorithm=algorithms.glora),
-    "oft": _kohya("OFT", algorithm=algorithms.oft, scale=""),
-    "oft_rescaled": _kohya("OFT, rescaled", algorithm=algorithms.oft_rescaled, scale=""),
+    "oft": _kohya("OFT", algorithm=algorithms.oft, scale="", other=_TURNED),
+    "oft_rescaled": _kohya("OFT, rescaled", algorithm=algorithms.oft_rescaled, scale="", other=_TURNED),
     "boft": _kohya("BOFT", algorithm=algorithms.boft, scale="", other=_SPLIT),
     "difference": _kohya("full difference (`diff`, `diff_b`)", **_STEP_DISTILLED, algorithm=algorithms.difference,
                          layers=("matrices", "biases", "norms")),

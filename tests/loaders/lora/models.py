@@ -13,7 +13,15 @@ from torch import Tensor
 
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.sampling import make_schedule
-from opent2v.tests import tiny, tiny_cogvideox, tiny_hunyuan, tiny_ltx_video, tiny_mochi
+from opent2v.tests import (
+    tiny,
+    tiny_cogvideox,
+    tiny_hunyuan,
+    tiny_ltx_video,
+    tiny_mochi,
+    tiny_open_sora,
+    tiny_videocrafter,
+)
 from opent2v.tests.loaders.lora import sites
 
 PROMPT = "a green star moving left on a sky-blue background"
@@ -22,14 +30,16 @@ PROMPT = "a green star moving left on a sky-blue background"
 @dataclass(frozen=True)
 class Tiny:
     """Attributes:
-    title: the column's name in the README's table.
+    title: the column's name in the published table.
     folder: a diffusers folder.
     sites: where its LoRAs sit.
+    steps: how many are run; DDIM's only step is one of almost no noise.
     """
 
     title: str
     folder: Callable[[], Path]
     sites: sites.Sites
+    steps: int = 1
 
 
 FAMILIES: dict[str, Tiny] = {
@@ -38,6 +48,8 @@ FAMILIES: dict[str, Tiny] = {
     "ltx_video": Tiny("LTX-Video", lambda: tiny_ltx_video.folder("0.9.1"), sites.ltx_video()),
     "mochi": Tiny("Mochi", tiny_mochi.folder, sites.mochi()),
     "hunyuan_video": Tiny("HunyuanVideo", tiny_hunyuan.folder, sites.hunyuan_video()),
+    "open_sora": Tiny("Open-Sora 2.0", tiny_open_sora.folder, sites.open_sora()),
+    "videocrafter": Tiny("VideoCrafter2", tiny_videocrafter.folder, sites.videocrafter(), steps=2),
     "quickstart": Tiny("bundled", lambda: tiny.BUNDLED, sites.wan(6)),
 }
 
@@ -46,7 +58,7 @@ class Loaded:
     """A tiny model on a host, twice: one to apply LoRAs to, and one whose weights are changed by hand."""
 
     def __init__(self, side: Any, family: str, dtype: torch.dtype = torch.float32) -> None:
-        self.side, self.sites = side, FAMILIES[family].sites
+        self.side, self.sites, self.steps = side, FAMILIES[family].sites, FAMILIES[family].steps
         folder = open_folder(FAMILIES[family].folder())
         dtypes = {"text_dtype": torch.float32, "vae_dtype": torch.float32}
         loaded = load_pipeline(folder, model_dtype=dtype, **dtypes)
@@ -65,11 +77,11 @@ class Loaded:
 
     @torch.no_grad()
     def sampled(self, model: Any) -> Tensor:
-        """What a step makes of noise, in the model's own latents."""
+        """What a step (or two) makes of noise, in the model's own latents."""
         own = self.variant.defaults
         shape = (1, *self.variant.geometry.latent_shape(own.width, own.height, own.frames))
         schedule = make_schedule(
-            self.variant.scheduler, steps=1, kind=self.variant.prediction,
+            self.variant.scheduler, steps=self.steps, kind=self.variant.prediction,
             sigmas=lambda n: self.variant.family.sigmas(self.variant, n, None, shape),
         )  # fmt: skip
         made = self.side.sample(

@@ -2,17 +2,20 @@
 
 Written from the makers' repositories and not from the pack's own key rules, so that a mistake there shows. Sources:
 Wan-Video/Wan2.1 wan/modules/model.py, tencent/HunyuanVideo hyvideo/modules/models.py, genmoai/mochi
-asymm_models_joint.py, THUDM/CogVideo sat, Lightricks/LTX-Video transformer3d.py, and diffusers' conversion scripts.
+asymm_models_joint.py, THUDM/CogVideo sat, Lightricks/LTX-Video transformer3d.py, hpcaitech/Open-Sora
+opensora/models/mmdit, AILab-CVC/VideoCrafter lvdm/modules (tiny_videocrafter.py), and diffusers' conversion scripts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from opent2v.tests import tiny_videocrafter
 
 State = Mapping[str, Tensor]
 
@@ -35,14 +38,13 @@ class Site:
         joined = torch.cat([state[f"{part}.{end}"] for part in self.parts])
         if not self.order:
             return joined
-        chunks = joined.chunk(len(self.order))
-        return torch.cat([chunks[self.order.index(n)] for n in range(len(self.order))])
+        back = torch.tensor(self.order).argsort()
+        return joined.unflatten(0, (len(self.order), -1))[back].flatten(0, 1)
 
     def split(self, tensor: Tensor, state: State, end: str = "weight") -> dict[str, Tensor]:
         """diffusers' parameters, from the original's tensor."""
         if self.order:
-            chunks = tensor.chunk(len(self.order))
-            tensor = torch.cat([chunks[n] for n in self.order])
+            tensor = tensor.unflatten(0, (len(self.order), -1))[torch.tensor(self.order)].flatten(0, 1)
         rows = [state[f"{part}.{end}"].shape[0] for part in self.parts]
         pieces = tensor.split(rows)
         return {f"{part}.{end}": piece.contiguous() for part, piece in zip(self.parts, pieces, strict=True)}
@@ -268,6 +270,71 @@ def ltx_video(blocks: int = 2) -> Sites:
         (("transformer_blocks.0.attn1.q_norm", "transformer_blocks.0.attn1.norm_q"),),
         "transformer_blocks.0.attn1.to_q",
         "transformer_blocks.0.attn1.to_k",
+    )
+
+
+def open_sora(double: int = 2, single: int = 2, heads: int = 2, head: int = 16) -> Sites:
+    """The published file's names: query and key stand alone, their positions in halves where diffusers has pairs."""
+    block, alone, half = "transformer_blocks.#", "single_transformer_blocks.#", head // 2
+    turned = tuple(h * head + part * half + n for h in range(heads) for n in range(half) for part in range(2))
+    matrices = []
+    for side, names, out, ff, norm in (
+        ("img", "to_{}", "to_out.0", "ff", "norm1"),
+        ("txt", "add_{}_proj", "to_add_out", "ff_context", "norm1_context"),
+    ):
+        query, key, value = _qkv(f"{block}.attn", names)
+        one = f"double_blocks.#.{side}"
+        turns = _each(double, (f"{one}_attn.q_proj", query), (f"{one}_attn.k_proj", key))
+        matrices += [replace(site, order=turned) for site in turns]
+        matrices += _each(
+            double,
+            (f"{one}_attn.v_proj", value),
+            (f"{one}_attn.proj", f"{block}.attn.{out}"),
+            (f"{one}_mlp.0", f"{block}.{ff}.net.0.proj"),
+            (f"{one}_mlp.2", f"{block}.{ff}.net.2"),
+            (f"{one}_mod.lin", f"{block}.{norm}.linear"),
+        )
+    turns = _each(single, *((f"single_blocks.#.{n}_proj", f"{alone}.attn.to_{n}") for n in "qk"))
+    matrices += [replace(site, order=turned) for site in turns]
+    matrices += _each(
+        single,
+        ("single_blocks.#.v_mlp", (f"{alone}.attn.to_v", f"{alone}.proj_mlp")),
+        ("single_blocks.#.linear2", f"{alone}.proj_out"),
+        ("single_blocks.#.modulation.lin", f"{alone}.norm.linear"),
+    )
+    matrices += [
+        Site("txt_in", ("context_embedder",)),
+        Site("vector_in.in_layer", ("time_text_embed.text_embedder.linear_1",)),
+        Site("time_in.out_layer", ("time_text_embed.timestep_embedder.linear_2",)),
+        Site("final_layer.linear", ("proj_out",)),
+        Site("final_layer.adaLN_modulation.1", ("norm_out.linear",), (1, 0)),
+    ]
+    query, key = (f"transformer_blocks.0.attn.to_{n}" for n in "qk")
+    return Sites(tuple(matrices), None, (), query, key)
+
+
+def videocrafter(per_level: int = 1, levels: int = 3) -> Sites:
+    """The outermost of a UNet's levels reads no prompt and has no attention; conv is one over time."""
+
+    def site(own: str) -> Site:
+        return Site(tiny_videocrafter.original_unet_name(f"{own}.weight", per_level, levels)[: -len(".weight")], (own,))
+
+    layers = [f"transformer_blocks.0.attn{n}.{to}" for n in (1, 2) for to in ("to_q", "to_k", "to_v", "to_out.0")]
+    layers += ["transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.ff.net.2", "proj_in", "proj_out"]
+    blocks = [f"down_blocks.{level}.#.{n}" for level in range(levels - 1) for n in range(per_level)]
+    blocks += [f"up_blocks.{level}.#.{n}" for level in range(1, levels) for n in range(per_level + 1)]
+    attends = [b.replace("#", kind) for b in [*blocks, "mid_block.#.0"] for kind in ("attentions", "temp_attentions")]
+    names = [f"{block}.{layer}" for block in ["transformer_in", *attends] for layer in layers]
+    names += [f"{block.replace('#', 'resnets')}.time_emb_proj" for block in [*blocks, "mid_block.#.0", "mid_block.#.1"]]
+    names += ["time_embedding.linear_1", "time_embedding.linear_2", "fps_embedding.linear_1"]
+    norms = ("down_blocks.0.resnets.0.norm1", "up_blocks.1.attentions.0.norm", "conv_norm_out")
+    block = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+    return Sites(
+        tuple(map(site, names)),
+        site("down_blocks.0.temp_convs.0.conv1.2"),
+        tuple((site(norm).original, norm) for norm in norms),
+        f"{block}.to_q",
+        f"{block}.to_k",
     )
 
 

@@ -1,14 +1,15 @@
-"""Which formats are tried on which families: the cells of the README's table are the tests' parameters."""
+"""Which formats are tried on which families: the cells of the published table are the tests' parameters."""
 
 from __future__ import annotations
 
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES
 
+_LINEAR = ("ltx_video", "open_sora")
 # Cells that do not exist: such a model has no such layer.
 NONE = {
-    **{("ltx_video", name): "no convolution" for name in FORMATS if name.startswith("conv")},
-    **{(family, "tables"): "not written" for family in ("ltx_video", "cogvideox", "mochi", "hunyuan_video")},
+    **{(family, name): "no convolution" for family in _LINEAR for name in FORMATS if name.startswith("conv")},
+    **{(family, "tables"): "not written" for family in FAMILIES if family not in ("wan", "quickstart")},
 }
 CELLS = [
     (family, name)
@@ -31,7 +32,7 @@ TEXT = STORAGE = tuple(FAMILIES)
 
 
 def markdown() -> str:
-    """The README's table. A cell names what its tests try: our MODELs, core's own ("+ core")."""
+    """The published table. A cell names what its tests try: our MODELs, core's own ("+ core")."""
     lines = [
         "| Format | " + " | ".join(tiny.title for tiny in FAMILIES.values()) + " |",
         "|---" * (len(FAMILIES) + 1) + "|",

@@ -1,6 +1,6 @@
 """Every LoRA format on every family: what the node makes of the file is what the weights merged by hand make.
 
-The cells of the README's table are this file's parameters, see `table.py`. On real hosts: tests/host/test_lora.py.
+The cells of the published table are this file's parameters, see `table.py`. On real hosts: tests/host/test_lora.py.
 """
 
 from __future__ import annotations
@@ -136,6 +136,36 @@ def test_a_butterfly_over_fused_layers_is_named_and_the_rest_applied(loras):
     assert "turns rows of several layers into each other" in report
     assert f"{len(alone)} of {len(one.sites.matrices)} match" in report
     assert largest(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
+
+
+@pytest.mark.parametrize("name", ["oft", "boft"])
+def test_a_turn_of_rows_that_stand_in_another_order_is_named_and_the_rest_applied(name, loras):
+    """The published Open-Sora has the positions of query and key in halves."""
+    one = models.loaded("open_sora")
+    fmt = replace(FORMATS[name], layout="original")
+    merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state)
+    # OFT's blocks stay whole where halves are swapped or parts are split.
+    swaps, parts = (2, 2) if name == "oft" else (0, 1)
+    fits = [site for site in one.sites.matrices if len(site.order) <= swaps and len(site.parts) <= parts]
+    patched, report = apply(one.model)
+    assert "turns rows of several layers into each other" in report
+    assert f"{len(fits)} of {len(one.sites.matrices)} match" in report
+    alone = {f"{part}.weight" for site in fits for part in site.parts}
+    assert largest(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
+
+
+def test_a_layer_that_is_half_of_one_here_is_named(loras):
+    """The original has a layer for the noise and one for what is known."""
+    one = models.loaded("open_sora")
+    merged = files.write(loras / "any.safetensors", FORMATS["original"], one.sites, one.state)
+    stored = load_file(loras / "any.safetensors")
+    for name, columns in (("img_in", 64), ("cond_in", 68)):
+        stored |= {f"diffusion_model.{name}.lora_A.weight": torch.ones(2, columns)}
+        stored |= {f"diffusion_model.{name}.lora_B.weight": torch.ones(32, 2)}
+    files.save(loras / "any.safetensors", stored)
+    patched, report = apply(one.model)
+    assert "2 in another shape. For example diffusion_model.cond_in is for [32, 68], the model has [32, 132]" in report
+    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16], ids=str)

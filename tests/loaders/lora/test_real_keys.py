@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from opent2v.families import families
+from opent2v.families.open_sora import files as open_sora_files
 from opent2v.host import embedded
 from opent2v.loaders.lora import made_for, match, read_lora
 from opent2v.loaders.weights import build
@@ -45,6 +46,12 @@ REAL = {
         "num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True,
     }),
     "Mochi 1": ("mochi", sites.mochi(48), "MochiTransformer3DModel", {}),
+    "Open-Sora 2.0": (
+        "open_sora", sites.open_sora(19, 38, 24, 128), "FluxTransformer2DModel", open_sora_files.transformer_config(),
+    ),
+    "VideoCrafter2": ("videocrafter", sites.videocrafter(2, 4), "UNet3DConditionModel", {
+        "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 1024, "attention_head_dim": 64,
+    }),
 }  # fmt: skip
 
 
@@ -57,10 +64,13 @@ def model(name: str):
     from opent2v.tests.loaders.lora import models
 
     family, _, kind, config = REAL[name]
+    tiny = models.loaded(family).variant
     with torch.device("meta"):
         module = build(kind, config)
+        if extend := families()[family].extend:
+            extend(tiny, module)
     variant = replace(
-        models.loaded(family).variant,
+        tiny,
         family=families()[family],
         name=name.removeprefix(families()[family].title).strip(),
     )

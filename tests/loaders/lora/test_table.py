@@ -1,4 +1,4 @@
-"""The README's table of LoRA formats says what the tests try, no more and no less."""
+"""The published table of LoRA formats says what the tests try, no more and no less."""
 
 from __future__ import annotations
 

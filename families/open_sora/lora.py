@@ -1,0 +1,38 @@
+"""LoRA files for Open-Sora 2.0: the original's names, and which model a LoRA's layers belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..base import Shapes
+from ..keys import Rule
+from ..lora import Found, LoraNames, width
+from .files import lora_rules
+
+_WIDTH, _HEAD = 3072, 128
+_DOUBLE = tuple(
+    f"transformer_blocks.{{}}.attn.{layer}"
+    for layer in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+)
+_SINGLE = (
+    *(f"single_transformer_blocks.{{}}.attn.{layer}" for layer in ("to_q", "to_k", "to_v")),
+    "single_transformer_blocks.{}.proj_mlp",
+    "single_transformer_blocks.{}.proj_out",
+)
+_DOUBLE_BLOCKS, _SINGLE_BLOCKS = 19, 38
+
+
+def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
+    own = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
+    head = shapes.get("transformer_blocks.0.attn.norm_q.weight", (_HEAD,))[0]
+    return lora_rules(own, head)
+
+
+def _made_for(found: Found, blocks: int) -> str:
+    most = _SINGLE_BLOCKS if any(sign in found for sign in _SINGLE) else _DOUBLE_BLOCKS
+    own = width(found, *_DOUBLE, *_SINGLE[:-1])  # the last reads more than the width
+    # Flux, which it grew out of, has the same layers.
+    return "Open-Sora 2.0 (or Flux)" if own == _WIDTH and blocks <= most else ""
+
+
+LORA = LoraNames(layouts=_layouts, signs=(*_DOUBLE, *_SINGLE), made_for=_made_for)
