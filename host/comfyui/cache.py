@@ -15,8 +15,8 @@ from ...sampling.caches.choice import preview
 from .model import variant
 
 KEY = "opent2v_step_cache"
-# In the host's options of a call: the blocks that spatio-temporal guidance weakens in it.
-WEAKENED = "opent2v_weakened"
+# In the host's options of a call: what guidance asks for beside the two prompts, "weakened" or "unpictured".
+PASS = "opent2v_pass"
 
 
 def apply_step_cache(model: Any, settings: StepCache) -> Any:
@@ -82,10 +82,10 @@ def _telling(stage: Stage) -> Callable[..., Any]:
         # Patches that replace blocks (skipped layers) make another pass of the same condition.
         replaced = tuple(sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {})))
         window = getattr(options.get("context_window"), "index_list", None)
-        weakened = options.get(WEAKENED)
-        further = (replaced, weakened is not None, None if window is None else tuple(window))
+        named = options.get(PASS)
+        further = (replaced, named, None if window is None else tuple(window))
         parts = [
-            Part((uuid, *further), "weakened" if weakened is not None else "negative" if index else "positive")
+            Part((uuid, *further), named or ("negative" if index else "positive"))
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
         with stage.call(parts, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...families.stg import values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun
-from .cache import WEAKENED, under
+from .cache import PASS, under
 from .model import variant
 
 
@@ -126,8 +126,7 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
             clean = clean + (starred(negative, positive, x, sigma, predicts) - negative) * (1 - scale)
 
         def weakened() -> Tensor:
-            told = {**args["model_options"]["transformer_options"], WEAKENED: stg.blocks}
-            options = {**args["model_options"], "transformer_options": told}
+            options = _passing(args["model_options"], "weakened")
             with values_only(args["model"].diffusion_model, path, stg.blocks):
                 return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, options)[0]
 
@@ -136,6 +135,11 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
     model = model.clone()
     model.set_model_sampler_post_cfg_function(after_cfg)
     return model
+
+
+def _passing(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """A call's options that tell a step cache which pass of guidance it is."""
+    return {**options, "transformer_options": {**options.get("transformer_options", {}), PASS: name}}
 
 
 class _Guider(comfy.samplers.CFGGuider):
@@ -156,9 +160,8 @@ class _Guider(comfy.samplers.CFGGuider):
         def pictured(args: dict[str, Any]) -> list[Tensor]:
             """Both predictions moved alike, so that what follows guides by words as ever."""
             positive, negative, *others = args["conds_out"]
-            (plain,) = comfy.samplers.calc_cond_batch(
-                self.inner_model, [self.conds["unpictured"]], x, timestep, options
-            )
+            unpictured, told = [self.conds["unpictured"]], _passing(options, "unpictured")
+            (plain,) = comfy.samplers.calc_cond_batch(self.inner_model, unpictured, x, timestep, told)
             moved = further * (negative - plain)
             return [positive + moved, negative + moved, *others]
 

@@ -60,7 +60,7 @@ def sample(
     # The negative first, as the host orders them.
     prompts = [negative, positive] + ([unpictured[0]] if unpictured else [])
     entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in prompts]
-    labels = [Part(n, name) for n, name in enumerate(("negative", "positive", "negative", "weakened"))]
+    labels = [Part(n, name) for n, name in enumerate(("negative", "positive", "unpictured", "weakened"))]
     steps = iter(guidance.stg if guidance else ())
 
     def denoiser(model: Model, cfg: float | Sequence[float], stage: Stage | None) -> Callable[[Tensor, Tensor], Tensor]:

@@ -27,7 +27,7 @@ class Recorded:
 
     Attributes:
         expert: 0, or 1 for the model that takes over.
-        label: "positive" or "negative".
+        label: of the condition, see `Part`.
         step: call of the model, from 0.
         sigma: in the host's count.
         seconds: its share of the whole call.

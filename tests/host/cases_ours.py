@@ -47,7 +47,7 @@ EMPTY = torch.zeros(1, 16, 3, 4, 4)
 
 
 def _lora_file() -> tuple[str, dict[str, torch.Tensor]]:
-    """A LoRA with each side's names, and what it adds to each weight."""
+    """A LoRA with the makers' names, and what it adds to each weight."""
     torch.manual_seed(3)
     tensors, added = {}, {}
     query = "encoder.block.0.layer.0.SelfAttention.q"
@@ -56,9 +56,8 @@ def _lora_file() -> tuple[str, dict[str, torch.Tensor]]:
         rows, columns = place.weight.shape
         up, down = torch.randn(rows, 2) * 0.2, torch.randn(2, columns) * 0.2
         added[name] = up @ down
-        in_model = [f"diffusion_model.{name}", f"diffusion_model.{NAMES.get(name)}"]
-        for known in in_model if name in NAMES else [f"text_encoders.transformer.{name}"]:
-            tensors |= {f"{known}.lora_up.weight": up.clone(), f"{known}.lora_down.weight": down.clone()}
+        known = f"diffusion_model.{NAMES[name]}" if name in NAMES else f"text_encoders.transformer.{name}"
+        tensors |= {f"{known}.lora_up.weight": up, f"{known}.lora_down.weight": down}
     comfy.utils.save_torch_file(tensors, str(scratch / "lora.safetensors"))
     return "lora.safetensors", added
 

@@ -113,7 +113,7 @@ for case, kind, start, end, strength, cfg, rescale in (
         prompts, latent = started(one, start, end, strength) if start or end else (one.prompts, empty)
         results.append(sampled(one, prompts, latent, cfg, rescale).cpu())
     report["hosts"][case] = largest(*results)
-# Spatio-temporal guidance, with a step cache that decides and one that computes everything.
+# Spatio-temporal guidance; with step caches that decide, that follow a plan, and that compute everything.
 report["guidance"] = {}
 one_stg, mixed = Stg(1.0, (1,), 0.7), [Stg(), Stg(4.0, (0, 1), 0.5), Stg(2.0, (1,)), Stg(1.0, (0,))]
 for case, start, cfg, rescale, steps, cache in (
@@ -122,16 +122,25 @@ for case, start, cfg, rescale, steps, cache in (
     ("by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, Steps(mixed, True), None),
     ("start, star, rescaled", True, 3.0, 0.7, Steps([one_stg] * 4, True), None),
     ("cached", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=0.5, start=0.0, end=1.0)),
+    (
+        "cached, plan, by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, Steps(mixed, True),
+        StepCache(policy="plan", plan="crrc"),
+    ),
+    (
+        "cached, blocks, start, rescaled", True, 3.0, 0.7, Steps([one_stg] * 4, True),
+        StepCache(policy="plan", plan="crrc", predictor="last", boundary="blocks"),
+    ),
     ("cached, all computed", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=1e-9, start=0.0, end=1.0)),
-):
-    results, plain, counts = [], None, []
+):  # fmt: skip
+    results, plain, counts, full = [], None, [], None
     for one in sides["0.9.7"]:
         prompts, latent = started(one, True, False) if start else (one.prompts, empty)
         run = cache_runs(cache, one.side.variant(one.model))() if cache else None
         results.append(sampled(one, prompts, latent, cfg, rescale, guidance=steps, step_cache=run).cpu())
         plain = sampled(one, prompts, latent, cfg, rescale).cpu()
+        full = sampled(one, prompts, latent, cfg, rescale, guidance=steps).cpu() if run else results[-1]
         counts.append(run.report() if run else "")
-    report["guidance"][case] = [largest(*results), largest(results[0], plain), *counts]
+    report["guidance"][case] = [largest(*results), largest(results[0], plain), *counts, largest(results[1], full)]
 ours, theirs = sides["0.9.7"]
 report["options left alone"] = "sampler_post_cfg_function" not in theirs.model.model_options
 latent = torch.randn(1, tiny.CHANNELS, 2, 2, 3)
@@ -244,6 +253,10 @@ steered = {"guidance": Guidance(blocks="1", cfg_star=True)}
 report["in our sampler"]["guidance"] = compared(*patchers, prompts, latents["empty"], **steered)
 run = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
 report["in our sampler reads"]["guidance"] = largest(run, runs[0])
+steered["step_cache"] = StepCache(policy="plan", plan="crc")
+report["in our sampler, cached"] = compared(*patchers, prompts, latents["empty"], **steered)
+cached = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
+report["in our sampler, cached"]["from full"] = largest(cached, run)
 run = sampled_by_node(patchers[0], prompts, latents["kept frame"])
 report["in our sampler keeps"] = [largest(run[:, :, n], clip["samples"][:, :, n]) for n in (0, 1)]
 

@@ -20,6 +20,8 @@ from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, open_file, open_folder, open_text_file  # noqa: E402
 from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
+from opent2v.sampling.caches.report import strips  # noqa: E402
 from opent2v.tests import tiny_open_sora  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny_open_sora import recorded  # noqa: E402
@@ -56,7 +58,7 @@ def prompts(kind="t2v"):
 def sample(patcher, kind="t2v", **given):
     positive, negative, latent = prompts(kind)
     settings = {"seed": 7, "steps": 14, "cfg_schedule": "auto", **given}
-    made = call("OpenT2VSampler", model=patcher, positive=positive, negative=negative, latent=latent, **settings)
+    made, _ = call("OpenT2VSampler", model=patcher, positive=positive, negative=negative, latent=latent, **settings)
     return file.parts["transformer"].variant.normalise(made["samples"].cpu())
 
 
@@ -72,35 +74,42 @@ def loops():
     return {kind: largest(sample(patcher, kind), recorded("loops")[f"{kind}.latents"]) for kind in FRAMES}
 
 
+def pictured(side):
+    """A folder's parts on one host, its words, and what a run with a picture is given."""
+    loaded = load_pipeline(
+        open_folder(tiny_open_sora.folder()),
+        model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32,
+    )  # fmt: skip
+    patcher, clip, vae = side.model(loaded.models[0]), side.clip(loaded.text), side.vae(loaded.vae)
+    variant = loaded.models[0].variant
+    shape = (1, *variant.geometry.latent_shape(48, 32, 9))
+    picture = torch.linspace(-1, 1, 3 * 32 * 48).view(1, 3, 1, 32, 48)
+    encode = lambda video: side.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()  # noqa: E731
+    entries = open_sora.image_to_video(variant, Pictures(picture, None, 9, 1.0, None, encode)).entries
+    words = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
+    prompts = [[[c, {**more, **entries}] for c, more in one] for one in words]
+
+    def sample(**given):
+        steps = 14
+        schedule = make_schedule(
+            variant.scheduler, steps=steps, sigmas=lambda total: open_sora.sigmas(variant, total, None, shape)
+        )
+        levels = open_sora.picture_guidance(variant, "oscillating", 3.0, prompts[0][0][1], steps, shape[2])
+        cfg = open_sora.guidance(variant, "oscillating", 7.5, schedule.timesteps)
+        given = {"cfg": cfg, "unpictured": (words[1], levels), **given}
+        return side.sample(patcher, *prompts, {"samples": torch.zeros(shape)}, schedule=schedule, seed=3, **given).cpu()
+
+    return variant, words, clip, vae, sample
+
+
 @case
 def hosts():
     """Largest differences between the two hosts, from a folder's words and a picture to frames."""
     results = []
     for side in (embedded, real):
-        loaded = load_pipeline(
-            open_folder(tiny_open_sora.folder()),
-            model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32,
-        )  # fmt: skip
-        patcher, clip, vae = side.model(loaded.models[0]), side.clip(loaded.text), side.vae(loaded.vae)
-        variant = loaded.models[0].variant
-        shape = (1, *variant.geometry.latent_shape(48, 32, 9))
-        picture = torch.linspace(-1, 1, 3 * 32 * 48).view(1, 3, 1, 32, 48)
-        encode = lambda video, vae=vae, side=side: side.encode(  # noqa: E731
-            vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)
-        ).float().cpu()  # fmt: skip
-        entries = open_sora.image_to_video(variant, Pictures(picture, None, 9, 1.0, None, encode)).entries
-        words = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
-        pictured = [[[c, {**more, **entries}] for c, more in one] for one in words]
-        schedule = make_schedule(
-            variant.scheduler, steps=12, sigmas=lambda n, v=variant, s=shape: open_sora.sigmas(v, n, None, s)
-        )
-        levels = open_sora.picture_guidance(variant, "oscillating", 3.0, pictured[0][0][1], 12, shape[2])
-        samples = side.sample(
-            patcher, *pictured, {"samples": torch.zeros(shape)}, schedule=schedule, seed=3,
-            cfg=open_sora.guidance(variant, "oscillating", 7.5, schedule.timesteps), unpictured=(words[1], levels),
-            cfg_rescale=0.5,
-        )  # fmt: skip
-        results.append((words[0][0][0], variant.normalise(samples.cpu()), side.decode(vae, samples)))
+        variant, words, clip, vae, run = pictured(side)
+        samples = run(cfg_rescale=0.5)
+        results.append((words[0][0][0], variant.normalise(samples), side.decode(vae, samples)))
     text = core.CLIPTextEncode().encode(clip, PROMPT)[0]
     return {
         "conditioning": largest(results[0][0], results[1][0]),
@@ -109,6 +118,31 @@ def hosts():
         "core text": largest(text[0][0], results[1][0]),
         "pooled": largest(text[0][1]["pooled_output"], words[0][0][1]["pooled_output"]),
     }
+
+
+@case
+def cached_pictures():
+    """Step caches in runs that are guided by a picture as well, on both hosts."""
+    sides, found = [pictured(side) for side in (embedded, real)], {}
+    for name, given in {
+        "all computed": {"policy": "plan", "plan": "1"},
+        "plan": {"policy": "plan", "plan": "2"},
+        "easycache": {"threshold": 2.0},
+        "first block": {"policy": "first block", "threshold": 2.0},
+        "blocks": {"policy": "plan", "plan": "2", "predictor": "last", "boundary": "blocks"},
+    }.items():
+        results, done = [], []
+        for variant, *_, run in sides:
+            cache = cache_runs(StepCache(**{"start": 0.0, "end": 1.0, **given}), variant)()
+            results.append(variant.normalise(run(step_cache=cache)))
+            done.append(strips(cache))
+        variant, *_, run = sides[0]
+        found[name] = {
+            "apart": largest(*results), "steps": done,
+            "from full": largest(results[0], variant.normalise(run())),
+            "from words alone": largest(results[0], variant.normalise(run(unpictured=None))),
+        }  # fmt: skip
+    return found
 
 
 @case
@@ -235,7 +269,9 @@ def dual_clip():
     latent = prompts()[-1]
     empty = call("CLIPTextEncode", clip=theirs, text="")
     given = {"model": patcher, "latent": latent, "seed": 1, "steps": 3, "cfg_schedule": "auto"}
-    results = [call("OpenT2VSampler", positive=one, negative=empty, **given)["samples"] for one in (core_words, mine)]
+    results = [
+        call("OpenT2VSampler", positive=one, negative=empty, **given)[0]["samples"] for one in (core_words, mine)
+    ]
     try:
         call("OpenT2VEncodePrompt", clip=theirs, positive="a green star", negative="", fps=24.0)
         refusal = ""

@@ -73,6 +73,21 @@ def test_a_step_cache_in_both_samplers(inside):
     assert found["finite"] and found["moved"] > 0.01 and found["ksampler"]["finite"]
 
 
+def test_a_step_cache_under_guidance_by_a_picture_on_both_hosts(inside):
+    found = inside("cached_pictures")
+    assert set(found) == {"all computed", "plan", "easycache", "first block", "blocks"}
+    for case, one in found.items():
+        assert one["apart"] <= 1e-4 and one["steps"][0] == one["steps"][1], case
+        assert one["from words alone"] > 1e-3, case
+    assert found.pop("all computed")["from full"] <= 1e-6
+    for case, one in found.items():
+        ours = one["steps"][0]
+        assert one["from full"] > 1e-3 and "r" in ours["unpictured"], case
+        # Steps 11 and 13 run the prompt alone; in all others the three conditions go together.
+        assert ours["negative"] == ours["unpictured"] == ours["positive"][:11] + ours["positive"][12], case
+    assert found["plan"]["steps"][0]["positive"] == "CrCrCrCrCrCrCC"
+
+
 def test_cores_lora_loader_on_both_kinds_of_blocks(inside):
     assert inside("lora")["patched"] == 2 and inside("lora")["moved"] > 0.01 and inside("lora")["restored"]
 
