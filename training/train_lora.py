@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for clips, checkpoints and the log")
     parser.add_argument("--out", type=Path, required=True, help="the LoRA file")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the model it is for")
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=4096)
