@@ -20,22 +20,26 @@ print(sorted(late & set(sys.modules)))
 
 
 def measure() -> tuple[float, str]:
-    """(seconds of `import opent2v.nodes` with everything below it, what the script printed)."""
+    """(`import opent2v.nodes` with everything below it, as a share of `import torch`; what the script printed)."""
     script = SCRIPT.format(scripts=str(ROOT / "scripts"))
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
-    # "import time:      self |   cumulative | name", in microseconds
-    line = next(line for line in run.stderr.splitlines() if line.endswith("| opent2v.nodes"))
-    return int(line.split("|")[1]) / 1e6, run.stdout.strip()
+
+    def took(name: str) -> int:
+        # "import time:      self |   cumulative | name", in microseconds
+        return next(int(line.split("|")[1]) for line in run.stderr.splitlines() if line.endswith(f"| {name}"))
+
+    return took("opent2v.nodes") / took("torch"), run.stdout.strip()
 
 
-def test_the_packs_own_import_takes_less_than_three_tenths_of_a_second():
+def test_the_packs_own_import_is_short_beside_torchs():
+    """A share, since seconds say more about the machine; 0.07 to 0.22 were seen on 2 CPU cores."""
     best = 10.0
     for _ in range(3):
-        seconds, loaded = measure()
+        share, loaded = measure()
         assert loaded == "[]"
-        best = min(best, seconds)
-        if best < 0.3:
+        best = min(best, share)
+        if best < 0.4:
             break
-    assert best < 0.3
+    assert best < 0.4
