@@ -54,9 +54,8 @@ class OwnStg:
         return next((band for band in self.bands if band.level <= sigma), self.bands[-1])
 
 
-@contextmanager
-def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
-    """Within, self-attention (`attn1`) in these of the blocks at `path` hands each token its own value only.
+def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> list[Any]:
+    """The self-attention of these of the blocks at `path`.
 
     Raises:
         FamilyError: a number that is no block's.
@@ -67,10 +66,19 @@ def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> It
             f"Spatio-temporal guidance is asked to weaken block {wrong[0]}; this transformer's blocks are 0 to "
             f"{len(blocks) - 1}. Change the blocks of Spatio-Temporal Guidance."
         )
+    return [blocks[n].attn1 for n in numbers]
+
+
+@contextmanager
+def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
+    """Within, self-attention (`attn1`) in these of the blocks at `path` hands each token its own value only.
+
+    Raises:
+        FamilyError: as `attentions`.
+    """
     before = []
     try:
-        for n in numbers:
-            attention = blocks[n].attn1
+        for attention in attentions(transformer, path, numbers):
             # Other packs put a forward of their own there.
             before.append((attention, vars(attention).get("forward")))
             attention.forward = _values_of(attention)

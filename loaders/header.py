@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import ModelFileError
 
@@ -33,6 +34,17 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     Raises:
         ModelFileError: missing, empty, cut short, a pickle, or not a safetensors file at all.
     """
+    return _read(path)[0]
+
+
+def read_header_and_metadata(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """As `read_header`, and the free text entries: training settings of a LoRA, a model's config; often none."""
+    header, stated = _read(path)
+    return header, {str(key): str(value) for key, value in (stated or {}).items()}
+
+
+def _read(path: Path) -> tuple[dict[str, TensorInfo], Any]:
+    """(tensors, "__metadata__" as it stands there or None)."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -70,20 +82,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         ) from error
     if size < 8 + length + end:
         raise ModelFileError(_cut_short(path, size, 8 + length + end))
-    return header
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The header's free text entries: training settings of a LoRA, a model's config; empty where there are none.
-
-    Raises:
-        ModelFileError: as `read_header`.
-    """
-    read_header(path)
-    with open(path, "rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
-        stated = json.loads(file.read(length)).get("__metadata__") or {}
-    return {str(key): str(value) for key, value in stated.items()}
+    return header, entries.get("__metadata__")
 
 
 def tensor_bytes(header: dict[str, TensorInfo]) -> int:

@@ -15,6 +15,7 @@ from ..sampling.caches.choice import AUTO, TARGETS, Choice, preview
 from ..sampling.caches.profile import MadeFor, Profile
 from ..sampling.caches.report import EXPERTS
 from .remarks import with_remarks
+from .shared import files_state
 
 STEP_CACHE = "OPENT2V_STEP_CACHE"
 PROFILE = "OPENT2V_CACHE_PROFILE"
@@ -225,7 +226,7 @@ class OpenT2VLoadCacheProfile:
     @classmethod
     def IS_CHANGED(cls, file: str) -> str:
         path = profiles().get(file)
-        return f"{path} {path.stat().st_mtime_ns}" if path else ""
+        return files_state(path) if path else ""
 
     def load(self, file: str) -> dict[str, Any]:
         path = profiles().get(file)
@@ -252,8 +253,9 @@ def profile_path(name: str) -> Path:
     """
     if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
         raise SamplingError(f"A profile cannot be called {name!r}: use letters, digits, spaces, . + - and _.")
-    names = [name, *(f"{name}_{number}" for number in range(2, len(profiles()) + 2))]
-    return host.profile_folder() / f"{next(one for one in names if one not in profiles())}.json"
+    taken = profiles()
+    names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 2))]
+    return host.profile_folder() / f"{next(one for one in names if one not in taken)}.json"
 
 
 def save_profile(profile: Profile, path: Path) -> None:

@@ -79,8 +79,7 @@ def _model_lines(file: ModelFile) -> list[str]:
 
 
 def _lora_lines(file: LoraFile) -> list[str]:
-    ranks = ", ".join(map(str, file.ranks[:4])) or "none (whole differences)"
-    lines = [f"LoRA, {format_of(file)}; rank {ranks}"]
+    lines = [f"LoRA, {format_of(file)}; rank {file.said_ranks}"]
     origin, remark = made_for(file), step_remark(file)
     lines += [f"{origin[0].upper()}{origin[1:]}"] if origin else []
     lines.append(f"Changes {len(file.adapters)} weights of the model and {len(file.text_adapters)} of text encoders")

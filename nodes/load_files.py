@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +43,12 @@ def files_of(*kinds: str) -> dict[str, Path]:
         for name, path in host.model_files(kind).items():
             found.setdefault(name, path)
     return found
+
+
+def states_of(names: Iterable[Any], *kinds: str) -> str:
+    """What the host compares to find out whether the files of these names are still those of the last run."""
+    paths = files_of(*kinds)
+    return " ".join(files_state(paths[name]) for name in map(str, names) if name in paths)
 
 
 def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
@@ -111,9 +117,7 @@ class OpenT2VLoadDiffusionModel:
 
     @classmethod
     def IS_CHANGED(cls, **given: Any) -> str:
-        """What the host compares to find out whether the files are still those of the last run."""
-        paths = files_of(*cls.KINDS)
-        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+        return states_of(given.values(), *cls.KINDS)
 
     def load(self, file: str, dtype: str, rope_layout: str = "auto", unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
@@ -187,9 +191,7 @@ class OpenT2VLoadTextEncoder:
 
     @classmethod
     def IS_CHANGED(cls, **given: Any) -> str:
-        """What the host compares to find out whether the files are still those of the last run."""
-        paths = files_of(*cls.KINDS)
-        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+        return states_of(given.values(), *cls.KINDS)
 
     def load(self, model: Any, file: str, file_2: str, unique_id: str | None = None) -> dict[str, Any]:
         variant = host.variant(model)
@@ -231,9 +233,7 @@ class OpenT2VLoadVAE:
 
     @classmethod
     def IS_CHANGED(cls, **given: Any) -> str:
-        """What the host compares to find out whether the files are still those of the last run."""
-        paths = files_of(*cls.KINDS)
-        return " ".join(files_state(paths[name]) for name in map(str, given.values()) if name in paths)
+        return states_of(given.values(), *cls.KINDS)
 
     def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, "vae")

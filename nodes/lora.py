@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import host
 from ..families import FamilyError, Patch, Target
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
-from .load_files import NONE, chosen, combo, files_of
+from .load_files import NONE, chosen, combo, files_of, states_of
 from .remarks import with_remarks
 from .shared import files_state
 
@@ -48,6 +48,7 @@ class Applied:
             files: (path, strength for the MODEL, strength for the CLIP).
         """
         lines, kept, todo = [], {}, []
+        targets: dict[str, Target] = {}
         for path, *strengths in files:
             file = read_lora(path)
             if not file.adapters and clip is None:
@@ -58,7 +59,7 @@ class Applied:
             for (name, thing, adapters), strength in zip(parts, strengths, strict=True):
                 if thing is None or not adapters:
                     continue
-                target = host.patch_target(thing)
+                target = targets[name] = targets.get(name) or host.patch_target(thing)
                 # What is read depends on the model's names, shapes and expert; not on strengths and other LoRAs.
                 expert = target.variant.expert if target.variant else ""
                 key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
@@ -131,9 +132,7 @@ class OpenT2VLoadLora:
 
     @classmethod
     def IS_CHANGED(cls, lora: str, **_: Any) -> str:
-        """What the host compares to find out whether the file is still that of the last run."""
-        path = files_of(KIND).get(lora)
-        return files_state(path) if path else ""
+        return states_of([lora], KIND)
 
     def load(
         self,
@@ -183,10 +182,7 @@ class OpenT2VLoraStack:
 
     @classmethod
     def IS_CHANGED(cls, **given: Any) -> str:
-        """What the host compares to find out whether the files are still those of the last run."""
-        paths = files_of(KIND)
-        named = [str(value) for name, value in given.items() if name.startswith("lora_")]
-        return " ".join(files_state(paths[name]) for name in named if name in paths)
+        return states_of([value for name, value in given.items() if name.startswith("lora_")], KIND)
 
     def load(
         self, model: Any, clip: Any = None, blocks: str = "", unique_id: str | None = None, **slots: Any

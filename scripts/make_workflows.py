@@ -239,6 +239,12 @@ def generation(template: Template) -> Graph:
     return graph
 
 
+def _sampled(model: int, prompt: int, latent: int) -> dict[str, tuple[int, str]]:
+    """What a sampler gets."""
+    words = {name: (prompt, name) for name in ("positive", "negative")}
+    return {"model": (model, "model"), **words, "latent": (latent, "latent")}
+
+
 def _decoded(vae: int, sampler: int, timed: int) -> dict[str, tuple[int, str]]:
     """What Decode to Video File gets; `timed` is the node that knows the frames per second."""
     return {"vae": (vae, "vae"), "latent": (sampler, "latent"), "fps": (timed, "fps")}
@@ -274,8 +280,7 @@ def video_to_video() -> Graph:
     latent = graph.add("OpenT2VEncodeVideo", {"vae": (model, "vae"), "images": (video, "images")})
     graph.note(VIDEO_NOTE, 380)
     graph.column(340)
-    given = {"model": (model, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
-    sampler = graph.add("OpenT2VSampler", {**given, "latent": (latent, "latent")}, {"seed": 1, "denoise": 0.6})
+    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1, "denoise": 0.6})
     graph.column(420)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, video), {"filename_prefix": "OpenT2V_anew"})
     return graph
@@ -291,8 +296,7 @@ def finishing() -> Graph:
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(340)
-    given = {"model": (model, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
-    sampler = graph.add("OpenT2VSampler", {**given, "latent": (latent, "latent")}, {"seed": 1})
+    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
     graph.column(340)
     colours = graph.add("OpenT2VColourMatch")
     rate = graph.add("OpenT2VFrameRate", {"finishing": (colours, "finishing")})
@@ -316,8 +320,7 @@ def step_cache() -> Graph:
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(340)
-    given = {"model": (model, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
-    given["latent"] = (latent, "latent")
+    given = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
     measured = graph.add("OpenT2VCalibrateCache", given, same)
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
@@ -347,8 +350,7 @@ def lora() -> Graph:
     latent = graph.add("OpenT2VEmptyLatent", {"model": (styled, "model")})
     graph.note(LORA_NOTE, 370)
     graph.column(340)
-    given = {"model": (styled, "model"), "positive": (prompt, "positive"), "negative": (prompt, "negative")}
-    sampler = graph.add("OpenT2VSampler", {**given, "latent": (latent, "latent")}, {"seed": 1})
+    sampler = graph.add("OpenT2VSampler", _sampled(styled, prompt, latent), {"seed": 1})
     graph.column(420)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_outline"})
     return graph

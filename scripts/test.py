@@ -15,8 +15,8 @@ import console
 import environment
 import pack
 
-# accelerate and ftfy: what the reference pipeline of the comparison tests needs.
-NEEDED = ("pytest>=8", "ruff>=0.6", "accelerate", "ftfy")
+# accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA.
+NEEDED = ("pytest>=8", "ruff>=0.6", "accelerate", "ftfy", "peft")
 
 
 def main() -> int:

@@ -12,8 +12,6 @@ from pathlib import Path
 import torch
 
 from opent2v.families.open_sora import files
-from opent2v.host import embedded
-from opent2v.loaders import load_pipeline, open_folder
 from opent2v.tests import tiny
 from opent2v.tests.tiny_hunyuan import VAE
 
@@ -100,7 +98,4 @@ def make(path: Path) -> None:
 @cache
 def hosted():
     """(MODEL, CLIP, VAE) of the embedded host, all fp32."""
-    loaded = load_pipeline(
-        open_folder(folder()), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
-    )
-    return embedded.model(loaded.models[0]), embedded.clip(loaded.text), embedded.vae(loaded.vae)
+    return tiny.hosted(folder())

@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from opent2v.host import embedded
-from opent2v.loaders import load_pipeline, open_folder
 from opent2v.tests import tiny
 from opent2v.tests.loaders.text_files import save
 
@@ -238,7 +236,4 @@ def _as(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 @cache
 def hosted(has_rate: bool = True):
     """(MODEL, CLIP, VAE) of the embedded host, all fp32."""
-    loaded = load_pipeline(
-        open_folder(folder(has_rate)), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
-    )
-    return embedded.model(loaded.models[0]), embedded.clip(loaded.text), embedded.vae(loaded.vae)
+    return tiny.hosted(folder(has_rate))

@@ -55,17 +55,13 @@ def clips(count: int, scenes: list[world.Scene], space: latents.LatentSpace) -> 
         takes, texts = [], []
         for number in range(start, min(start + 64, count)):
             dice = world.Dice(7_000_003 * (number + 1))
-            scene = dice.pick(scenes)
-            one, flaw = world.take(scene, dice), None
-            if dice.uniform(0, 1) < FLAWED:
-                flaw = dice.pick(world.FLAWS)
-                one = world.spoil(one, flaw, dice)
+            one = world.drawn(dice, scenes, FLAWED)
             takes.append(one)
             language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
-            text = captions.caption(scene, dice, language, flaw)
+            text = captions.caption(one.scene, dice, language, one.flaw)
             if dice.uniform(0, 1) < NAMED:
                 text += captions.OUTLINE[language]
-            texts.append("" if dice.uniform(0, 1) < NO_PROMPT and not flaw else text)
+            texts.append("" if dice.uniform(0, 1) < NO_PROMPT and not one.flaw else text)
         filled.append(space.encode(world.render(takes, latents.SIZE, FRAMES)).half())
         outlined.append(space.encode(world.render([outline(t) for t in takes], latents.SIZE, FRAMES)).half())
         encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS)
@@ -102,8 +98,10 @@ def batch(step: int, size: int, pool: dict[str, Tensor]) -> tuple[Tensor, Tensor
 
 def adapted(pair: Pair) -> dict[str, nn.Parameter]:
     """Freeze the pair, put an adapter on the transformer and return its weights by name."""
-    from peft import LoraConfig
-
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise SystemExit("training a LoRA needs peft: pip install peft") from error
     pair.requires_grad_(False)
     # alpha = rank: a reader that does not know alpha applies the same.
     pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))

@@ -137,16 +137,11 @@ def batch(step: int, size: int, scenes, space, tokens, device, frames: int = FRA
     dice = world.Dice(1_000_003 * (step + 1))
     takes, texts = [], []
     for _ in range(size):
-        scene = dice.pick(scenes)
-        one, flaw = world.take(scene, dice), None
-        if dice.uniform(0, 1) < FLAWED:
-            flaw = dice.pick(world.FLAWS)
-            one = world.spoil(one, flaw, dice)
+        one = world.drawn(dice, scenes, FLAWED)
         takes.append(one)
         language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
-        texts.append(
-            "" if dice.uniform(0, 1) < NO_PROMPT and not flaw else captions.caption(scene, dice, language, flaw)
-        )
+        silent = dice.uniform(0, 1) < NO_PROMPT and not one.flaw
+        texts.append("" if silent else captions.caption(one.scene, dice, language, one.flaw))
     clean = space.encode(world.render(takes, latents.SIZE, frames))
     encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS, return_tensors="pt")
     generator = torch.Generator().manual_seed(1_000_003 * (step + 1) + 1)

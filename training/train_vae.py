@@ -50,10 +50,7 @@ def batch(step: int, scenes) -> tuple[Tensor, Tensor]:
     frames, clips, pixels = ROUND[step % len(ROUND)]
     takes, corners = [], []
     for _ in range(clips):
-        one = world.take(dice.pick(scenes), dice)
-        if dice.uniform(0, 1) < FLAWED:
-            one = world.spoil(one, dice.pick(world.FLAWS), dice)
-        one = window(one, dice.index(FRAMES - frames + 1), frames)
+        one = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
         takes.append(one)
         # Cut out around the shape's middle, a few pixels off.
         middles = (latents.SIZE * sum(ends) / 2 + dice.uniform(-6, 6) for ends in (one.y, one.x))

@@ -136,6 +136,12 @@ def spoil(clean: Take, flaw: str, dice: Dice) -> Take:
     return replace(clean, flaw=flaw, flaw_seed=dice.index(2**31 - 1))
 
 
+def drawn(dice: Dice, scenes: list[Scene], flawed: float) -> Take:
+    """A take of one of the scenes; a share `flawed` of them have a flaw."""
+    one = take(dice.pick(scenes), dice)
+    return spoil(one, dice.pick(FLAWS), dice) if dice.uniform(0, 1) < flawed else one
+
+
 def render(takes: list[Take], size: int, frames: int) -> Tensor:
     """Draw takes as video.
 

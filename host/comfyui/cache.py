@@ -12,6 +12,7 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from ...sampling import SamplingError
 from ...sampling.caches import CacheRun, Part, Stage, StepCache, cache_runs
 from ...sampling.caches.choice import preview
+from ...sampling.caches.report import remarks
 from .model import variant
 
 KEY = "opent2v_step_cache"
@@ -56,7 +57,7 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: 
         finally:
             guider.model_options = before
         if says:
-            for remark in cache.remarks():
+            for remark in remarks(cache):
                 logging.info(remark)
         return result
 

@@ -13,7 +13,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...families.stg import values_only
+from ...families.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun
 from .cache import PASS, under
@@ -113,8 +113,7 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
         path: of the transformer's block list.
     """
     for stg in guidance.stg:
-        with values_only(model.model.diffusion_model, path, stg.blocks):  # says which block there is not
-            pass
+        attentions(model.model.diffusion_model, path, stg.blocks)  # says which block there is not
     steps, predicts = iter(guidance.stg), schedule.prediction
 
     def after_cfg(args: dict[str, Any]) -> Tensor:

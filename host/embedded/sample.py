@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...families.stg import values_only
+from ...families.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun, Part, Stage
 from .objects import Model, free_memory
@@ -70,8 +70,7 @@ def sample(
         together = _can_batch(conditions) and _fits(model, len(conditions) * len(samples), samples)
         predicts, transformer = schedule.prediction, model.part.transformer
         for stg in guidance.stg if guidance else ():
-            with values_only(transformer, variant.family.blocks, stg.blocks):
-                pass  # says at once which block there is not
+            attentions(transformer, variant.family.blocks, stg.blocks)  # says at once which block there is not
 
         def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
             with stage.call(parts, sigma[0].item(), x) if stage else nullcontext():

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...families.patches import is_old_glora
 from ..errors import ModelFileError
-from ..header import TensorInfo, read_header, read_metadata
+from ..header import TensorInfo, read_header_and_metadata
 from .keys import Role, is_text, parse
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
@@ -127,6 +127,11 @@ class LoraFile:
         found = [one.rank for one in (*self.adapters, *self.text_adapters) if one.rank]
         return tuple(sorted(set(found), key=lambda rank: -found.count(rank)))
 
+    @property
+    def said_ranks(self) -> str:
+        """The most frequent ranks, for people."""
+        return ", ".join(map(str, self.ranks[:4])) or "none (whole differences)"
+
 
 def read_lora(path: Path) -> LoraFile:
     """What a LoRA file changes, from its header.
@@ -135,7 +140,7 @@ def read_lora(path: Path) -> LoraFile:
         ModelFileError: missing, cut short, a pickle, empty, more tensors than a LoRA has, numbers that are no floats,
             or no LoRA at all.
     """
-    header = read_header(path)
+    header, metadata = read_header_and_metadata(path)
     if len(header) > MAX_TENSORS:
         raise ModelFileError(
             f"{path}: {len(header):,} tensors. A LoRA has some thousands, at most {MAX_TENSORS:,} are read. The file "
@@ -157,7 +162,7 @@ def read_lora(path: Path) -> LoraFile:
                     f"{path}: {key} is stored as {header[key].dtype}. Expected floating point (F32, F16, BF16). Get "
                     "another version of this LoRA."
                 )
-    return LoraFile(path, header, adapters, text_adapters, leftovers, _metadata(path))
+    return LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, metadata))
 
 
 def held_lora(tensors: Mapping[str, Any]) -> LoraFile:
@@ -211,9 +216,8 @@ def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorI
     return made
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _with_sidecar(path: Path, metadata: dict[str, str]) -> dict[str, str]:
     """The header's texts, and those that peft keeps in a file beside it."""
-    metadata = read_metadata(path)
     sidecar = path.parent / _SIDECAR[1]
     if path.name == _SIDECAR[0] and sidecar.is_file():
         metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -63,6 +64,11 @@ class Verdict:
         """Whether less than half fits."""
         return 2 * self.matched < self.total
 
+    @cached_property
+    def _origin(self) -> tuple[str, str]:
+        """As `origin`; a node that remembers its verdicts asks again in each run."""
+        return origin(self.file)
+
     def check(self) -> None:
         """
         Raises:
@@ -82,7 +88,7 @@ class Verdict:
             )
         if self.matched > _CHANCE * self.total:
             return
-        made = made_for(self.file) or "made for an unknown model"
+        made = made_for(self.file, self._origin[1]) or "made for an unknown model"
         raise FamilyError(
             f"{name}: {made}, this model is {self.target.title}: {self.matched} of {self.total} match."
             f"{self._example()} Use a LoRA that was trained for this model."
@@ -91,9 +97,9 @@ class Verdict:
     def lines(self) -> list[str]:
         """The verdict, line by line."""
         file, name = self.file, self.file.path.name
-        ranks = ", ".join(map(str, file.ranks[:4])) or "none (whole differences)"
-        origin_text, family = made_for(file), origin(file)[0]
-        said = [f"{name}: {format_of(file)}, {self.layout} layout; rank {ranks}"]
+        family, title = self._origin
+        origin_text = made_for(file, title)
+        said = [f"{name}: {format_of(file)}, {self.layout} layout; rank {file.said_ranks}"]
         if origin_text:
             said.append(f"{origin_text[0].upper()}{origin_text[1:]}; this model is {self.target.title}")
         counts = f"{self.matched} of {self.total} match"

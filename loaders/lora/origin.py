@@ -57,9 +57,13 @@ def _trainer(file: LoraFile, stem: str, keys: list[str]) -> str:
     return "DiffSynth (no prefix)" if any(".lora_A.default" in key for key in keys) else "no prefix"
 
 
-def made_for(file: LoraFile) -> str:
-    """ "made for Wan 2.1 I2V 14B"; "" where nothing tells."""
-    title = origin(file)[1]
+def made_for(file: LoraFile, title: str | None = None) -> str:
+    """ "made for Wan 2.1 I2V 14B"; "" where nothing tells.
+
+    Args:
+        title: as `origin` has found it; None asks it.
+    """
+    title = origin(file)[1] if title is None else title
     stated = next((file.metadata[key] for key in _BASE if file.metadata.get(key)), "")[:60]
     told = f' (its metadata say "{stated}")' if stated else ""
     return f"made for {title}{told}" if title else f'made for "{stated}", its metadata say' if stated else ""

@@ -112,7 +112,7 @@ def _is_few(sigmas: Sequence[float]) -> bool:
 
 
 def _written(settings: StepCache, plan: Sequence[bool]) -> StepCache:
-    return replace(settings, policy="plan", plan="".join("r" if reused else "c" for reused in plan), profile=())
+    return replace(settings, policy="plan", plan=letters(plan), profile=())
 
 
 def _even(settings: StepCache, steps: int, computed: int) -> list[bool]:

@@ -63,9 +63,9 @@ class Policy(Protocol):
         ...
 
 
-def change(new: Tensor, old: Tensor) -> float:
-    """Relative L1 distance."""
-    return ((new - old).abs().mean() / old.abs().mean()).item()
+def change(new: Tensor, old: Tensor) -> Tensor:
+    """Relative L1 distance, a number on the tensors' device."""
+    return (new - old).abs().mean() / old.abs().mean()
 
 
 class Easy:
@@ -108,7 +108,7 @@ class FirstBlock:
 
     def reuse(self, look: Look) -> bool:
         assert look.first is not None
-        return self.last is not None and change(look.first, self.last) < self.threshold
+        return self.last is not None and change(look.first, self.last).item() < self.threshold
 
     def computed(self, look: Look, output: Tensor) -> None:
         self.last = look.first
@@ -128,7 +128,7 @@ class Tea:
         before, self.before = self.before, signal
         if before is None or before.shape != signal.shape:
             return False
-        moved = change(signal, before)
+        moved = change(signal, before).item()
         if not moved <= self.official.high:
             return False
         self.sum += self.official(moved)
@@ -156,7 +156,7 @@ class Sea:
         before, self.before = self.before, seen_through(look.latent.float(), noise)
         if before is None or before.shape != self.before.shape:
             return False
-        self.sum += change(self.before, before)
+        self.sum += change(self.before, before).item()
         return self.sum < self.threshold
 
     def computed(self, look: Look, output: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .kept import carried_on
 from .plan import LAGS, Recorded
+from .policies import change
 
 # "linear" with one step in LAGS + 1 computed looks back so far.
 KEPT = 2 * LAGS + 1
@@ -106,7 +107,7 @@ def _measured(new: Seen, trail: list[Seen]) -> dict[str, Tensor]:
     for name in ("first", "signal"):
         one, other = getattr(new, name), getattr(old, name)
         if one is not None and other is not None:
-            found[name] = (one - other).abs().mean() / other.abs().mean()
+            found[name] = change(one, other)
     for lag in range(1, min(LAGS, len(trail)) + 1):
         last = trail[-lag]
         found[f"replay {lag}"] = (added - last.added).abs().mean() / size

@@ -66,18 +66,6 @@ class CacheRun:
         finally:
             stage.drop()
 
-    def report(self) -> str:
-        """ "12 of 20 steps computed", for each condition where they differ."""
-        from .report import summary
-
-        return summary(self)
-
-    def remarks(self) -> list[str]:
-        """What the user is told after the run."""
-        from .report import remarks
-
-        return remarks(self)
-
 
 def recording_run(variant: Variant | None) -> CacheRun:
     """A run with every step computed, whose `recorded` are the rows of a profile."""

@@ -46,6 +46,7 @@ from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
+from opent2v.sampling.caches.report import summary  # noqa: E402
 from opent2v.tests import tiny_ltx_video as tiny  # noqa: E402
 from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
 
@@ -139,7 +140,7 @@ for case, start, cfg, rescale, steps, cache in (
         results.append(sampled(one, prompts, latent, cfg, rescale, guidance=steps, step_cache=run).cpu())
         plain = sampled(one, prompts, latent, cfg, rescale).cpu()
         full = sampled(one, prompts, latent, cfg, rescale, guidance=steps).cpu() if run else results[-1]
-        counts.append(run.report() if run else "")
+        counts.append(summary(run) if run else "")
     report["guidance"][case] = [largest(*results), largest(results[0], plain), *counts, largest(results[1], full)]
 ours, theirs = sides["0.9.7"]
 report["options left alone"] = "sampler_post_cfg_function" not in theirs.model.model_options

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .report import cases_of, report_of
 
 pytestmark = pytest.mark.host
 
@@ -16,18 +16,7 @@ pytestmark = pytest.mark.host
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str, quickstart_model: Path) -> Callable[[str], Any]:
     """What a case of `cases_cache.py` found; all of them run once, in one ComfyUI."""
-    script = Path(__file__).parent / "inside_cache.py"
-    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=600)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    report = json.loads(lines[-1][len("REPORT ") :])
-
-    def found(name: str) -> Any:
-        result = report[name]
-        assert not (isinstance(result, dict) and "error" in result), result["error"]
-        return result
-
-    return found
+    return cases_of(report_of(python, "inside_cache.py", comfyui, timeout=600))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from opent2v.tests.tiny_cogvideox import KINDS
+
+from .report import report_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
@@ -16,11 +16,7 @@ pytestmark = pytest.mark.host
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str) -> dict:
-    script = Path(__file__).parent / "inside_cogvideox.py"
-    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    return json.loads(lines[-1][len("REPORT ") :])
+    return report_of(python, "inside_cogvideox.py", comfyui, ROOT)
 
 
 def test_the_same_latents_on_both_hosts(report):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from .report import report_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
@@ -15,11 +15,7 @@ NETWORKS = ("mochi prediction", "mochi decode", "mochi encode", "hunyuan_video_t
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str) -> dict:
-    script = Path(__file__).parent / "inside_mochi_hunyuan.py"
-    run = subprocess.run([python, str(script), str(comfyui), str(ROOT)], capture_output=True, text=True, timeout=300)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    return json.loads(lines[-1][len("REPORT ") :])
+    return report_of(python, "inside_mochi_hunyuan.py", comfyui, ROOT)
 
 
 @pytest.mark.parametrize("family", ["mochi", "hunyuan"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
 from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES
 
+from .report import cases_of, report_of
 from .server import ROOT, Server
 
 pytestmark = pytest.mark.host
@@ -26,19 +26,7 @@ TEMPLATES = ("open_sora_text_to_video", "open_sora_image_to_video")
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str) -> Callable[[str], Any]:
     """What a case of inside_open_sora.py found."""
-    script = Path(__file__).parent / "inside_open_sora.py"
-    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=300)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    report = json.loads(lines[-1][len("REPORT ") :])
-
-    def found(name: str) -> Any:
-        result = report[f"__main__ {name}"]
-        if isinstance(result, dict) and "error" in result:
-            pytest.fail(f"{name}:\n{result['error']}", pytrace=False)
-        return result
-
-    return found
+    return cases_of(report_of(python, "inside_open_sora.py", comfyui), "__main__ ")
 
 
 @pytest.mark.parametrize("kind", ["t2v", "i2v_head", "i2v_tail", "i2v_loop", "v2v_head", "v2v_tail"])

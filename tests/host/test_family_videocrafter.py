@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from opent2v.host.embedded.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
 
+from .report import cases_of, report_of
 from .server import ROOT, Server
 
 pytestmark = pytest.mark.host
@@ -24,19 +24,7 @@ TEMPLATE = "videocrafter_text_to_video"
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str) -> Callable[[str], Any]:
     """What a case of inside_videocrafter.py found."""
-    script = Path(__file__).parent / "inside_videocrafter.py"
-    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=300)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    report = json.loads(lines[-1][len("REPORT ") :])
-
-    def found(name: str) -> Any:
-        result = report[f"__main__ {name}"]
-        if isinstance(result, dict) and "error" in result:
-            pytest.fail(f"{name}:\n{result['error']}", pytrace=False)
-        return result
-
-    return found
+    return cases_of(report_of(python, "inside_videocrafter.py", comfyui), "__main__ ")
 
 
 def test_our_sampler_makes_the_originals_runs(inside):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES
 from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS
 
+from .report import cases_of, report_of
+
 pytestmark = pytest.mark.host
 CLOSE = 1e-5
 
@@ -21,18 +21,7 @@ CLOSE = 1e-5
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str, quickstart_model: Path) -> Callable[[str], Any]:
     """What a case of `cases_lora*.py` found; all of them run once, in one ComfyUI."""
-    script = Path(__file__).parent / "inside_lora.py"
-    run = subprocess.run([python, str(script), str(comfyui)], capture_output=True, text=True, timeout=1800)
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    report = json.loads(lines[-1][len("REPORT ") :])
-
-    def found(name: str) -> Any:
-        result = report[name]
-        assert not (isinstance(result, dict) and "error" in result), result["error"]
-        return result
-
-    return found
+    return cases_of(report_of(python, "inside_lora.py", comfyui, timeout=1800))
 
 
 def holds(found: dict) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import av
 import pytest
 
+from .report import report_of
 from .server import ROOT, Server
 
 pytestmark = pytest.mark.host
@@ -23,13 +23,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str, quickstart_model: Path, weights: Path) -> dict:
-    script = Path(__file__).parent / "stream_inside.py"
-    run = subprocess.run(
-        [python, str(script), str(comfyui), str(ROOT), str(weights)], capture_output=True, text=True, timeout=300
-    )
-    lines = [line for line in run.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, f"no report from ComfyUI's side:\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
-    return json.loads(lines[-1][len("REPORT ") :])
+    return report_of(python, "stream_inside.py", comfyui, ROOT, weights)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,12 +29,19 @@ def filled_and_outlined(shape: str) -> torch.Tensor:
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
+    pytest.importorskip("peft", reason="peft is what trains a LoRA")
     whole = train(tmp_path / "whole", "--stop", "3")
     train(tmp_path / "parts", "--stop", "2")
     parts = train(tmp_path / "parts", "--stop", "3")
     assert len(whole) == 120 and any(w.abs().max() > 0 for n, w in whole.items() if "lora_B" in n)
     for name, weight in whole.items():
         torch.testing.assert_close(parts[name], weight, atol=1e-4, rtol=0, msg=name)
+
+
+def test_without_peft_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(SystemExit, match="training a LoRA needs peft: pip install peft"):
+        train(tmp_path)
 
 
 def test_the_clips_are_those_of_the_world_filled_and_as_outlines():

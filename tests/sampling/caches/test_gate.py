@@ -8,6 +8,7 @@ from torch import nn
 
 from opent2v.sampling import SamplingError
 from opent2v.sampling.caches.gate import region
+from opent2v.sampling.caches.report import summary
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Doubling, Model, cache, full, walk
 
 STYLES = ("positional", "keyword", "two streams", "in place")
@@ -267,4 +268,4 @@ def test_a_model_compiled_as_a_whole_may_be_kept_as_a_whole(how):
     run = cache(plan="crc", boundary="model")
     found = walk(model, run, [full(1), full(2), full(3)])
     assert [one.unique().item() for one in found] == [8, 8, 24]
-    assert run.report() == "2 of 3 steps computed"
+    assert summary(run) == "2 of 3 steps computed"

@@ -7,6 +7,7 @@ import torch
 
 from opent2v.sampling import SamplingError
 from opent2v.sampling.caches import Part
+from opent2v.sampling.caches.report import remarks, summary
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, cache, full, walk
 
 
@@ -36,7 +37,7 @@ def test_a_plan_that_reuses_all_meets_the_guards(given, expected):
     walk(model, run, [full(1)] * 20)
     assert strip(run) == expected
     assert model.runs == [expected.count("c")] * 3  # what the report says is what ran
-    assert run.report() == f"{expected.count('c')} of 20 steps computed"
+    assert summary(run) == f"{expected.count('c')} of 20 steps computed"
 
 
 def test_another_size_is_computed():
@@ -74,7 +75,7 @@ def test_each_condition_has_its_own_whether_batched_or_not():
     # 1 -> 8 and 10 -> 80: 7 and 70 were added; 2 + 7 = 9 and 20 + 70 = 90
     assert values(together) == [[8, 80], [9, 90], [24, 240]] == values(split)
     assert batched.stages[0].steps == apart.stages[0].steps
-    assert batched.report() == apart.report() == "2 of 3 steps computed"
+    assert summary(batched) == summary(apart) == "2 of 3 steps computed"
 
 
 @pytest.mark.parametrize("policy", ["easycache", "first block"])
@@ -104,7 +105,7 @@ def test_a_condition_that_comes_late_is_computed():
         "positive": {0: True, 1: True, 2: False, 3: True},  # a step with one computed window counts as computed
         "negative": {1: True, 2: False, 3: True},
     }
-    assert run.report() == "positive 3 of 4 steps computed, negative 2 of 3 steps computed"
+    assert summary(run) == "positive 3 of 4 steps computed, negative 2 of 3 steps computed"
 
 
 def test_two_experts_share_nothing():
@@ -113,7 +114,7 @@ def test_two_experts_share_nothing():
     second = walk(low, run, [full(5), full(6), full(1), full(1)])
     # the second expert's first call is computed: 5 * 8 = 40 (35 added), then 6 + 35
     assert values(first)[:2] == [8, 9] and values(second)[:2] == [40, 41]
-    assert run.report() == "6 of 8 steps computed" and len(run.stages) == 2
+    assert summary(run) == "6 of 8 steps computed" and len(run.stages) == 2
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -154,8 +155,8 @@ def test_what_does_not_fit_is_computed():
     run = cache(plan="r", memory=0.0)
     walk(Model(), run, [full(1)] * 4)
     assert strip(run) == "cccc"
-    remarks = run.remarks()
-    assert [remarks[0], remarks[-1]] == [
+    lines = remarks(run)
+    assert [lines[0], lines[-1]] == [
         "Step cache (plan): 4 of 4 steps computed",
         "More than 0 GiB would be kept: the rest was computed. Raise memory, or set device to cpu.",
     ]
@@ -164,11 +165,11 @@ def test_what_does_not_fit_is_computed():
 def test_the_users_remarks():
     run = cache(plan="c")
     walk(Model(), run, [full(1)] * 4)
-    assert run.remarks()[-1] == "The step cache reused nothing: raise its threshold, or take it out."
+    assert remarks(run)[-1] == "The step cache reused nothing: raise its threshold, or take it out."
     run = cache(plan="r")
     walk(Model(), run, [full(1)] * 8)
-    assert run.remarks()[-1].startswith("More than 60 % of the steps were reused")
-    assert cache(threshold=0.0).remarks() == ["Step cache (plan): off, all steps computed"]
+    assert remarks(run)[-1].startswith("More than 60 % of the steps were reused")
+    assert remarks(cache(threshold=0.0)) == ["Step cache (plan): off, all steps computed"]
 
 
 def test_off_attaches_nothing():
