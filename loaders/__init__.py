@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
-from .header import TensorInfo, read_header, tensor_bytes
+from .header import TensorInfo, numbers_of, read_header, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
 from .single import ModelFile, load_model, load_vae, open_file
@@ -29,6 +29,7 @@ __all__ = [
     "load_text",
     "load_vae",
     "match_text",
+    "numbers_of",
     "open_file",
     "open_folder",
     "open_text_file",

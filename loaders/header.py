@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +87,17 @@ def _read(path: Path) -> tuple[dict[str, TensorInfo], Any]:
     return header, entries.get("__metadata__")
 
 
+def numbers_of(header: Mapping[str, TensorInfo]) -> dict[str, int]:
+    """How many numbers are stored, by dtype as safetensors spells it."""
+    counts: dict[str, int] = {}
+    for info in header.values():
+        counts[info.dtype] = counts.get(info.dtype, 0) + prod(info.shape)
+    return counts
+
+
 def tensor_bytes(header: dict[str, TensorInfo]) -> int:
     """Size of all tensors as stored, in bytes."""
-    total = 0
-    for info in header.values():
-        count = 1
-        for n in info.shape:
-            count *= n
-        total += count * _DTYPE_BYTES.get(info.dtype, 4)
-    return total
+    return sum(prod(info.shape) * _DTYPE_BYTES.get(info.dtype, 4) for info in header.values())
 
 
 def _cut_short(path: Path, size: int, expected: int) -> str:

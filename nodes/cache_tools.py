@@ -24,6 +24,9 @@ from .video import check_latent
 
 # Thresholds that Calibrate Step Cache shows the plans of.
 SHOWN = (0.05, 0.1, 0.2, 0.4)
+# Of Video Sampler's optional inputs, those that these nodes have as well.
+FURTHER = ("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
+STEERING = ("guidance", "picture_cfg")
 
 
 def _sampler_inputs(*optional: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,9 +60,10 @@ class OpenT2VCalibrateCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        required, optional = _sampler_inputs("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
+        required, optional = _sampler_inputs(*FURTHER)
         name = ("STRING", {"default": "", "tooltip": "Name of the saved profile. Empty: the model's name and steps."})
-        return {"required": required, "optional": optional | {"name": name}, "hidden": {"unique_id": "UNIQUE_ID"}}
+        optional |= {"name": name} | _sampler_inputs(*STEERING)[1]
+        return {"required": required, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def calibrate(self, model: Any, steps: int, name: str = "", **inputs: Any) -> dict[str, Any]:
         variant, low = known(model), inputs.get("low_noise_model")
@@ -175,7 +179,7 @@ class OpenT2VSweepCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        required, optional = _sampler_inputs("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
+        required, optional = _sampler_inputs(*FURTHER, *STEERING)
         own = {
             "vae": ("VAE", {"tooltip": "Decodes every run: likeness is that of the frames."}),
             "step_cache": (STEP_CACHE, {"tooltip": "From Step Cache. All but its strength stays as it is."}),

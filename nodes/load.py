@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import host
-from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, open_folder
+from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, numbers_of, open_folder
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -82,7 +81,9 @@ class OpenT2VLoadModel:
         folder = open_folder(path)
         library("diffusers")
         header = folder.headers(folder.family.denoiser)
-        stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(_main_dtype(header), ""))
+        numbers = numbers_of(header)
+        most = max(numbers, key=lambda kind: numbers[kind], default="")
+        stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(most, ""))
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
         further = [name for name, part in _FURTHER.items() if part in folder.weights]
 
@@ -95,14 +96,8 @@ class OpenT2VLoadModel:
 
         parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *further], make)
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
-        count = sum(prod(info.shape) for info in header.values())
+        count = sum(numbers.values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
         remarks += [folder.variant.remark] if folder.variant.remark else []
         return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), remarks)
-
-
-def _main_dtype(header: dict[str, Any]) -> str:
-    """The dtype most tensors of a header have."""
-    kinds = [info.dtype for info in header.values()]
-    return max(set(kinds), key=kinds.count) if kinds else ""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from math import prod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from ..loaders import (
     load_model,
     load_text,
     load_vae,
+    numbers_of,
     open_file,
     open_text_file,
 )
@@ -123,7 +123,7 @@ class OpenT2VLoadDiffusionModel:
         path = chosen(file, *self.KINDS)
         opened = open_file(path)
         library("diffusers")
-        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened), sum(numbers_of(opened).values()))
+        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened), sum(numbers_of(opened.header).values()))
         found = opened.parts.get("transformer")
 
         def make() -> list[Any]:
@@ -268,16 +268,8 @@ def stored_dtype(file: ModelFile) -> torch.dtype | None:
     if file.quantisation.scales:
         return None
     # Not what most tensors have: an fp8 file's many small ones (biases, norms) are often stored wider.
-    numbers = numbers_of(file)
+    numbers = numbers_of(file.header)
     return _STORED.get(max(numbers, key=lambda kind: numbers[kind])) if numbers else None
-
-
-def numbers_of(file: ModelFile) -> Mapping[str, int]:
-    """How many numbers a file stores, by dtype as safetensors spells it."""
-    counts: dict[str, int] = {}
-    for info in file.header.values():
-        counts[info.dtype] = counts.get(info.dtype, 0) + prod(info.shape)
-    return counts
 
 
 def _stored_as(file: ModelFile, dtype: torch.dtype | None) -> str:

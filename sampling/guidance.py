@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ..families import Variant
@@ -136,5 +137,6 @@ def rescaled(clean: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, predicts
     """
     guided, own = predicts.output(x, clean, sigma), predicts.output(x, positive, sigma)
     axes = list(range(1, x.ndim))
-    ratio = own.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
+    spread = guided.std(dim=axes, keepdim=True)
+    ratio = own.std(dim=axes, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny)  # 0: nothing to scale
     return predicts.clean(x, guided * (share * ratio + 1 - share), sigma)

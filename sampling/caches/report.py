@@ -43,9 +43,14 @@ def warnings(run: CacheRun) -> list[str]:
             f"More than {run.settings.memory:g} GiB would be kept: the rest was computed. Raise memory, or set device "
             "to cpu."
         )
-    elif found and "r" not in found:
+    elif any(stage.is_short for stage in run.stages):
+        lines.append(
+            f"More than {run.settings.memory:g} GiB would be kept for predictor linear: last stood in for it. Raise "
+            "memory, or set device to cpu."
+        )
+    if found and "r" not in found and not lines:
         lines.append("The step cache reused nothing: raise its threshold, or take it out.")
-    elif found.count("r") > MUCH * len(found):
+    if found.count("r") > MUCH * len(found):
         lines.append("More than 60 % of the steps were reused: expect another video than without the cache.")
     return lines
 

@@ -74,6 +74,7 @@ class Stage:
         plan: for each step whether it is reused; None where the run decides.
         calls: what was done, in order.
         peak: most bytes kept at any time.
+        is_short: predictor "linear" was given up, as two results of each condition do not fit.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Stage:
         is_whole = settings.is_whole and recorder is None
         self.gate = Gate(transformer, self._enter, self._leave, self.policy.after_first, saw, is_whole)
         self.calls: list[Call] = []
-        self.peak = 0
+        self.peak, self.is_short = 0, False
         self._kept: dict[Hashable, Kept] = {}
         self._lost: dict[Hashable, str] = {}
         self._sigma, self._seen, self._step, self._streak = math.nan, set[Hashable](), -1, 0
@@ -273,10 +274,16 @@ class Stage:
             elif len(self._parts) > 1:  # each by itself: a slice would hold the others' memory
                 added = {n: one.clone() for n, one in added.items()}
             kept = Kept(self._sigma, added, self._entered)
-            if self.settings.predictor == "linear" and last is not None and last.shapes == kept.shapes:
+            carries = self.settings.predictor == "linear" and not self.is_short
+            if carries and last is not None and last.shapes == kept.shapes:
                 kept = replace(kept, before=replace(last, before=None))
-            total = sum(other.bytes for other in self._kept.values()) + kept.bytes
-            if total > self.settings.memory * GIB:
+            total, most = sum(other.bytes for other in self._kept.values()) + kept.bytes, self.settings.memory * GIB
+            if total > most and carries:
+                self.is_short = True
+                kept = replace(kept, before=None)
+                self._kept = {key: replace(other, before=None) for key, other in self._kept.items()}
+                total = sum(other.bytes for other in self._kept.values()) + kept.bytes
+            if total > most:
                 self._lost[part.key] = MEMORY
                 continue
             self._lost.pop(part.key, None)

@@ -12,7 +12,7 @@ from opent2v import host
 from opent2v.families import Patch
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny, tiny_wan
+from opent2v.tests import tiny, tiny_ltx_video, tiny_wan
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks
 
@@ -169,6 +169,35 @@ def test_few_steps_are_sampled_as_without_a_cache(said):
     assert said[0] in after and latent["opent2v"]["cache_report"]["remarks"] == said
     latent, _ = cached(policy="first block", steps=8, threshold=1.0, few_steps=True)
     assert not torch.equal(latent["samples"], plain["samples"])
+
+
+def test_calibrating_and_sweeping_under_the_guidance_one_samples_with():
+    model, clip, vae = tiny_ltx_video.shared("0.9.5")
+    words = {name: embedded.embed(clip, text) for name, text in (("positive", "a star"), ("negative", ""))}
+    latent = {"samples": torch.zeros(1, *model.part.variant.geometry.latent_shape(64, 64, 9))}
+    ((guidance,), _) = call("OpenT2VGuidance", rescale=0.7, blocks="1")
+    given = inputs(model, **words, latent=latent, cfg=3.0)
+    (plain, _), _ = call("OpenT2VSampler", **given)
+    given["guidance"] = guidance
+    (guided, _), _ = call("OpenT2VSampler", **given)
+    (profile, measured, _), _ = call("OpenT2VCalibrateCache", **given)
+    assert torch.equal(measured["samples"], guided["samples"]) and not torch.equal(guided["samples"], plain["samples"])
+    assert {row.label for row in profile.rows} == {"positive", "negative", "weakened"}
+    ((cache,), _) = call("OpenT2VStepCache", policy="optimal", profile=profile, target_speedup=2.0)
+    (cached, said), _ = call("OpenT2VSampler", **given, step_cache=cache)
+    computed = re.search(r"optimal\): (\d of 12) steps computed", said)
+    assert computed and not torch.equal(cached["samples"], guided["samples"])
+    (report, reference), _ = call("OpenT2VSweepCache", **given, vae=vae, step_cache=cache, strengths="2")
+    assert torch.equal(reference["samples"], guided["samples"]) and f"target 2 | {computed[1]} |" in report
+
+
+@pytest.mark.parametrize("node", ["OpenT2VCalibrateCache", "OpenT2VSweepCache"])
+def test_guidance_by_pictures_where_there_is_none(node, output):
+    model, _, vae = tiny.shared()
+    further = {"vae": vae, "step_cache": call("OpenT2VStepCache")[0][0], "strengths": "0.1"} if "Sweep" in node else {}
+    with pytest.raises(SamplingError, match=r"has no guidance by pictures. Set picture_cfg to 0\."):
+        call(node, **inputs(model, picture_cfg=2.0), **further)
+    assert not (output / "step_cache").exists()
 
 
 def test_compare():

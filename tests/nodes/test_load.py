@@ -9,7 +9,9 @@ import weakref
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from opent2v import host
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
@@ -71,6 +73,18 @@ def test_dtype_is_how_the_video_model_is_stored(models, monkeypatch, dtype, stor
         torch.float32
     }
     assert remarks(ui) == f"Wan tiny: 0.0 million parameters as {said}"
+
+
+def test_what_a_folder_is_stored_as_is_said_by_its_numbers_not_its_tensors(models, monkeypatch):
+    """Norms and biases are many, small, and often wider than the matrices."""
+    (path,) = (models / "tiny" / "transformer").glob("*.safetensors")
+    state = load_file(path)
+    large = sorted(state, key=lambda name: state[name].numel())[-len(state) // 3 :]
+    save_file({name: one.to(torch.bfloat16 if name in large else torch.float32) for name, one in state.items()}, path)
+    asked, device_dtypes = [], host.device_dtypes
+    monkeypatch.setattr(host, "device_dtypes", lambda *given: asked.append(given) or device_dtypes(*given))
+    call("OpenT2VLoadModel", model="tiny")
+    assert asked == [(None, torch.bfloat16)]
 
 
 def test_experts_and_an_image_encoder_come_out_too(models):

@@ -7,8 +7,8 @@ import torch
 
 from opent2v.families import FamilyError
 from opent2v.host import embedded
-from opent2v.loaders import ModelFileError, open_file
-from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, numbers_of, stored_dtype
+from opent2v.loaders import ModelFileError, numbers_of, open_file
+from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, stored_dtype
 from opent2v.tests import tiny_hunyuan, tiny_mochi
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
@@ -59,7 +59,7 @@ def test_what_a_file_is_stored_as_is_said_by_its_numbers_not_its_tensors(models)
     opened = open_file(models / "diffusion_models" / "fp8.safetensors")
     assert stored_dtype(opened) == torch.float8_e4m3fn
     numbers = sum(one.numel() for one in fp8.values())
-    assert numbers_of(opened)["F32"] < numbers / 2 and sum(numbers_of(opened).values()) == numbers
+    assert numbers_of(opened.header)["F32"] < numbers / 2 and sum(numbers_of(opened.header).values()) == numbers
 
 
 def test_a_file_that_is_gone_and_a_pickle(models):

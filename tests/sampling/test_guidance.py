@@ -24,3 +24,8 @@ def test_the_spread_of_the_models_output_is_brought_back(kind, share):
         assert (got[row] - expected).abs().max() <= 1e-4
         if share == 1:
             assert got[row].std().item() == pytest.approx(positive[row].std().item(), rel=1e-3)
+
+
+def test_a_prediction_without_any_spread_stays_as_it_is():
+    predicts, sigma, x = prediction("flow", TABLE), torch.tensor([0.6]), torch.randn(1, 4, 3, 2, 2)
+    assert torch.equal(rescaled(x, x, x, sigma, predicts, 0.7), x)  # the model's output is 0 everywhere

@@ -162,6 +162,22 @@ def test_what_does_not_fit_is_computed():
     ]
 
 
+@pytest.mark.parametrize("fits", [1, 2])
+def test_linear_with_room_for_one_result_each_is_last(fits):
+    """A result takes 48 bytes; linear wants two for each of the two prompts."""
+    run = cache(plan="ccrc", predictor="linear", memory=(2 * fits * 48 + 8) / 1024**3)
+    model, results = Model(), []
+    with run.attached(model, torch.tensor([1.0, 0.8, 0.6, 0.4, 0.0])) as stage:
+        for sigma, x in ((1.0, 1), (0.8, 2), (0.6, 0), (0.4, 1)):
+            with stage.call((POSITIVE, NEGATIVE), sigma, full(x, x)):
+                results.append(model(full(x, x)))
+    # 7 and 14 were added: linear carries on to 21, last repeats 14
+    assert values(results) == [[8, 8], [16, 16], [14, 14] if fits == 1 else [21, 21], [8, 8]]
+    assert stage.peak <= run.settings.memory * 1024**3
+    said = "for predictor linear: last stood in for it. Raise memory, or set device to cpu."
+    assert any(said in line for line in remarks(run)) is (fits == 1)
+
+
 def test_the_users_remarks():
     run = cache(plan="c")
     walk(Model(), run, [full(1)] * 4)
