@@ -278,7 +278,7 @@ Decode to Video File 分段处理：内存不随长度增长。"""
 LORA_NOTE = """A LoRA that makes outline drawings. It and the model come with this pack, nothing is downloaded.
 
 The node says below its widgets what the file is and what of it fits the model.
-• strength_model 0: the model as it is, bit for bit. 1: outlines, still with gaps.
+• strength_model 0: the model as it is, bit for bit. 1: outlines.
 • Where only the strength changed, nothing is read again.
 • The words stay as they were; the style comes from the LoRA.
 
@@ -287,7 +287,7 @@ Your own LoRA goes into models/loras. It must have been made for the model: wher
 让画面变成轮廓画的 LoRA。LoRA 与模型都随包附带，无需下载。
 
 运行后，节点的控件下方会写明这个文件是什么、有多少与模型匹配。
-• strength_model 为 0：与不用 LoRA 逐位相同；为 1：轮廓画（部分线条仍有缺口）。只改强度时不会重新读取文件。
+• strength_model 为 0：与不用 LoRA 逐位相同；为 1：轮廓画。只改强度时不会重新读取文件。
 • 提示词照旧，风格来自 LoRA。
 
 自己的 LoRA 放入 models/loras。它必须是为所用模型训练的：完全不匹配时，节点会说明原因。"""
