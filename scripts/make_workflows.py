@@ -322,7 +322,7 @@ def step_cache() -> Graph:
     graph.column(340)
     given = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
-    measured = graph.add("OpenT2VCalibrateCache", given, same)
+    measured = graph.add("OpenT2VCalibrateCache", given, same, height=510)
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
     cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
     graph.column(340)
