@@ -47,7 +47,7 @@ HEIGHTS = {
     "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
     "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 465, "OpenT2VImageToVideo": 310,
     "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
-    "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 500,
+    "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 510,
     "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
     "CLIPVisionEncode": 90,
 }  # fmt: skip
@@ -322,7 +322,7 @@ def step_cache() -> Graph:
     graph.column(340)
     given = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
-    measured = graph.add("OpenT2VCalibrateCache", given, same, height=510)
+    measured = graph.add("OpenT2VCalibrateCache", given, same)
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
     cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
     graph.column(340)

@@ -45,7 +45,7 @@ NAMED = 0.5  # share of the captions that name the style
 STRONGER = 0.15  # share of the steps at a strength between 1 and 2, so that too much of it does not spoil the picture
 HIGH, TRUE = 0.2, 0.2  # shares of a step's clips with more noise than `TURN`, and on the line to the true outline
 STEPS = (0.25, 0.2, 0.2, 0.2, 0.15)  # how often the LoRA's own 0, 1, 2, 3, 4 steps come before the one that is learned
-GUIDED, CFG = 0.5, 2.5  # how often those are under guidance, and how much
+GUIDED = 0.5  # how often those are under guidance, as much as the model is used with
 
 
 def outline(one: world.Take) -> world.Take:
@@ -203,9 +203,14 @@ def main(argv: list[str] | None = None) -> None:
     if not drawn.exists():
         save_file(clips(arguments.clips, world.split()[0], latents.LatentSpace.load()), drawn)
     pool = load_file(drawn)
-    negative = captions.tokenizer()([export.OWN["negative"]], padding="max_length", max_length=captions.MAX_TOKENS)
-    negative = torch.tensor(negative.input_ids)
-    first, checkpoint, pad = 0, arguments.work / "lora.pt", pair.text_encoder.config.pad_token_id
+
+    @torch.no_grad()
+    def embedded(ids: Tensor) -> Tensor:
+        return pair.embed(ids, ids != pair.text_encoder.config.pad_token_id)
+
+    said = captions.tokenizer()([export.OWN["negative"]], padding="max_length", max_length=captions.MAX_TOKENS)
+    negative, cfg = embedded(torch.tensor(said.input_ids)), export.OWN["guidance"]
+    first, checkpoint = 0, arguments.work / "lora.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         for name, weight in weights.items():
@@ -221,14 +226,14 @@ def main(argv: list[str] | None = None) -> None:
         solver.param_groups[0]["lr"] = arguments.rate * factor
         given = lesson(step, arguments.batch, pool)
         pair.transformer.set_adapters("default", given.strength)
-        with torch.no_grad():
-            contexts = [pair.embed(ids, ids != pad) for ids in (given.ids, negative.expand_as(given.ids))]
+        positive = embedded(given.ids)
 
-        def flow(x: Tensor, t: Tensor, rows: slice, is_guided: bool, contexts: list[Tensor] = contexts) -> Tensor:
-            found, *without = (
-                pair.transformer(x, t * 1000, one[rows], return_dict=False)[0] for one in contexts[: 1 + is_guided]
-            )
-            return without[0] + CFG * (found - without[0]) if is_guided else found
+        def flow(x: Tensor, t: Tensor, rows: slice, is_guided: bool, positive: Tensor = positive) -> Tensor:
+            found = pair.transformer(x, t * 1000, positive[rows], return_dict=False)[0]
+            if not is_guided:
+                return found
+            without = pair.transformer(x, t * 1000, negative.expand(len(x), -1, -1), return_dict=False)[0]
+            return without + cfg * (found - without)
 
         noisy, t = walked(flow, given)
         mix = t.view(-1, 1, 1, 1, 1)
