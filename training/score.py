@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .world import BACKGROUNDS, COLOURS, Scene
+from .world import BACKGROUNDS, COLOURS, UPRIGHT, Scene, Take, area
 
 ATTRIBUTES = ("colour", "background", "motion", "shape")
 NONE = "none"
@@ -69,38 +69,101 @@ def measure(video: Tensor) -> Measured:
     Args:
         video: [3, F, H, W] in -1..1, as `world.render` gives each clip; values outside are clamped. F >= 2.
     """
+    seen = _see(video)
+    background = _nearest(seen.back.median(1).values, BACKGROUNDS)
+    if not seen.is_there:
+        return Measured(NONE, background, NONE, NONE, seen.raw)
+    shape = max(seen.strengths, key=lambda name: seen.strengths[name])
+    turn = _change(seen.angles[shape], seen.weight) if seen.strengths[shape] > _TRACEABLE else 0.0
+    raw = {
+        **seen.raw,
+        "move_x": _change(seen.x, seen.weight),
+        "move_y": _change(seen.y, seen.weight),
+        "growth": _change(0.5 * seen.area.clamp_min(1e-4).log(), seen.weight),
+        "turn": turn,
+        "hollow": _hollow(seen.drawn, seen.matte, seen.x, seen.y),
+        **seen.strengths,
+    }
+    if seen.strengths[shape] < _SEEN:
+        shape = "circle"
+    return Measured(_nearest(seen.front, COLOURS), background, shape, _motion(raw), raw)
+
+
+def shown(video: Tensor, scene: Scene) -> Take | None:
+    """The take of this scene that comes nearest to what a clip shows: its place, size, angle and tints.
+
+    The scene's word for the shape is believed, and unless it turns its angle is one for the whole clip.
+
+    Args:
+        video: as `measure` takes it.
+    Returns:
+        None where most frames show nothing but background.
+    """
+    seen = _see(video)
+    if not seen.is_there:
+        return None
+    radius = (seen.area / area(scene.shape)).sqrt()
+    first = last = UPRIGHT[scene.shape]
+    if seen.strengths.get(scene.shape, 0.0) > _TRACEABLE:
+        first, last = _ends(seen.angles[scene.shape], seen.weight)
+        if scene.motion != "rotating":
+            first = last = (first + last) / 2
+    return Take(
+        scene,
+        x=_ends(seen.x, seen.weight),
+        y=_ends(seen.y, seen.weight),
+        radius=_ends(radius, seen.weight),
+        angle=(first, last),
+        tint=_apart(seen.front, COLOURS[scene.colour]),
+        shade=_apart(seen.back.median(1).values, BACKGROUNDS[scene.background]),
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is on the frames of a clip, F of them.
+
+    Attributes:
+        back: colour of the ground, [3, F]; front: of the shape, [3].
+        drawn: how much of each pixel has the shape's colour, matte: the same without holes, both [F, H, W].
+        area, x, y, weight: share of the frame, place in it, and how much the frame counts, all [F].
+        strengths, angles: as `_outline` gives them.
+        raw: contrast, and area where it was measured.
+    """
+
+    is_there: bool
+    back: Tensor
+    front: Tensor
+    raw: dict[str, float]
+    drawn: Tensor = field(default_factory=lambda: torch.zeros(0))
+    matte: Tensor = field(default_factory=lambda: torch.zeros(0))
+    area: Tensor = field(default_factory=lambda: torch.zeros(0))
+    x: Tensor = field(default_factory=lambda: torch.zeros(0))
+    y: Tensor = field(default_factory=lambda: torch.zeros(0))
+    weight: Tensor = field(default_factory=lambda: torch.zeros(0))
+    strengths: dict[str, float] = field(default_factory=dict)
+    angles: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _see(video: Tensor) -> _Seen:
     rgb = ((video.float() + 1) / 2).clamp(0, 1)
     back = _border(rgb)  # [3, F]
-    background = _nearest(back.median(1).values, BACKGROUNDS)
     front = _front(rgb, back)
     contrast = float((front - back.median(1).values).norm())
     if contrast < _CONTRAST:
-        return Measured(NONE, background, NONE, NONE, {"contrast": contrast})
+        return _Seen(False, back, front, {"contrast": contrast})
     drawn = _cover(rgb, back, front)
     # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
     matte = _filled(drawn * _spread(drawn > 0.5))
     area = matte.mean((1, 2))  # [F], share of the frame
+    raw = {"contrast": contrast, "area": float(area.mean())}
     # A frame counts by how much of the shape it shows.
     weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
     if int((weight > 0.1).sum()) < max(2, len(area) / 2):
-        return Measured(NONE, background, NONE, NONE, {"contrast": contrast, "area": float(area.mean())})
+        return _Seen(False, back, front, raw)
     x, y = _centroid(matte)
     strengths, angles = _outline(matte, x, y, weight)
-    shape = max(strengths, key=lambda name: strengths[name])
-    turn = _change(angles[shape], weight) if strengths[shape] > _TRACEABLE else 0.0
-    raw = {
-        "contrast": contrast,
-        "area": float(area.mean()),
-        "move_x": _change(x, weight),
-        "move_y": _change(y, weight),
-        "growth": _change(0.5 * area.clamp_min(1e-4).log(), weight),
-        "turn": turn,
-        "hollow": _hollow(drawn, matte, x, y),
-        **strengths,
-    }
-    if strengths[shape] < _SEEN:
-        shape = "circle"
-    return Measured(_nearest(front, COLOURS), background, shape, _motion(raw), raw)
+    return _Seen(True, back, front, raw, drawn, matte, area, x, y, weight, strengths, angles)
 
 
 def _motion(raw: dict[str, float]) -> str:
@@ -225,6 +288,18 @@ def _unwrap(phase: Tensor) -> Tensor:
     """[F] angles without jumps of more than half a turn."""
     steps = torch.remainder(phase.diff() + math.pi, 2 * math.pi) - math.pi
     return torch.cat([phase[:1], phase[0] + steps.cumsum(0)])
+
+
+def _ends(track: Tensor, weight: Tensor) -> tuple[float, float]:
+    """First and last value of the weighted least-squares line."""
+    change, time = _change(track, weight), torch.linspace(0, 1, len(track))
+    first = float((weight * (track - change * time)).sum() / weight.sum())
+    return first, first + change
+
+
+def _apart(rgb: Tensor, named: tuple[int, int, int]) -> tuple[float, ...]:
+    """How far a colour in 0..1 is from a named one."""
+    return tuple((rgb - torch.tensor(named) / 255).tolist())
 
 
 def _change(track: Tensor, weight: Tensor) -> float:

@@ -2,16 +2,15 @@
 
     python -m training.train_lora --work WORK --out models/loras/opent2v-quickstart-outline.safetensors
 
-The clips are those of the world, drawn as outlines, each once, before the first step; a step is then a choice among
-them, fixed by its number. A run that was stopped goes on from its checkpoint as if it had not been.
-
-What is drawn is left to the base, which is at work while there is much noise. From there on the LoRA learns where to go
-from where its own steps have led it, so that it can make good its own faults. One that had only seen true clips could
-not: from half of an outline it made a whole one, but not from its own first strokes.
+What is drawn is left to the base, which is at work while there is much noise. From there on the LoRA turns what the
+base is about to draw into an outline (`outlines`). It learns on its own way: clips are under way all the time, every
+step of the training is also a step of theirs, taken as the LoRA says at that moment and under guidance, and from
+wherever that leads it learns to come to the outline. So it meets its own faults and learns to make them good. One that
+had only seen true clips could not: from half of an outline it made a whole one, but not from its own first strokes.
 
 The tokenizer knows none of the words "outline", "drawing", 轮廓 or 画, and all unknown words look the same to the text
-encoder. So the style comes from the LoRA alone: half of the captions name it, and the others, which must do as well,
-do not.
+encoder. So the style comes from the LoRA alone: some of the prompts name it, and the others, which must do as well,
+do not. A run that was stopped goes on from its checkpoint as if it had not been.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,128 +27,189 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import captions, export, latents, world
-from .train_transformer import CHINESE, FLAWED, FRAMES, NO_PROMPT, Pair
+from .outlines import TURN, clips, embed, negatives, straightened, take_of
+from .train_transformer import FRAMES, Pair
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
-# What the autoencoder draws best of a line and an empty inside, in shares of the frame: thinner lines become faint, and
-# small shapes close. The line lies on the edge of the filled shape, and most of it outside.
-STROKE, OUTSIDE = 4.5 / 64, 3 / 64
-# Above this share of noise the LoRA leaves the base as it is; below, an outline is what is to come out.
-TURN = 0.62
 RANK = 24
-# What a shape becomes does not depend on the words: the attention to them stays as it is.
-TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2")
-NAMED = 0.5  # share of the captions that name the style
-STRONGER = 0.15  # share of the steps at a strength between 1 and 2, so that too much of it does not spoil the picture
-HIGH, TRUE = 0.2, 0.2  # shares of a step's clips with more noise than `TURN`, and on the line to the true outline
-STEPS = (0.25, 0.2, 0.2, 0.2, 0.15)  # how often the LoRA's own 0, 1, 2, 3, 4 steps come before the one that is learned
-GUIDED = 0.5  # how often those are under guidance, as much as the model is used with
+# What a shape becomes does not depend on the words: the attention to them stays as it is. The noise's share decides
+# what is to be done, and what comes out is of another kind: so the layers that tell the one and draw the other.
+TARGETS = (
+    "attn1.to_q",
+    "attn1.to_k",
+    "attn1.to_v",
+    "attn1.to_out.0",
+    "ffn.net.0.proj",
+    "ffn.net.2",
+    "condition_embedder.time_proj",
+    "proj_out",
+)
+# A step's clips, in sixths: under way, with more noise than `TURN`, between the filled shape and the outline, and on
+# the line from noise to the true outline.
+UNDER_WAY, EARLY, BETWEEN, TRUE = 3, 1, 1, 1
+SIXTHS = UNDER_WAY + EARLY + BETWEEN + TRUE
+# Where a clip under way passes one of these shares of noise, the nearest outline to what it is about to become is its
+# goal from then on. With the first goal to the end, it would be blamed for what can no longer be changed, and learn
+# to draw a bit of everything.
+AIM_AGAIN = (0.55, 0.42, 0.27)
+# Shares of the strengths between 1 and 2, so that too much of it does not spoil the picture, and below 0, which is to
+# leave the base as it is; the others are 1.
+STRONGER, NEGATIVE = 0.15, 0.05
+PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
+WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
 
 
-def outline(one: world.Take) -> world.Take:
-    """The same take, drawn as an outline."""
-    first, last = one.radius
-    return replace(one, radius=(first + OUTSIDE, last + OUTSIDE), stroke=STROKE)
+class Lots:
+    """Random numbers of one training step, from its number alone."""
+
+    def __init__(self, step: int):
+        self._generator = torch.Generator().manual_seed(1_000_003 * (step + 1))
+
+    def uniform(self, low: float, high: float, count: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=self._generator)
+
+    def whole(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self._generator)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator)
+
+    def strengths(self, count: int, *, negative: float = 0.0) -> Tensor:
+        """1, or between 1 and 2, or with the given share between -1 and 0."""
+        lot, more = self.uniform(0, 1, count), self.uniform(0, 1, count)
+        return torch.where(lot < STRONGER, 1 + more, torch.where(lot > 1 - negative, -more, torch.ones(count)))
 
 
-def clips(count: int, scenes: list[world.Scene], space: latents.LatentSpace) -> dict[str, Tensor]:
-    """Clips and captions to learn from: latents, filled and as outlines, [count, 16, 5, 8, 8] in half precision, and
-    ids [count, 32]."""
-    tokens = captions.tokenizer()
-    filled, outlined, ids = [], [], []
-    for start in range(0, count, 64):
-        takes, texts = [], []
-        for number in range(start, min(start + 64, count)):
-            dice = world.Dice(7_000_003 * (number + 1))
-            one = world.drawn(dice, scenes, FLAWED)
-            takes.append(one)
-            language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
-            text = captions.caption(one.scene, dice, language, one.flaw)
-            if dice.uniform(0, 1) < NAMED:
-                text += captions.OUTLINE[language]
-            texts.append("" if dice.uniform(0, 1) < NO_PROMPT and not one.flaw else text)
-        filled.append(space.encode(world.render(takes, latents.SIZE, FRAMES)).half())
-        outlined.append(space.encode(world.render([outline(t) for t in takes], latents.SIZE, FRAMES)).half())
-        encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS)
-        ids.append(torch.tensor(encoded.input_ids))
-    return {"filled": torch.cat(filled), "outlined": torch.cat(outlined), "ids": torch.cat(ids)}
+def broad(values: Tensor) -> Tensor:
+    """[B] -> [B, 1, 1, 1, 1]"""
+    return values.view(-1, 1, 1, 1, 1)
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What one step learns from.
+def later(t: Tensor, pace: Tensor) -> Tensor:
+    """The share of noise one step of the model's own schedule on, `pace` times as long; 0 or less: it is over.
 
-    Attributes:
-        latents: [B, 16, 5, 8, 8], with as much noise as `t` [B] says.
-        goal: the clip that is to come out.
-        ids: of the captions, [B, 32].
-        still: how many clips at the front do not take part in the LoRA's own steps that come before.
-        ratios: by which t falls in each of those, for the others [steps, B - still].
-        is_guided: whether those are under guidance.
+    >>> later(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 1.0]))
+    tensor([0.9828, 0.4286])
     """
-
-    latents: Tensor
-    t: Tensor
-    goal: Tensor
-    ids: Tensor
-    strength: float
-    still: int
-    ratios: Tensor
-    is_guided: bool
+    shift = export.SHIFT
+    even = t / (shift - (shift - 1) * t) - pace / export.OWN["steps"]
+    return shift * even / (1 + (shift - 1) * even)
 
 
-def lesson(step: int, size: int, pool: dict[str, Tensor]) -> Lesson:
-    """That of a step, drawn from its number alone."""
-    generator = torch.Generator().manual_seed(1_000_003 * (step + 1))
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=generator)
-
-    chosen = torch.randint(len(pool["ids"]), (size,), generator=generator)
-    filled, outlined = pool["filled"][chosen].float(), pool["outlined"][chosen].float()
-    noise = torch.randn(filled.shape, generator=generator)
-    # The filled shape, with as much noise as where the turn may be; most clips of a step begin so.
-    t, goal, shown = uniform(0.4, TURN, size), outlined.clone(), filled.clone()
-    high, true = round(HIGH * size), round(TRUE * size)
-    t[:high], goal[:high] = uniform(TURN, 1, high), filled[:high]
-    t[high : high + true], shown[high : high + true] = uniform(0.02, TURN, true), outlined[high : high + true]
-    ratios = uniform(0.55, 0.9, len(STEPS) - 1, size)[:, high + true :]
-    lot, more, count, guided = uniform(0, 1, 4).tolist()
-    steps = sum(count > share for share in torch.tensor(STEPS).cumsum(0)[:-1].tolist())
-    mix = t.view(-1, 1, 1, 1, 1)
-    return Lesson(
-        latents=(1 - mix) * shown + mix * noise,
-        t=t,
-        goal=goal,
-        ids=pool["ids"][chosen],
-        strength=1 + more if lot < STRONGER else 1.0,
-        still=high + true,
-        ratios=ratios[:steps],
-        is_guided=guided < GUIDED,
-    )
+def set_out(lots: Lots, count: int, pool: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Clips at the begin of their way, where the base has left them: which of the pool, x, t, goal, strength, pace."""
+    clip = lots.whole(len(pool["ids"]), count)
+    # Most at the first place below the turn, some at the second.
+    place = (lots.uniform(0, 1, count) < 0.25).long()
+    strength = lots.strengths(count, negative=NEGATIVE)
+    return {
+        "clip": clip,
+        "x": pool["late_x"][clip, place].float(),
+        "t": pool["late_t"][clip, place],
+        "goal": torch.where(broad(strength) < 0, pool["filled"][clip], pool["outlined"][clip]).float(),
+        "strength": strength,
+        "pace": lots.uniform(*PACE, count),
+    }
 
 
-@torch.no_grad()
-def walked(flow: Callable[[Tensor, Tensor, slice, bool], Tensor], given: Lesson) -> tuple[Tensor, Tensor]:
-    """(latents, t) after the LoRA's own steps: what it will meet when it samples, with its own faults in it."""
-    rows, x, t = slice(given.still, None), given.latents.clone(), given.t.clone()
-    for ratio in given.ratios:
-        moved = flow(x[rows], t[rows], rows, given.is_guided)
-        x[rows] += ((ratio - 1) * t[rows]).view(-1, 1, 1, 1, 1) * moved
-        t[rows] *= ratio
-    return x, t
+def go_on(
+    way: dict[str, Tensor], flow: Tensor, lots: Lots, pool: dict[str, Tensor], space: latents.LatentSpace
+) -> dict[str, Tensor]:
+    """The clips under way after one step along the flow; those that have arrived make room for others that set out."""
+    t, then = way["t"], later(way["t"], way["pace"])
+    moved = {**way, "x": way["x"] + broad(then - t) * flow, "t": then, "goal": way["goal"].clone()}
+    for i, strength in enumerate(way["strength"].tolist()):
+        if strength > 0 and any(then[i] < place <= t[i] for place in AIM_AGAIN):
+            expected = space.decode((way["x"][i] - t[i] * flow[i])[None]).clamp(-1, 1)[0]
+            nearest = straightened(expected, take_of(pool, int(way["clip"][i])))
+            if nearest is not None:
+                moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, FRAMES))[0]
+    # What is left of the way is less than half a step: the sampler's last step goes to 0.
+    is_over = later(then, way["pace"] / 2) <= 0
+    fresh = set_out(lots, len(then), pool)
+    return {name: torch.where(is_over.view(-1, *[1] * (v.dim() - 1)), fresh[name], v) for name, v in moved.items()}
 
 
-def adapted(pair: Pair) -> dict[str, nn.Parameter]:
-    """Freeze the pair, put an adapter on the transformer and return its weights by name."""
+def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What one step learns from, for four kinds of clips, one after another.
+
+    Returns:
+        clip, t and strength [B]; x [B, 16, 5, 8, 8]; positive and negative: the flows to be learned for the two
+        prompts, as x.
+    """
+    share = len(way["clip"]) // UNDER_WAY
+    to_goal = (way["x"] - way["goal"]) / broad(way["t"])
+    kinds = [{**way, "positive": to_goal, "negative": to_goal}]
+
+    clip, place = lots.whole(len(pool["ids"]), share * EARLY), lots.whole(pool["early_t"].shape[1], share * EARLY)
+    early = {name: pool[f"early_{name}"][clip, place].float() for name in ("x", "t", "positive", "negative")}
+    kinds.append({**early, "clip": clip, "strength": lots.strengths(len(clip), negative=NEGATIVE)})
+
+    for is_between, count in ((True, share * BETWEEN), (False, share * TRUE)):
+        clip, t = lots.whole(len(pool["ids"]), count), lots.uniform(0.02, TURN, count)
+        outlined = pool["outlined"][clip].float()
+        shown, noise = outlined, lots.normal(*outlined.shape)
+        if is_between:
+            # Who goes straight to the outline from the turn has this share of the filled shape left at t; others more.
+            least = t / (1 - t) * (1 - TURN) / TURN
+            part = least + (1 - least) * 0.8 * lots.uniform(0, 1, count)
+            shown = outlined + broad(part) * (pool["filled"][clip].float() - outlined)
+        x = shown + broad(t) * (noise - shown)
+        flow = (x - outlined) / broad(t)
+        kinds.append({"clip": clip, "t": t, "x": x, "positive": flow, "negative": flow})
+        kinds[-1]["strength"] = lots.strengths(count)
+    return {name: torch.cat([kind[name] for kind in kinds]) for name in kinds[-1]}
+
+
+def guided(positive: Tensor, negative: Tensor, cfg: Tensor) -> Tensor:
+    return negative + broad(cfg) * (positive - negative)
+
+
+def loss_of(found: tuple[Tensor, Tensor], given: dict[str, Tensor], cfg: Tensor) -> Tensor:
+    """Errors of the flow, weighted by the square of t: those of the clip that is expected to come out.
+
+    What is wrong by then can hardly be made good where little noise is left, and would drown everything else in a loss
+    that counted it as flow.
+    """
+    positive, negative = (a - given[name] for a, name in zip(found, ("positive", "negative"), strict=True))
+    errors = (guided(positive, negative, cfg), positive, negative)
+    squares = [(broad(given["t"]) * error).square().mean() for error in errors]
+    return sum((weight * square for weight, square in zip(WEIGHTS, squares, strict=True)), torch.zeros(()))
+
+
+def peft():
+    """(LoraConfig, LoraLayer) of peft."""
     try:
         from peft import LoraConfig
+        from peft.tuners.lora import LoraLayer
     except ImportError as error:
         raise SystemExit("training a LoRA needs peft: pip install peft") from error
-    pair.requires_grad_(False)
-    # alpha = rank: a reader that does not know alpha applies the same.
-    pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
-    return {name: p for name, p in pair.transformer.named_parameters() if p.requires_grad}
+    return LoraConfig, LoraLayer
+
+
+class Adapted:
+    """The pair's transformer with an adapter on it, each clip at a strength of its own."""
+
+    def __init__(self, pair: Pair):
+        LoraConfig, LoraLayer = peft()
+        pair.requires_grad_(False)
+        # alpha = rank: a reader that does not know alpha applies the same.
+        pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
+        self.transformer = pair.transformer
+        self.weights = {name: p for name, p in pair.transformer.named_parameters() if p.requires_grad}
+        self._layers = {name: m for name, m in pair.transformer.named_modules() if isinstance(m, LoraLayer)}
+        self._strength = torch.zeros(0)
+
+    def __call__(self, x: Tensor, t: Tensor, told: Tensor, strength: Tensor) -> Tensor:
+        """Flow at latents [B, 16, 5, 8, 8], t [B], told [B, 32, 96], strength [B]."""
+        # peft multiplies by this, whatever it is. The same tensor each time: a compiled transformer stays as it is.
+        if len(self._strength) != len(strength):
+            self._strength = strength.clone()
+            for name, layer in self._layers.items():
+                # What says how much noise there is has no tokens: [B, D], the others [B, L, D].
+                layer.scaling["default"] = self._strength.view(-1, *[1] * (1 if name.endswith("time_proj") else 2))
+        self._strength.copy_(strength)
+        return self.transformer(x, t * 1000, told, return_dict=False)[0]
 
 
 def named(parameter: str) -> str:
@@ -184,66 +242,64 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--start", type=Path, help="begin with the weights of this LoRA")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--clips", type=int, default=4096)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=24, help="clips a step, a multiple of 6")
+    parser.add_argument("--clips", type=int, default=3072, help="clips that the base draws before the first step")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--save-every", type=int, default=250)
+    parser.add_argument("--compile", action="store_true", help="a quarter faster; needs a C++ compiler")
     arguments = parser.parse_args(argv)
+    if arguments.batch % SIXTHS:
+        parser.error(f"--batch {arguments.batch} is no multiple of {SIXTHS}")
+    peft()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     pair = Pair(len(captions.tokenizer()))
     pair.load_folder(arguments.folder)
-    weights = adapted(pair)
+    pair.requires_grad_(False)
+    drawn = arguments.work / f"clips_{arguments.clips}.safetensors"
+    space = latents.LatentSpace.load()
+    if not drawn.exists():
+        save_file(clips(arguments.clips, pair, world.split()[0], space), drawn)
+    pool = load_file(drawn)
+    adapted = Adapted(pair)
+    weights = adapted.weights
     if arguments.start:
         started = load_file(arguments.start)
         for name, weight in weights.items():
-            weight.data.copy_(started[named(name)])
+            if named(name) in started:  # a layer that it does not change starts as it is
+                weight.data.copy_(started[named(name)])
+    if arguments.compile:
+        pair.transformer.compile()
     solver = torch.optim.AdamW(weights.values(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    drawn = arguments.work / f"clips_{arguments.clips}.safetensors"
-    if not drawn.exists():
-        save_file(clips(arguments.clips, world.split()[0], latents.LatentSpace.load()), drawn)
-    pool = load_file(drawn)
-
-    @torch.no_grad()
-    def embedded(ids: Tensor) -> Tensor:
-        return pair.embed(ids, ids != pair.text_encoder.config.pad_token_id)
-
-    said = captions.tokenizer()([export.OWN["negative"]], padding="max_length", max_length=captions.MAX_TOKENS)
-    negative, cfg = embedded(torch.tensor(said.input_ids)), export.OWN["guidance"]
+    without, share = negatives(pair), arguments.batch // SIXTHS
+    way = set_out(Lots(-1), share * UNDER_WAY, pool)
     first, checkpoint = 0, arguments.work / "lora.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         for name, weight in weights.items():
             weight.data.copy_(state["weights"][name])
         solver.load_state_dict(state["solver"])
-        first = state["step"]
-    print(f"{sum(w.numel() for w in weights.values()):,} parameters, from step {first}", flush=True)
+        first, way = state["step"], state["way"]
+    size = sum(w.numel() for w in weights.values())
+    print(f"{size:,} parameters, {len(pool['ids']):,} clips, from step {first}", flush=True)
     began, losses, last = time.time(), [], min(arguments.steps, arguments.stop or arguments.steps)
     for step in range(first, last):
         # Warm up over 50 steps, hold, then fall linearly over the last half.
-        share = step / arguments.steps
-        factor = min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - share) / 0.5))
+        factor = min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - step / arguments.steps) / 0.5))
         solver.param_groups[0]["lr"] = arguments.rate * factor
-        given = lesson(step, arguments.batch, pool)
-        pair.transformer.set_adapters("default", given.strength)
-        positive = embedded(given.ids)
-
-        def flow(x: Tensor, t: Tensor, rows: slice, is_guided: bool, positive: Tensor = positive) -> Tensor:
-            found = pair.transformer(x, t * 1000, positive[rows], return_dict=False)[0]
-            if not is_guided:
-                return found
-            without = pair.transformer(x, t * 1000, negative.expand(len(x), -1, -1), return_dict=False)[0]
-            return without + cfg * (found - without)
-
-        noisy, t = walked(flow, given)
-        mix = t.view(-1, 1, 1, 1, 1)
-        # Weighted by t as the base's own training: the flow at little noise holds the last detail only.
-        error = flow(noisy, t, slice(None), False) - (noisy - given.goal) / mix
-        loss = (mix * error.square()).mean()
+        lots = Lots(step)
+        given = lesson(way, lots, pool)
+        clip, x, t, strength = (given[name] for name in ("clip", "x", "t", "strength"))
+        told = torch.cat([embed(pair, pool["ids"][clip]), without[pool["language"][clip]]])
+        cfg = pool["cfg"][clip]
+        found = adapted(*(torch.cat([v, v]) for v in (x, t)), told, torch.cat([strength, strength])).chunk(2)
+        loss = loss_of(found, given, cfg)
         loss.backward()
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         solver.step()
         solver.zero_grad(set_to_none=True)
+        count = len(way["t"])
+        way = go_on(way, guided(*found, cfg).detach()[:count], lots, pool, space)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise SystemExit(f"step {step}: the loss is {losses[-1]}; try a smaller --rate")
@@ -252,7 +308,7 @@ def main(argv: list[str] | None = None) -> None:
             print(json.dumps(line), flush=True)
             losses = []
         if (step + 1) % arguments.save_every == 0 or step + 1 == last:
-            state = {"weights": {n: w.detach() for n, w in weights.items()}, "solver": solver.state_dict()}
+            state = {"weights": {n: w.detach() for n, w in weights.items()}, "solver": solver.state_dict(), "way": way}
             torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
     write(weights, arguments.out)

@@ -39,7 +39,15 @@ _OUTLINE = {
     "star": (5, 1.50, 1.50 * 0.42),
 }
 # Angle of the first corner, so that shapes stand upright (image y points down).
-_UPRIGHT = {"circle": 0.0, "square": math.pi / 4, "triangle": -math.pi / 2, "star": -math.pi / 2}
+UPRIGHT = {"circle": 0.0, "square": math.pi / 4, "triangle": -math.pi / 2, "star": -math.pi / 2}
+
+
+def area(shape: str) -> float:
+    """Of the shape, filled, with a radius of 1."""
+    if shape not in _OUTLINE:
+        return math.pi
+    corners, outer, inner = _OUTLINE[shape]
+    return corners * outer * inner * math.sin(math.pi / corners)
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def take(scene: Scene, dice: Dice) -> Take:
             centre = dice.uniform(reach, 1 - reach)
             ends.append((centre, centre))
     x, y = ends
-    angle = _UPRIGHT[scene.shape] + dice.uniform(-0.12, 0.12)
+    angle = UPRIGHT[scene.shape] + dice.uniform(-0.12, 0.12)
     # At most 30 degrees per latent frame: a star looks the same again after 72.
     turn = dice.uniform(0.5, 0.67) * math.pi if scene.motion == "rotating" else 0.0
     tint = tuple(dice.uniform(-0.03, 0.03) for _ in range(3))

@@ -33,7 +33,7 @@ def wrong(
 
 def drawn(shape: str, motion: str = "still", **changes) -> Take:
     scene = Scene(shape, "white", motion, "black")
-    fixed = Take(scene, x=(0.5, 0.5), y=(0.5, 0.5), radius=(0.2, 0.2), angle=(world._UPRIGHT[shape],) * 2)
+    fixed = Take(scene, x=(0.5, 0.5), y=(0.5, 0.5), radius=(0.2, 0.2), angle=(world.UPRIGHT[shape],) * 2)
     return replace(fixed, **changes)
 
 
@@ -185,3 +185,25 @@ def test_a_line_that_is_not_closed_is_no_outline():
     assert score.measure(video[0]).outlined and not score.measure(open_line[0]).outlined
     half_filled = (video + world.render([drawn("circle")], 64, 17)) / 2
     assert score.measure(0.8 * half_filled[0] + 0.2 * video[0]).raw["hollow"] == pytest.approx(0.6, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", world.SHAPES)
+@pytest.mark.parametrize("motion", ["right", "growing", "rotating"])
+def test_what_a_clip_shows_is_the_take_it_was_drawn_from(shape, motion):
+    one = world.take(Scene(shape, "purple", motion, "beige"), Dice(5))
+    one = replace(one, x=(0.45, 0.5), y=(0.5, 0.55))  # wholly in the frame
+    found = score.shown(world.render([one], 64, 17)[0], one.scene)
+    assert found is not None and found.scene == one.scene and found.stroke is None
+    for name, near in (("x", 0.005), ("y", 0.005), ("radius", 0.008)):
+        assert getattr(found, name) == pytest.approx(getattr(one, name), abs=near), name
+    assert found.tint + found.shade == pytest.approx(one.tint + one.shade, abs=0.01)
+    if shape != "circle":
+        # A corner's angle: the same again after the way to the next corner.
+        sector = 2 * math.pi / {"square": 4, "triangle": 3, "star": 5}[shape]
+        for seen, true in zip(found.angle, one.angle, strict=True):
+            assert abs((seen - true + sector / 2) % sector - sector / 2) < 0.15
+        assert found.angle[1] - found.angle[0] == pytest.approx(one.angle[1] - one.angle[0], abs=0.3)
+
+
+def test_a_clip_of_nothing_shows_no_take():
+    assert score.shown(torch.zeros(3, 5, 64, 64), Scene("star", "red", "still", "grey")) is None

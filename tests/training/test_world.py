@@ -16,7 +16,7 @@ from opent2v.training.world import Dice, Scene, Take
 def plain_take(shape="circle", motion="still", **changes) -> Take:
     """White on black in the middle of the frame, upright, without tints."""
     scene = Scene(shape, "white", motion, "black")
-    fixed = Take(scene, x=(0.5, 0.5), y=(0.5, 0.5), radius=(0.2, 0.2), angle=(world._UPRIGHT[shape],) * 2)
+    fixed = Take(scene, x=(0.5, 0.5), y=(0.5, 0.5), radius=(0.2, 0.2), angle=(world.UPRIGHT[shape],) * 2)
     return replace(fixed, **changes)
 
 
@@ -169,3 +169,12 @@ def test_an_outline_is_the_shape_less_a_smaller_one(shape, reach):
     outlined, whole, inside = (cover(v) for v in world.render(takes, 128, 2))
     torch.testing.assert_close(outlined, whole - inside, atol=2e-3, rtol=0)
     assert outlined[:, 64, 64].max() == 0 and outlined.amax() == 1
+
+
+@pytest.mark.parametrize("shape", world.SHAPES)
+def test_the_area_of_a_shape_is_what_it_covers(shape):
+    scene = Scene(shape, "white", "still", "black")
+    one = Take(scene, (0.5, 0.5), (0.5, 0.5), (0.25, 0.25), (world.UPRIGHT[shape],) * 2)
+    video = (world.render([one], 256, 2) + 1) / 2
+    covered = (video - video.min()) / (video.max() - video.min())
+    assert float(covered.mean()) == pytest.approx(world.area(shape) * 0.25**2, rel=0.01)
