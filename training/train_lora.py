@@ -244,7 +244,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--batch", type=int, default=24, help="clips a step, a multiple of 6")
     parser.add_argument("--clips", type=int, default=3072, help="clips that the base draws before the first step")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--compile", action="store_true", help="a quarter faster; needs a C++ compiler")
     arguments = parser.parse_args(argv)
