@@ -92,12 +92,6 @@ def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> 
 
 def from_checkpoint(checkpoint: Path, space: latents.LatentSpace) -> Source:
     """The averaged weights of a training checkpoint, with the values `export` would write, decoded linearly."""
-    scheduler = {
-        "_class_name": "UniPCMultistepScheduler",
-        "prediction_type": "flow_prediction",
-        "use_flow_sigmas": True,
-        "flow_shift": export.SHIFT,
-    }
     pair, tokens, own = export.load_pair(checkpoint), captions.tokenizer(), export.OWN
 
     def embed(text: str) -> Tensor:
@@ -114,7 +108,7 @@ def from_checkpoint(checkpoint: Path, space: latents.LatentSpace) -> Source:
         embed=embed,
         denoised=denoised,
         decode=lambda latent: space.decode(latent).clamp(-1, 1),
-        scheduler=scheduler,
+        scheduler=dict(export.SCHEDULER),
         shape=(latents.CHANNELS, (own["frames"] - 1) // latents.STRIDE + 1, side, side),
         steps=own["steps"],
         cfg=own["guidance"],

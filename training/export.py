@@ -27,6 +27,12 @@ OWN = {
     "max_tokens": captions.MAX_TOKENS,
 }
 SHIFT = 3.0
+SCHEDULER = {
+    "_class_name": "UniPCMultistepScheduler",
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": SHIFT,
+}
 STORAGE = torch.float16
 
 
@@ -58,9 +64,7 @@ def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: 
     pair.text_encoder.to(STORAGE).save_pretrained(out / "text_encoder")
     AutoencoderKLWan.from_pretrained(vae_folder).to(STORAGE).save_pretrained(out / "vae")
     captions.tokenizer().save_pretrained(out / "tokenizer")
-    UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT).save_pretrained(
-        out / "scheduler"
-    )
+    UniPCMultistepScheduler.from_config(SCHEDULER).save_pretrained(out / "scheduler")
     import diffusers
 
     index = {

@@ -26,12 +26,6 @@ NAMED = 0.25  # share of the prompts that name the style
 EARLY, LATE = 4, 2  # states kept of each clip: any with more noise than `TURN`, and the first below
 OFF = 0.15  # a colour further from its word than this, in 0..1, is another one
 BATCH = 32
-SCHEDULER = {
-    "_class_name": "UniPCMultistepScheduler",
-    "prediction_type": "flow_prediction",
-    "use_flow_sigmas": True,
-    "flow_shift": export.SHIFT,
-}
 
 
 def outline(one: world.Take) -> world.Take:
@@ -102,14 +96,17 @@ def clips(count: int, pair: Pair, scenes: list[world.Scene], space: latents.Late
         Latents in half precision.
     """
     found: dict[str, list[Tensor]] = {}
+    without = negatives(pair)
     for start in range(0, count, BATCH):
-        for name, values in _batch(start, pair, scenes, space).items():
+        for name, values in _batch(start, pair, without, scenes, space).items():
             found.setdefault(name, []).append(values)
     return {name: torch.cat(values) for name, values in found.items()}
 
 
 @torch.no_grad()
-def _batch(start: int, pair: Pair, scenes: list[world.Scene], space: latents.LatentSpace) -> dict[str, Tensor]:
+def _batch(
+    start: int, pair: Pair, without: Tensor, scenes: list[world.Scene], space: latents.LatentSpace
+) -> dict[str, Tensor]:
     dice = world.Dice(9_000_011 * (start + 1))
     generator = torch.Generator().manual_seed(5_000_000 + start)
     own = export.OWN
@@ -122,7 +119,7 @@ def _batch(start: int, pair: Pair, scenes: list[world.Scene], space: latents.Lat
         text = captions.plain(scene, language) if is_plain else captions.caption(scene, dice, language)
         texts.append(text + captions.OUTLINE[language] if dice.uniform(0, 1) < NAMED else text)
     ids, number = encode(texts), captions.LANGUAGES.index(language)
-    told = torch.cat([embed(pair, ids), negatives(pair)[number].expand(BATCH, -1, -1)])
+    told = torch.cat([embed(pair, ids), without[number].expand(BATCH, -1, -1)])
     way: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -133,7 +130,7 @@ def _batch(start: int, pair: Pair, scenes: list[world.Scene], space: latents.Lat
 
     side = latents.SIZE // latents.BLOCK
     noise = torch.randn((BATCH, latents.CHANNELS, (FRAMES - 1) // latents.STRIDE + 1, side, side), generator=generator)
-    filled = solve(denoise, noise, make_schedule(SCHEDULER, steps=steps, shift=None))
+    filled = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=steps, shift=None))
     takes = [score.shown(v, s) for v, s in zip(space.decode(filled).clamp(-1, 1), chosen, strict=True)]
     drawn = {i: outline(one) for i, one in enumerate(takes) if one is not None and has_its_colours(one)}
     outlined, radius, tints = torch.zeros_like(filled), torch.zeros(BATCH, 2), torch.zeros(2, BATCH, 3)

@@ -265,6 +265,11 @@ def main(argv: list[str] | None = None) -> None:
     weights = adapted.weights
     if arguments.start:
         started = load_file(arguments.start)
+        if unknown := sorted(started.keys() - {named(name) for name in weights}):
+            raise SystemExit(
+                f"{arguments.start}: {len(unknown)} of {len(started)} tensors are of no layer that is trained here, "
+                f"first {unknown[0]}; --start takes a LoRA that this script wrote"
+            )
         for name, weight in weights.items():
             if named(name) in started:  # a layer that it does not change starts as it is
                 weight.data.copy_(started[named(name)])

@@ -7,20 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from opent2v.host import embedded
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.sampling import make_schedule
-from opent2v.training import captions, evaluate, outlines, score, train_lora, world
+from opent2v.training import captions, evaluate, export, outlines, score, train_lora, world
 from opent2v.training.train_lora import Lots
 from opent2v.training.train_transformer import Pair
 
 SHIPPED = train_lora.FOLDER.parents[1] / "loras" / "opent2v-quickstart-outline.safetensors"
-
-
 COUNT = 8  # clips of the pool below
 
 
@@ -43,6 +41,10 @@ def test_a_resumed_run_equals_one_that_was_never_stopped_and_another_starts_from
         tmp_path / "again", "--start", str(tmp_path / "whole" / "lora.safetensors"), "--stop", "1", "--rate", "0"
     )
     assert all(torch.equal(again[name], weight) for name, weight in whole.items())
+    other = tmp_path / "other.safetensors"
+    save_file({"diffusion_model.blocks.0.lora_A.weight": torch.zeros(1, 1)}, other)
+    with pytest.raises(SystemExit, match="1 of 1 tensors are of no layer that is trained here, first diffusion_model"):
+        train(tmp_path / "again", "--start", str(other))
 
 
 def test_a_batch_that_does_not_share_out_is_refused(tmp_path, capsys):
@@ -92,7 +94,7 @@ def test_the_steps_on_the_way_are_those_of_the_models_schedule():
     while t > 1e-5:
         seen.append(float(t))
         t = train_lora.later(t, torch.ones(1))
-    sigmas = make_schedule(outlines.SCHEDULER, steps=20, shift=None).sigmas
+    sigmas = make_schedule(export.SCHEDULER, steps=20, shift=None).sigmas
     # The scheduler begins at 0.999 and counts in thousandths.
     assert seen == pytest.approx(sigmas[:-1].tolist(), abs=0.011)
     assert len(seen) == 20
