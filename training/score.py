@@ -41,10 +41,10 @@ class Measured:
     """What was seen; `NONE` for shape, colour and motion where most frames show nothing but background.
 
     Attributes:
-        raw: the numbers behind the words: contrast, move_x, move_y (share of the frame), growth (log of the ratio
-            of last to first radius), turn (radians), area (share of the frame), triangle, square, star (share
-            of the perfect outline's moment), hollow (share of its middle that a closed line surrounds and the
-            shape's colour does not cover).
+        raw: the numbers behind the words: contrast, and where there is a shape move_x, move_y (share of the frame),
+            growth (log of the ratio of last to first radius), turn (radians), area (share of the frame), triangle,
+            square, star (share of the perfect outline's moment), hollow (share of its middle that a closed line
+            surrounds and the shape's colour does not cover).
     """
 
     colour: str
@@ -69,14 +69,15 @@ def measure(video: Tensor) -> Measured:
     Args:
         video: [3, F, H, W] in -1..1, as `world.render` gives each clip; values outside are clamped. F >= 2.
     """
-    seen = _see(video)
-    background = _nearest(seen.back.median(1).values, BACKGROUNDS)
-    if not seen.is_there:
-        return Measured(NONE, background, NONE, NONE, seen.raw)
+    colours, seen = _see(video)
+    background = _nearest(colours.ground, BACKGROUNDS)
+    if seen is None:
+        return Measured(NONE, background, NONE, NONE, {"contrast": colours.contrast})
     shape = max(seen.strengths, key=lambda name: seen.strengths[name])
     turn = _change(seen.angles[shape], seen.weight) if seen.strengths[shape] > _TRACEABLE else 0.0
     raw = {
-        **seen.raw,
+        "contrast": colours.contrast,
+        "area": float(seen.area.mean()),
         "move_x": _change(seen.x, seen.weight),
         "move_y": _change(seen.y, seen.weight),
         "growth": _change(0.5 * seen.area.clamp_min(1e-4).log(), seen.weight),
@@ -86,7 +87,7 @@ def measure(video: Tensor) -> Measured:
     }
     if seen.strengths[shape] < _SEEN:
         shape = "circle"
-    return Measured(_nearest(seen.front, COLOURS), background, shape, _motion(raw), raw)
+    return Measured(_nearest(colours.front, COLOURS), background, shape, _motion(raw), raw)
 
 
 def shown(video: Tensor, scene: Scene) -> Take | None:
@@ -99,8 +100,8 @@ def shown(video: Tensor, scene: Scene) -> Take | None:
     Returns:
         None where most frames show nothing but background.
     """
-    seen = _see(video)
-    if not seen.is_there:
+    colours, seen = _see(video)
+    if seen is None:
         return None
     radius = (seen.area / area(scene.shape)).sqrt()
     first = last = UPRIGHT[scene.shape]
@@ -114,56 +115,60 @@ def shown(video: Tensor, scene: Scene) -> Take | None:
         y=_ends(seen.y, seen.weight),
         radius=_ends(radius, seen.weight),
         angle=(first, last),
-        tint=_apart(seen.front, COLOURS[scene.colour]),
-        shade=_apart(seen.back.median(1).values, BACKGROUNDS[scene.background]),
+        tint=_apart(colours.front, COLOURS[scene.colour]),
+        shade=_apart(colours.ground, BACKGROUNDS[scene.background]),
     )
 
 
 @dataclass(frozen=True)
+class _Colours:
+    """Of the ground and of what differs most from it, both [3] in 0..1."""
+
+    ground: Tensor
+    front: Tensor
+
+    @property
+    def contrast(self) -> float:
+        return float((self.front - self.ground).norm())
+
+
+@dataclass(frozen=True)
 class _Seen:
-    """What is on the frames of a clip, F of them.
+    """The shape on the frames of a clip, F of them.
 
     Attributes:
-        back: colour of the ground, [3, F]; front: of the shape, [3].
         drawn: how much of each pixel has the shape's colour, matte: the same without holes, both [F, H, W].
         area, x, y, weight: share of the frame, place in it, and how much the frame counts, all [F].
         strengths, angles: as `_outline` gives them.
-        raw: contrast, and area where it was measured.
     """
 
-    is_there: bool
-    back: Tensor
-    front: Tensor
-    raw: dict[str, float]
-    drawn: Tensor = field(default_factory=lambda: torch.zeros(0))
-    matte: Tensor = field(default_factory=lambda: torch.zeros(0))
-    area: Tensor = field(default_factory=lambda: torch.zeros(0))
-    x: Tensor = field(default_factory=lambda: torch.zeros(0))
-    y: Tensor = field(default_factory=lambda: torch.zeros(0))
-    weight: Tensor = field(default_factory=lambda: torch.zeros(0))
-    strengths: dict[str, float] = field(default_factory=dict)
-    angles: dict[str, Tensor] = field(default_factory=dict)
+    drawn: Tensor
+    matte: Tensor
+    area: Tensor
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+    strengths: dict[str, float]
+    angles: dict[str, Tensor]
 
 
-def _see(video: Tensor) -> _Seen:
+def _see(video: Tensor) -> tuple[_Colours, _Seen | None]:
+    """The colours, and the shape unless most frames show nothing but background."""
     rgb = ((video.float() + 1) / 2).clamp(0, 1)
-    back = _border(rgb)  # [3, F]
-    front = _front(rgb, back)
-    contrast = float((front - back.median(1).values).norm())
-    if contrast < _CONTRAST:
-        return _Seen(False, back, front, {"contrast": contrast})
-    drawn = _cover(rgb, back, front)
+    back = _border(rgb)
+    colours = _Colours(back.median(1).values, _front(rgb, back))
+    if colours.contrast < _CONTRAST:
+        return colours, None
+    drawn = _cover(rgb, back, colours.front)
     # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
     matte = _filled(drawn * _spread(drawn > 0.5))
     area = matte.mean((1, 2))  # [F], share of the frame
-    raw = {"contrast": contrast, "area": float(area.mean())}
     # A frame counts by how much of the shape it shows.
     weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
     if int((weight > 0.1).sum()) < max(2, len(area) / 2):
-        return _Seen(False, back, front, raw)
+        return colours, None
     x, y = _centroid(matte)
-    strengths, angles = _outline(matte, x, y, weight)
-    return _Seen(True, back, front, raw, drawn, matte, area, x, y, weight, strengths, angles)
+    return colours, _Seen(drawn, matte, area, x, y, weight, *_outline(matte, x, y, weight))
 
 
 def _motion(raw: dict[str, float]) -> str:

@@ -44,17 +44,16 @@ TARGETS = (
     "condition_embedder.time_proj",
     "proj_out",
 )
-# A step's clips, in sixths: under way, with more noise than `TURN`, between the filled shape and the outline, and on
-# the line from noise to the true outline.
-UNDER_WAY, EARLY, BETWEEN, TRUE = 3, 1, 1, 1
-SIXTHS = UNDER_WAY + EARLY + BETWEEN + TRUE
+# A step's clips, in sixths: under way, with more noise than `TURN`, and between the filled shape and the outline.
+UNDER_WAY, EARLY, BETWEEN = 3, 2, 1
+SIXTHS = UNDER_WAY + EARLY + BETWEEN
 # Where a clip under way passes one of these shares of noise, the nearest outline to what it is about to become is its
 # goal from then on. With the first goal to the end, it would be blamed for what can no longer be changed, and learn
 # to draw a bit of everything.
 AIM_AGAIN = (0.55, 0.42, 0.27)
 # Shares of the strengths between 1 and 2, so that too much of it does not spoil the picture, and below 0, which is to
 # leave the base as it is; the others are 1.
-STRONGER, NEGATIVE = 0.15, 0.05
+STRONGER, NEGATIVE = 0.5, 0.05
 PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
 WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
 
@@ -131,7 +130,7 @@ def go_on(
 
 
 def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What one step learns from, for four kinds of clips, one after another.
+    """What one step learns from, for three kinds of clips, one after another.
 
     Returns:
         clip, t and strength [B]; x [B, 16, 5, 8, 8]; positive and negative: the flows to be learned for the two
@@ -145,19 +144,18 @@ def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[
     early = {name: pool[f"early_{name}"][clip, place].float() for name in ("x", "t", "positive", "negative")}
     kinds.append({**early, "clip": clip, "strength": lots.strengths(len(clip), negative=NEGATIVE)})
 
-    for is_between, count in ((True, share * BETWEEN), (False, share * TRUE)):
-        clip, t = lots.whole(len(pool["ids"]), count), lots.uniform(0.02, TURN, count)
-        outlined = pool["outlined"][clip].float()
-        shown, noise = outlined, lots.normal(*outlined.shape)
-        if is_between:
-            # Who goes straight to the outline from the turn has this share of the filled shape left at t; others more.
-            least = t / (1 - t) * (1 - TURN) / TURN
-            part = least + (1 - least) * 0.8 * lots.uniform(0, 1, count)
-            shown = outlined + broad(part) * (pool["filled"][clip].float() - outlined)
-        x = shown + broad(t) * (noise - shown)
-        flow = (x - outlined) / broad(t)
-        kinds.append({"clip": clip, "t": t, "x": x, "positive": flow, "negative": flow})
-        kinds[-1]["strength"] = lots.strengths(count)
+    clip, t = lots.whole(len(pool["ids"]), share * BETWEEN), lots.uniform(0.02, TURN, share * BETWEEN)
+    # Who goes straight to the outline from the turn has this share of the filled shape left at t; others more.
+    least = t / (1 - t) * (1 - TURN) / TURN
+    part = least + (1 - least) * 0.8 * lots.uniform(0, 1, len(clip))
+    # Every second one is on the line from noise to the true outline.
+    part = torch.where(torch.arange(len(clip)) % 2 == 1, 0.0, part)
+    outlined = pool["outlined"][clip].float()
+    shown = outlined + broad(part) * (pool["filled"][clip].float() - outlined)
+    x = shown + broad(t) * (lots.normal(*shown.shape) - shown)
+    flow = (x - outlined) / broad(t)
+    kinds.append({"clip": clip, "t": t, "x": x, "positive": flow, "negative": flow})
+    kinds[-1]["strength"] = lots.strengths(len(clip))
     return {name: torch.cat([kind[name] for kind in kinds]) for name in kinds[-1]}
 
 

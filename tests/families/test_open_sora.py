@@ -88,7 +88,8 @@ def test_the_denoiser_is_the_originals(file, is_fused, rope, known):
     name = f"{'condition' if known else 'text'}"
     expected = recorded("denoiser")[f"denoised.{layout}.{rope}.{name}"]
     assert expected.std() > 0.5
-    assert (denoised(part, known) - expected).abs().max() <= 1e-5
+    # Processors differ by up to 1.2e-5.
+    assert (denoised(part, known) - expected).abs().max() <= 5e-5
 
 
 def test_auto_is_the_published_layout_of_each(file):

@@ -111,10 +111,10 @@ def test_clips_set_out_where_the_base_has_left_them(pool):
     torch.testing.assert_close(means(way["goal"]), goal, atol=0.2, rtol=0)
     assert (strength < 0).float().mean() == pytest.approx(train_lora.NEGATIVE, abs=0.02)
     assert (strength > 1).float().mean() == pytest.approx(train_lora.STRONGER, abs=0.03)
-    assert strength.min() > -1 and strength.max() < 2 and (strength == 1).float().mean() > 0.65
+    assert strength.min() > -1 and strength.max() < 2 and (strength == 1).float().mean() > 0.4
 
 
-def test_a_lesson_is_of_its_number_and_has_four_kinds_of_clips(pool):
+def test_a_lesson_is_of_its_number_and_has_three_kinds_of_clips(pool):
     way = train_lora.set_out(Lots(-1), 18, pool)
     given, again = (train_lora.lesson(way, Lots(7), pool) for _ in range(2))
     assert all(torch.equal(given[name], again[name]) for name in given)
@@ -122,21 +122,20 @@ def test_a_lesson_is_of_its_number_and_has_four_kinds_of_clips(pool):
     clip, t, x = given["clip"], given["t"], given["x"]
     arrived = x - train_lora.broad(t) * given["positive"]
     # Much noise: what the base says, to each prompt. The others: straight to their goals, whatever the prompt.
-    early = slice(18, 24)
+    early = slice(18, 30)
     assert (t[early] > outlines.TURN).all()
     for name, kind in (("x", 400.0), ("positive", 500.0), ("negative", 600.0)):
         torch.testing.assert_close(means(given[name][early]), kind + clip[early], atol=0.6, rtol=0)
-    for rows in (slice(0, 18), slice(24, 36)):
+    for rows in (slice(0, 18), slice(30, 36)):
         assert torch.equal(given["positive"][rows], given["negative"][rows])
     # Under way.
     assert torch.equal(x[:18], way["x"])
     torch.testing.assert_close(arrived[:18], way["goal"], atol=1e-3, rtol=0)
-    # Between the filled shape, which is 100 less, and the outline; then on the line from noise to the outline.
-    assert (t[24:] < outlines.TURN).all() and (given["strength"][24:] > 0).all()
-    torch.testing.assert_close(means(arrived[24:]), 200.0 + clip[24:], atol=0.2, rtol=0)
-    shown = (means(x) / (1 - t))[24:]
-    part = (200 + clip[24:] - shown) / 100
-    assert ((part[:6] > 0.1 * t[24:30]) & (part[:6] < 1)).all() and part[6:].abs().max() < 0.02
+    # Between the filled shape, which is 100 less, and the outline, or on the line from noise to the outline.
+    assert (t[30:] < outlines.TURN).all() and (given["strength"][30:] > 0).all()
+    torch.testing.assert_close(means(arrived[30:]), 200.0 + clip[30:], atol=0.2, rtol=0)
+    part = (200 + clip - means(x) / (1 - t))[30:] / 100
+    assert ((part[::2] > 0.1 * t[30::2]) & (part[::2] < 1)).all() and part[1::2].abs().max() < 0.02
 
 
 class AsItIs:

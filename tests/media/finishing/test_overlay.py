@@ -52,11 +52,17 @@ def test_words_have_a_dark_edge_on_a_white_picture():
     assert frames.min() < 0.1
 
 
-def test_long_lines_are_broken_to_fit():
-    for text in ("a long caption that does not fit into one line at all", "这是一个很长的字幕放不进一行里面所以要换行"):
-        picture = draw_text(text, 20, 200)
-        assert picture.shape[1] <= 200 and picture.shape[0] > 40
-    assert draw_text("A", 20, 200).shape[0] < 30
+@pytest.mark.parametrize(
+    "text", ["a long caption that does not fit into one line at all", "这是一个很长的字幕放不进一行里面所以要换行"]
+)
+def test_long_lines_are_broken_to_fit(text):
+    try:
+        font_room.font_for(text, 20)
+    except FontError as error:
+        pytest.skip(str(error))
+    picture = draw_text(text, 20, 200)
+    assert picture.shape[1] <= 200 and picture.shape[0] > 40
+    assert draw_text(text[0], 20, 200).shape[0] < 30
 
 
 def test_opacity():
