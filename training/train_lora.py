@@ -51,11 +51,17 @@ SIXTHS = UNDER_WAY + EARLY + BETWEEN
 # goal from then on. With the first goal to the end, it would be blamed for what can no longer be changed, and learn
 # to draw a bit of everything.
 AIM_AGAIN = (0.55, 0.42, 0.27)
-# Shares of the strengths between 1 and 2, so that too much of it does not spoil the picture, and below 0, which is to
-# leave the base as it is; the others are 1.
+# Shares of the strengths above 1, so that too much of it does not spoil the picture, and below 0, which is to leave the
+# base as it is; the others are 1. At the end of what was learned it is worst: so a little further than the 2 of use.
 STRONGER, NEGATIVE = 0.5, 0.05
+STRONGEST = 2.2
+# How much larger the outline is to be for each 1 of strength above 1, in shares of the frame: more inside, more of an
+# outline. What comes out at strength 2 is then no mere repetition of what comes out at 1.
+WIDER = 1.5 / 64
 PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
 WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
+# Of the errors above `TURN`, which are small and would drown; but what moves where is decided there, step by step.
+EARLY_WEIGHT = 6.0
 
 
 class Lots:
@@ -74,9 +80,11 @@ class Lots:
         return torch.randn(shape, generator=self._generator)
 
     def strengths(self, count: int, *, negative: float = 0.0) -> Tensor:
-        """1, or between 1 and 2, or with the given share between -1 and 0."""
+        """1, or between 1 and `STRONGEST`, or with the given share between -1 and 0."""
         lot, more = self.uniform(0, 1, count), self.uniform(0, 1, count)
-        return torch.where(lot < STRONGER, 1 + more, torch.where(lot > 1 - negative, -more, torch.ones(count)))
+        return torch.where(
+            lot < STRONGER, 1 + (STRONGEST - 1) * more, torch.where(lot > 1 - negative, -more, torch.ones(count))
+        )
 
 
 def broad(values: Tensor) -> Tensor:
@@ -120,7 +128,7 @@ def go_on(
     for i, strength in enumerate(way["strength"].tolist()):
         if strength > 0 and any(then[i] < place <= t[i] for place in AIM_AGAIN):
             expected = space.decode((way["x"][i] - t[i] * flow[i])[None]).clamp(-1, 1)[0]
-            nearest = straightened(expected, take_of(pool, int(way["clip"][i])))
+            nearest = straightened(expected, take_of(pool, int(way["clip"][i])), WIDER * max(0.0, strength - 1))
             if nearest is not None:
                 moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, FRAMES))[0]
     # What is left of the way is less than half a step: the sampler's last step goes to 0.
@@ -155,7 +163,7 @@ def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[
     x = shown + broad(t) * (lots.normal(*shown.shape) - shown)
     flow = (x - outlined) / broad(t)
     kinds.append({"clip": clip, "t": t, "x": x, "positive": flow, "negative": flow})
-    kinds[-1]["strength"] = lots.strengths(len(clip))
+    kinds[-1]["strength"] = torch.ones(len(clip))
     return {name: torch.cat([kind[name] for kind in kinds]) for name in kinds[-1]}
 
 
@@ -164,14 +172,15 @@ def guided(positive: Tensor, negative: Tensor, cfg: Tensor) -> Tensor:
 
 
 def loss_of(found: tuple[Tensor, Tensor], given: dict[str, Tensor], cfg: Tensor) -> Tensor:
-    """Errors of the flow, weighted by the square of t: those of the clip that is expected to come out.
+    """Errors of the flow, weighted by the square of t: those of the clip that is expected to come out; early ones more.
 
     What is wrong by then can hardly be made good where little noise is left, and would drown everything else in a loss
     that counted it as flow.
     """
+    share = broad(given["t"].square() * torch.where(given["t"] > TURN, EARLY_WEIGHT, 1.0))
     positive, negative = (a - given[name] for a, name in zip(found, ("positive", "negative"), strict=True))
     errors = (guided(positive, negative, cfg), positive, negative)
-    squares = [(broad(given["t"]) * error).square().mean() for error in errors]
+    squares = [(share * error.square()).mean() for error in errors]
     return sum((weight * square for weight, square in zip(WEIGHTS, squares, strict=True)), torch.zeros(()))
 
 

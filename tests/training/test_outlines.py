@@ -68,6 +68,8 @@ def test_a_half_drawn_clip_is_straightened_to_the_outline_of_its_scene():
     faint = outlines.straightened(0.8 * line + 0.2 * line[:, :1, :1, :1], replace(elsewhere, radius=(0.1, 0.1)))
     assert faint is not None and (faint.tint, faint.shade) == (one.tint, one.shade)
     assert faint.radius == pytest.approx((0.11, 0.11))
+    wider = outlines.straightened(line, replace(elsewhere, radius=(0.1, 0.1)), 0.02)
+    assert wider is not None and wider.radius == pytest.approx((0.13, 0.13))
     # Another colour, or nothing, cannot be.
     red = replace(elsewhere, scene=replace(scene, colour="red"))
     assert outlines.straightened(line, red) is None

@@ -111,7 +111,7 @@ def test_clips_set_out_where_the_base_has_left_them(pool):
     torch.testing.assert_close(means(way["goal"]), goal, atol=0.2, rtol=0)
     assert (strength < 0).float().mean() == pytest.approx(train_lora.NEGATIVE, abs=0.02)
     assert (strength > 1).float().mean() == pytest.approx(train_lora.STRONGER, abs=0.03)
-    assert strength.min() > -1 and strength.max() < 2 and (strength == 1).float().mean() > 0.4
+    assert strength.min() > -1 and 2.1 < strength.max() < train_lora.STRONGEST and (strength == 1).float().mean() > 0.4
 
 
 def test_a_lesson_is_of_its_number_and_has_three_kinds_of_clips(pool):
@@ -132,7 +132,7 @@ def test_a_lesson_is_of_its_number_and_has_three_kinds_of_clips(pool):
     assert torch.equal(x[:18], way["x"])
     torch.testing.assert_close(arrived[:18], way["goal"], atol=1e-3, rtol=0)
     # Between the filled shape, which is 100 less, and the outline, or on the line from noise to the outline.
-    assert (t[30:] < outlines.TURN).all() and (given["strength"][30:] > 0).all()
+    assert (t[30:] < outlines.TURN).all() and (given["strength"][30:] == 1).all()
     torch.testing.assert_close(means(arrived[30:]), 200.0 + clip[30:], atol=0.2, rtol=0)
     part = (200 + clip - means(x) / (1 - t))[30:] / 100
     assert ((part[::2] > 0.1 * t[30::2]) & (part[::2] < 1)).all() and part[1::2].abs().max() < 0.02
@@ -177,12 +177,12 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
     expected = 0.5 * (expected + half)
     goal = world.render([meant], 64, 17)
     way = {
-        "clip": torch.tensor([0, 0, 0]),
-        "x": expected.expand(3, -1, -1, -1, -1) + 0.56,
-        "t": torch.tensor([0.56, 0.56, 0.61]),
-        "goal": goal.expand(3, -1, -1, -1, -1),
-        "strength": torch.tensor([1.0, -0.5, 1.0]),
-        "pace": torch.ones(3),
+        "clip": torch.tensor([0, 0, 0, 0]),
+        "x": expected.expand(4, -1, -1, -1, -1) + 0.56,
+        "t": torch.tensor([0.56, 0.56, 0.61, 0.56]),
+        "goal": goal.expand(4, -1, -1, -1, -1),
+        "strength": torch.tensor([1.0, -0.5, 1.0, 2.0]),
+        "pace": torch.ones(4),
     }
     pool = {
         "ids": torch.zeros(1, 32),
@@ -195,14 +195,19 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
         "filled": goal,
         "outlined": goal,
     }
-    then = train_lora.go_on(way, torch.ones(3, 3, 17, 64, 64), Lots(0), pool, AsItIs())  # pyright: ignore[reportArgumentType]
+    then = train_lora.go_on(way, torch.ones(4, 3, 17, 64, 64), Lots(0), pool, AsItIs())  # pyright: ignore[reportArgumentType]
     assert (then["t"][:2] < train_lora.AIM_AGAIN[0]).all() and then["t"][2] > train_lora.AIM_AGAIN[0]
     # Not where the strength is to change nothing, nor before the place.
-    assert torch.equal(then["goal"][1:], way["goal"][1:])
+    assert torch.equal(then["goal"][1:3], way["goal"][1:3])
     found = score.measure(then["goal"][0])
     assert found.outlined and found.right(scene) == dict.fromkeys(score.ATTRIBUTES, True)
     there = world.render([moved], 64, 17)[0]
     assert (then["goal"][0] - there).abs().mean() < 0.3 * (goal[0] - there).abs().mean()
+    # At a higher strength a larger one, with more inside.
+    plain, larger = (score.shown(then["goal"][i], scene) for i in (0, 3))
+    assert plain is not None and larger is not None
+    for a, b in zip(plain.radius, larger.radius, strict=True):
+        assert b - a == pytest.approx(train_lora.WIDER, abs=0.004)
 
 
 def test_the_loss_weighs_the_guided_error_and_each_prompts_own():
@@ -212,6 +217,9 @@ def test_the_loss_weighs_the_guided_error_and_each_prompts_own():
     # cfg 3: guided -1 + 3 * (1 - -1) = 5; a quarter of 1 * 25 + 0.5 * 1 + 0.1 * 1.
     loss = train_lora.loss_of((ones, -ones), given, torch.full((2,), 3.0))
     assert float(loss) == pytest.approx(0.25 * (25 + 0.5 + 0.1))
+    # With much noise, more.
+    early = train_lora.loss_of((ones, -ones), {**given, "t": torch.full((2,), 0.8)}, torch.full((2,), 3.0))
+    assert float(early) == pytest.approx(train_lora.EARLY_WEIGHT * 0.64 * (25 + 0.5 + 0.1))
 
 
 def test_every_clip_has_a_strength_of_its_own():
