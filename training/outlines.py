@@ -34,23 +34,23 @@ def outline(one: world.Take) -> world.Take:
     return replace(one, radius=(first + OUTSIDE, last + OUTSIDE), stroke=STROKE)
 
 
-def straightened(clip: Tensor, like: world.Take, wider: float = 0.0) -> world.Take | None:
+def straightened(clip: Tensor, like: world.Take, wider: float = 1.0) -> world.Take | None:
     """The outline that comes nearest to a half-drawn one, of the scene and in the colours of another take.
 
-    Place and angle are what the clip shows; the size may be a tenth smaller or larger than the other's. The colours are
-    not the clip's: a line that came out faint is not to become a faint line.
+    Place and angle are what the clip shows; the size may be a twentieth smaller or larger than the other's. The colours
+    are not the clip's: a line that came out faint is not to become a faint line.
 
     Args:
         clip: [3, F, H, W] in -1..1.
-        wider: how much larger it is to be than the clip shows, in shares of the frame.
+        wider: how many times as large as the clip shows it is to be.
     Returns:
         None where the clip shows nothing, or something of other colours.
     """
     found = score.shown(clip, like.scene)
     if found is None or not has_its_colours(found):
         return None
-    first, last = (min(max(r, 0.9 * wanted), 1.1 * wanted) for r, wanted in zip(found.radius, like.radius, strict=True))
-    return replace(like, x=found.x, y=found.y, angle=found.angle, radius=(first + wider, last + wider))
+    first, last = (min(max(r, 0.95 * own), 1.05 * own) for r, own in zip(found.radius, like.radius, strict=True))
+    return replace(like, x=found.x, y=found.y, angle=found.angle, radius=(first * wider, last * wider))
 
 
 def take_of(pool: dict[str, Tensor], clip: int) -> world.Take:

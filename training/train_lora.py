@@ -53,11 +53,11 @@ SIXTHS = UNDER_WAY + EARLY + BETWEEN
 AIM_AGAIN = (0.55, 0.42, 0.27)
 # Shares of the strengths above 1, so that too much of it does not spoil the picture, and below 0, which is to leave the
 # base as it is; the others are 1. At the end of what was learned it is worst: so a little further than the 2 of use.
-STRONGER, NEGATIVE = 0.5, 0.05
+STRONGER, NEGATIVE = 0.4, 0.05
 STRONGEST = 2.2
-# How much larger the outline is to be for each 1 of strength above 1, in shares of the frame: more inside, more of an
+# By this share of itself an outline is to be larger for each 1 of strength above a half: more inside, more of an
 # outline. What comes out at strength 2 is then no mere repetition of what comes out at 1.
-WIDER = 1.5 / 64
+WIDER = 0.1
 PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
 WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
 # Of the errors above `TURN`, which are small and would drown; but what moves where is decided there, step by step.
@@ -128,7 +128,7 @@ def go_on(
     for i, strength in enumerate(way["strength"].tolist()):
         if strength > 0 and any(then[i] < place <= t[i] for place in AIM_AGAIN):
             expected = space.decode((way["x"][i] - t[i] * flow[i])[None]).clamp(-1, 1)[0]
-            nearest = straightened(expected, take_of(pool, int(way["clip"][i])), WIDER * max(0.0, strength - 1))
+            nearest = straightened(expected, take_of(pool, int(way["clip"][i])), 1 + WIDER * (strength - 0.5))
             if nearest is not None:
                 moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, FRAMES))[0]
     # What is left of the way is less than half a step: the sampler's last step goes to 0.

@@ -207,7 +207,7 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
     plain, larger = (score.shown(then["goal"][i], scene) for i in (0, 3))
     assert plain is not None and larger is not None
     for a, b in zip(plain.radius, larger.radius, strict=True):
-        assert b - a == pytest.approx(train_lora.WIDER, abs=0.004)
+        assert b / a == pytest.approx((1 + 1.5 * train_lora.WIDER) / (1 + 0.5 * train_lora.WIDER), rel=0.02)
 
 
 def test_the_loss_weighs_the_guided_error_and_each_prompts_own():
