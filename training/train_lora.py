@@ -51,13 +51,14 @@ SIXTHS = UNDER_WAY + EARLY + BETWEEN
 # goal from then on. With the first goal to the end, it would be blamed for what can no longer be changed, and learn
 # to draw a bit of everything.
 AIM_AGAIN = (0.55, 0.42, 0.27)
-# Shares of the strengths above 1, so that too much of it does not spoil the picture, and below 0, which is to leave the
-# base as it is; the others are 1. At the end of what was learned it is worst: so a little further than the 2 of use.
-STRONGER, NEGATIVE = 0.4, 0.05
-STRONGEST = 2.2
+# The strengths of use are 1, and up to 2 without spoiling the picture. At the ends of what was learned it is worst, so
+# it learns a little beyond both of them.
+LEAST, MOST = 0.9, 2.3
+# Shares of the strengths between the two, and below 0, which is to leave the base as it is; the others are the least.
+STRONGER, NEGATIVE = 0.6, 0.05
 # By this share of itself an outline is to be larger for each 1 of strength above a half: more inside, more of an
 # outline. What comes out at strength 2 is then no mere repetition of what comes out at 1.
-WIDER = 0.1
+WIDER = 0.11
 PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
 WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
 # Of the errors above `TURN`, which are small and would drown; but what moves where is decided there, step by step.
@@ -80,11 +81,11 @@ class Lots:
         return torch.randn(shape, generator=self._generator)
 
     def strengths(self, count: int, *, negative: float = 0.0) -> Tensor:
-        """1, or between 1 and `STRONGEST`, or with the given share between -1 and 0."""
+        """`LEAST`, or between it and `MOST`, more of them high, or with the given share between -1 and 0."""
         lot, more = self.uniform(0, 1, count), self.uniform(0, 1, count)
-        return torch.where(
-            lot < STRONGER, 1 + (STRONGEST - 1) * more, torch.where(lot > 1 - negative, -more, torch.ones(count))
-        )
+        high = LEAST + (MOST - LEAST) * more.sqrt()
+        least = torch.full((count,), LEAST)
+        return torch.where(lot < STRONGER, high, torch.where(lot > 1 - negative, -more, least))
 
 
 def broad(values: Tensor) -> Tensor:
@@ -163,7 +164,7 @@ def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[
     x = shown + broad(t) * (lots.normal(*shown.shape) - shown)
     flow = (x - outlined) / broad(t)
     kinds.append({"clip": clip, "t": t, "x": x, "positive": flow, "negative": flow})
-    kinds[-1]["strength"] = torch.ones(len(clip))
+    kinds[-1]["strength"] = torch.full((len(clip),), LEAST)
     return {name: torch.cat([kind[name] for kind in kinds]) for name in kinds[-1]}
 
 
