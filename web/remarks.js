@@ -7,7 +7,7 @@ import { app } from "../../scripts/app.js";
 const KEY = "opent2v_remarks";
 const FONT = "11px sans-serif";
 const LINE = 15; // pixels, as all lengths here
-const MAX_LINES = 5; // a node grows no further for them: longer text takes what room is there, then scrolls
+const MAX_LINES = 5; // longer text scrolls
 const PADDING = 8;
 
 const STYLE = `
@@ -16,7 +16,6 @@ const STYLE = `
   box-sizing: border-box; color: var(--input-text, #ddd); opacity: 0.8;
   white-space: pre-wrap; overflow-wrap: anywhere; user-select: text;
 }
-.dom-widget > .opent2v-remarks { max-height: 100%; } /* the room that the node gives */
 .opent2v-remarks:not(:empty) { padding: ${PADDING}px; }`;
 
 // Counted rather than asked of the element, which has no size yet when its node is laid out first.
@@ -32,17 +31,17 @@ function lineCount(text, width) {
 function addRemarks(node) {
   const element = document.createElement("div");
   element.className = "opent2v-remarks";
-  const height = (most) => {
+  const height = () => {
     if (!element.textContent) return 0;
     const width = node.size[0] - 2 * PADDING - 20; // a line ends before the word that no longer fits
-    return Math.min(lineCount(element.textContent, width), most) * LINE + 2 * PADDING;
+    return Math.min(lineCount(element.textContent, width), MAX_LINES) * LINE + 2 * PADDING;
   };
   const widget = node.addDOMWidget(KEY, KEY, element, {
     serialize: false, // keeps it out of the prompt
     hideOnZoom: false,
     margin: 0,
-    getMinHeight: () => height(MAX_LINES),
-    getMaxHeight: () => height(Infinity),
+    getMinHeight: height,
+    getMaxHeight: height,
     getValue: () => element.textContent,
     setValue: (text) => {
       element.textContent = text;
