@@ -20,6 +20,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -225,7 +226,7 @@ def named(parameter: str) -> str:
     return f"transformer.{parameter.replace('.default', '')}"
 
 
-def write(weights: dict[str, Tensor], out: Path) -> None:
+def write(weights: Mapping[str, Tensor], out: Path) -> None:
     """Write the adapter in half precision, with the names diffusers gives and a description in the header."""
     tensors = {named(name): w.detach().half().contiguous() for name, w in weights.items()}
     adapter = {"r": RANK, "lora_alpha": RANK, "target_modules": list(TARGETS), "peft_type": "LORA"}
