@@ -264,7 +264,6 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     pair = Pair(len(captions.tokenizer()))
     pair.load_folder(arguments.folder)
-    pair.requires_grad_(False)
     drawn = arguments.work / f"clips_{arguments.clips}.safetensors"
     space = latents.LatentSpace.load()
     if not drawn.exists():
