@@ -49,7 +49,7 @@ class OpenT2VVAE(comfy.sd.VAE):
         self.downscale_index_formula = self.upscale_index_formula = (temporal, spatial, spatial)
         self.latent_channels, self.latent_dim, self.output_channels = geometry.channels, 3, 3
         self.process_input = lambda image: image * 2 - 1
-        self.process_output = lambda image: ((image + 1) / 2).clamp(0, 1)
+        self.process_output = _unit_range
         self.working_dtypes = [torch.bfloat16, torch.float32]
         # Its layers are no casting layers, so it is loaded whole.
         self.disable_offload = True
@@ -58,6 +58,8 @@ class OpenT2VVAE(comfy.sd.VAE):
         self.crop_input = True
         self.handles_tiling = False
         self.pad_channel_value = None
+        self.format_encoded = None
+        self.conv_out_channels = 3
         self.audio_sample_rate = 44100
         self.size = None
         self.device = mm.vae_device()
@@ -67,6 +69,13 @@ class OpenT2VVAE(comfy.sd.VAE):
             self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
         )
         move_orphans_on_load(self.patcher)
+
+
+def _unit_range(image: Tensor) -> Tensor:
+    """-1..1 -> 0..1, in place and returned: hosts before 0.18 take the value, later ones look at the tensor alone."""
+    if image.is_inference() and not torch.is_inference_mode_enabled():
+        image = image.clone()  # torch lets nobody write into such a tensor out there
+    return image.add_(1).div_(2).clamp_(0, 1)
 
 
 def vae(part: VideoVAE) -> comfy.sd.VAE:
@@ -148,7 +157,9 @@ def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tup
             for count, video in enumerate(pieces, 1):
                 if count > done:  # after a second start the first pieces are there already
                     done = count
-                    yield done, vae.process_output(video[0].to(vae.output_device).float()).movedim(0, -1)
+                    # A copy: the VAE may still need the piece for the next one, and this writes into it.
+                    piece = video[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
+                    yield done, vae.process_output(piece).movedim(0, -1)
         except mm.OOM_EXCEPTION:
             if tiled:
                 raise

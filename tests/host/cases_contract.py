@@ -54,6 +54,9 @@ for solver in ("reference", "euler", "dpm++ 2m"):
 report["contract"] = compared
 images = [side.decode(parts[2], start) for side, parts in ((embedded, ours), (real, theirs))]
 report["decode"] = largest(*images)
+report["decode outside inference mode"] = real.decode(theirs[2], start.clone()).min().item()
+report["stream"] = largest(torch.cat(list(real.decode_stream(theirs[2], start))), images[0])
+report["encode"] = largest(*(side.encode(parts[2], images[0]) for side, parts in ((embedded, ours), (real, theirs))))
 
 try:
     import accelerate  # noqa: F401
@@ -83,7 +86,12 @@ report["core text"] = largest(text[0][0], conds[1][0][0][0])
 decoded = call("VAEDecode", vae=vae, samples={"samples": start})
 report["core decode"] = largest(decoded, images[1])
 tiled = call("VAEDecodeTiled", vae=vae, samples={"samples": start}, tile_size=64, overlap=16)
-report["core tiled shape"] = list(tiled.shape)
+report["core tiled"] = [list(tiled.shape), tiled.min().item(), tiled.max().item()]
+encoded = [
+    call("VAEEncode", vae=vae, pixels=images[0]),
+    call("VAEEncodeTiled", vae=vae, pixels=images[0], tile_size=64, overlap=16, temporal_size=64, temporal_overlap=8),
+]
+report["core encode"] = [largest(found["samples"], real.encode(vae, images[0])) for found in encoded]
 
 # A LoRA by core's loader, fully and partially loaded, and weights restored afterwards.
 name = "blocks.0.attn1.to_q"

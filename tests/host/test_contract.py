@@ -21,6 +21,9 @@ def test_same_conditioning_latents_and_frames_on_both_hosts(report):
     assert len(report["contract"]) == 9
     assert {case: error for case, error in report["contract"].items() if error > 1e-5} == {}
     assert report["decode"] <= 1e-5
+    assert report["stream"] <= 1e-5
+    assert report["encode"] <= 1e-5
+    assert report["decode outside inference mode"] >= 0
 
 
 def test_the_reference_pipeline_gives_the_same_video(report):
@@ -33,7 +36,10 @@ def test_the_reference_pipeline_gives_the_same_video(report):
 def test_core_nodes_work_on_our_objects(report):
     assert report["core text"] == 0
     assert report["core decode"] == 0
-    assert report["core tiled shape"][-1] == 3
+    assert report["core encode"] == [0, 0]
+    shape, lowest, highest = report["core tiled"]
+    assert shape == [17, 64, 64, 3]
+    assert 0 <= lowest < 0.2 and 0.8 < highest <= 1
 
 
 def test_lora_equals_a_manual_merge_and_leaves_no_trace(report):
