@@ -18,6 +18,12 @@ _spec.loader.exec_module(_pack)
 _pack.mount("opent2v")
 
 
+def pytest_report_header() -> str:
+    from opent2v.tests.comfyui import described
+
+    return f"ComfyUI: {described()}"
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     import torch

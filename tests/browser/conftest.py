@@ -23,7 +23,10 @@ _folders: list[Path] = []
 def chromium() -> str:
     """Path of the browser: CHROMIUM_PATH, or one of the usual names on PATH."""
     pytest.importorskip("playwright", reason="no browser tests: pip install playwright")
-    found = next(filter(None, map(shutil.which, (os.environ.get("CHROMIUM_PATH", ""), *NAMES))), None)
+    stated = os.environ.get("CHROMIUM_PATH")
+    found = next(filter(None, map(shutil.which, [stated] if stated else NAMES)), None)
+    if found is None and stated:
+        pytest.fail(f"CHROMIUM_PATH is {stated}, and no program is there", pytrace=False)
     if found is None:
         pytest.skip(f"no browser tests: none of {', '.join(NAMES)} is installed; or set CHROMIUM_PATH")
     return found

@@ -146,7 +146,9 @@ class Core:
                     own[f"{sites.in_comfyui(site.original)}.{end}"] = site.weight(state, end)
         for original, part in self.sites.norms:
             if f"{part}.weight" in changed:
-                own[sites.norm_in_comfyui(original)] = changed[f"{part}.weight"]
+                names = [name for name in sites.norm_in_comfyui(original) if name in self.kept]
+                assert len(names) == 1, (original, names)
+                own[names[0]] = changed[f"{part}.weight"]
         for original, part in self.sites.tables:
             if part in changed:
                 own[f"{original}.modulation"] = changed[part]

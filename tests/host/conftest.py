@@ -1,4 +1,4 @@
-"""Every test here needs a real ComfyUI and is skipped with a reason when there is none."""
+"""Every test here needs a real ComfyUI and is skipped with a reason when there is none, see `tests/comfyui.py`."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import json
 import sys
 import tempfile
@@ -262,8 +263,10 @@ run = sampled_by_node(patchers[0], prompts, latents["kept frame"])
 report["in our sampler keeps"] = [largest(run[:, :, n], clip["samples"][:, :, n]) for n in (0, 1)]
 
 # Core's own VAE class, 1/16 as wide, on the same file.
-core_vae.Encoder = functools.partial(core_vae.Encoder, base_channels=8)
-core_vae.Decoder = functools.partial(core_vae.Decoder, base_channels=8)
+NARROW = {"encoder_base_channels": 8, "decoder_base_channels": 8}
+if "encoder_base_channels" not in inspect.getsource(core_vae.VideoVAE):  # 0.8 knows the published width only
+    core_vae.Encoder = functools.partial(core_vae.Encoder, base_channels=8)
+    core_vae.Decoder = functools.partial(core_vae.Decoder, base_channels=8)
 
 
 def res(layers, inject=False):
@@ -291,7 +294,7 @@ for version, (down, up) in BLOCKS.items():
         config = {
             "dims": 3, "in_channels": 3, "out_channels": 3, "latent_channels": 128, "encoder_blocks": down,
             "decoder_blocks": up, "norm_layer": "pixel_norm", "patch_size": 4, "latent_log_var": "uniform",
-            "timestep_conditioning": version != "0.9.0",
+            "timestep_conditioning": version != "0.9.0", **NARROW,
         }  # fmt: skip
         cores = core_vae.VideoVAE(config=config | ({"spatial_padding_mode": padding} if padding else {})).eval()
         missing, unexpected = cores.load_state_dict(state, strict=False)

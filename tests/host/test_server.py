@@ -111,8 +111,8 @@ def test_only_what_a_change_touches_runs_again(server, prompt):
     os.utime(next((folder / "vae").glob("*.safetensors")), ns=(1, 1))
     assert not cached(run()) & set(graph)  # another file: loaded anew
     server.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(2)
-    assert not cached(run()) & set(graph)  # the host has let go of everything, and the graph still runs
+    # The host frees before it takes a graph from the queue or, where it has taken one already, right behind that one.
+    assert any(not cached(run()) & set(graph) for _ in range(2))  # everything is let go, and the graph still runs
 
 
 def test_our_frames_in_create_video_and_cores_video_in_ours(server, prompt):
@@ -185,16 +185,21 @@ def test_an_error_names_its_cause_and_leaves_the_server_alive(server, prompt):
 
 
 def test_interrupt_stops_within_a_step_and_leaves_no_file(server, prompt):
+    short = copy.deepcopy(prompt)
+    by_class(short, "OpenT2VSampler").update(steps=1, seed=11)
+    assert server.wait(server.queue(short))["status"]["status_str"] == "success"
     before = set((server.base / "output").rglob("*"))
     long = copy.deepcopy(prompt)
     by_class(long, "OpenT2VSampler").update(steps=900, seed=11)
+    began = time.monotonic()
     running = server.queue(long)
-    time.sleep(3)
-    asked = time.monotonic()
-    server.post("/interrupt", {})
-    entry = server.wait(running, 60)
-    assert "interrupted" in json.dumps(entry["status"])
-    assert time.monotonic() - asked < 15
+    # Everything in front of the sampler is cached. An interrupt that comes before the graph has begun is forgotten.
+    while f"{running}" not in server.get(f"/history/{running}") and time.monotonic() < began + 60:
+        server.post("/interrupt", {})
+        time.sleep(0.2)
+    error = error_of(server.wait(running, 60))
+    assert error["node_type"] == "OpenT2VSampler" and "exception_message" not in error
+    assert time.monotonic() - began < 15
     assert set((server.base / "output").rglob("*")) == before
     after = copy.deepcopy(prompt)
     by_class(after, "OpenT2VSampler")["seed"] = 12

@@ -360,9 +360,10 @@ def _refined(original: str) -> str:
     )
 
 
-def norm_in_comfyui(original: str) -> str:
-    """The weight of a norm there."""
+def norm_in_comfyui(original: str) -> tuple[str, ...]:
+    """The weight of a norm there: the name of today and, where it was another before 0.14, that one."""
     found = re.fullmatch(r"(.*_attn)_([qk])_norm", original)
     if found:
-        return f"{found[1]}.norm.{'query' if found[2] == 'q' else 'key'}_norm.scale"
-    return f"{original}.weight"
+        norm = f"{found[1]}.norm.{'query' if found[2] == 'q' else 'key'}_norm"
+        return f"{norm}.weight", f"{norm}.scale"
+    return (f"{original}.weight",)
