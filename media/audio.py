@@ -12,6 +12,24 @@ from .pyav import av
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
+def in_a_row(audio: Mapping[str, Any], seconds: Fraction) -> dict[str, Any]:
+    """The sounds of several clips as one, each beginning with its clip.
+
+    Args:
+        audio: {"waveform" [clips, C, samples], "sample_rate"}.
+        seconds: length of a clip; of one clip alone the sound stays as it is.
+    """
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    if len(waveform) == 1:
+        return dict(audio)
+    starts = [int(seconds * n * rate) for n in range(len(waveform) + 1)]
+    row = waveform.new_zeros(1, waveform.shape[1], starts[-1])
+    for sound, start, end in zip(waveform, starts, starts[1:], strict=False):
+        taken = min(end - start, sound.shape[1])
+        row[0, :, start : start + taken] = sound[:, :taken]
+    return {**audio, "waveform": row}
+
+
 class AudioTrack:
     """One sound, read from the start in pieces.
 

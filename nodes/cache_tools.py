@@ -20,6 +20,7 @@ from .cache import PROFILE, STEP_CACHE, cache_run, made_for, profile_path, save_
 from .latent import known
 from .remarks import with_remarks
 from .sample import OpenT2VSampler, steps_of
+from .streams import picture, same_streams
 from .video import check_latent
 
 # Thresholds that Calibrate Step Cache shows the plans of.
@@ -72,7 +73,7 @@ class OpenT2VCalibrateCache:
         now = made_for([model] if low is None else [model, low], variant, inputs["solver"], inputs["shift"])
         run = recording_run(variant)
         latent = _sampled(run, model=model, steps=steps, **inputs)
-        size = " x ".join(map(str, latent["samples"].shape[2:]))
+        size = " x ".join(map(str, picture(latent).shape[2:]))
         about = {"steps": steps, "cfg": inputs["cfg"] or variant.defaults.guidance, "latent": size}
         profile = Profile(now, tuple(run.recorded), about)
         save_profile(profile, path)
@@ -142,7 +143,8 @@ class OpenT2VCompareCache:
         if images is not None and reference_images is not None:
             rows["frames"] = _of_images(images, reference_images)
         if latent is not None and reference_latent is not None:
-            rows["latents"] = compare(_frames(latent), _frames(reference_latent), is_pixels=False)
+            for name, *pair in same_streams(latent["samples"], reference_latent["samples"]):
+                rows[name] = compare(*map(_frames, pair), is_pixels=False)
         if not rows:
             raise SamplingError(
                 "There is nothing to compare: connect images and reference_images, or latent and reference_latent."
@@ -156,9 +158,8 @@ def _of_images(images: Tensor, reference: Tensor) -> Likeness:
     return compare(images[..., :3].permute(0, 3, 1, 2), reference[..., :3].permute(0, 3, 1, 2))
 
 
-def _frames(latent: dict[str, Any]) -> Tensor:
-    """[B, C, T, h, w] or [B, C, h, w] -> [F, C, h, w]."""
-    samples = latent["samples"]
+def _frames(samples: Tensor) -> Tensor:
+    """[B, C, T, h, w] or [B, C, h, w] -> [F, C, h, w]; a sound counts as one frame."""
     return samples if samples.ndim == 4 else samples.transpose(1, 2).flatten(0, 1)
 
 
@@ -212,7 +213,7 @@ class OpenT2VSweepCache:
         given = {"model": model, "latent": latent, **inputs}
 
         def clip(made: dict[str, Any]) -> Tensor:
-            return host.decode(vae, made["samples"])
+            return host.decode(vae, picture(made))
 
         def all_computed() -> CacheRun:
             return cache_runs(StepCache(policy="plan", plan="1"), variant)()

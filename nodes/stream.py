@@ -8,13 +8,15 @@ import torch
 
 from .. import host
 from ..media import VideoWriter, save_location
+from ..media.audio import in_a_row
 from ..media.finishing import Step, finish
 from ..media.formats import FORMATS, available
 from ..media.stream import save_stream
 from ..media.writer import exact_fps
 from .preview import preview
 from .remarks import with_remarks
-from .video import OpenT2VSaveVideo, bits, check_latent, rate_factor
+from .streams import Sound, picture
+from .video import OpenT2VSaveVideo, audio_vae_input, bits, check_latent, rate_factor
 
 FINISHING = "OPENT2V_FINISHING"
 PIECE = 16  # frames of an IMAGE that are finished at a time
@@ -30,16 +32,21 @@ def file_formats() -> list[str]:
 
 
 class OpenT2VDecodeToVideo:
-    """Decodes a video latent straight into a file."""
+    """Decodes a video latent, and its sound, straight into a file."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "save"
     OUTPUT_NODE = True
-    RETURN_TYPES = ("VIDEO", "STRING")
-    RETURN_NAMES = ("video", "file")
-    OUTPUT_TOOLTIPS = ("The saved video; it is read when it is asked for.", "Path of the saved file.")
+    RETURN_TYPES = ("VIDEO", "STRING", "AUDIO")
+    RETURN_NAMES = ("video", "file", "audio")
+    OUTPUT_TOOLTIPS = (
+        "The saved video; it is read when it is asked for.",
+        "Path of the saved file.",
+        "The sound in the file.",
+    )
     DESCRIPTION = (
-        "Decode a latent piece by piece straight into a video file. Memory does not grow with the video's length."
+        "Decode a latent, and its sound, piece by piece straight into a video file. Memory does not grow with the "
+        "video's length."
     )
     SEARCH_ALIASES: ClassVar = ["vae decode", "save video", "stream", "low memory", "long video"]
 
@@ -58,6 +65,7 @@ class OpenT2VDecodeToVideo:
                 **saving["optional"],
                 "format": (file_formats(), saving["optional"]["format"][1]),
                 "finishing": finishing_input(),
+                "audio_vae": audio_vae_input(),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
         }
@@ -80,12 +88,24 @@ class OpenT2VDecodeToVideo:
         audio_length: str = "cut",
         provenance: bool = True,
         finishing: tuple[Step, ...] = (),
+        audio_vae: Any = None,
         prompt: Any = None,
         extra_pnginfo: Any = None,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        samples, output = latent["samples"], host.output_folder()
+        samples, output = picture(latent), host.output_folder()
         check_latent(vae, latent)
+        if audio is not None and audio_vae is not None:
+            raise ValueError(
+                "audio and audio_vae are both connected, and a file takes one sound. Disconnect audio for the latent's "
+                "own sound, or audio_vae for the other one."
+            )
+        sound = Sound(latent, audio_vae, has_other=audio is not None)
+        decoded = sound.decode()
+        if decoded is not None:
+            seconds = host.clip_frames(vae, samples) / exact_fps(fps)
+            sound.check_length(decoded, seconds, fps)
+            audio = in_a_row(decoded, seconds)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id, latent.get("opent2v"))
         bar = host.progress(samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1), unique_id)
         pieces, rate, notes = finish(finishing, host.decode_stream(vae, samples, bar), exact_fps(fps))
@@ -112,8 +132,8 @@ class OpenT2VDecodeToVideo:
 
         writer = save_stream(pieces, open_writer)
         ui, remarks = preview(writer.path, output, FORMATS[format], bool(metadata))
-        result = (host.video(writer.path), str(writer.path))
-        return with_remarks(result, [*notes, *writer.remarks, *remarks], **ui)
+        result = (host.video(writer.path), str(writer.path), audio)
+        return with_remarks(result, [*notes, *sound.remarks, *writer.remarks, *remarks], **ui)
 
 
 class OpenT2VFinishFrames:

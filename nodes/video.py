@@ -12,19 +12,20 @@ from ..media.settings import AUDIO_LENGTHS, SIZE_RULES, check_settings
 from .pairing import check_made_for
 from .preview import preview
 from .remarks import with_remarks
+from .streams import AUDIO_VAES, Sound, check_is_video, picture
 
 CHUNK = 16  # frames converted at a time
 
 
 class OpenT2VDecode:
-    """Decodes a video latent to pictures."""
+    """Decodes a video latent to pictures, and its sound."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "decode"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("images",)
-    OUTPUT_TOOLTIPS = ("The frames.",)
-    DESCRIPTION = "Decode a latent to frames; in tiles of space and time where memory is short."
+    RETURN_TYPES = ("IMAGE", "AUDIO")
+    RETURN_NAMES = ("images", "audio")
+    OUTPUT_TOOLTIPS = ("The frames.", "The sound, where the latent holds one and audio_vae is connected.")
+    DESCRIPTION = "Decode a latent to frames, and its sound; in tiles of space and time where memory is short."
     SEARCH_ALIASES: ClassVar = ["vae decode", "video decode"]
 
     @classmethod
@@ -33,12 +34,14 @@ class OpenT2VDecode:
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE that belongs to the video model."}),
                 "latent": ("LATENT", {"tooltip": "The sampler's result."}),
-            }
+            },
+            "optional": {"audio_vae": audio_vae_input()},
         }
 
-    def decode(self, vae: Any, latent: dict[str, Any]) -> tuple[Any]:
+    def decode(self, vae: Any, latent: dict[str, Any], audio_vae: Any = None) -> dict[str, Any]:
         check_latent(vae, latent)
-        return (host.decode(vae, latent["samples"]),)
+        sound = Sound(latent, audio_vae)
+        return with_remarks((host.decode(vae, picture(latent)), sound.decode()), sound.remarks)
 
 
 class OpenT2VSaveVideo:
@@ -235,9 +238,14 @@ class OpenT2VSaveVideo:
         return with_remarks((str(writer.path),), [*writer.remarks, *remarks], **ui)
 
 
+def audio_vae_input() -> tuple[str, dict[str, Any]]:
+    return ("VAE", {"tooltip": f"For latents with sound: the model's audio VAE ({AUDIO_VAES})."})
+
+
 def check_latent(vae: Any, latent: dict[str, Any]) -> None:
-    """Raise ValueError where a VAE cannot decode this LATENT."""
-    variant, samples, channels = host.variant(vae), latent["samples"], host.latent_channels(vae)
+    """Raise ValueError where a VAE cannot decode this LATENT's picture."""
+    check_is_video(vae)
+    variant, samples, channels = host.variant(vae), picture(latent), host.latent_channels(vae)
     check_made_for(variant, latent, "This VAE")
     if samples.shape[1] != channels:
         name = f" ({variant.title})" if variant else ""

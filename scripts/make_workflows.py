@@ -46,9 +46,9 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
 HEIGHTS = {
     "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
     "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 465, "OpenT2VImageToVideo": 310,
-    "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 750, "OpenT2VColourMatch": 90,
+    "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 770, "OpenT2VColourMatch": 90,
     "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 510,
-    "OpenT2VCompareCache": 200, "OpenT2VDecode": 60, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
+    "OpenT2VCompareCache": 200, "OpenT2VDecode": 80, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
     "CLIPVisionEncode": 90,
 }  # fmt: skip
 

@@ -20,7 +20,8 @@ from .place import (
     say,
 )
 from .sample import sample
-from .vae import decode, decode_stream, encode, latent_channels, vae, video
+from .sound import audio_decoder
+from .vae import clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .vision import clip_vision
 
 # The pack's own models become a further place where the host looks.
@@ -30,8 +31,10 @@ __all__ = [
     "Model",
     "apply_patches",
     "apply_step_cache",
+    "audio_decoder",
     "check_interrupt",
     "clip",
+    "clip_frames",
     "clip_vision",
     "decode",
     "decode_stream",

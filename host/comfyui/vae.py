@@ -88,6 +88,13 @@ def latent_channels(vae: comfy.sd.VAE) -> int:
     return vae.latent_channels
 
 
+def clip_frames(vae: comfy.sd.VAE, latent: Tensor) -> int:
+    """How many frames each clip of LATENT samples decodes to."""
+    if latent.ndim == 4:
+        return 1
+    return vae.upscale_ratio[0](latent.shape[2]) if isinstance(vae.upscale_ratio, tuple) else latent.shape[2]
+
+
 def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     """LATENT samples -> IMAGE [B * F, H, W, 3] in 0..1, in tiles of space and time where memory is short."""
     if latent.ndim == 4 and vae.latent_dim == 3:

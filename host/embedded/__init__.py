@@ -9,6 +9,7 @@ from .objects import (
     Vae,
     apply_step_cache,
     clip,
+    clip_frames,
     decode,
     decode_stream,
     device_dtypes,
@@ -38,6 +39,7 @@ from .settings import (
     running,
     say,
 )
+from .sound import audio_decoder
 from .vision import ClipVision, clip_vision
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "Vae",
     "apply_patches",
     "apply_step_cache",
+    "audio_decoder",
     "check_interrupt",
     "clip",
+    "clip_frames",
     "clip_vision",
     "configure",
     "decode",

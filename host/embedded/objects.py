@@ -177,6 +177,11 @@ def latent_channels(vae: Vae) -> int:
     return vae.part.variant.geometry.channels
 
 
+def clip_frames(vae: Vae, latent: Tensor) -> int:
+    """How many frames each clip of LATENT samples decodes to."""
+    return vae.part.variant.geometry.frames(latent.shape[2]) if latent.ndim == 5 else 1
+
+
 def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
     """(tokens that count, tokens in the whole prompt)."""
     ids, whole = clip.part.tokens(text)

@@ -541,7 +541,7 @@ def test_from_a_picture_to_frames_with_a_distilled_checkpoint():
     (sampled, _), ui = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
     assert remarks(ui) == "7 steps, cfg 1, FlowMatchEulerDiscrete, seed 0"
     assert torch.equal(sampled["samples"][:, :, :1], vae.part.encode(image.permute(0, 3, 1, 2).unsqueeze(2) * 2 - 1))
-    (images,), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
+    (images, _), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
     assert images.shape == (17, 64, 96, 3) and torch.isfinite(images).all()
     with pytest.raises(FamilyError, match="20 steps are asked for; LTX-Video tiny knows the noise levels of 7 or 8"):
         call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, steps=20)

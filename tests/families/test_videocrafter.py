@@ -264,7 +264,7 @@ def test_from_a_folder_to_frames_in_the_nodes(tmp_path):
         "OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, seed=1
     )  # fmt: skip
     assert remarks(ui) == "4 steps, cfg 12, ScaledDDIM, seed 1"
-    (images,), _ = call("OpenT2VDecode", vae=vae, latent=latent)
+    (images, _), _ = call("OpenT2VDecode", vae=vae, latent=latent)
     assert images.shape == (3, 32, 64, 3) and images.std() > 0
     streamed = torch.cat(list(embedded.decode_stream(vae, latent["samples"])))
     assert torch.equal(streamed, images)

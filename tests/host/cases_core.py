@@ -101,8 +101,8 @@ def refused():
 def vae():
     latent = {"samples": torch.randn(1, 16, 3, 2, 2)}
     picture = {"samples": torch.randn(1, 16, 2, 2)}
-    pair = [call("OpenT2VDecode", vae=vae, latent=latent) for vae in (core_vae, our_vae)]
-    one = [call("OpenT2VDecode", vae=vae, latent=picture) for vae in (core_vae, our_vae)]
+    pair = [call("OpenT2VDecode", vae=vae, latent=latent)[0] for vae in (core_vae, our_vae)]
+    one = [call("OpenT2VDecode", vae=vae, latent=picture)[0] for vae in (core_vae, our_vae)]
     return {"apart": largest(*pair), "shape": list(pair[0].shape), "picture": largest(*one), "one": list(one[0].shape)}
 
 
@@ -212,7 +212,7 @@ def previews():
     steps, frames = len(pictures), result.shape[2]
     # The last picture is the last step's frame: beside the same frame of the decoded video, made as small.
     turn = (steps - 1) % frames
-    video = call("OpenT2VDecode", vae=vae, latent={"samples": result})[turn * 4]
+    video = call("OpenT2VDecode", vae=vae, latent={"samples": result})[0][turn * 4]
     small = functional.interpolate(video.movedim(-1, 0)[None], size=colours[-1].shape[:2], mode="area")[0].movedim(
         0, -1
     )

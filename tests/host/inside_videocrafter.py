@@ -218,7 +218,7 @@ def vae_of_core():
     mine = real.vae(load_vae(open_file(path), torch.float32))
     theirs = comfy.sd.VAE(sd=dict(weights), dtype=torch.float32)
     latent, frames = {"samples": tiny.seeded(1, 1, 4, 3, 4, 8)}, torch.rand(3, 32, 64, 3)
-    decoded = [call("OpenT2VDecode", vae=one, latent=latent) for one in (mine, theirs)]
+    decoded = [call("OpenT2VDecode", vae=one, latent=latent)[0] for one in (mine, theirs)]
     streamed = torch.cat(list(real.decode_stream(theirs, latent["samples"])))
     encoded = [real.encode(one, frames) for one in (mine, theirs)]
     return {

@@ -46,7 +46,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     (positive, negative), encoded = call("OpenT2VEncodePrompt", clip=clip)
     (latent, width, height, frames, fps), empty = call("OpenT2VEmptyLatent", model=model)
     (sampled, _), done = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
-    (images,), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
+    (images, _), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
     (file,), saved = call("OpenT2VSaveVideo", images=images, fps=fps)
 
     own = model.part.variant.defaults

@@ -276,7 +276,7 @@ def test_a_model_of_one_size_only(parts):
 def test_the_video_comes_back_from_the_decoder(parts):
     """With the model's weights random, only the shapes and the way of the data can be asked."""
     (latent, *_), _ = encode(parts, images=video(9))
-    (images,), _ = call("OpenT2VDecode", vae=parts("plain")[1], latent=latent)
+    (images, _), _ = call("OpenT2VDecode", vae=parts("plain")[1], latent=latent)
     assert images.shape == (9, 32, 32, 3)
 
 

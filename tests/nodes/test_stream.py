@@ -26,7 +26,7 @@ def output():
 
 def decode(latent=LATENT, **given):
     _, _, vae = tiny.shared()
-    (video, file), ui = call("OpenT2VDecodeToVideo", vae=vae, latent=latent, **given)
+    (video, file, _), ui = call("OpenT2VDecodeToVideo", vae=vae, latent=latent, **given)
     assert video.get_stream_source() == file
     return file, ui
 
@@ -34,7 +34,7 @@ def decode(latent=LATENT, **given):
 def test_the_file_is_the_one_of_decoding_and_saving(output):
     _, _, vae = tiny.shared()
     file, ui = decode(filename_prefix="a/%width%x%height%")
-    (images,), _ = call("OpenT2VDecode", vae=vae, latent=LATENT)
+    (images, _), _ = call("OpenT2VDecode", vae=vae, latent=LATENT)
     (saved,), _ = call("OpenT2VSaveVideo", images=images, filename_prefix="b")
     # Not bit for bit: a frame that differs in the last float may round to another level, and x264 goes on from there.
     streamed, whole = read(file).float(), read(saved).float()

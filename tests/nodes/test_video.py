@@ -41,7 +41,7 @@ def test_decoding_another_models_latent():
 
 def test_decoding_gives_images():
     _, _, vae = tiny.shared()
-    (images,), _ = call("OpenT2VDecode", vae=vae, latent={"samples": torch.randn(1, 16, 3, 4, 4)})
+    (images, _), _ = call("OpenT2VDecode", vae=vae, latent={"samples": torch.randn(1, 16, 3, 4, 4)})
     assert images.shape == (9, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
 
 

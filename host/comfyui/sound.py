@@ -1,0 +1,35 @@
+"""The host's own audio VAEs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sd
+from torch import Tensor
+
+from ..sound import AudioDecoder
+
+
+def audio_decoder(vae: Any) -> AudioDecoder | None:
+    """What decodes sound with this VAE; None for a VAE for pictures.
+
+    The host's nodes do it: LTXVAudioVAEDecode for LTX-2's, which tells the rate of what it makes, and
+    VAEDecodeAudio for all others.
+    """
+    # 0.8.0 hands LTX-2's out without the host's VAE around it.
+    first_stage = getattr(vae, "first_stage_model", vae)
+    is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
+    if not is_ltx and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
+        return None
+
+    def decode(latent: Tensor) -> dict[str, Any]:
+        # Imported here: the host loads its further nodes after some packs.
+        if is_ltx:
+            from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode
+
+            return LTXVAudioVAEDecode.execute(samples={"samples": latent}, audio_vae=vae).result[0]
+        from comfy_extras.nodes_audio import VAEDecodeAudio
+
+        return VAEDecodeAudio.execute(vae=vae, samples={"samples": latent}).result[0]
+
+    return AudioDecoder(vae.latent_channels, decode)

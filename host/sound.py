@@ -1,0 +1,21 @@
+"""What decodes a LATENT's sound; the same on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AudioDecoder:
+    """
+    Attributes:
+        channels: of the latents.
+        decode: latent [B, channels, ...] -> AUDIO {"waveform" [B, 1 or 2, samples] in -1..1, "sample_rate": Hz}.
+    """
+
+    channels: int
+    decode: Callable[[Tensor], dict[str, Any]]
