@@ -23,6 +23,9 @@ PARTS = {
     "en": ("Inputs", "Outputs", "Example", "Common mistakes"),
     "zh": ("输入", "输出", "示例", "常见错误"),
 }
+# The first rows of a help page's tables: the page's panel is so narrow that a third column lies outside.
+INPUT_COLUMNS = {"en": "| Input | Effect | Values |", "zh": "| 输入 | 作用 | 取值 |"}
+OUTPUT_COLUMNS = {"en": "| Output | What it is | Type |", "zh": "| 输出 | 说明 | 类型 |"}
 # Choices that are whatever lies in the user's folders.
 FROM_FOLDERS = {"model", "file", "file_2", "lora", *(f"lora_{n}" for n in range(1, 6))}
 PAGES = [(node, language) for node in NODE_CLASS_MAPPINGS for language in LANGUAGES]
@@ -78,6 +81,7 @@ def test_a_help_page_names_every_input_and_output(node: str, language: str) -> N
     assert tuple(said) == PARTS[language]
     inputs, outputs, example, _ = said.values()
     assert NODE_DISPLAY_NAME_MAPPINGS[node] in text.partition("\n")[0]
+    assert INPUT_COLUMNS[language] in inputs and OUTPUT_COLUMNS[language] in outputs
     assert first_column(inputs) == list(visible_inputs(node))
     assert first_column(outputs) == list(NODE_CLASS_MAPPINGS[node].RETURN_NAMES)
     assert example.strip()
