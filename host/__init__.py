@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from .refused import InputRefused
 from .tags import PROMPT_FAMILY
 
 NAMES = (
@@ -24,9 +25,9 @@ NAMES = (
     "device_dtypes",
     "embed",
     "encode",
+    "file_folders",
     "file_metadata",
     "fingerprint",
-    "input_folder",
     "latent_channels",
     "missing",
     "model",
@@ -53,4 +54,4 @@ else:
     from . import comfyui as side
     from .comfyui import *  # noqa: F403
 
-__all__ = [*NAMES, "PROMPT_FAMILY", "side"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*NAMES, "PROMPT_FAMILY", "InputRefused", "side"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -30,7 +30,7 @@ class Format:
         multiple: width and height must be multiples of these.
         sides: smallest and largest side, in pixels.
         shown: how ComfyUI's page can show the file: "video", "image" or "" (not at all).
-        page_reads: the page restores the workflow from the file (frontend 1.27 and 1.35).
+        page_reads: the page restores the workflow from the file (frontend 1.35 and 1.49).
         is_hardware: the encoder needs a device, which `works` asks for.
     """
 

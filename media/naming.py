@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -64,13 +64,14 @@ def save_location(output: Path, prefix: str, width: int, height: int) -> tuple[P
 
     Args:
         output: the folder no result may leave; created when missing.
-        prefix: "stem" or "folder/stem", `/` and `\\` both separate on every OS; may hold %width% %height% %year%
-            %month% %day% %hour% %minute% %second%. Other %words% stay as they are.
+        prefix: "stem" or "folder/stem", `/` and `\\` both separate on every OS; may hold %date:yyyy-MM-dd% (of d M h m
+            s y) %width% %height% %year% %month% %day% %hour% %minute% %second%.
         width, height: in pixels, for %width% and %height%.
     Returns:
         The folder (`output` joined with the prefix's folders, created) and the stem.
     Raises:
-        ValueError: the prefix is absolute, holds "..", a forbidden name or character, or leads out through a link.
+        ValueError: the prefix is absolute, holds "..", another %word%, a forbidden name or character, or leads out
+            through a link.
         OutputError: the folder cannot be created.
     """
     folder, stem = check_prefix(output, prefix, width, height)
@@ -83,7 +84,15 @@ def check_prefix(output: Path, prefix: str, width: int = 1, height: int = 1) -> 
     """What `save_location` will give, with its errors, but nothing is created: for a check before the work starts."""
     if not isinstance(prefix, str):
         raise ValueError(f"filename_prefix is {prefix!r}; expected a text such as 'OpenT2V' or 'folder/OpenT2V'.")
-    names = _fill_tokens(prefix, width, height).strip().replace("\\", "/").split("/")
+    filled = _fill_tokens(prefix, width, height)
+    unknown = re.search(r"%\w[^%]*(?<!\s)%", filled)
+    if unknown:
+        raise ValueError(
+            f"filename_prefix {_short(prefix)} holds {_short(unknown[0])}, which stands for nothing here. Use "
+            "%date:yyyy-MM-dd%, %width% or %height%; only ComfyUI's page fills in values of nodes, such as "
+            "%Video Sampler.seed%, by a node's title (or its 'Node name for S&R') and the input's name."
+        )
+    names = filled.strip().replace("\\", "/").split("/")
     if names[0] == "" and len(names) > 1:
         raise ValueError(
             f"filename_prefix {_short(prefix)} is absolute; give a path inside the output folder, such as 'a/b'."
@@ -118,17 +127,22 @@ def list_inputs(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         return []
 
 
-def check_input(folder: Path, name: str) -> Path:
-    """The file of a name below `folder`, such as "clip.mp4" or "sub/clip.mp4".
+def check_input(folders: Mapping[str, Path], name: str) -> Path:
+    """The file of a name below a folder, such as "clip.mp4", "sub/clip.mp4" or "clip.mp4 [output]".
 
+    Args:
+        folders: "input", "output" and "temp" -> where they are. A name without one of them in brackets, as ComfyUI's
+            page writes it for files that it lists from there, is of the input folder.
     Raises:
         ValueError: the name is absolute, holds "..", leads out through a link, or there is no such file.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise ValueError(f"file is {name!r}; expected the name of a file in the input folder.")
-    names = name.replace("\\", "/").split("/")
+    noted = re.fullmatch(r"(.*\S)\s*\[(input|output|temp)\]", name, re.DOTALL)
+    which, folder = (noted[2], folders[noted[2]]) if noted else ("input", folders["input"])
+    names = (noted[1] if noted else name).replace("\\", "/").split("/")
     if names[0] == "" or ".." in names:
-        raise ValueError(f"file {_short(name)} leads out of the input folder; choose a file inside it.")
+        raise ValueError(f"file {_short(name)} leads out of the {which} folder; choose a file inside it.")
     path = folder.joinpath(*names)
     try:
         real = path.resolve()
@@ -136,9 +150,9 @@ def check_input(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise ValueError(f"file {_short(name)} cannot be opened ({error}); choose another one.") from error
     if not is_inside:
-        raise ValueError(f"file {_short(name)} is a link out of the input folder; copy the file into it instead.")
+        raise ValueError(f"file {_short(name)} is a link out of the {which} folder; copy the file into it instead.")
     if not is_file:
-        raise ValueError(f"file {_short(name)} is not in the input folder {folder}; put it there or upload it.")
+        raise ValueError(f"file {_short(name)} is not in the {which} folder {folder}; put it there or upload it.")
     return path
 
 
@@ -247,12 +261,27 @@ def _move_folder(source: Path, target: Path) -> None:
 
 
 def _fill_tokens(prefix: str, width: int, height: int) -> str:
-    """Replace %width% and so on, as the host's own save nodes do."""
+    """Replace %width% and so on as the host's own save nodes do, and %date:...% as its page does for them."""
     now = time.localtime()
     values = {"width": f"{width}", "height": f"{height}", "year": f"{now.tm_year}"}
     values |= {"month": f"{now.tm_mon:02d}", "day": f"{now.tm_mday:02d}"}
     values |= {"hour": f"{now.tm_hour:02d}", "minute": f"{now.tm_min:02d}", "second": f"{now.tm_sec:02d}"}
-    return re.sub("%(" + "|".join(values) + ")%", lambda match: values[match[1]], prefix)
+    dated = re.sub("%date:([^%]*)%", lambda match: _date(match[1], now), prefix)
+    return re.sub("%(" + "|".join(values) + ")%", lambda match: values[match[1]], dated)
+
+
+def _date(pattern: str, now: time.struct_time) -> str:
+    """A date by a pattern of dd d MM M hh h mm m ss s yyyy yy; other letters stay.
+
+    Source: Comfy-Org/ComfyUI_frontend 1.49, formatUtil.ts (formatDate).
+    """
+    parts = {"d": now.tm_mday, "M": now.tm_mon, "h": now.tm_hour, "m": now.tm_min, "s": now.tm_sec}
+    years = {"yyyy": f"{now.tm_year}", "yy": f"{now.tm_year}"[2:], "yyy": "yyy"}
+    return re.sub(
+        "dd?|MM?|hh?|mm?|ss?|yyy?y?",
+        lambda match: years.get(match[0]) or f"{parts[match[0][0]]}".rjust(len(match[0]), "0"),
+        pattern,
+    )
 
 
 def _refuse_leaving(output: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ class OpenT2VLoadVideo:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("IMAGE", "AUDIO", "FLOAT", "INT", "INT", "INT")
     RETURN_NAMES = ("images", "audio", "fps", "frames", "width", "height")
     OUTPUT_TOOLTIPS = (
@@ -34,8 +35,12 @@ class OpenT2VLoadVideo:
         return {
             "required": {
                 "file": (
-                    list_inputs(host.input_folder(), SUFFIXES),
-                    {"video_upload": True, "tooltip": "A video in the input folder; upload one with the button."},
+                    list_inputs(host.file_folders()["input"], SUFFIXES),
+                    {
+                        "video_upload": True,
+                        "tooltip": "A video in the input folder, or one that ComfyUI has saved; upload one with the "
+                        "button.",
+                    },
                 ),
                 "start": (
                     "INT",
@@ -53,6 +58,7 @@ class OpenT2VLoadVideo:
                 "every": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 1,
                         "min": 1,
                         "max": 1000,
@@ -80,6 +86,7 @@ class OpenT2VLoadVideo:
                 "fit": (
                     list(FITS),
                     {
+                        "advanced": True,
                         "default": "crop",
                         "tooltip": "Where width and height are given. crop: fill them, cut what juts out. "
                         "fit: the whole picture inside them.",
@@ -91,11 +98,11 @@ class OpenT2VLoadVideo:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str | None = None) -> bool | str:
-        """Refuse a file outside the input folder, or none."""
+        """Refuse a file outside the folders of the page's list, or none."""
         try:
             check_pyav()
             if file is not None:  # None: comes from another node and is not known yet
-                check_input(host.input_folder(), file)
+                check_input(host.file_folders(), file)
         except (MissingPyAV, ValueError) as error:
             return str(error)
         return True
@@ -104,7 +111,7 @@ class OpenT2VLoadVideo:
     def IS_CHANGED(cls, file: str | None = None, **others: Any) -> str:
         if file is None:
             return ""
-        state = check_input(host.input_folder(), file).stat()
+        state = check_input(host.file_folders(), file).stat()
         return f"{state.st_mtime_ns} {state.st_size}"
 
     def load(
@@ -119,7 +126,7 @@ class OpenT2VLoadVideo:
         fit: str,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        path = check_input(host.input_folder(), file)
+        path = check_input(host.file_folders(), file)
         bar: Any = None
 
         def report(done: int, total: int) -> None:

@@ -16,7 +16,7 @@ from ..media.writer import exact_fps
 from .preview import preview
 from .remarks import with_remarks
 from .streams import Sound, picture
-from .video import OpenT2VSaveVideo, audio_vae_input, bits, check_latent, rate_factor
+from .video import OpenT2VSaveVideo, audio_vae_input, bits, check_latent, rate_factor, saved_video
 
 FINISHING = "OPENT2V_FINISHING"
 PIECE = 16  # frames of an IMAGE that are finished at a time
@@ -36,6 +36,7 @@ class OpenT2VDecodeToVideo:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "save"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
     RETURN_TYPES = ("VIDEO", "STRING", "AUDIO")
     RETURN_NAMES = ("video", "file", "audio")
@@ -132,7 +133,7 @@ class OpenT2VDecodeToVideo:
 
         writer = save_stream(pieces, open_writer)
         ui, remarks = preview(writer.path, output, FORMATS[format], bool(metadata))
-        result = (host.video(writer.path), str(writer.path), audio)
+        result = (saved_video(writer.path, format), str(writer.path), audio)
         return with_remarks(result, [*notes, *sound.remarks, *writer.remarks, *remarks], **ui)
 
 
@@ -141,6 +142,7 @@ class OpenT2VFinishFrames:
 
     CATEGORY = "OpenT2V/finishing"
     FUNCTION = "finish"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("IMAGE", "FLOAT", "STRING")
     RETURN_NAMES = ("images", "fps", "notes")
     OUTPUT_TOOLTIPS = (

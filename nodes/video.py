@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import host
@@ -22,6 +23,7 @@ class OpenT2VDecode:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "decode"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("IMAGE", "AUDIO")
     RETURN_NAMES = ("images", "audio")
     OUTPUT_TOOLTIPS = ("The frames.", "The sound, where the latent holds one and audio_vae is connected.")
@@ -49,10 +51,14 @@ class OpenT2VSaveVideo:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "save"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("file",)
-    OUTPUT_TOOLTIPS = ("Path of the saved file; of the folder for a png sequence.",)
+    RETURN_TYPES = ("STRING", "VIDEO")
+    RETURN_NAMES = ("file", "video")
+    OUTPUT_TOOLTIPS = (
+        "Path of the saved file; of the folder for a png sequence.",
+        "The saved video; it is read when it is asked for. Nothing for gif, webp and png sequence.",
+    )
     DESCRIPTION = (
         "Save frames as MP4, WebM, MKV, MOV, GIF, WebP or PNG files, with the workflow inside. "
         "Existing files are never overwritten."
@@ -93,8 +99,9 @@ class OpenT2VSaveVideo:
                     "STRING",
                     {
                         "default": "OpenT2V",
-                        "tooltip": "Name below the output folder; a number is added. May hold a folder and "
-                        "%year%, %month%, %day%, %width%, %height%.",
+                        "tooltip": "Name below the output folder; a number is added. May hold a folder, "
+                        "%date:yyyy-MM-dd%, %width%, %height% and, on the page, a value such as "
+                        "%Video Sampler.seed%.",
                     },
                 ),
                 "quality": (
@@ -115,6 +122,7 @@ class OpenT2VSaveVideo:
                 "bit_depth": (
                     [str(depth) for depth in BIT_DEPTHS],
                     {
+                        "advanced": True,
                         "default": "8",
                         "tooltip": "Bits per colour at least. 10: smoother gradients, but browsers do not play h264.",
                     },
@@ -122,6 +130,7 @@ class OpenT2VSaveVideo:
                 "crf": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": -1.0,
                         "min": -1.0,
                         "max": 100.0,
@@ -132,6 +141,7 @@ class OpenT2VSaveVideo:
                 "preset": (
                     "STRING",
                     {
+                        "advanced": True,
                         "default": "",
                         "tooltip": "The encoder's own preset, such as slow, or 6 for av1; slower: smaller file. "
                         "Empty: the usual one.",
@@ -140,6 +150,7 @@ class OpenT2VSaveVideo:
                 "size_rule": (
                     list(SIZE_RULES),
                     {
+                        "advanced": True,
                         "default": "pad",
                         "tooltip": "Where the format needs even sides. pad: repeat the last column or row. "
                         "crop: leave it out.",
@@ -148,13 +159,18 @@ class OpenT2VSaveVideo:
                 "audio_length": (
                     list(AUDIO_LENGTHS),
                     {
+                        "advanced": True,
                         "default": "cut",
                         "tooltip": "Sound shorter than the picture. cut: it ends earlier. pad: silence follows.",
                     },
                 ),
                 "provenance": (
                     "BOOLEAN",
-                    {"default": True, "tooltip": "Mark the file as made by a model, as IPTC defines it."},
+                    {
+                        "advanced": True,
+                        "default": True,
+                        "tooltip": "Mark the file as made by a model, as IPTC defines it.",
+                    },
                 ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
@@ -170,13 +186,19 @@ class OpenT2VSaveVideo:
         crf: float | None = -1.0,
         preset: str | None = "",
         bit_depth: str | None = "8",
-    ) -> bool | str:
+    ) -> bool:
         """Refuse bad names, folders and settings before the first step, not after the last."""
         # None: comes from another node and is not known yet
         try:
             check_pyav()
+        except MissingPyAV as error:
+            raise host.InputRefused("", str(error)) from error
+        try:
             if filename_prefix is not None:
                 check_prefix(host.output_folder(), filename_prefix)
+        except (ValueError, OutputError) as error:
+            raise host.InputRefused("filename_prefix", str(error)) from error
+        try:
             if format is not None:
                 check_settings(
                     format,
@@ -186,8 +208,10 @@ class OpenT2VSaveVideo:
                     preset,
                     bits(bit_depth),
                 )
-        except (MissingPyAV, ValueError, OutputError, RuntimeError) as error:
-            return str(error)
+        except ValueError as error:  # its first word is the setting
+            raise host.InputRefused(str(error).split(maxsplit=1)[0], str(error)) from error
+        except RuntimeError as error:
+            raise host.InputRefused("format", str(error)) from error
         return True
 
     def save(
@@ -235,7 +259,16 @@ class OpenT2VSaveVideo:
                 writer.write(images[start : start + CHUNK])
                 bar(min(start + CHUNK, frames))
         ui, remarks = preview(writer.path, output, FORMATS[format], bool(metadata))
-        return with_remarks((str(writer.path),), [*writer.remarks, *remarks], **ui)
+        return with_remarks((str(writer.path), saved_video(writer.path, format)), [*writer.remarks, *remarks], **ui)
+
+
+def saved_video(path: Path, format: str) -> Any:
+    """A VIDEO of a saved file; of a format that is none, what says so where it is asked for."""
+    if FORMATS[format].container:
+        return host.video(path)
+    return host.missing(
+        f"A file saved as {format} is no VIDEO. Choose a format such as mp4 h264, or connect what made the frames."
+    )
 
 
 def audio_vae_input() -> tuple[str, dict[str, Any]]:

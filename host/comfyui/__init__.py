@@ -10,8 +10,8 @@ from .model import Model, device_dtypes, fingerprint, model, variant
 from .patches import apply_patches, patch_target
 from .place import (
     check_interrupt,
+    file_folders,
     file_metadata,
-    input_folder,
     model_roots,
     output_folder,
     profile_folder,
@@ -41,9 +41,9 @@ __all__ = [
     "device_dtypes",
     "embed",
     "encode",
+    "file_folders",
     "file_metadata",
     "fingerprint",
-    "input_folder",
     "latent_channels",
     "missing",
     "model",

@@ -40,8 +40,13 @@ def output_folder() -> Path:
     return Path(folder_paths.get_output_directory())
 
 
-def input_folder() -> Path:
-    return Path(folder_paths.get_input_directory())
+def file_folders() -> dict[str, Path]:
+    """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
+    return {
+        "input": Path(folder_paths.get_input_directory()),
+        "output": Path(folder_paths.get_output_directory()),
+        "temp": Path(folder_paths.get_temp_directory()),
+    }
 
 
 def profile_folder() -> Path:

@@ -6,6 +6,7 @@ send to its server is what comes out here, defaults for widgets that a node gain
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from .catalog import SEED_NAMES, Catalog, Input, type_name, types_fit
 from .graph import Graph, WorkflowError, label
 
 MUTED, BYPASSED = 2, 4
+PREFIX = "filename_prefix"
 NOTES = frozenset({"Note", "MarkdownNote"})
 # Nodes that exist on the page only and never reach the server.
 VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
@@ -41,6 +43,7 @@ class PageNode:
     outputs: list[str]
     widgets: dict[str, Any]
     pack: str = ""
+    name: str = ""  # "Node name for S&R", by which names of files take values from it
 
     @property
     def is_virtual(self) -> bool:
@@ -80,6 +83,8 @@ class Page:
         graph = Graph(workflow=self.workflow)
         for node in sent.values():
             inputs = {name: _sent(value) for name, value in node.widgets.items()}
+            if isinstance(inputs.get(PREFIX), str):
+                inputs[PREFIX] = self.named_values(inputs[PREFIX])
             for slot in node.slots:
                 primitive = self.primitive(slot)
                 if primitive is not None:
@@ -97,6 +102,22 @@ class Page:
             graph.packs[node.id] = node.pack
         graph.problems = self.problems
         return graph
+
+    def named_values(self, prefix: str) -> str:
+        """A file's prefix with each %Node.widget% replaced as the page does (web/prefix.js); dates are the node's.
+
+        Source: Comfy-Org/ComfyUI_frontend 1.49, searchAndReplace.ts.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            name, dot, widget = match[1].partition(".")
+            named = [one for one in self.nodes.values() if one.name == name]
+            found = named or [one for one in self.nodes.values() if one.title == name]
+            if not dot or not found or widget not in found[0].widgets:
+                return match[0]
+            return re.sub(r'[/?<>\\:*|"\x00-\x1F\x7F]', "_", _text(found[0].widgets[widget]))
+
+        return re.sub("%([^%]+)%", value, prefix)
 
     def primitive(self, slot: Slot) -> PageNode | None:
         """The page's PrimitiveNode directly behind a slot; it writes into the widget instead of sending a link."""
@@ -225,6 +246,15 @@ def _sent(value: Any) -> Any:
     return {"__value__": value} if isinstance(value, list) else value
 
 
+def _text(value: Any) -> str:
+    """A widget's value as JavaScript writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value)
+
+
 def _dicts(items: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
@@ -274,6 +304,7 @@ def _node(raw: dict[str, Any], catalog: Catalog) -> PageNode:
         outputs=outputs,
         widgets=widgets,
         pack=str(properties.get("cnr_id") or properties.get("aux_id") or ""),
+        name=str(properties.get("Node name for S&R") or kind),
     )
 
 

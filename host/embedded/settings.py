@@ -74,8 +74,9 @@ def output_folder() -> Path:
     return _settings.output
 
 
-def input_folder() -> Path:
-    return _settings.input
+def file_folders() -> dict[str, Path]:
+    """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
+    return {"input": _settings.input, "output": _settings.output, "temp": _settings.output.parent / "temp"}
 
 
 def profile_folder() -> Path:

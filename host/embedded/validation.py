@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from ..refused import InputRefused
 from .catalog import Catalog, Input, types_fit
 from .graph import Graph, GraphNode, WorkflowError, is_link, label
 from .values import checked
@@ -156,9 +157,12 @@ def _node_problems(node_id: str, graph: Graph, catalog: Catalog) -> list[str]:
 
 
 def _own_problem(own_check: Any, passed: dict[str, Any]) -> Iterator[str]:
-    """What the class's own VALIDATE_INPUTS says: True, or False, or a message."""
+    """What the class's own VALIDATE_INPUTS says: True, False or a message, or InputRefused."""
     try:
         verdict = own_check(**passed)
+    except InputRefused as error:
+        yield str(error)
+        return
     except Exception as error:
         yield f"its own check of the inputs failed: {type(error).__name__}: {error}"
         return

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from opent2v.host.embedded.workflow import WorkflowError, validate
+from opent2v.host.embedded.workflow import WorkflowError, load_workflow, validate
+from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from opent2v.scripts.pack import ROOT
 from opent2v.tests.host_embedded.flows import CASES, CLASSES, load, page
 
 
@@ -23,6 +27,30 @@ def test_widget_values_may_come_by_name():
 def test_the_workflow_itself_is_kept_for_saved_files():
     flow = page()
     assert load(flow).workflow == flow
+
+
+@pytest.mark.parametrize(
+    ("prefix", "sent"),
+    [
+        ("%Video Sampler.seed%_%OpenT2VSampler.cfg%", "11_2.5"),  # by title, and by the name for search and replace
+        ("%Video Sampler.denoise%", "1"),  # as JavaScript writes 1.0
+        ("%Encode Video Prompt.positive%", "a_b"),
+        ("%mine.seed%", "11"),
+        ("%Video Sampler.nothing%%nobody.seed%", "%Video Sampler.nothing%%nobody.seed%"),
+        ("%date:yyyy%%width%", "%date:yyyy%%width%"),  # for the node itself
+    ],
+)
+def test_names_of_files_take_values_of_nodes(prefix, sent):
+    flow = json.loads((ROOT / "workflows" / "quickstart.json").read_text(encoding="utf-8"))
+    nodes = {node["type"]: node for node in flow["nodes"]}
+    sampler, save = nodes["OpenT2VSampler"], nodes["OpenT2VSaveVideo"]
+    sampler["widgets_values"][:6] = [11, "fixed", 0, 2.5, 0.0, "reference"]
+    nodes["OpenT2VEncodePrompt"]["widgets_values"][0] = "a/b"
+    if "mine" in prefix:
+        sampler["properties"]["Node name for S&R"] = "mine"
+    save["widgets_values"][1] = prefix
+    graph = load_workflow(flow, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
+    assert graph[str(save["id"])]["inputs"]["filename_prefix"] == sent
 
 
 def test_a_list_value_is_wrapped_so_that_it_is_no_link():

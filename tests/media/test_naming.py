@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def finished(folder, text="new"):
         ("a\\b/clip", "a/b", "clip"),
         (" ./a//./clip ", "a", "clip"),
         ("红色/圆 🎬👩‍🚀", "红色", "圆 🎬👩‍🚀"),
-        ("%width%x%height%/clip %nothing% 100%", "640x480", "clip %nothing% 100%"),
+        ("%width%x%height%/clip 50% to 100%", "640x480", "clip 50% to 100%"),
         (".hidden..name", "", ".hidden..name"),
         ("console", "", "console"),
     ],
@@ -185,15 +186,69 @@ def test_a_failed_rename_gives_the_name_back(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "filled"),
+    [
+        ("yyyy-MM-dd", "2026-03-04"),
+        ("yy", "26"),
+        ("d.M", "4.3"),
+        ("hhmmss", "050607"),
+        ("h-m-s", "5-6-7"),
+        ("yyy", "yyy"),
+        ("", ""),
+    ],
+)
+def test_a_date_is_written_as_the_page_writes_it(tmp_path, monkeypatch, pattern, filled):
+    monkeypatch.setattr(naming.time, "localtime", lambda: time.struct_time((2026, 3, 4, 5, 6, 7, 2, 63, 0)))
+    assert save_location(tmp_path, f"a%date:{pattern}%", 1, 1)[1] == f"a{filled}"
+    assert save_location(tmp_path, "%date:yyyy%/%year%%month%", 1, 1) == (tmp_path / "2026", "202603")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "token"),
+    [("clip_%nothing%", "%nothing%"), ("%Video Sampler.seed%/a", "%Video Sampler.seed%"), ("%date%", "%date%")],
+)
+def test_a_token_that_nobody_fills_in_is_refused(tmp_path, prefix, token):
+    with pytest.raises(ValueError) as error:
+        save_location(tmp_path, prefix, 1, 1)
+    assert str(error.value).startswith(
+        f"filename_prefix '{prefix}' holds '{token}', which stands for nothing here. Use %date:yyyy-MM-dd%, %width% or "
+        "%height%; only ComfyUI's page fills in values of nodes"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- files to read ---
+
+
+def folders(inputs: Path) -> dict[str, Path]:
+    return {"input": inputs, "output": inputs.parent / "output", "temp": inputs.parent / "temp"}
 
 
 def test_inputs_are_found_below_their_folder(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("a.mp4", "sub/b.mp4", "红色 🎬.mp4", "..hidden.mp4"):
         (tmp_path / name).write_text("")
-        assert check_input(tmp_path, name) == tmp_path / name
-    assert check_input(tmp_path, "sub\\b.mp4") == tmp_path / "sub" / "b.mp4"
+        assert check_input(folders(tmp_path), name) == tmp_path / name
+    assert check_input(folders(tmp_path), "sub\\b.mp4") == tmp_path / "sub" / "b.mp4"
+
+
+def test_a_name_says_which_folder_it_is_of(tmp_path):
+    places = folders(tmp_path / "input")
+    for which, folder in places.items():
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / f"{which}.mp4").write_text("")
+        assert check_input(places, f"sub/{which}.mp4 [{which}]") == folder / "sub" / f"{which}.mp4"
+    (tmp_path / "input" / "a [output].mp4").write_text("")
+    assert check_input(places, "a [output].mp4") == tmp_path / "input" / "a [output].mp4"
+    for name, said in (
+        ("sub/output.mp4 [input]", "is not in the input folder"),
+        ("sub/input.mp4 [output]", f"is not in the output folder {places['output']}; put it there"),
+        ("../input/sub/input.mp4 [output]", "leads out of the output folder"),
+        ("sub/output.mp4 [other]", "is not in the input folder"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            check_input(places, name)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +282,7 @@ def test_inputs_elsewhere_are_refused(tmp_path, name, message):
     (folder / "link.mp4").symlink_to(outside / "secret.mp4")
     (folder / "circle.mp4").symlink_to(folder / "circle.mp4")
     with pytest.raises(ValueError, match=message):
-        check_input(folder, name)
+        check_input(folders(folder), name)
 
 
 def test_an_input_folder_behind_a_link_and_links_inside_it(tmp_path):
@@ -235,4 +290,4 @@ def test_an_input_folder_behind_a_link_and_links_inside_it(tmp_path):
     (tmp_path / "real" / "a.mp4").write_text("")
     (tmp_path / "real" / "b.mp4").symlink_to(tmp_path / "real" / "a.mp4")
     (tmp_path / "input").symlink_to(tmp_path / "real")
-    assert check_input(tmp_path / "input", "b.mp4").name == "b.mp4"
+    assert check_input(folders(tmp_path / "input"), "b.mp4").name == "b.mp4"

@@ -42,7 +42,7 @@ def test_a_silent_video_gives_no_audio_as_core_does(folder):
 def test_loaded_frames_can_be_saved_again(folder):
     save(folder, torch.rand(8, 48, 64, 3), audio=sound(0.5), quality=100)
     (images, audio, fps, *_), _ = call("OpenT2VLoadVideo", file="clip_00001.mp4")
-    (file,), _ = call("OpenT2VSaveVideo", images=images, audio=audio, fps=fps)
+    (file, _), _ = call("OpenT2VSaveVideo", images=images, audio=audio, fps=fps)
     assert os.path.getsize(file) > 1000
 
 
@@ -53,6 +53,21 @@ def test_only_videos_of_the_input_folder_are_offered(folder):
     assert choices == ["a.webm", "b.mp4"] and options["video_upload"] is True
     embedded.configure(input=folder / "none")
     assert NODE.INPUT_TYPES()["required"]["file"][0] == []
+
+
+def test_a_clip_of_the_pages_list_of_generated_files(folder):
+    """The page's list offers saved files beside those of the input folder, as "name [output]"."""
+    output = folder.parent / "output"
+    output.mkdir()
+    saved = save(output, solid(RED, 5))
+    name = f"{saved.name} [output]"
+    assert NODE.VALIDATE_INPUTS(file=name) is True
+    (images, *_), _ = call("OpenT2VLoadVideo", file=name)
+    assert len(images) == 5
+    before = NODE.IS_CHANGED(file=name)
+    saved.write_bytes(save(folder, solid(RED, 9)).read_bytes())
+    assert NODE.IS_CHANGED(file=name) != before
+    assert "is not in the output folder" in NODE.VALIDATE_INPUTS(file="none.mp4 [output]")
 
 
 @pytest.mark.parametrize("file", ["../secret.mp4", "/etc/passwd", "link.mp4", "none.mp4"])

@@ -9,7 +9,7 @@ import av
 import pytest
 import torch
 
-from opent2v.host import embedded
+from opent2v.host import InputRefused, embedded
 from opent2v.media.finishing import FrameRate, Loop
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.tests import tiny
@@ -35,7 +35,7 @@ def test_the_file_is_the_one_of_decoding_and_saving(output):
     _, _, vae = tiny.shared()
     file, ui = decode(filename_prefix="a/%width%x%height%")
     (images, _), _ = call("OpenT2VDecode", vae=vae, latent=LATENT)
-    (saved,), _ = call("OpenT2VSaveVideo", images=images, filename_prefix="b")
+    (saved, _), _ = call("OpenT2VSaveVideo", images=images, filename_prefix="b")
     # Not bit for bit: a frame that differs in the last float may round to another level, and x264 goes on from there.
     streamed, whole = read(file).float(), read(saved).float()
     assert streamed.shape == whole.shape and (streamed - whole).abs().mean() < 2
@@ -98,7 +98,8 @@ def test_a_latent_full_of_nan_leaves_nothing(output):
 def test_a_bad_name_is_told_before_the_run():
     node = NODE_CLASS_MAPPINGS["OpenT2VDecodeToVideo"]
     assert node.VALIDATE_INPUTS(filename_prefix="a/b") is True and node.VALIDATE_INPUTS() is True
-    assert "leads out of its folder" in node.VALIDATE_INPUTS(filename_prefix="../b")
+    with pytest.raises(InputRefused, match="leads out of its folder"):
+        node.VALIDATE_INPUTS(filename_prefix="../b")
 
 
 def test_only_formats_a_video_can_be_read_from():

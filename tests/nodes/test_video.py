@@ -9,8 +9,9 @@ import av
 import pytest
 import torch
 
-from opent2v.host import embedded
+from opent2v.host import InputRefused, embedded
 from opent2v.media.formats import FORMATS, available
+from opent2v.media.pyav import MissingPyAV
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.tests import tiny
 from opent2v.tests.media.pages import page_metadata
@@ -25,7 +26,7 @@ def output():
 
 
 def save(**given):
-    (file,), ui = call("OpenT2VSaveVideo", images=FRAMES, **given)
+    (file, _), ui = call("OpenT2VSaveVideo", images=FRAMES, **given)
     return file, ui
 
 
@@ -110,14 +111,32 @@ def test_progress_counts_frames():
     assert seen == [("6", 16, 20), ("6", 20, 20)]
 
 
+def refused(**given) -> str:
+    """The message of an input that is refused before the run; it names the input in front."""
+    with pytest.raises(InputRefused) as error:
+        NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"].VALIDATE_INPUTS(**given)
+    assert error.value.name in given and str(error.value).split()[0].rstrip(":") == error.value.name
+    return str(error.value)
+
+
 def test_a_bad_name_is_told_before_the_run(tmp_path):
     node = NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"]
     assert node.VALIDATE_INPUTS(filename_prefix="a/b") is True
     assert node.VALIDATE_INPUTS() is True  # comes over a link
-    assert "leads out of its folder" in node.VALIDATE_INPUTS(filename_prefix="../b")
+    assert refused(filename_prefix="../b").startswith("filename_prefix: The file or folder name '..' leads out")
     (tmp_path / "file").write_text("")
     embedded.configure(output=tmp_path / "file")
-    assert "a file stands where a folder is needed" in node.VALIDATE_INPUTS(filename_prefix="b")
+    assert "a file stands where a folder is needed" in refused(filename_prefix="b")
+
+
+def test_a_missing_pyav_is_no_inputs_fault(monkeypatch):
+    def missing():
+        raise MissingPyAV("av (PyAV) cannot be imported")
+
+    monkeypatch.setattr("opent2v.nodes.video.check_pyav", missing)
+    with pytest.raises(InputRefused) as error:
+        NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"].VALIDATE_INPUTS(filename_prefix="clip")
+    assert (error.value.name, str(error.value)) == ("", "av (PyAV) cannot be imported")
 
 
 # --- formats ---
@@ -128,30 +147,44 @@ BIG = torch.rand(5, 64, 64, 3)
 @pytest.mark.parametrize("key", available())
 def test_every_format_can_be_saved_and_says_what_the_page_makes_of_it(output, key):
     prompt = {"6": {"class_type": "OpenT2VSaveVideo", "inputs": {"fps": 16}}}
-    (file,), ui = call("OpenT2VSaveVideo", images=BIG, format=key, prompt=prompt, filename_prefix="a/clip")
+    (file, video), ui = call("OpenT2VSaveVideo", images=BIG, format=key, prompt=prompt, filename_prefix="a/clip")
     wanted, said = FORMATS[key], remarks(ui)
+    assert (str(getattr(video, "message", "")) == "") == bool(wanted.container)
     if key == "png sequence":
         assert file == str(output / "a" / "clip_00001")
-        assert ui["images"] == [{"filename": "clip_000001.png", "subfolder": "a/clip_00001", "type": "output"}]
+        names = [f"clip_{number:06d}.png" for number in range(1, 6)]
+        assert ui["images"] == [{"filename": n, "subfolder": "a/clip_00001", "type": "output"} for n in names]
         assert said == f"Saved in the folder {file}; the first picture is shown and carries the workflow."
         return
     assert file == str(output / "a" / f"clip_00001{wanted.suffix}")
     shown = {"filename": f"clip_00001{wanted.suffix}", "subfolder": "a", "type": "output"}
-    assert ui.get("images") == ([shown] if wanted.shown else None)
-    # The page makes a video of what is animated, unless the name holds "webp" or "png".
+    # Every file is listed; under "video" the node does not try to show it.
+    assert {n: ui[n] for n in ("images", "video") if n in ui} == {"images" if wanted.shown else "video": [shown]}
+    # The page makes a video of what is animated, unless the name ends in ".webp" or ".png".
     assert ("animated" in ui) == (wanted.shown == "video" or key == "webp")
     assert (f"Saved as {file}. Browsers do not play {key}" in said) == (not wanted.shown)
     assert ("The workflow is inside, but ComfyUI's page does not restore it" in said) == (not wanted.page_reads)
 
 
-def test_a_name_that_the_page_takes_for_a_picture(output):
-    file, ui = save(filename_prefix="my-webpage")
-    assert "images" not in ui
-    assert remarks(ui) == (
-        f"Saved as {file}. The page takes a file whose name holds 'webp' for a picture, so nothing is shown here; "
-        "choose another filename_prefix."
+def test_a_name_that_holds_a_pictures_ending_is_shown_as_a_video(output):
+    _, ui = save(filename_prefix="my-webpage.png")
+    assert (ui["images"][0]["filename"], ui["animated"]) == ("my-webpage.png_00001.mp4", (True,))
+    assert remarks(ui) == ""
+
+
+def test_the_video_can_be_read_again(output):
+    (file, video), _ = call("OpenT2VSaveVideo", images=FRAMES, fps=8.0, format="mkv ffv1")
+    assert video.get_stream_source() == file
+    with av.open(file) as container:
+        assert container.streams.video[0].average_rate == 8
+
+
+@pytest.mark.parametrize("key", ["gif", "webp", "png sequence"])
+def test_what_is_no_video_gives_none_and_says_so(output, key):
+    (_, video), _ = call("OpenT2VSaveVideo", images=FRAMES, format=key)
+    assert video.message == (
+        f"A file saved as {key} is no VIDEO. Choose a format such as mp4 h264, or connect what made the frames."
     )
-    assert save(filename_prefix="png/clip")[1]["images"]  # only the file's own name counts
 
 
 def test_an_old_workflow_saves_as_before(output):
@@ -171,7 +204,7 @@ def test_an_old_workflow_saves_as_before(output):
 def test_settings_reach_the_file(output):
     tone = {"waveform": torch.zeros(1, 1, 800), "sample_rate": 8000}
     given = {"bit_depth": "10", "crf": 30.0, "preset": "ultrafast", "size_rule": "crop", "audio_length": "pad"}
-    (file,), _ = call("OpenT2VSaveVideo", images=torch.rand(16, 65, 67, 3), audio=tone, **given)
+    (file, _), _ = call("OpenT2VSaveVideo", images=torch.rand(16, 65, 67, 3), audio=tone, **given)
     with av.open(file) as container:
         context = container.streams.video[0].codec_context
         assert (context.pix_fmt, context.width, context.height) == ("yuv420p10le", 66, 64)
@@ -205,7 +238,7 @@ def test_the_page_restores_every_format_it_reads(output):
     prompt, workflow = {"1": {"class_type": "OpenT2VSaveVideo", "inputs": {}}}, {"nodes": [], "title": "保存 {"}
     for key in available():
         given = {"prompt": prompt, "extra_pnginfo": {"workflow": workflow}}
-        (file,), _ = call("OpenT2VSaveVideo", images=BIG, format=key, **given)
+        (file, _), _ = call("OpenT2VSaveVideo", images=BIG, format=key, **given)
         path = output / file
         found = page_metadata(min(path.iterdir()) if path.is_dir() else path)
         assert found == ({"prompt": prompt, "workflow": workflow} if FORMATS[key].page_reads else {}), key
@@ -226,8 +259,7 @@ def test_the_page_restores_every_format_it_reads(output):
     ],
 )
 def test_bad_settings_are_told_before_the_run(given, message):
-    node = NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"]
-    assert message in node.VALIDATE_INPUTS(filename_prefix="clip", **given)
+    assert message in refused(filename_prefix="clip", **given)
 
 
 def test_what_comes_over_a_link_is_not_checked_yet():
