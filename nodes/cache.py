@@ -85,8 +85,8 @@ class OpenT2VStepCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        def number(default: float, high: float, step: float, tooltip: str) -> tuple[str, dict[str, Any]]:
-            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip})
+        def number(default: float, high: float, step: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
+            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip, **more})
 
         own = Choice()
         return {
@@ -107,11 +107,14 @@ class OpenT2VStepCache:
                     "Relative change that may add up before a step is computed again. Higher: faster, less like the "
                     "full run. 0: off.",
                 ),
-                "start": number(own.start, 1.0, 0.01, "Share of the steps at the beginning that are all computed."),
-                "end": number(own.end, 1.0, 0.01, "Share of the steps from which on all are computed."),
+                "start": number(
+                    own.start, 1.0, 0.01, "Share of the steps at the beginning that are all computed.", advanced=True
+                ),
+                "end": number(own.end, 1.0, 0.01, "Share of the steps from which on all are computed.", advanced=True),
                 "max_consecutive": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": own.max_consecutive,
                         "min": 1,
                         "max": 100,
@@ -121,6 +124,7 @@ class OpenT2VStepCache:
                 "predictor": (
                     list(PREDICTORS),
                     {
+                        "advanced": True,
                         "default": own.predictor,
                         "tooltip": "What stands in. last: the last result again. linear: carries on from the last "
                         "two; twice the memory, mostly closer.",
@@ -129,18 +133,24 @@ class OpenT2VStepCache:
                 "device": (
                     list(DEVICES),
                     {
+                        "advanced": True,
                         "default": own.device,
                         "tooltip": "Where results are kept. model: beside the model. cpu: saves GPU memory, slower.",
                     },
                 ),
                 "memory": number(
-                    own.memory, 4096.0, 0.5, "GiB that may be kept. Steps whose results do not fit are computed."
+                    own.memory,
+                    4096.0,
+                    0.5,
+                    "GiB that may be kept. Steps whose results do not fit are computed.",
+                    advanced=True,
                 ),
             },
             "optional": {
                 "plan": (
                     "STRING",
                     {
+                        "advanced": True,
                         "default": "",
                         "tooltip": "For plan: n (every n-th step is computed) or letters such as ccccrcrrc (c "
                         "computed, r reused). For magcache: ratios. Else unused.",
@@ -156,6 +166,7 @@ class OpenT2VStepCache:
                 "few_steps": (
                     "BOOLEAN",
                     {
+                        "advanced": True,
                         "default": False,
                         "tooltip": "Use the cache in runs of ten steps and fewer as well. They have little to reuse.",
                     },
@@ -167,6 +178,7 @@ class OpenT2VStepCache:
                 "boundary": (
                     list(BOUNDARIES),
                     {
+                        "advanced": True,
                         "default": own.boundary,
                         "tooltip": "What is kept and not computed. model: the whole model's answer, which is small. "
                         "blocks: what its blocks add; first block and teacache always keep this.",
@@ -208,6 +220,7 @@ class OpenT2VLoadCacheProfile:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = (PROFILE,)
     RETURN_NAMES = ("profile",)
     OUTPUT_TOOLTIPS = ("For Step Cache.",)

@@ -46,6 +46,7 @@ class OpenT2VCalibrateCache:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "calibrate"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
     RETURN_TYPES = (PROFILE, "LATENT", "STRING")
     RETURN_NAMES = ("profile", "latent", "report")
@@ -104,6 +105,7 @@ class OpenT2VCompareCache:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "compare"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING", "FLOAT", "FLOAT")
     RETURN_NAMES = ("report", "psnr", "ssim")
@@ -168,6 +170,7 @@ class OpenT2VSweepCache:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "sweep"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING", "LATENT")
     RETURN_NAMES = ("report", "latent")

@@ -58,6 +58,7 @@ class OpenT2VContentCheck(FinishingStep):
                 "every": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 8,
                         "min": 1,
                         "max": 1000,

@@ -24,6 +24,7 @@ class OpenT2VInspectFile:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "inspect"
+    HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("report",)

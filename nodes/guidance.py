@@ -25,8 +25,8 @@ class OpenT2VGuidance:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        def number(default: float, high: float, tooltip: str) -> tuple[str, dict[str, Any]]:
-            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": 0.05, "tooltip": tooltip})
+        def number(default: float, high: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
+            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": 0.05, "tooltip": tooltip, **more})
 
         own = Guidance()
         return {
@@ -41,11 +41,15 @@ class OpenT2VGuidance:
                 ),
                 "scale": number(own.scale, 100.0, "Higher: steadier; too high: stiff, burnt. 1: the makers'. 0: off."),
                 "rescale": number(
-                    own.rescale, 1.0, "Takes back the contrast that guidance adds. 0: off; 0.7: the makers' for the 2B."
+                    own.rescale,
+                    1.0,
+                    "Takes back the contrast that guidance adds. 0: off; 0.7: the makers' for the 2B.",
+                    advanced=True,
                 ),
                 "cfg_star": (
                     "BOOLEAN",
                     {
+                        "advanced": True,
                         "default": own.cfg_star,
                         "tooltip": "Scales the negative prompt's part to fit the positive's (CFG-Zero*'s optimised "
                         "scale). The makers use it for the 13B.",
@@ -56,6 +60,7 @@ class OpenT2VGuidance:
                 "blocks": (
                     "STRING",
                     {
+                        "advanced": True,
                         "default": own.blocks,
                         "tooltip": "Blocks whose attention is left out, with commas between. Empty: the model's own "
                         "(19 of the 2B, 27 of the 13B).",

@@ -60,6 +60,7 @@ class OpenT2VEmptyLatent:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "create"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("LATENT", "INT", "INT", "INT", "FLOAT")
     RETURN_NAMES = ("latent", "width", "height", "frames", "fps")
     OUTPUT_TOOLTIPS = (
@@ -95,6 +96,7 @@ class OpenT2VEmptyLatent:
                 "area": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 0,
                         "min": 0,
                         "max": 8192,

@@ -29,6 +29,7 @@ class OpenT2VLoadModel:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("MODEL", "CLIP", "VAE", "MODEL", "CLIP_VISION")
     RETURN_NAMES = ("model", "clip", "vae", "low_noise_model", "clip_vision")
     OUTPUT_TOOLTIPS = (
@@ -56,6 +57,7 @@ class OpenT2VLoadModel:
                 "dtype": (
                     ["auto", *DTYPES],
                     {
+                        "advanced": True,
                         "default": "auto",
                         "tooltip": "How the video model's weights are stored. auto: what this machine computes best "
                         "with. fp8: half the memory of bf16, slightly less exact.",

@@ -74,6 +74,7 @@ def chosen(name: str, *kinds: str) -> Path:
 _DTYPE = (
     ["auto", *DTYPES],
     {
+        "advanced": True,
         "default": "auto",
         "tooltip": "How the weights are stored. auto: what this machine computes best with. fp8: half the memory of "
         "bf16, slightly less exact.",
@@ -86,6 +87,7 @@ class OpenT2VLoadDiffusionModel:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("MODEL", "CLIP", "VAE")
     RETURN_NAMES = ("model", "clip", "vae")
     OUTPUT_TOOLTIPS = (
@@ -106,6 +108,7 @@ class OpenT2VLoadDiffusionModel:
                 "rope_layout": (
                     ["auto", "half-split", "interleaved"],
                     {
+                        "advanced": True,
                         "default": "auto",
                         "tooltip": "How an Open-Sora 2.0 file has stored its positions; no tensor tells. The wrong one "
                         "makes noise. auto: as published.",
@@ -163,6 +166,7 @@ class OpenT2VLoadTextEncoder:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("CLIP",)
     RETURN_NAMES = ("clip",)
     OUTPUT_TOOLTIPS = ("The text encoder, for the prompt node.",)
@@ -217,6 +221,7 @@ class OpenT2VLoadVAE:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("VAE",)
     RETURN_NAMES = ("vae",)
     OUTPUT_TOOLTIPS = ("The video decoder and encoder.",)

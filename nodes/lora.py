@@ -23,6 +23,7 @@ _CLIP = ("CLIP", {"tooltip": "The text encoder, for LoRAs that change it too."})
 _BLOCKS = (
     "STRING",
     {
+        "advanced": True,
         "default": "",
         "tooltip": "Empty: all of the model. Else which blocks and layers are changed: 0-9, 15 or attn1, ffn.",
     },
@@ -104,6 +105,7 @@ class OpenT2VLoadLora:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("MODEL", "CLIP", "STRING")
     RETURN_NAMES = ("model", "clip", "report")
     OUTPUT_TOOLTIPS = (
@@ -154,6 +156,7 @@ class OpenT2VLoraStack:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("MODEL", "CLIP", "STRING")
     RETURN_NAMES = ("model", "clip", "report")
     OUTPUT_TOOLTIPS = (

@@ -44,6 +44,7 @@ class OpenT2VImageToVideo:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "prepare"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT", "INT", "INT", "INT", "FLOAT")
     RETURN_NAMES = ("positive", "negative", "latent", "width", "height", "frames", "fps")
     OUTPUT_TOOLTIPS = (
@@ -174,6 +175,7 @@ class OpenT2VEncodeVideo:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "encode"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("LATENT", "INT", "INT", "INT")
     RETURN_NAMES = ("latent", "width", "height", "frames")
     OUTPUT_TOOLTIPS = (

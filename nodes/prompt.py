@@ -14,6 +14,7 @@ class OpenT2VEncodePrompt:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "encode"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
     RETURN_NAMES = ("positive", "negative")
     OUTPUT_TOOLTIPS = ("What the video shows.", "What it avoids.")
@@ -47,6 +48,7 @@ class OpenT2VEncodePrompt:
                 "fps": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 1000.0,
@@ -58,6 +60,7 @@ class OpenT2VEncodePrompt:
                 "motion_score": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 100.0,

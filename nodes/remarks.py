@@ -10,6 +10,8 @@ KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, scripts/headless
 def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:
     """A node's result with remarks shown on the node; further ui entries by name.
 
-    No remarks are told as well: they take the last run's off the node.
+    No remarks are told as well: they take the last run's off the node. The class of such a node says
+    HAS_INTERMEDIATE_OUTPUT, by which ComfyUI sends the remarks again when it has the result already: a page that was
+    loaded anew does not know them (ComfyUI 0.19 and newer).
     """
     return {"ui": {**ui, KEY: remarks}, "result": result}

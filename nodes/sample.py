@@ -32,6 +32,7 @@ class OpenT2VSampler:
 
     CATEGORY = "OpenT2V"
     FUNCTION = "sample"
+    HAS_INTERMEDIATE_OUTPUT = True
     RETURN_TYPES = ("LATENT", "STRING")
     RETURN_NAMES = ("latent", "report")
     OUTPUT_TOOLTIPS = ("The finished latent, for a decode node.", "What was sampled, and what a step cache did.")
@@ -79,6 +80,7 @@ class OpenT2VSampler:
                 "shift": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 100.0,
@@ -88,7 +90,11 @@ class OpenT2VSampler:
                 ),
                 "solver": (
                     list(SOLVERS),
-                    {"default": "reference", "tooltip": "reference: the scheduler the model's folder names."},
+                    {
+                        "advanced": True,
+                        "default": "reference",
+                        "tooltip": "reference: the scheduler the model's folder names.",
+                    },
                 ),
                 "denoise": (
                     "FLOAT",
@@ -112,6 +118,7 @@ class OpenT2VSampler:
                 "low_noise_cfg": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 100.0,
@@ -122,6 +129,7 @@ class OpenT2VSampler:
                 "cfg_schedule": (
                     list(CFG_SCHEDULES),
                     {
+                        "advanced": True,
                         "default": "constant",
                         "tooltip": "How cfg goes over the steps. auto: as the model's makers have it. dynamic "
                         "(CogVideoX): rises smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, "
@@ -132,6 +140,7 @@ class OpenT2VSampler:
                 "cfg_rescale": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 1.0,
@@ -151,6 +160,7 @@ class OpenT2VSampler:
                 "picture_cfg": (
                     "FLOAT",
                     {
+                        "advanced": True,
                         "default": 0.0,
                         "min": 0.0,
                         "max": 100.0,

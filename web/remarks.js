@@ -7,16 +7,18 @@ import { app } from "../../scripts/app.js";
 const KEY = "opent2v_remarks";
 const FONT = "11px sans-serif";
 const LINE = 15; // pixels, as all lengths here
-const MAX_LINES = 5; // longer text scrolls
+const MAX_LINES = 5; // a node grows no further for them: longer text takes what room is there, then scrolls
 const PADDING = 8;
 
+// The text lies over its place without a size of its own, so that it asks for no more room than the place does.
 const STYLE = `
-.opent2v-remarks {
-  font: ${FONT}; line-height: ${LINE}px; max-height: ${MAX_LINES * LINE + 2 * PADDING}px; overflow-y: auto;
-  box-sizing: border-box; color: var(--input-text, #ddd); opacity: 0.8;
+.opent2v-remarks { position: relative; box-sizing: border-box; }
+.opent2v-remarks > div {
+  position: absolute; inset: 0; overflow-y: auto; box-sizing: border-box; padding: ${PADDING}px;
+  font: ${FONT}; line-height: ${LINE}px; color: var(--input-text, #ddd); opacity: 0.8;
   white-space: pre-wrap; overflow-wrap: anywhere; user-select: text;
 }
-.opent2v-remarks:not(:empty) { padding: ${PADDING}px; }`;
+.opent2v-remarks > div:empty { display: none; }`;
 
 // Counted rather than asked of the element, which has no size yet when its node is laid out first.
 const pen = document.createElement("canvas").getContext("2d");
@@ -29,22 +31,25 @@ function lineCount(text, width) {
 
 // Added while the node is made: the newer page (Nodes 2.0) overlooks widgets that come later.
 function addRemarks(node) {
-  const element = document.createElement("div");
-  element.className = "opent2v-remarks";
-  const height = () => {
-    if (!element.textContent) return 0;
+  const place = document.createElement("div");
+  const text = place.appendChild(document.createElement("div"));
+  place.className = "opent2v-remarks";
+  const height = (most) => {
+    if (!text.textContent) return 0;
     const width = node.size[0] - 2 * PADDING - 20; // a line ends before the word that no longer fits
-    return Math.min(lineCount(element.textContent, width), MAX_LINES) * LINE + 2 * PADDING;
+    return Math.min(lineCount(text.textContent, width), most) * LINE + 2 * PADDING;
   };
-  const widget = node.addDOMWidget(KEY, KEY, element, {
+  const widget = node.addDOMWidget(KEY, KEY, place, {
     serialize: false, // keeps it out of the prompt
+    hideInPanel: true, // and out of the page's list of parameters
     hideOnZoom: false,
     margin: 0,
-    getMinHeight: height,
-    getMaxHeight: height,
-    getValue: () => element.textContent,
-    setValue: (text) => {
-      element.textContent = text;
+    getMinHeight: () => height(MAX_LINES),
+    getMaxHeight: () => height(Infinity),
+    getValue: () => text.textContent,
+    setValue: (value) => {
+      text.textContent = value;
+      place.style.minHeight = `${height(MAX_LINES)}px`;
     },
   });
   widget.serialize = false; // keeps it out of the saved workflow
@@ -68,8 +73,6 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("OpenT2V")) return;
-    // Nodes 2.0 takes what a node saved for a picture unless told.
-    if (node.comfyClass === "OpenT2VSaveVideo") node.previewMediaType = "video";
     const widget = addRemarks(node);
     const before = node.onExecuted;
     node.onExecuted = function (output) {

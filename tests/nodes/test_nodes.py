@@ -8,6 +8,7 @@ import av
 import pytest
 
 from opent2v.host import embedded
+from opent2v.host.embedded.catalog import Catalog
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
@@ -22,6 +23,39 @@ def test_every_node_explains_itself(node_id):
     assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) and all(node.OUTPUT_TOOLTIPS)
     for _, options in (*types["required"].values(), *types.get("optional", {}).values()):
         assert options["tooltip"]
+
+
+# Inputs that Nodes 2.0 folds away: those whose default is right for nearly every run, or for every model but a few.
+ADVANCED = {
+    "OpenT2VLoadModel": ["dtype"],
+    "OpenT2VLoadDiffusionModel": ["dtype", "rope_layout"],
+    "OpenT2VEncodePrompt": ["fps", "motion_score"],
+    "OpenT2VEmptyLatent": ["area"],
+    "OpenT2VSampler": ["shift", "solver", "low_noise_cfg", "cfg_schedule", "cfg_rescale", "picture_cfg"],
+    "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
+    "OpenT2VLoadVideo": ["every", "fit"],
+    "OpenT2VContentCheck": ["every"],
+    "OpenT2VStepCache": [
+        *("start", "end", "max_consecutive", "predictor", "device", "memory", "plan", "few_steps", "boundary"),
+    ],
+    "OpenT2VGuidance": ["rescale", "cfg_star", "blocks"],
+    "OpenT2VLoadLora": ["blocks"],
+    "OpenT2VLoraStack": ["blocks"],
+}
+ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]
+for measuring in ("OpenT2VCalibrateCache", "OpenT2VSweepCache"):
+    ADVANCED[measuring] = ADVANCED["OpenT2VSampler"]
+MOST_OPEN = 6  # widgets of a node as it is placed; Stack Video LoRAs has its slots
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_few_inputs_are_open(node_id):
+    inputs = Catalog(NODE_CLASS_MAPPINGS).inputs(node_id).values()
+    folded = [one.name for one in inputs if one.options.get("advanced")]
+    assert sorted(folded) == sorted(ADVANCED.get(node_id, []))
+    assert all(one.is_widget and "default" in one.options for one in inputs if one.name in folded)
+    shown = [one.name for one in inputs if one.is_widget and one.name not in folded]
+    assert len(shown) <= (10 if node_id == "OpenT2VLoraStack" else MOST_OPEN), shown
 
 
 def test_values_a_user_may_choose():
@@ -47,7 +81,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     (latent, width, height, frames, fps), empty = call("OpenT2VEmptyLatent", model=model)
     (sampled, _), done = call("OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent)
     (images, _), _ = call("OpenT2VDecode", vae=vae, latent=sampled)
-    (file,), saved = call("OpenT2VSaveVideo", images=images, fps=fps)
+    (file, _), saved = call("OpenT2VSaveVideo", images=images, fps=fps)
 
     own = model.part.variant.defaults
     assert (width, height, frames, fps) == (own.width, own.height, own.frames, own.fps)

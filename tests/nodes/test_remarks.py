@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+
+import pytest
+
+from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.nodes.remarks import KEY, with_remarks
 from opent2v.scripts.pack import ROOT
 
@@ -18,3 +23,9 @@ def test_no_remarks_are_told_too_so_that_the_last_ones_go():
 def test_page_and_terminal_read_the_same_name():
     for reader in ("web/remarks.js", "scripts/headless.py"):
         assert f'"{KEY}"' in (ROOT / reader).read_text(encoding="utf-8"), reader
+
+
+@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
+def test_what_has_remarks_is_told_again_to_a_page_that_was_loaded_anew(node):
+    cls = NODE_CLASS_MAPPINGS[node]
+    assert getattr(cls, "HAS_INTERMEDIATE_OUTPUT", False) == ("with_remarks(" in inspect.getsource(cls))
