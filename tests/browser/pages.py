@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from opent2v.tests.host.server import ROOT, Server
 
 # Complaints of the page that a ComfyUI without this pack has just as well (test_complaints.py looks), and why.
-# A network address stands without what follows "?".
+# A network address stands without what follows "?"; "…" at the end stands for whatever follows.
 OWN_COMPLAINTS = {
     "404 /user.css": "the user's own style sheet, which nobody has at first",
     "404 /api/userdata/user.css": "the same, at its newer address",
@@ -20,11 +20,20 @@ OWN_COMPLAINTS = {
     "404 /api/view": "a node that shows a video of the input folder, while there is none",
     "404 /api/userdata/comfy.templates.json": "node templates, a file made when the first one is saved",
     "net::ERR_NAME_NOT_RESOLVED https://api.comfy.org/releases": "news of ComfyUI; nothing leaves the machine here",
-    "Cannot read properties of undefined (reading 'id')": "frontend 1.27 sets a value while it lists its settings",
     "Attempted to cleanup event listeners for graph that was never set up": "the small map of frontend 1.35",
+}
+# Those that frontend 1.49 has besides.
+NEWER_COMPLAINTS = {
+    "[ComfyUI] The legacy queue/history menu is deprecated…": "an extension of ComfyUI's own adds to that menu",
+    "[MaskEditor] ComfyApp.open_maskeditor is deprecated…": "one of ComfyUI's own extensions still has it",
+    "ComfyApp graph accessed before initialization": "one of ComfyUI's own extensions does",
+    "net::ERR_NAME_NOT_RESOLVED https://huggingface.co/…": "sizes of the files that an opened workflow misses",
 }
 PLAIN = {"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False, "Comfy.TutorialCompleted": True}
 READY = "!!window.app?.extensionManager?.workflow?.activeWorkflow && 'KSampler' in LiteGraph.registered_node_types"
+# A window before the graph, and how frontend 1.49 says that a workflow lacks something.
+DIALOG = "[role=dialog]:not(.p-popover)"  # a tab of the page has a small one of its name
+OBJECTION = f"{DIALOG}, [data-testid=error-overlay]"
 # A point of the graph (a node's position and an offset from it) in the pixels of the window.
 POINT = """([id, dx, dy]) => {
   const node = app.graph.getNodeById(id), { offset, scale } = app.canvas.ds
@@ -44,6 +53,11 @@ DROP = """([name, data]) => {
     document.getElementById('graph-canvas').dispatchEvent(event)
   }
 }"""
+
+
+def fits(complaint: str, own: str) -> bool:
+    """A complaint is one of a list of ComfyUI's own."""
+    return complaint.startswith(own[:-1]) if own.endswith("…") else complaint == own
 
 
 class Browser:
@@ -77,7 +91,7 @@ class Page:
 
     def __init__(self, context: Any, server: Server, screenshots: Path, name: str, settings: dict[str, Any]):
         self.complaints: list[str] = []
-        self.expected = set(OWN_COMPLAINTS)
+        self.expected = {*OWN_COMPLAINTS, *NEWER_COMPLAINTS}
         self.server, self._context, self._pictures, self._name = server, context, screenshots, name
         self.version = server.get("/system_stats")["system"]["comfyui_version"]
         server.post("/settings", settings)
@@ -101,7 +115,7 @@ class Page:
             self.screenshot("failed")
         self._context.close()
         if kind is None:
-            foreign = [one for one in self.complaints if one not in self.expected]
+            foreign = sorted({one for one in self.complaints if not any(fits(one, own) for own in self.expected)})
             assert not foreign, f"the page complains: {foreign}"
 
     def _heard(self, message: Any) -> None:
@@ -114,16 +128,25 @@ class Page:
             text = f"{status} {host}{where.path}"
         self.complaints.append(text)
 
+    @property
+    def frontend(self) -> tuple[int, ...]:
+        """The page's own version."""
+        return tuple(map(int, self.tab.evaluate("window.__COMFYUI_FRONTEND_VERSION__").split(".")))
+
     def screenshot(self, stage: str) -> None:
         self.tab.screenshot(path=str(self._pictures / f"{self.version}-{self._name}-{stage}.png"))
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow as the page opens a file; it must know every node and object to nothing."""
+        objections = self.open(workflow)
+        assert not objections, f"the page objects: {objections}"
+
+    def open(self, workflow: dict[str, Any]) -> list[str]:
+        """Open a workflow as the page opens a file, and return what the page objects to."""
         self.tab.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
         self.tab.wait_for_function("(count) => app.graph.nodes.length === count", arg=len(workflow["nodes"]))
         self.settle()
-        objections = self.tab.locator(".p-dialog").all_inner_texts()
-        assert not objections, f"the page objects: {objections}"
+        return self.tab.locator(OBJECTION).all_inner_texts()
 
     def settle(self) -> None:
         """Wait until the page has drawn what it was told."""
@@ -163,7 +186,7 @@ class Page:
         shown = self.tab.evaluate(
             """() => app.graph.nodes.map(({ id, widgets }) => {
               const element = widgets?.find(({ name }) => name === 'opent2v_remarks')?.element
-              return [id, element?.checkVisibility() && element.clientHeight > 0 ? element.innerText : '']
+              return [Number(id), element?.checkVisibility() && element.clientHeight > 0 ? element.innerText : '']
             })"""
         )
         return {node: text for node, text in shown if text}

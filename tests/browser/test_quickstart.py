@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opent2v.tests.browser.pages import Browser, Page, workflow
+from opent2v.tests.browser.pages import DIALOG, Browser, Page, workflow
 from opent2v.tests.host.server import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
@@ -52,7 +52,7 @@ def _open_template(page: Page, seen: dict[str, Any]) -> None:
     page.screenshot("1-templates")
     card.click()
     page.tab.wait_for_function("app.graph.nodes.length === 7")
-    page.tab.locator(".p-dialog").wait_for(state="hidden")
+    page.tab.locator(DIALOG).first.wait_for(state="hidden")
     page.settle()
     page.screenshot("2-opened")
 
@@ -69,7 +69,7 @@ def _run(page: Page, seen: dict[str, Any]) -> None:
     )
     seen["video"]["box"] = box
     seen["shown in"] = page.tab.evaluate(
-        "() => app.graph.nodes.filter((node) => node.videoContainer?.querySelector('video')).map((node) => node.id)"
+        "() => app.graph.nodes.filter((node) => node.videoContainer?.querySelector('video')).map((node) => Number(node.id))"
     )
     page.tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.tab.wait_for_function("() => document.querySelector('video').currentTime > 0.1", timeout=10_000)
