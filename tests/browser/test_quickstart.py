@@ -59,7 +59,7 @@ def _open_template(page: Page, seen: dict[str, Any]) -> None:
 
 def _run(page: Page, seen: dict[str, Any]) -> None:
     seen["file"] = page.run(SAVE)
-    page.tab.wait_for_function("() => document.querySelectorAll('.opent2v-remarks:not(:empty)').length === 4")
+    page.tab.wait_for_function("() => document.querySelectorAll('.opent2v-remarks > div:not(:empty)').length === 4")
     page.settle()
     page.screenshot("3-ran")
     video = page.tab.locator("video").first
@@ -68,9 +68,8 @@ def _run(page: Page, seen: dict[str, Any]) -> None:
         "(one) => ({ source: one.src, ready: one.readyState, size: [one.videoWidth, one.videoHeight] })"
     )
     seen["video"]["box"] = box
-    seen["shown in"] = page.tab.evaluate(
-        "() => app.graph.nodes.filter((node) => node.videoContainer?.querySelector('video')).map((node) => Number(node.id))"
-    )
+    playing = "(node) => node.videoContainer?.querySelector('video')"
+    seen["shown in"] = page.tab.evaluate(f"() => app.graph.nodes.filter({playing}).map(({{ id }}) => Number(id))")
     page.tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.tab.wait_for_function("() => document.querySelector('video').currentTime > 0.1", timeout=10_000)
     page.screenshot("4-plays")
