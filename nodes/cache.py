@@ -81,7 +81,16 @@ class OpenT2VStepCache:
         "Speeds sampling up: in some steps what the model has answered before stands in for computing it. Costs "
         "detail; runs of ten steps and fewer are left alone."
     )
-    SEARCH_ALIASES: ClassVar = ["teacache", "easycache", "magcache", "first block cache", "speed up", "skip steps"]
+    SEARCH_ALIASES: ClassVar = [
+        "teacache",
+        "easycache",
+        "magcache",
+        "first block cache",
+        "speed up",
+        "skip steps",
+        "cache",
+        "加速",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -200,7 +209,7 @@ class OpenT2VApplyStepCache:
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The MODEL for KSampler and other samplers.",)
     DESCRIPTION = "Puts a step cache on a MODEL, for KSampler and every other sampler. The log tells what was reused."
-    SEARCH_ALIASES: ClassVar = ["teacache", "easycache", "cache model", "speed up"]
+    SEARCH_ALIASES: ClassVar = ["teacache", "easycache", "cache model", "speed up", "magcache", "加速"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -225,7 +234,7 @@ class OpenT2VLoadCacheProfile:
     RETURN_NAMES = ("profile",)
     OUTPUT_TOOLTIPS = ("For Step Cache.",)
     DESCRIPTION = "Load what Calibrate Step Cache has measured of a model. It is refused for any other."
-    SEARCH_ALIASES: ClassVar = ["calibration", "cache profile", "magcache ratios"]
+    SEARCH_ALIASES: ClassVar = ["calibration", "cache profile", "magcache ratios", "校准"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class OpenT2VCalibrateCache:
     DESCRIPTION = (
         "Sample once with every step computed and measure how far each step could be reused. Kept as a profile."
     )
-    SEARCH_ALIASES: ClassVar = ["calibration", "teacache coefficients", "magcache ratios", "cache profile"]
+    SEARCH_ALIASES: ClassVar = ["calibration", "teacache coefficients", "magcache ratios", "cache profile", "校准"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class OpenT2VCompareCache:
         "Structural similarity, the mean of all frames.",
     )
     DESCRIPTION = "Compare a cached video with the uncached one of the same seed: PSNR, SSIM, motion, and a verdict."
-    SEARCH_ALIASES: ClassVar = ["psnr", "ssim", "quality", "teacache quality", "difference"]
+    SEARCH_ALIASES: ClassVar = ["psnr", "ssim", "quality", "teacache quality", "difference", "对比"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class OpenT2VSweepCache:
         "Sample without a cache, then with it at several strengths, and each time without it in as many steps as the "
         "cached run's time allows: speed and likeness in one table."
     )
-    SEARCH_ALIASES: ClassVar = ["benchmark", "teacache threshold", "speed quality", "pareto"]
+    SEARCH_ALIASES: ClassVar = ["benchmark", "teacache threshold", "speed quality", "pareto", "对比"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

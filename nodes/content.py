@@ -32,7 +32,7 @@ class OpenT2VContentCheck(FinishingStep):
         "Check frames with a picture classifier from models/classifiers and stop, blur or note what it flags. "
         "Nothing is checked where this node is not used."
     )
-    SEARCH_ALIASES: ClassVar = ["nsfw", "safety checker", "classifier", "moderation"]
+    SEARCH_ALIASES: ClassVar = ["nsfw", "safety checker", "classifier", "moderation", "内容审核"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -30,7 +30,14 @@ class OpenT2VInspectFile:
     RETURN_NAMES = ("report",)
     OUTPUT_TOOLTIPS = ("What the file is, line by line.",)
     DESCRIPTION = "Say what a model file is, what goes with it, where it belongs and what memory it takes."
-    SEARCH_ALIASES: ClassVar = ["file doctor", "model info", "which model", "safetensors metadata"]
+    SEARCH_ALIASES: ClassVar = [
+        "file doctor",
+        "model info",
+        "which model",
+        "safetensors metadata",
+        "inspect model",
+        "模型信息",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

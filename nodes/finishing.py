@@ -45,7 +45,14 @@ class OpenT2VColourMatch(FinishingStep):
     """Gives every frame the colours of a reference."""
 
     DESCRIPTION = "Keep colours from drifting: every frame gets those of a reference picture or of the first frame."
-    SEARCH_ALIASES: ClassVar = ["color match", "colour drift", "color correction", "color transfer"]
+    SEARCH_ALIASES: ClassVar = [
+        "color match",
+        "colour drift",
+        "color correction",
+        "color transfer",
+        "match colors",
+        "颜色校正",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -66,7 +73,7 @@ class OpenT2VDeflicker(FinishingStep):
     """Evens out brightness over time."""
 
     DESCRIPTION = "Even out frames that are brighter or darker than their neighbours. Motion and slow fades stay."
-    SEARCH_ALIASES: ClassVar = ["flicker", "temporal smoothing", "brightness", "luminance"]
+    SEARCH_ALIASES: ClassVar = ["flicker", "temporal smoothing", "brightness", "luminance", "de-flicker", "闪烁"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -95,7 +102,18 @@ class OpenT2VFrameRate(FinishingStep):
     """Changes the frame rate without changing the speed."""
 
     DESCRIPTION = "More or fewer frames per second at the same speed, with frames made in between."
-    SEARCH_ALIASES: ClassVar = ["frame interpolation", "fps", "smooth", "rife", "film", "slow motion"]
+    SEARCH_ALIASES: ClassVar = [
+        "frame interpolation",
+        "fps",
+        "smooth",
+        "rife",
+        "film",
+        "slow motion",
+        "interpolate frames",
+        "video interpolation",
+        "插帧",
+        "补帧",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -121,7 +139,7 @@ class OpenT2VCaption(FinishingStep):
     """Burns words into the frames."""
 
     DESCRIPTION = "Burn a caption or timed subtitles (SRT) into the frames, in any script this machine has a font for."
-    SEARCH_ALIASES: ClassVar = ["subtitles", "srt", "text overlay", "title", "burn in"]
+    SEARCH_ALIASES: ClassVar = ["subtitles", "srt", "text overlay", "title", "burn in", "caption video", "字幕"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -162,7 +180,7 @@ class OpenT2VWatermark(FinishingStep):
     """Lays a picture over the frames."""
 
     DESCRIPTION = "Lay a picture over every frame, such as a logo or a note that the video was generated."
-    SEARCH_ALIASES: ClassVar = ["logo", "overlay", "picture in picture", "visible watermark"]
+    SEARCH_ALIASES: ClassVar = ["logo", "overlay", "picture in picture", "visible watermark", "video watermark"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -205,7 +223,7 @@ class OpenT2VLoop(FinishingStep):
     """Makes the end of a video lead back to its beginning."""
 
     DESCRIPTION = "Make a video that can be repeated without a jump."
-    SEARCH_ALIASES: ClassVar = ["ping pong", "boomerang", "seamless loop"]
+    SEARCH_ALIASES: ClassVar = ["ping pong", "boomerang", "seamless loop", "loop video", "循环视频"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -237,7 +255,17 @@ class OpenT2VJoinClips:
     RETURN_NAMES = ("images",)
     OUTPUT_TOOLTIPS = ("Both clips as one.",)
     DESCRIPTION = "Put one clip behind another, with a cross-fade and matched colours where they meet."
-    SEARCH_ALIASES: ClassVar = ["concatenate", "cross fade", "crossfade", "transition", "append"]
+    SEARCH_ALIASES: ClassVar = [
+        "concatenate",
+        "cross fade",
+        "crossfade",
+        "transition",
+        "append",
+        "merge videos",
+        "concatenate videos",
+        "join videos",
+        "合并视频",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -21,7 +21,14 @@ class OpenT2VGuidance:
         "The guidance that LTX-Video's makers use besides cfg: away from what the model makes with the attention of "
         "some blocks left out. Steadier shapes and motion; one more call of the model in each step."
     )
-    SEARCH_ALIASES: ClassVar = ["stg", "spatio temporal guidance", "skip layer guidance", "cfg star", "ltx guider"]
+    SEARCH_ALIASES: ClassVar = [
+        "stg",
+        "spatio temporal guidance",
+        "skip layer guidance",
+        "cfg star",
+        "ltx guider",
+        "引导",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

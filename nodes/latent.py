@@ -71,7 +71,20 @@ class OpenT2VEmptyLatent:
         "Frames per second the model was trained at.",
     )
     DESCRIPTION = "Choose size and length. 0 takes the model's own; other values go to the nearest the model can make."
-    SEARCH_ALIASES: ClassVar = ["empty video latent", "size", "frames", "length"]
+    SEARCH_ALIASES: ClassVar = [
+        "empty video latent",
+        "size",
+        "frames",
+        "length",
+        "text to video",
+        "t2v",
+        "resolution",
+        "aspect ratio",
+        "empty latent",
+        "文生视频",
+        "空 Latent",
+        "视频尺寸",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -40,7 +40,18 @@ class OpenT2VLoadModel:
         "The image encoder of models that read a picture with one (Wan 2.1 I2V); empty for all others.",
     )
     DESCRIPTION = "Load a text-to-video model with its text encoder and VAE. The family is recognised by itself."
-    SEARCH_ALIASES: ClassVar = ["wan", "diffusers loader", "video model loader", "checkpoint"]
+    SEARCH_ALIASES: ClassVar = [
+        "wan",
+        "diffusers loader",
+        "video model loader",
+        "checkpoint",
+        "text to video",
+        "video model",
+        "load checkpoint",
+        "model loader",
+        "文生视频",
+        "视频模型",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

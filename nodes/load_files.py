@@ -96,7 +96,22 @@ class OpenT2VLoadDiffusionModel:
         "The video decoder, where the file holds one.",
     )
     DESCRIPTION = "Load a video model from a single safetensors file. Family, variant and layout are recognised."
-    SEARCH_ALIASES: ClassVar = ["unet loader", "diffusion model loader", "checkpoint loader", "wan", "ltx"]
+    SEARCH_ALIASES: ClassVar = [
+        "unet loader",
+        "diffusion model loader",
+        "checkpoint loader",
+        "wan",
+        "ltx",
+        "text to video",
+        "load diffusion model",
+        "unet",
+        "hunyuan video",
+        "cogvideox",
+        "mochi",
+        "open-sora",
+        "文生视频",
+        "视频模型",
+    ]
     KINDS = ("diffusion_models", "checkpoints")
 
     @classmethod
@@ -171,7 +186,15 @@ class OpenT2VLoadTextEncoder:
     RETURN_NAMES = ("clip",)
     OUTPUT_TOOLTIPS = ("The text encoder, for the prompt node.",)
     DESCRIPTION = "Load the text encoder of a video model; the model tells how it reads prompts."
-    SEARCH_ALIASES: ClassVar = ["clip loader", "dual clip loader", "t5", "umt5", "text encoder"]
+    SEARCH_ALIASES: ClassVar = [
+        "clip loader",
+        "dual clip loader",
+        "t5",
+        "umt5",
+        "text encoder",
+        "load clip",
+        "文本编码器",
+    ]
     KINDS = ("text_encoders",)
 
     @classmethod
@@ -226,7 +249,7 @@ class OpenT2VLoadVAE:
     RETURN_NAMES = ("vae",)
     OUTPUT_TOOLTIPS = ("The video decoder and encoder.",)
     DESCRIPTION = "Load a video VAE from a single safetensors file. Its family is recognised."
-    SEARCH_ALIASES: ClassVar = ["vae loader", "video vae", "decoder"]
+    SEARCH_ALIASES: ClassVar = ["vae loader", "video vae", "decoder", "load vae", "视频 VAE"]
     KINDS = ("vae",)
 
     @classmethod

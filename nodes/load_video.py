@@ -28,7 +28,16 @@ class OpenT2VLoadVideo:
         "Height in pixels.",
     )
     DESCRIPTION = "Load a stretch of a video as frames and sound: exact frames, upright, at a constant rate."
-    SEARCH_ALIASES: ClassVar = ["load video", "video to images", "import video", "get video components"]
+    SEARCH_ALIASES: ClassVar = [
+        "load video",
+        "video to images",
+        "import video",
+        "get video components",
+        "video frames",
+        "video to frames",
+        "加载视频",
+        "导入视频",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -114,7 +114,20 @@ class OpenT2VLoadLora:
         "What the file is, what of it fits this model, and how it was applied.",
     )
     DESCRIPTION = "Apply a LoRA of any format and say what it is, what of it fits this model and what was done."
-    SEARCH_ALIASES: ClassVar = ["lora loader", "lora", "lycoris", "lokr", "loha", "style", "lightx2v", "dora"]
+    SEARCH_ALIASES: ClassVar = [
+        "lora loader",
+        "lora",
+        "lycoris",
+        "lokr",
+        "loha",
+        "style",
+        "lightx2v",
+        "dora",
+        "video lora",
+        "load lora",
+        "lora 加载",
+        "视频 LoRA",
+    ]
 
     def __init__(self) -> None:
         self._applied = Applied()
@@ -165,7 +178,14 @@ class OpenT2VLoraStack:
         "What each file is, what of it fits this model, and how it was applied.",
     )
     DESCRIPTION = "Apply several LoRAs in their order, each with its strength, and say of each what of it fits."
-    SEARCH_ALIASES: ClassVar = ["lora stack", "multiple loras", "lora loader stack"]
+    SEARCH_ALIASES: ClassVar = [
+        "lora stack",
+        "multiple loras",
+        "lora loader stack",
+        "video lora",
+        "lora 叠加",
+        "视频 LoRA",
+    ]
 
     def __init__(self) -> None:
         self._applied = Applied()

@@ -57,7 +57,23 @@ class OpenT2VImageToVideo:
         "Frames per second the model was trained at.",
     )
     DESCRIPTION = "Start the video from a picture, or from a first and a last one. Needs an image-to-video model."
-    SEARCH_ALIASES: ClassVar = ["image to video", "i2v", "first last frame", "flf2v", "start image", "wan image"]
+    SEARCH_ALIASES: ClassVar = [
+        "image to video",
+        "i2v",
+        "first last frame",
+        "flf2v",
+        "start image",
+        "wan image",
+        "img2vid",
+        "picture to video",
+        "video from picture",
+        "start frame",
+        "end frame",
+        "keyframe",
+        "图片生视频",
+        "图像转视频",
+        "首尾帧",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -185,7 +201,17 @@ class OpenT2VEncodeVideo:
         "Number of frames, as used.",
     )
     DESCRIPTION = "Encode frames for video to video, cut to a size and length the model can make."
-    SEARCH_ALIASES: ClassVar = ["vae encode", "video to video", "v2v", "video encode"]
+    SEARCH_ALIASES: ClassVar = [
+        "vae encode",
+        "video to video",
+        "v2v",
+        "video encode",
+        "vid2vid",
+        "encode video",
+        "video to latent",
+        "视频转视频",
+        "视频生视频",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

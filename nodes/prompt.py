@@ -19,7 +19,17 @@ class OpenT2VEncodePrompt:
     RETURN_NAMES = ("positive", "negative")
     OUTPUT_TOOLTIPS = ("What the video shows.", "What it avoids.")
     DESCRIPTION = "Encode what the video shows and what it avoids, the way the model was trained to read it."
-    SEARCH_ALIASES: ClassVar = ["clip text encode", "prompt", "negative prompt"]
+    SEARCH_ALIASES: ClassVar = [
+        "clip text encode",
+        "prompt",
+        "negative prompt",
+        "text to video",
+        "txt2vid",
+        "t2v",
+        "text encode",
+        "文生视频",
+        "提示词",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

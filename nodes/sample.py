@@ -37,7 +37,20 @@ class OpenT2VSampler:
     RETURN_NAMES = ("latent", "report")
     OUTPUT_TOOLTIPS = ("The finished latent, for a decode node.", "What was sampled, and what a step cache did.")
     DESCRIPTION = "Sample a video. Steps, cfg, shift and solver at 0 or reference are the model's own."
-    SEARCH_ALIASES: ClassVar = ["ksampler", "video sampler", "denoise", "wan sampler"]
+    SEARCH_ALIASES: ClassVar = [
+        "ksampler",
+        "video sampler",
+        "denoise",
+        "wan sampler",
+        "text to video",
+        "txt2vid",
+        "t2v",
+        "video generation",
+        "generate video",
+        "文生视频",
+        "生成视频",
+        "采样器",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

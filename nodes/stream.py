@@ -49,7 +49,18 @@ class OpenT2VDecodeToVideo:
         "Decode a latent, and its sound, piece by piece straight into a video file. Memory does not grow with the "
         "video's length."
     )
-    SEARCH_ALIASES: ClassVar = ["vae decode", "save video", "stream", "low memory", "long video"]
+    SEARCH_ALIASES: ClassVar = [
+        "vae decode",
+        "save video",
+        "stream",
+        "low memory",
+        "long video",
+        "latent to video",
+        "latent to file",
+        "export video",
+        "保存视频",
+        "导出视频",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -153,7 +164,7 @@ class OpenT2VFinishFrames:
     DESCRIPTION = (
         "Apply finishing steps to frames that are pictures already. Decode to Video File applies them on its own."
     )
-    SEARCH_ALIASES: ClassVar = ["post processing", "postprocess", "finishing", "apply finishing"]
+    SEARCH_ALIASES: ClassVar = ["post processing", "postprocess", "finishing", "apply finishing", "后期"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -28,7 +28,14 @@ class OpenT2VDecode:
     RETURN_NAMES = ("images", "audio")
     OUTPUT_TOOLTIPS = ("The frames.", "The sound, where the latent holds one and audio_vae is connected.")
     DESCRIPTION = "Decode a latent to frames, and its sound; in tiles of space and time where memory is short."
-    SEARCH_ALIASES: ClassVar = ["vae decode", "video decode"]
+    SEARCH_ALIASES: ClassVar = [
+        "vae decode",
+        "video decode",
+        "vae decode video",
+        "latent to video",
+        "latent to images",
+        "解码视频",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -78,6 +85,10 @@ class OpenT2VSaveVideo:
         "png sequence",
         "video combine",
         "export",
+        "export video",
+        "write video",
+        "导出视频",
+        "保存视频",
     ]
 
     @classmethod

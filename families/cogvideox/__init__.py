@@ -184,7 +184,7 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
     return {**conditions, "picture": picture * variant.facts["picture_scale"]}
 
 
-HOW = "Connect positive, negative and the latent through Video from Picture."
+HOW = "Connect positive, negative and the latent through Image to Video."
 
 
 def _latent(shape: Sequence[int]) -> str:

@@ -123,7 +123,7 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
         if picture is None:
             raise FamilyError(
                 "This is an image-to-video model and the conditioning holds no picture (concat_latent_image). Connect "
-                "positive, negative and the latent through Video from Picture."
+                "positive, negative and the latent through Image to Video."
             )
         conditions["concat"] = _concat(variant, picture, entry.get("concat_mask"), shape)
     return conditions

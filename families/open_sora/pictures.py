@@ -54,7 +54,7 @@ def beside_the_noise(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> 
     if picture.shape[-2:] != (height, width):
         raise FamilyError(
             f"The picture's latent is {picture.shape[-1]} x {picture.shape[-2]} and the video's {width} x {height}. "
-            "Connect the latent of the same Video from Picture to the sampler."
+            "Connect the latent of the same Image to Video to the sampler."
         )
     known = variant.normalise(picture.float())[:, :, :frames]
     mask = entry.get("concat_mask")

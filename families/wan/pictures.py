@@ -41,7 +41,7 @@ def _picture(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> Tensor:
     if image is None:
         raise FamilyError(
             f"{variant.title} is an image-to-video model and no picture is connected. Take the positive and negative "
-            "conditioning and the latent from Video from Picture, or choose a text-to-video model."
+            "conditioning and the latent from Image to Video, or choose a text-to-video model."
         )
     if image.shape[2:] != shape[2:]:
         raise FamilyError(

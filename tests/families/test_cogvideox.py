@@ -226,7 +226,7 @@ def test_pictures_a_variant_cannot_use(kind, given, said):
         (
             "5b-i2v", (1, 16, 5, 4, 6), {},
             "CogVideoX tiny 5b-i2v starts from a picture and the conditioning has none. Connect positive, negative and "
-            "the latent through Video from Picture.",
+            "the latent through Image to Video.",
         ),
         (
             "1.5-i2v", (1, 16, 5, 6, 6), {"concat_latent_image": torch.zeros(1, 16, 5, 4, 6)},

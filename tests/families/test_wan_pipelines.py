@@ -307,7 +307,7 @@ def test_an_image_to_video_model_with_an_empty_latent():
         one.sampled(one.empty())
     assert str(error.value) == (
         "Wan tiny is an image-to-video model and no picture is connected. Take the positive and negative conditioning "
-        "and the latent from Video from Picture, or choose a text-to-video model."
+        "and the latent from Image to Video, or choose a text-to-video model."
     )
 
 

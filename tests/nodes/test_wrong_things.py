@@ -120,7 +120,7 @@ def test_a_web_page_that_was_saved_as_a_model(models):
 def test_an_image_to_video_model_in_a_text_to_video_graph():
     loaded = tiny.pipeline(tiny_wan.folder("i2v_a14b"))
     high, low = (embedded.model(part) for part in loaded.models)
-    with pytest.raises(FamilyError, match=r"latent from Video from Picture, or choose a text-to-video model"):
+    with pytest.raises(FamilyError, match=r"latent from Image to Video, or choose a text-to-video model"):
         sample(high, embedded.clip(loaded.text), low_noise_model=low)
 
 
