@@ -158,37 +158,6 @@ def render(takes: list[Take], size: int, frames: int) -> Tensor:
     Returns:
         [B, 3, F, H, W] float32 in -1..1, edges antialiased over one pixel.
     """
-    # [B, F]: every moving quantity runs straight from its first to its last value.
-    ramp = torch.linspace(0, 1, frames) if frames > 1 else torch.zeros(1)
-
-    def track(name: str) -> Tensor:
-        ends = torch.tensor([getattr(t, name) for t in takes])
-        return ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * ramp
-
-    pixel = (torch.arange(size) + 0.5) / size
-    dx = pixel.view(1, 1, 1, -1) - track("x")[..., None, None]
-    dy = pixel.view(1, 1, -1, 1) - track("y")[..., None, None]
-    radius, angle = track("radius")[..., None, None], track("angle")[..., None, None]
-    distance = torch.sqrt(dx * dx + dy * dy)  # [B, F, H, W]
-    signed = distance - radius
-    edged = [i for i, t in enumerate(takes) if t.scene.shape in _OUTLINE]
-    if edged:
-        spec = torch.tensor([_OUTLINE[takes[i].scene.shape] for i in edged])[:, :, None, None, None]
-        corners, outer, inner = spec[:, 0], spec[:, 1], spec[:, 2]
-        sector = 2 * math.pi / corners
-        theta = torch.atan2(dy[edged].expand_as(distance[edged]), dx[edged].expand_as(distance[edged])) - angle[edged]
-        # Fold every angle into half a sector: one straight edge, from the corner to the inner point, is left.
-        theta = torch.abs(torch.remainder(theta + sector / 2, sector) - sector / 2)
-        r = radius[edged]
-        ax, bx, by = outer * r, inner * r * torch.cos(sector / 2), inner * r * torch.sin(sector / 2)
-        length = torch.sqrt((bx - ax) ** 2 + by**2)
-        nx, ny = by / length, (ax - bx) / length
-        px, py = distance[edged] * torch.cos(theta), distance[edged] * torch.sin(theta)
-        signed[edged] = (px - ax) * nx + py * ny
-    cover = (0.5 - signed * size).clamp(0, 1)[:, None]  # [B, 1, F, H, W]
-    # The line lies inside the shape's edge; what is further in than its width is ground.
-    stroke = torch.tensor([math.inf if t.stroke is None else t.stroke for t in takes])[:, None, None, None]
-    cover = cover - (0.5 - (signed + stroke) * size).clamp(0, 1)[:, None]
 
     def paint(table, key: str, shift: str) -> Tensor:
         rows = [table[getattr(t.scene, key)] for t in takes]
@@ -196,11 +165,48 @@ def render(takes: list[Take], size: int, frames: int) -> Tensor:
         return rgb.clamp(0, 1)[:, :, None, None, None]
 
     front, back = paint(COLOURS, "colour", "tint"), paint(BACKGROUNDS, "background", "shade")
-    video = back + cover * (front - back)
+    video = back.expand(-1, -1, frames, size, size).clone()
     for i, t in enumerate(takes):
+        rows, columns, cover = _cover(t, size, frames)
+        video[i, :, :, rows, columns] += cover * (front - back)[i]
         if t.flaw:
             video[i] = _flawed(video[i], t.flaw, t.flaw_seed)
-    return video * 2 - 1
+    return video.mul_(2).sub_(1)
+
+
+def _cover(one: Take, size: int, frames: int) -> tuple[slice, slice, Tensor]:
+    """(rows, columns, share of each of their pixels that is covered [F, h, w]); what lies outside is not covered."""
+    # Every moving quantity runs straight from its first to its last value.
+    ramp = torch.linspace(0, 1, frames) if frames > 1 else torch.zeros(1)
+    ends = torch.tensor([one.x, one.y, one.radius, one.angle])
+    x, y, radius, angle = (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * ramp)[:, :, None, None]  # each [F, 1, 1]
+    corners, outer, inner = _OUTLINE.get(one.scene.shape, (0, 1.0, 1.0))
+    pixel = (torch.arange(size) + 0.5) / size
+
+    def within(centre: Tensor) -> slice:
+        reach = outer * radius + 1 / size
+        low, high = (centre - reach).min().item(), (centre + reach).max().item()
+        return slice(min(max(math.floor(low * size), 0), size), min(max(math.ceil(high * size), 0), size))
+
+    rows, columns = within(y), within(x)
+    dx, dy = pixel[columns] - x, pixel[rows, None] - y
+    distance = torch.sqrt(dx * dx + dy * dy)  # [F, h, w]
+    if corners:
+        sector = 2 * math.pi / corners
+        theta = torch.atan2(dy.expand_as(distance), dx.expand_as(distance)) - angle
+        # Fold every angle into half a sector: one straight edge, from the corner to the inner point, is left.
+        theta = torch.abs(torch.remainder(theta + sector / 2, sector) - sector / 2)
+        ax, bx, by = outer * radius, inner * radius * math.cos(sector / 2), inner * radius * math.sin(sector / 2)
+        length = torch.sqrt((bx - ax) ** 2 + by**2)
+        nx, ny = by / length, (ax - bx) / length
+        signed = (distance * torch.cos(theta) - ax) * nx + distance * torch.sin(theta) * ny
+    else:
+        signed = distance - radius
+    cover = (0.5 - signed * size).clamp(0, 1)
+    if one.stroke is not None:
+        # The line lies inside the shape's edge; what is further in than its width is ground.
+        cover = cover - (0.5 - (signed + one.stroke) * size).clamp(0, 1)
+    return rows, columns, cover
 
 
 def _flawed(video: Tensor, flaw: str, seed: int) -> Tensor:
@@ -211,9 +217,10 @@ def _flawed(video: Tensor, flaw: str, seed: int) -> Tensor:
         kernel = 2 * (size // 16) + 1
         frames = video.transpose(0, 1)
         for _ in range(2):
-            frames = torch.nn.functional.avg_pool2d(
-                torch.nn.functional.pad(frames, [kernel // 2] * 4, mode="replicate"), kernel, 1
-            )
+            # The mean over a square, as a mean over rows of means over columns.
+            frames = torch.nn.functional.pad(frames, [kernel // 2] * 4, mode="replicate")
+            for sides in ((kernel, 1), (1, kernel)):
+                frames = torch.nn.functional.avg_pool2d(frames, sides, 1)
         return frames.transpose(0, 1)
     if flaw == "noisy":
         # Grain of a sixteenth of the frame, so that it survives the autoencoder's compression.
