@@ -2,14 +2,16 @@
 
 Every scene is asked for by its plainest sentence, in English and in Chinese, rendered with the model's own
 settings and a seed that is the scene's number, and measured by `score`. The model folder is loaded and run by
-the pack's own rooms, as nodes run it. A training checkpoint can be measured too, before there is a folder: its
-latents are then decoded by the linear map, which blurs fast rotation (see the model card).
+the pack's own rooms, as nodes run it. A model with a timestep for every token can be asked to go on from a first
+picture too: one of the scene itself, drawn anew. A training checkpoint can be measured as well, before there is a
+folder: its latents are then decoded by the linear map, which blurs fast rotation (see the model card).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,11 +26,13 @@ from ..loaders import library, load_pipeline, open_folder
 from ..loaders.lora import load_patches, match, read_lora
 from ..sampling import Schedule, make_schedule, solve
 from . import captions, export, latents, score, world
+from .crispness import crispness
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
 # What the issue asks for, in percent of the held-out scenes.
 BARS = {"colour": 97, "background": 97, "motion": 95, "shape": 90}
 SEED_STRIDE = 1000  # between the seeds of one scene
+FIRST_PICTURES = 7_000_000  # what the seed of a scene's first picture begins at
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,27 @@ class Source:
 
     Attributes:
         embed: prompt -> [1, L, D].
-        denoised: (x [B, C, T, h, w], sigma [B], context [B, L, D]) -> the clean latent it expects.
+        denoised: (x [B, C, T, h, w], sigma [B], context [B, L, D]) -> the clean latent it expects; with pictures a
+            fourth argument tells what is made anew, [B, 1, T, h, w]: 1, or 0 for latent frames that are given clean.
         decode: what the transformer sees [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1.
         scheduler: a diffusers scheduler config, with `_class_name`.
         shape: (C, T, h, w) of one clip.
+        encode: first pictures [B, 3, 1, H, W] in -1..1 -> what the transformer sees [B, C, 1, h, w]; None where the
+            model cannot start from a picture.
+        size: width and height of a clip in pixels.
     """
 
     name: str
     embed: Callable[[str], Tensor]
-    denoised: Callable[[Tensor, Tensor, Tensor], Tensor]
+    denoised: Callable[..., Tensor]
     decode: Callable[[Tensor], Tensor]
     scheduler: dict
     shape: tuple[int, int, int, int]
     steps: int
     cfg: float
     negative: str
+    encode: Callable[[Tensor], Tensor] | None = None
+    size: int = 0
 
     def schedule(self, steps: int | None, shift: float | None) -> Schedule:
         return make_schedule(self.scheduler, steps=steps or self.steps, shift=shift)
@@ -69,9 +79,14 @@ def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> 
         model = embedded.apply_patches(model, load_patches(verdict), strength)
     variant, own = folder.variant, folder.variant.defaults
 
-    def denoised(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    def denoised(x: Tensor, sigma: Tensor, context: Tensor, made_anew: Tensor | None = None) -> Tensor:
+        conditions = {"context": context} if made_anew is None else {"context": context, "made_anew": made_anew}
         with model.changed():
-            return model.denoised(x, sigma, {"context": context})
+            return model.denoised(x, sigma, conditions)
+
+    def encode(pictures: Tensor) -> Tensor:
+        images = ((pictures + 1) / 2).permute(0, 2, 3, 4, 1)  # [B, 1, H, W, 3]
+        return variant.normalise(torch.cat([embedded.encode(vae, image) for image in images]))
 
     def decode(latent: Tensor) -> Tensor:
         images = embedded.decode(vae, variant.denormalise(latent).cpu())  # [B * F, H, W, 3] in 0..1
@@ -87,6 +102,8 @@ def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> 
         steps=own.steps,
         cfg=own.guidance,
         negative=own.negative,
+        encode=encode if variant.keeps_clean else None,
+        size=own.width,
     )
 
 
@@ -122,22 +139,38 @@ def render(
     prompts: list[str],
     seeds: list[int],
     *,
+    pictures: Tensor | None = None,
     steps: int | None = None,
     cfg: float | None = None,
     shift: float | None = None,
 ) -> Tensor:
-    """Video [B, 3, F, H, W] in -1..1 for each prompt and seed: what the nodes make of them one by one."""
+    """Video [B, 3, F, H, W] in -1..1 for each prompt and seed: what the nodes make of them one by one.
+
+    Args:
+        pictures: first pictures [B, 3, 1, H, W] in -1..1, for a source that has `encode`.
+    """
     cfg = source.cfg if cfg is None else cfg
     positive = torch.cat([source.embed(p) for p in prompts])
     negative = source.embed(source.negative).expand(len(prompts), -1, -1)
     noise = torch.cat([torch.randn(1, *source.shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
+    first, anew = None, ()
+    if pictures is not None:
+        if source.encode is None:
+            raise ValueError(f"{source.name} makes video from words only; leave pictures out")
+        first = source.encode(pictures).to(positive.device)
+        made_anew = torch.ones_like(noise[:, :1], device=positive.device)
+        made_anew[:, :, :1] = 0
+        anew = (made_anew,)
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        clean = source.denoised(x, sigma, positive)
-        if cfg == 1:
-            return clean
-        without = source.denoised(x, sigma, negative)
-        return without + (clean - without) * cfg
+        if first is not None:
+            x = torch.cat([first, x[:, :, 1:]], 2)
+        clean = source.denoised(x, sigma, positive, *anew)
+        if cfg != 1:
+            without = source.denoised(x, sigma, negative, *anew)
+            clean = without + (clean - without) * cfg
+        return clean if first is None else torch.cat([first, clean[:, :, 1:]], 2)
 
     return source.decode(solve(denoise, noise.to(positive.device), source.schedule(steps, shift))).cpu()
 
@@ -149,20 +182,34 @@ def evaluate(
     *,
     seeds: int = 1,
     batch: int = 20,
+    pictures: bool = False,
     **settings: float | None,
 ) -> Iterator[tuple[dict, Tensor]]:
     """Ask for every scene and measure.
 
+    Args:
+        pictures: whether each clip goes on from a first picture of its scene.
     Yields:
-        (record, video [3, F, H, W]); a record holds scene, language, seed, prompt, measured, right and raw.
+        (record, video [3, F, H, W]); a record holds scene, language, seed, prompt, measured, right, raw and crisp
+        (see `crispness`, against what the clip shows), and where it was given a picture first_frame, the peak signal
+        to noise with which it came back, in dB.
     """
     asked = [(scene, i + SEED_STRIDE * n) for n in range(seeds) for i, scene in enumerate(scenes)]
     for start in range(0, len(asked), batch):
         part = asked[start : start + batch]
         prompts = [captions.plain(scene, language) for scene, _ in part]
-        videos = render(source, prompts, [seed for _, seed in part], **settings)  # pyright: ignore[reportArgumentType]
-        for (scene, seed), prompt, video in zip(part, prompts, videos, strict=True):
-            measured = score.measure(video)
+        first = None
+        if pictures:
+            takes = [world.take(scene, world.Dice(FIRST_PICTURES + seed)) for scene, seed in part]
+            first = world.render(takes, source.size, 1)
+        videos = render(source, prompts, [seed for _, seed in part], pictures=first, **settings)  # pyright: ignore[reportArgumentType]
+        for number, ((scene, seed), prompt, video) in enumerate(zip(part, prompts, videos, strict=True)):
+            measured, seen = score.measure(video), score.shown(video, scene)
+            back = {}
+            if first is not None:
+                error = (video[:, :1].clamp(-1, 1) - first[number]).square().mean().item()
+                back = {"first_frame": round(10 * math.log10(4 / max(error, 1e-9)), 2)}
+            crisp = crispness(video.clamp(-1, 1), seen) if seen else {}
             yield (
                 {
                     "scene": {name: getattr(scene, name) for name in score.ATTRIBUTES},
@@ -173,6 +220,8 @@ def evaluate(
                     "right": measured.right(scene),
                     "outlined": measured.outlined,
                     "raw": {name: round(value, 4) for name, value in measured.raw.items()},
+                    "crisp": {name: round(value, 4) for name, value in crisp.items()},
+                    **back,
                 },
                 video,
             )
@@ -209,6 +258,15 @@ def report(records: list[dict]) -> str:
     lines.append("{:8}".format("asked") + "".join(f"{BARS[n]:>10.1f} %" if n in BARS else " " * 12 for n in names))
     drawings, hollow = outlines(records)
     lines.append(f"outline drawings: {drawings:.1f} %; middle of the shape empty to {hollow:.3f}")
+    crisp = [r["crisp"] for r in records if r.get("crisp")]
+    if crisp:
+        edges, grain, flicker = (sum(c[n] for c in crisp) / len(crisp) for n in ("edges", "grain", "flicker"))
+        lines.append(
+            f"edges {100 * edges:.1f} % of the drawn truth's; ground: grain {grain:.2f}, flicker {flicker:.2f} of 255"
+        )
+    first = [r["first_frame"] for r in records if "first_frame" in r]
+    if first:
+        lines.append(f"first picture comes back at {sum(first) / len(first):.1f} dB (lowest {min(first):.1f})")
     for attribute in score.ATTRIBUTES:
         lines += ["", f"{attribute}: asked for -> seen, all languages"]
         for value, seen in sorted(confusion(records, attribute).items()):
@@ -241,6 +299,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="videos for each scene (default 1)")
     parser.add_argument("--limit", type=int, default=world.HELD_OUT, help="how many scenes (default 100)")
     parser.add_argument("--seen", action="store_true", help="scenes of the training set, to see over-fitting")
+    parser.add_argument("--pictures", action="store_true", help="go on from a first picture of each scene")
     parser.add_argument("--batch", type=int, default=20, help="videos made at a time")
     parser.add_argument("--json", type=Path, help="write settings, shares and every clip's measurements here")
     parser.add_argument("--sheet", type=Path, help="write a PNG of the first clips of each language here")
@@ -256,7 +315,15 @@ def main(argv: list[str] | None = None) -> None:
     languages = captions.LANGUAGES if arguments.language == "both" else (arguments.language,)
     records, shown, began = [], [], time.time()
     for language in languages:
-        clips = evaluate(source, scenes, language, seeds=arguments.seeds, batch=arguments.batch, **settings)
+        clips = evaluate(
+            source,
+            scenes,
+            language,
+            seeds=arguments.seeds,
+            batch=arguments.batch,
+            pictures=arguments.pictures,
+            **settings,
+        )
         for number, (record, video) in enumerate(clips):
             records.append(record)
             if number < arguments.rows:

@@ -77,6 +77,37 @@ def test_noise_is_that_of_each_clip_alone():
     assert torch.equal(seen[0][1:], seen[1])
 
 
+def test_a_first_picture_is_kept_and_told_from_what_is_made_anew():
+    seen = []
+
+    def denoised(x, sigma, context, made_anew):
+        seen.append((x[:, :, :1], made_anew))
+        return context.view(-1, 3, 9, 32, 32)
+
+    changes = {"denoised": denoised, "encode": lambda pictures: pictures / 2, "size": 32}
+    source = evaluate.Source(**{**vars(knowing()), **changes, "decode": lambda latent: latent * 2, "cfg": 3.0})
+    (record, video), *_ = evaluate.evaluate(source, world.split()[1][:1], "en", pictures=True)
+    picture = world.render([world.take(world.split()[1][0], Dice(evaluate.FIRST_PICTURES))], 32, 1)
+    assert len(seen) == 4  # two steps, with the prompt and with the negative one
+    for first, made_anew in seen:
+        assert torch.equal(first, picture / 2)
+        assert made_anew.shape == (1, 1, 9, 32, 32)
+        assert not made_anew[:, :, 0].any() and made_anew[:, :, 1:].all()
+    torch.testing.assert_close(video[:, :1], picture[0], atol=1e-6, rtol=0)
+    assert record["first_frame"] > 80 and "comes back at" in evaluate.report([record])
+
+
+def test_a_model_of_words_refuses_a_picture():
+    with pytest.raises(ValueError, match="knowing makes video from words only"):
+        evaluate.render(knowing(), [""], [1], pictures=torch.zeros(1, 3, 1, 32, 32))
+
+
+def test_records_say_how_crisp_a_clip_is():
+    (record, _), *_ = evaluate.evaluate(knowing(), world.split()[1][:1], "en")
+    assert record["crisp"]["edges"] > 0.9 and record["crisp"]["grain"] < 0.5
+    assert "of the drawn truth's; ground: grain" in evaluate.report([record])
+
+
 def test_the_sheet_has_a_row_for_each_clip(tmp_path):
     from PIL import Image
 
