@@ -57,21 +57,32 @@ def load_pair(checkpoint: Path) -> Pair:
 
 def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: Path) -> None:
     """Write the folder; an existing one is updated in place."""
-    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
+    from diffusers import AutoencoderKLWan
 
-    pair = load_pair(checkpoint)
-    pair.transformer.to(STORAGE).save_pretrained(out / "transformer")
-    pair.text_encoder.to(STORAGE).save_pretrained(out / "text_encoder")
-    AutoencoderKLWan.from_pretrained(vae_folder).to(STORAGE).save_pretrained(out / "vae")
+    pair, vae = load_pair(checkpoint), AutoencoderKLWan.from_pretrained(vae_folder)
+    write_folder(out, pair.transformer, pair.text_encoder, vae, {**OWN, "preview": preview_factors(space)})
+
+
+def write_folder(out: Path, transformer, text_encoder, vae, own: dict, *, expand_timesteps: bool = False) -> None:
+    """Write the parts, in half precision, and what goes with them.
+
+    Args:
+        own: opent2v.json.
+        expand_timesteps: whether every token has a timestep of its own, so that a first frame can be given clean.
+    """
+    import diffusers
+    from diffusers import UniPCMultistepScheduler
+
+    transformer.to(STORAGE).save_pretrained(out / "transformer")
+    text_encoder.to(STORAGE).save_pretrained(out / "text_encoder")
+    vae.to(STORAGE).save_pretrained(out / "vae")
     captions.tokenizer().save_pretrained(out / "tokenizer")
     UniPCMultistepScheduler.from_config(SCHEDULER).save_pretrained(out / "scheduler")
-    import diffusers
-
     index = {
         "_class_name": "WanPipeline",
         "_diffusers_version": diffusers.__version__,
         "boundary_ratio": None,
-        "expand_timesteps": False,
+        "expand_timesteps": expand_timesteps,
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "text_encoder": ["transformers", "UMT5EncoderModel"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
@@ -80,7 +91,7 @@ def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: 
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
     _write(out / "model_index.json", index)
-    _write(out / "opent2v.json", {**OWN, "preview": preview_factors(space)})
+    _write(out / "opent2v.json", own)
     # transformers 5 calls the class by another name; the older one is read by both.
     config = json.loads((out / "tokenizer" / "tokenizer_config.json").read_text(encoding="utf-8"))
     config["tokenizer_class"] = "PreTrainedTokenizerFast"

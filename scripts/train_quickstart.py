@@ -1,0 +1,81 @@
+"""Train the next bundled model from nothing, or go on: python scripts/train_quickstart.py --work FOLDER [--out FOLDER]
+
+VAE and transformer take turns, so that pictures can be looked at early; each goes on from its checkpoint in the work
+folder, whenever the command was stopped. One run sees what every other run sees: data and first weights come from
+fixed seeds. `--look` measures and draws what there is, and trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import pack
+
+# (part, share of its steps to go on to): the decoder is good enough to look through long before it is done.
+TURNS = (("vae", 0.16), ("transformer", 0.05), ("vae", 0.4), ("transformer", 0.2), ("vae", 1.0), ("transformer", 1.0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--out", type=Path, help="write the model folder here when training is done (or with --look)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    parser.add_argument("--vae-steps", type=int, help="length of the VAE's schedule")
+    parser.add_argument("--transformer-steps", type=int, help="length of the transformer's schedule")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the transformer")
+    parser.add_argument("--look", action="store_true", help="train nothing: measure what there is, and draw a sheet")
+    parser.add_argument("--limit", type=int, default=100, help="held-out scenes that are measured (default 100)")
+    arguments = parser.parse_args()
+    pack.hide_scripts()
+    pack.mount()
+    import torch
+
+    from opent2v.training.quickstart import train_transformer, train_vae
+    from opent2v.training.quickstart.machine import reuse_memory
+
+    torch.set_num_threads(arguments.threads)
+    reuse_memory()
+    began = time.time()
+    if not arguments.look:
+        vae_steps = arguments.vae_steps or train_vae.STEPS
+        steps = arguments.transformer_steps or train_transformer.STEPS
+        for part, share in TURNS:
+            if part == "vae":
+                stop = round(share * vae_steps)
+                train_vae.train(arguments.work, steps=vae_steps, stop=stop, device=arguments.device)
+            else:
+                stop = round(share * steps)
+                train_transformer.train(arguments.work, steps=steps, stop=stop, device=arguments.device)
+    print(f"trained for {(time.time() - began) / 60:.0f} minutes in this run")
+    look(arguments)
+
+
+def look(arguments) -> None:
+    """Export, measure and draw what the work folder holds."""
+    from opent2v.training import captions, evaluate, world
+    from opent2v.training.quickstart.export import export
+    from opent2v.training.quickstart.latents import LatentSpace
+    from opent2v.training.quickstart.train_vae import check, export_vae
+
+    out = arguments.out or arguments.work / "model"
+    export(arguments.work, out)
+    print(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.2f} MB")
+    space = LatentSpace.of(arguments.work)
+    print("vae", check(export_vae(arguments.work / "vae.pt", space), space, 20))
+    scenes, source = world.split()[1][: arguments.limit], evaluate.from_folder(out)
+    for pictures in (False, True):
+        records, shown = [], []
+        for language in captions.LANGUAGES:
+            for record, video in evaluate.evaluate(source, scenes, language, pictures=pictures):
+                records.append(record)
+                if language == "en" and len(shown) < 24:
+                    shown.append(video)
+        print("from a first picture" if pictures else "from words")
+        print(evaluate.report(records))
+        evaluate.save_sheet(shown, arguments.work / ("pictures.png" if pictures else "words.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the transformer sees at a step: everything is drawn from the step's number alone.
+
+Lessons grow. A clip's single pictures cost a ninth of the clip, and teach shapes, colours and places; windows of nine
+frames teach how things move from one latent frame to the next; whole clips teach to keep that up. In a share of the
+lessons the first latent frames are given clean, as Wan 2.2 5B is told a first picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .. import captions, world
+from .latents import BLOCK, CHANNELS, FRAMES, SIZE, STRIDE, LatentSpace
+
+NO_PROMPT, FLAWED, CHINESE = 0.10, 0.06, 0.4
+TRAIN_SHIFT = 2.5
+# Largest noise that is left on given latents, of their unit variance: a picture that a model made is not quite clean.
+GIVEN_NOISE = 0.08
+# Latent frames of a lesson -> its clips: a step takes about as long whatever its lesson.
+CLIPS = {1: 96, 3: 40, 5: 28, 9: 20}
+# (until this share of the steps, lessons in turn): latent frames, and how many of the first are given.
+ROUNDS = (
+    (0.15, ((1, 0), (3, 0), (1, 0), (3, 1))),
+    (0.40, ((9, 0), (1, 0), (3, 1), (9, 1), (3, 0), (1, 0))),
+    (1.00, ((9, 0), (9, 1), (9, 0), (5, 1), (9, 1), (9, 0), (3, 0), (9, 0), (9, 2), (1, 0))),
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step's batch of B clips of T latent frames.
+
+    Attributes:
+        clean: latents [B, 16, T, 8, 8].
+        noise: the same shape.
+        t: share of noise [B].
+        ids, mask: token ids of the prompts [B, L].
+        said: [B], 1 where a prompt without flaws was given, else 0.
+        takes: what is drawn, cut to the lesson's frames.
+        given: how many latent frames at the front are given clean.
+        residue: what is left of noise on these, [B, 16, given, 8, 8].
+    """
+
+    clean: Tensor
+    noise: Tensor
+    t: Tensor
+    ids: Tensor
+    mask: Tensor
+    said: Tensor
+    takes: list[world.Take]
+    given: int
+    residue: Tensor
+
+    def to(self, device) -> Lesson:
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def plan(step: int, steps: int) -> tuple[int, int]:
+    """(latent frames, given latent frames) of a step in a schedule of `steps`."""
+    lessons = next(lessons for until, lessons in ROUNDS if step < until * steps or until == 1)
+    return lessons[step % len(lessons)]
+
+
+def window(clip: world.Take, first: int, frames: int, total: int = FRAMES) -> world.Take:
+    """The frames `first` ... of a take that lasts `total` frames, as a take of its own."""
+    cut = {}
+    for name in ("x", "y", "radius", "angle"):
+        begin, end = getattr(clip, name)
+        step = (end - begin) / (total - 1)
+        cut[name] = (begin + step * first, begin + step * (first + frames - 1))
+    return replace(clip, **cut)
+
+
+def draw(number: int, length: int, given: int, scenes, space: LatentSpace, tokens, clips: int | None = None) -> Lesson:
+    """The lesson of a number: `clips` clips (default: as many as suit) of `length` latent frames."""
+    count = clips or CLIPS[length]
+    dice = world.Dice(1_000_003 * (number + 1))
+    frames = STRIDE * (length - 1) + 1
+    takes, texts = [], []
+    for _ in range(count):
+        one = world.drawn(dice, scenes, FLAWED)
+        takes.append(window(one, dice.index(FRAMES - frames + 1), frames))
+        language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
+        silent = dice.uniform(0, 1) < NO_PROMPT and not one.flaw
+        texts.append("" if silent else captions.caption(one.scene, dice, language, one.flaw))
+    clean = space.encode(world.render(takes, SIZE, frames))
+    encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS, return_tensors="pt")
+    generator = torch.Generator().manual_seed(1_000_003 * (number + 1) + 1)
+    noise = torch.randn(clean.shape, generator=generator)
+    # Stratified over the batch: every step sees the whole range of noise.
+    u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    left = GIVEN_NOISE * torch.rand((count, 1, 1, 1, 1), generator=generator)
+    side = SIZE // BLOCK
+    return Lesson(
+        clean=clean,
+        noise=noise,
+        t=TRAIN_SHIFT * u / (1 + (TRAIN_SHIFT - 1) * u),
+        ids=encoded.input_ids,
+        mask=encoded.attention_mask,
+        said=torch.tensor([float(text != "" and not one.flaw) for text, one in zip(texts, takes, strict=True)]),
+        takes=takes,
+        given=given,
+        residue=left * torch.randn((count, CHANNELS, given, side, side), generator=generator),
+    )
