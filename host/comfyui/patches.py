@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import comfy.weight_adapter
@@ -21,12 +20,26 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
 
     name = "opent2v"
 
-    def __init__(self, patches: Sequence[Patch]):
-        # The host has narrowed the weight to the rows already.
-        self.patches = [replace(patch, rows=None) for patch in patches]
-        self.loaded_keys: set[str] = set()
-        # The host asks for tensors only; the scales tell apart what the step cache's profiles are of.
-        self.weights = [value for patch in patches for value in (*patch.tensors.values(), patch.scale)]
+    def __init__(self, loaded_keys: set[str], weights: Sequence[tuple[Any, ...]]):
+        """As the host makes its own: dynamic loading builds an adapter anew around tensors that it has moved.
+
+        Args:
+            weights: for each change (kind, key, scale, roles, one tensor for each role, pick), see `Patch`.
+        """
+        self.loaded_keys = loaded_keys
+        self.weights = weights
+
+    @classmethod
+    def of(cls, patches: Iterable[Patch]) -> Changes:
+        """The changes of one weight, or of some of its rows, which the host narrows it to by itself."""
+        return cls(
+            set(), [(p.kind, p.key, p.scale, tuple(p.tensors), tuple(p.tensors.values()), p.pick) for p in patches]
+        )
+
+    @property
+    def patches(self) -> Iterator[Patch]:
+        for kind, key, scale, roles, tensors, pick in self.weights:
+            yield Patch(key, kind, dict(zip(roles, tensors, strict=True)), scale, pick=pick)
 
     def calculate_weight(self, weight: Tensor, key: str, strength: float, *args: Any, **kwargs: Any) -> Tensor:
         """In place, as the host's own do: the weight may be some rows of a larger one."""
@@ -41,9 +54,10 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
         Raises:
             FamilyError: always, these changes exist as weights only.
         """
+        kind, key, *_ = self.weights[0]
         raise FamilyError(
-            f"A bypass LoRA loader cannot apply this LoRA ({self.patches[0].kind} on {self.patches[0].key}). Use Load "
-            "Video LoRA, or ComfyUI's LoRA loader without bypass."
+            f"A bypass LoRA loader cannot apply this LoRA ({kind} on {key}). Use Load Video LoRA, or ComfyUI's LoRA "
+            "loader without bypass."
         )
 
 
@@ -105,7 +119,7 @@ def host_patches(patches: Sequence[Patch]) -> dict[Any, Any]:
     for patch in patches:
         grouped.setdefault((patch.key, (0, *patch.rows)) if patch.rows else patch.key, []).append(patch)
     own = {key: _hosts_own(group[0]) if len(group) == 1 else None for key, group in grouped.items()}
-    return {key: own[key] or Changes(group) for key, group in grouped.items()}
+    return {key: own[key] or Changes.of(group) for key, group in grouped.items()}
 
 
 _PLAIN = {"up": "x.lora_up.weight", "down": "x.lora_down.weight"}

@@ -30,11 +30,12 @@ def _settle(patcher: Any, device_to: Any, lowvram_memory: Any = 0, force_patch_w
     """Patch the weights that the host passes over, and keep it from rounding a change into few bits.
 
     It passes over tables outside layers and, in a partial load, layers without a casting class. It merges a change into
-    fp8 weights that fit into memory, or into scaled ones, and rounds: here it is computed beside them instead.
+    fp8 weights that fit into memory, or into scaled ones, and rounds: here it is computed beside them instead. Dynamic
+    loading does so as soon as a weight has its place on the device.
     """
     has_fp8 = any(weight.dtype in FP8 for weight in patcher.model.parameters())
     computes = getattr(patcher.model, "manual_cast_dtype", None) or torch.bfloat16
-    # Newer hosts' dynamic loading computes every change beside the weight, but for tables; it undoes them at each load.
+    # Newer hosts' dynamic loading puts everything back before each load.
     is_dynamic = getattr(patcher, "is_dynamic", bool)()
     for key in list(patcher.patches):
         path, _, leaf = key.rpartition(".")
@@ -43,7 +44,12 @@ def _settle(patcher: Any, device_to: Any, lowvram_memory: Any = 0, force_patch_w
         if leaf not in ("weight", "bias") or not hasattr(layer, "comfy_cast_weights"):
             if is_dynamic or key not in patcher.backup:
                 patcher.patch_weight_to_device(key, device_to)
-        elif is_small and not force_patch_weights and not is_dynamic:
+        elif is_dynamic:
+            # Where a layer has no place of its own, the change is in its weight already, and is not to be saved twice.
+            layer.comfy_patched_weights = not hasattr(layer, "_v")
+            if is_small:
+                _beside_places(patcher, layer, key, leaf, computes)
+        elif is_small and not force_patch_weights:
             _while_computing(patcher, layer, key, leaf)
 
 
@@ -61,6 +67,21 @@ class WhileComputing(comfy.model_patcher.LowVramPatch):
             whole *= scale
         whole = comfy.lora.calculate_weight(self.patches[self.key], whole, self.key)
         return (whole if scale is None else whole / scale).to(weight.dtype)
+
+
+def _beside_places(patcher: Any, layer: Any, key: str, leaf: str, computes: torch.dtype) -> None:
+    """Under dynamic loading: a change beside a weight that gets a place on the device while it is needed."""
+    if hasattr(layer, "_v"):
+        # The host would write the changed weight, rounded, into its place, and compute with that from then on.
+        setattr(layer, f"{leaf}_lowvram_function", None)
+        functions = getattr(layer, f"{leaf}_function")
+        setattr(layer, f"{leaf}_function", [WhileComputing(key, patcher.patches, layer), *functions])
+    elif not isinstance(kept := patcher.backup[key].weight, QuantizedTensor):
+        # The smallest layers lie there all the time; the host has merged the change into this one.
+        device = comfy.utils.get_attr(patcher.model, key).device
+        whole = kept.to(device, torch.float32, copy=True)
+        whole = comfy.lora.calculate_weight(patcher.patches[key], whole, key)
+        comfy.utils.set_attr_param(patcher.model, key, whole.to(computes))
 
 
 def _while_computing(patcher: Any, layer: Any, key: str, leaf: str) -> None:
