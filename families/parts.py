@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,16 @@ from .base import Entry, Variant
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A transformer with what its family knows about it."""
+    """A transformer with what its family knows about it.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
 
     variant: Variant
     transformer: nn.Module
     path: Path
+    again: Callable[[], VideoModel] | None = field(default=None, compare=False, repr=False)
 
     def conditions(self, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w]."""
@@ -32,12 +37,17 @@ class VideoModel:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """The text encoders of a model with their tokenizers, both by the encoder's slot."""
+    """The text encoders of a model with their tokenizers, both by the encoder's slot.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
 
     variant: Variant
     encoders: Mapping[str, nn.Module]
     tokenizers: Mapping[str, Any]
     path: Path
+    again: Callable[[], TextEncoder] | None = field(default=None, compare=False, repr=False)
 
     def tokens(self, text: str) -> tuple[dict[str, list[int]], int]:
         """({slot: ids of the prompt's real tokens}, how many tokens the whole prompt has for the first encoder).
@@ -66,11 +76,16 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class VideoVAE:
-    """A VAE with what its family knows about it."""
+    """A VAE with what its family knows about it.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
 
     variant: Variant
     vae: nn.Module
     path: Path
+    again: Callable[[], VideoVAE] | None = field(default=None, compare=False, repr=False)
 
     def decode(self, latent: Tensor, seed: int = 0) -> Tensor:
         """VAE latent [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,49 +46,65 @@ def load_pipeline(
     Raises:
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
-    variant, family = folder.variant, folder.family
+    variant, denoiser = folder.variant, folder.family.denoiser
+    dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in folder.weights}
+    dtypes["vae"] = vae_dtype
     tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
+    parts = _modules(folder, dtypes, on_progress)
+    slots, experts = [p.slot for p in variant.prompts], {denoiser: variant}
+    if "transformer_2" in parts:
+        experts = {"transformer": replace(variant, expert="high"), "transformer_2": replace(variant, expert="low")}
+
+    def model(slot: str, module: nn.Module) -> VideoModel:
+        again = lambda: model(slot, _modules(folder, {slot: model_dtype})[slot])  # noqa: E731
+        return VideoModel(experts[slot], module, folder.path, again)
+
+    def text(encoders: Mapping[str, nn.Module]) -> TextEncoder:
+        again = lambda: text(_modules(folder, dict.fromkeys(slots, text_dtype)))  # noqa: E731
+        return TextEncoder(variant, encoders, tokenizers, folder.path, again)
+
+    def vae(module: nn.Module) -> VideoVAE:
+        return VideoVAE(variant, module, folder.path, lambda: vae(_modules(folder, {"vae": vae_dtype})["vae"]))
+
+    return Pipeline(
+        tuple(model(slot, parts[slot]) for slot in experts),
+        text({slot: parts[slot] for slot in slots}),
+        vae(parts["vae"]),
+        parts.get("image_encoder"),
+    )
+
+
+def _modules(
+    folder: Folder, dtypes: Mapping[str, torch.dtype | None], on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, nn.Module]:
+    """The modules of these components; arguments and errors as `load_pipeline`."""
+    family = folder.family
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
-    for component in folder.weights:
+    for component in dtypes:
         config, is_model = folder.configs[component], component == family.denoiser
-        parts[component] = build(config["_class_name"], config, extension(variant) if is_model else None)
+        parts[component] = build(config["_class_name"], config, extension(folder.variant) if is_model else None)
         rules[component] = _older_names(parts[component], folder.headers(component))
         tied = family.tied.get(component)
         counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
     total, before = sum(counts.values()), 0
-    for component in parts:
+    for component, dtype in dtypes.items():
 
         def tick(done: int, _: int, offset: int = before) -> None:
             if on_progress:
                 on_progress(offset + done, total)
 
-        is_model = component.startswith(family.denoiser)
-        dtype = model_dtype if is_model else vae_dtype if component == "vae" else text_dtype
-        tied = family.tied.get(component)
         fill(
             parts[component],
             folder.weights[component],
             dtype=dtype,
-            tied=tied,
+            tied=family.tied.get(component),
             rules=rules[component],
             on_tensor=tick,
         )
         before += counts[component]
-    models = [VideoModel(variant, parts[family.denoiser], folder.path)]
-    if "transformer_2" in parts:
-        models = [
-            VideoModel(replace(variant, expert=expert), parts[slot], folder.path)
-            for expert, slot in (("high", "transformer"), ("low", "transformer_2"))
-        ]
-    encoders = {p.slot: parts[p.slot] for p in variant.prompts}
-    return Pipeline(
-        tuple(models),
-        TextEncoder(variant, encoders, tokenizers, folder.path),
-        VideoVAE(variant, parts["vae"], folder.path),
-        parts.get("image_encoder"),
-    )
+    return parts
 
 
 def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:

@@ -101,7 +101,9 @@ def load_model(
         from_folder=False,
         on_tensor=on_progress,
     )
-    return VideoModel(found.variant, module, file.path)
+    return VideoModel(
+        found.variant, module, file.path, lambda: load_model(open_file(file.path), dtype, rope_layout=rope_layout)
+    )
 
 
 def load_vae(
@@ -119,7 +121,7 @@ def load_vae(
         from_folder=False,
         on_tensor=on_progress,
     )
-    return VideoVAE(found.variant, module, file.path)
+    return VideoVAE(found.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
 
 
 def _part(file: ModelFile, part: str) -> Recognised:

@@ -105,7 +105,9 @@ def load_text(
             on_tensor=tick,
         )
         before += counts[slot]
-    return TextEncoder(variant, modules, tokenizers, files[0].path)
+    return TextEncoder(
+        variant, modules, tokenizers, files[0].path, lambda: load_text(files, variant, dtype, find_tokenizer)
+    )
 
 
 def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFile]:

@@ -20,6 +20,7 @@ from ...families import Variant, VideoModel, variant_of
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .ops import move_orphans_on_load, switch_to_casting
+from .patcher import can_be_made_again, patcher
 from .settle import settle_on_load
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -134,8 +135,13 @@ class ScaledSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sam
 _MODEL_TYPES = {"flow": "FLOW", "v": "V_PREDICTION", "eps": "EPS"}
 
 
-def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
-    """A MODEL for core's and our sampling nodes."""
+def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL for core's and our sampling nodes.
+
+    Args:
+        disable_dynamic: not one of the host's dynamic MODELs. One that nobody can load again never is: the host makes
+            plain ones of dynamic ones by that.
+    """
     variant = part.variant
     device = mm.get_torch_device()
     # The large matrices tell the storage dtype; some small layers are always kept in fp32.
@@ -165,10 +171,12 @@ def model(part: VideoModel) -> comfy.model_patcher.ModelPatcher:
     base.storage_dtype = weight.dtype
     # Not a submodule: the transformer is already there as diffusion_model.
     object.__setattr__(base, "opent2v", part)
-    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=mm.unet_offload_device())
-    move_orphans_on_load(patcher)
-    settle_on_load(patcher)
-    return patcher
+    is_dynamic = part.again is not None and not disable_dynamic
+    made = patcher(base, device, mm.unet_offload_device(), is_dynamic)
+    can_be_made_again(made, model, part.again)
+    move_orphans_on_load(made)
+    settle_on_load(made)
+    return made
 
 
 def variant(thing: Any) -> Variant | None:

@@ -36,12 +36,16 @@ def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:
         comfy_cast_weights = True
 
         def forward(self, inputs: Tensor) -> Tensor:
-            weight = bias = None
-            if self.weight is not None:
-                weight, bias = comfy.ops.cast_bias_weight(
-                    self, device=inputs.device, dtype=torch.float32, bias_dtype=torch.float32
+            if self.weight is None:
+                return functional.layer_norm(inputs.float(), self.normalized_shape, None, None, self.eps).to(
+                    inputs.dtype
                 )
+            weight, bias, held = comfy.ops.cast_bias_weight(
+                self, device=inputs.device, dtype=torch.float32, bias_dtype=torch.float32, offloadable=True
+            )
             normed = functional.layer_norm(inputs.float(), self.normalized_shape, weight, bias, self.eps)
+            # Dynamic loading keeps the place on the device until it is told that it is no longer in use.
+            comfy.ops.uncast_bias_weight(self, weight, bias, held)
             return normed.to(inputs.dtype)
 
     return CastFP32LayerNorm

@@ -1,0 +1,53 @@
+"""Patchers as the host's own loaders make them: dynamic where theirs are, and such that it can make them again.
+
+It makes one again from the files for a plain MODEL in place of a dynamic one (TorchCompileModel, LoRA hooks), for
+another device (its nodes that select one) and for each further GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_patcher
+from torch import nn
+
+
+def patcher(
+    model: nn.Module, load_device: Any, offload_device: Any, is_dynamic: bool = True
+) -> comfy.model_patcher.ModelPatcher:
+    """The host's patcher around a model.
+
+    Args:
+        is_dynamic: its weights may be brought to the device layer by layer, while it computes, where the host does so
+            (0.16 and newer, on NVIDIA). Only for models of casting layers: all others are brought there whole.
+    """
+    # The host sets this name at its start.
+    kind = comfy.model_patcher.CoreModelPatcher if is_dynamic and _KNOWS_DYNAMIC else comfy.model_patcher.ModelPatcher
+    return kind(model, load_device=load_device, offload_device=offload_device)
+
+
+def can_be_made_again(
+    patcher: comfy.model_patcher.ModelPatcher,
+    make: Callable[[Any, bool], comfy.model_patcher.ModelPatcher],
+    again: Callable[[], Any] | None,
+) -> None:
+    """Tell the host how to make a patcher again.
+
+    Args:
+        make: a loaded part, whether it must not be dynamic -> the patcher around it.
+        again: loads the part; None where nobody knows from where.
+    """
+    if again is not None:
+        patcher.cached_patcher_init = (_made_again, (make, again))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _made_again(
+    make: Callable[[Any, bool], comfy.model_patcher.ModelPatcher],
+    again: Callable[[], Any],
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    return make(again(), disable_dynamic)
+
+
+_KNOWS_DYNAMIC = hasattr(comfy.model_patcher, "CoreModelPatcher")
