@@ -19,6 +19,7 @@ from torch import Tensor
 from ...families import Variant, VideoModel, variant_of
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
+from .attention import Told, attend_through_host
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again, patcher
 from .settle import settle_on_load
@@ -50,6 +51,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     """The host's base model, with the family's own way of calling its transformer."""
 
     opent2v: VideoModel
+    told: Told
     storage_dtype = torch.float32
 
     def get_dtype(self) -> torch.dtype:
@@ -57,7 +59,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         return self.storage_dtype
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
-        # The host counts attention's matrix of weights unless it runs fused attention itself; diffusers always does.
+        # The host counts attention's matrix of weights where it runs none that does without; ours then takes as many
+        # rows at a time as fit.
         dtype = self.manual_cast_dtype or self.get_dtype()
         return self.opent2v.variant.sample_memory(tuple(input_shape), mm.dtype_size(dtype))
 
@@ -105,7 +108,11 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at call time: compile nodes replace diffusion_model.
             variant = self.opent2v.variant
-            return variant.family.predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
+            self.told.transformer_options = kwargs.get("transformer_options") or {}
+            try:
+                return variant.family.predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
+            finally:
+                self.told.transformer_options = {}
 
         output = comfy.patcher_extension.WrapperExecutor.new_class_executor(
             forward,
@@ -169,6 +176,7 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
             base.model_sampling = ScaledSampling(config, predicts)
         base.model_sampling.set_sigmas(predicts.sigmas.float())
     base.storage_dtype = weight.dtype
+    base.told = attend_through_host(transformer)
     # Not a submodule: the transformer is already there as diffusion_model.
     object.__setattr__(base, "opent2v", part)
     is_dynamic = part.again is not None and not disable_dynamic
