@@ -67,8 +67,14 @@ class Source:
         return make_schedule(self.scheduler, steps=steps or self.steps, shift=shift)
 
 
-def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> Source:
-    """The model of a diffusers folder, run by the embedded host with its own values, with a LoRA or without."""
+def from_folder(
+    path: Path, lora: Path | None = None, strength: float = 1.0, *, size: int | None = None, frames: int | None = None
+) -> Source:
+    """The model of a diffusers folder, run by the embedded host with its own values, with a LoRA or without.
+
+    Args:
+        size: width and height in pixels, frames: length; None for the model's own.
+    """
     folder = open_folder(path)
     library("diffusers")
     parts = load_pipeline(folder, **embedded.device_dtypes(None, None))  # pyright: ignore[reportArgumentType]
@@ -78,6 +84,7 @@ def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> 
         verdict.check()
         model = embedded.apply_patches(model, load_patches(verdict), strength)
     variant, own = folder.variant, folder.variant.defaults
+    size, frames = size or own.width, frames or own.frames
 
     def denoised(x: Tensor, sigma: Tensor, context: Tensor, made_anew: Tensor | None = None) -> Tensor:
         conditions = {"context": context} if made_anew is None else {"context": context, "made_anew": made_anew}
@@ -98,12 +105,12 @@ def from_folder(path: Path, lora: Path | None = None, strength: float = 1.0) -> 
         denoised=denoised,
         decode=decode,
         scheduler=dict(variant.scheduler),
-        shape=variant.geometry.latent_shape(own.width, own.height, own.frames),
+        shape=variant.geometry.latent_shape(size, size, frames),
         steps=own.steps,
         cfg=own.guidance,
         negative=own.negative,
         encode=encode if variant.keeps_clean else None,
-        size=own.width,
+        size=size,
     )
 
 
@@ -296,6 +303,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="default: the model's own")
     parser.add_argument("--cfg", type=float, help="default: the model's own")
     parser.add_argument("--shift", type=float, help="default: the model's own")
+    parser.add_argument("--size", type=int, help="width and height of a folder's clips (default: the model's own)")
+    parser.add_argument("--frames", type=int, help="length of a folder's clips (default: the model's own)")
     parser.add_argument("--seeds", type=int, default=1, help="videos for each scene (default 1)")
     parser.add_argument("--limit", type=int, default=world.HELD_OUT, help="how many scenes (default 100)")
     parser.add_argument("--seen", action="store_true", help="scenes of the training set, to see over-fitting")
@@ -309,7 +318,9 @@ def main(argv: list[str] | None = None) -> None:
         space = latents.LatentSpace.load()
         source = from_checkpoint(arguments.checkpoint, space)
     else:
-        source = from_folder(arguments.folder, arguments.lora, arguments.strength)
+        source = from_folder(
+            arguments.folder, arguments.lora, arguments.strength, size=arguments.size, frames=arguments.frames
+        )
     settings = {"steps": arguments.steps, "cfg": arguments.cfg, "shift": arguments.shift}
     scenes = world.split()[0 if arguments.seen else 1][: arguments.limit]
     languages = captions.LANGUAGES if arguments.language == "both" else (arguments.language,)
