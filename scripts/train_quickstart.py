@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     parser.add_argument("--vae-steps", type=int, help="length of the VAE's schedule")
     parser.add_argument("--transformer-steps", type=int, help="length of the transformer's schedule")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the transformer")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead, beside a GPU")
     parser.add_argument("--look", action="store_true", help="train nothing: measure what there is, and draw a sheet")
     parser.add_argument("--limit", type=int, default=100, help="held-out scenes that are measured (default 100)")
     arguments = parser.parse_args()
@@ -39,15 +40,19 @@ def main() -> None:
     reuse_memory()
     began = time.time()
     if not arguments.look:
-        vae_steps = arguments.vae_steps or train_vae.STEPS
-        steps = arguments.transformer_steps or train_transformer.STEPS
+        parts = {
+            "vae": (train_vae.train, arguments.vae_steps or train_vae.STEPS),
+            "transformer": (train_transformer.train, arguments.transformer_steps or train_transformer.STEPS),
+        }
         for part, share in TURNS:
-            if part == "vae":
-                stop = round(share * vae_steps)
-                train_vae.train(arguments.work, steps=vae_steps, stop=stop, device=arguments.device)
-            else:
-                stop = round(share * steps)
-                train_transformer.train(arguments.work, steps=steps, stop=stop, device=arguments.device)
+            train, steps = parts[part]
+            train(
+                arguments.work,
+                steps=steps,
+                stop=round(share * steps),
+                device=arguments.device,
+                workers=arguments.workers,
+            )
     print(f"trained for {(time.time() - began) / 60:.0f} minutes in this run")
     look(arguments)
 

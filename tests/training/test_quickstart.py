@@ -182,6 +182,19 @@ def test_a_resumed_transformer_equals_one_that_was_never_stopped(work):
     assert json.loads((parts / "transformer.jsonl").read_text().splitlines()[-1])["step"] == 3
 
 
+def test_workers_draw_the_same_in_the_same_order():
+    from opent2v.training.quickstart.machine import ahead
+
+    def draw(number):
+        return torch.full((2,), number) + torch.rand(2, generator=torch.Generator().manual_seed(number))
+
+    alone, helped = (list(ahead(draw, range(3, 14), workers)) for workers in (0, 2))
+    assert len(alone) == 11 and all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+    early = ahead(draw, range(1000), 2)
+    assert int(next(early)[0]) == 0
+    early.close()  # ends the other processes
+
+
 def test_the_encoder_holds_the_linear_space(space):
     vae = new_vae().eval()
     set_linear_encoder(vae.encoder, space)
@@ -230,6 +243,17 @@ def test_the_decoder_is_asked_for_edges_and_calm():
     assert offset < still < moving
 
 
+def test_steep_edges_are_asked_for_wherever_they_lie():
+    video = clip("star", "white", "right", "black")
+    soft = torch.nn.functional.avg_pool3d(video, (1, 3, 3), 1, (0, 1, 1), count_include_pad=False)
+
+    def steep(drawn):
+        return (train_vae.picture_loss(drawn, video, 1.0)[0] - train_vae.picture_loss(drawn, video)[0]).item()
+
+    assert steep(video.roll(2, -1)) < 1e-3 < 0.01 < steep(soft)
+    assert steep(video + 0.5 * (video - soft)) > 0.005, "halos cost, too"
+
+
 def test_an_export_runs_in_the_pipelines_for_words_and_for_pictures(work, tmp_path):
     from diffusers import WanImageToVideoPipeline, WanPipeline
 
@@ -251,3 +275,5 @@ def test_an_export_runs_in_the_pipelines_for_words_and_for_pictures(work, tmp_pa
     source = evaluate.from_folder(out)
     (record, video), *_ = evaluate.evaluate(source, world.split()[1][:1], "en", pictures=True, steps=1)
     assert video.shape == (3, 33, 96, 96) and "first_frame" in record
+    larger = evaluate.from_folder(out, size=144, frames=5)
+    assert evaluate.render(larger, ["a red star"], [1], steps=1).shape == (1, 3, 5, 144, 144)

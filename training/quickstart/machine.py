@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+_draw: Callable[[int], Any]
 
 
 def reuse_memory() -> None:
@@ -17,3 +27,36 @@ def reuse_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
     option(trim_threshold, 2**31 - 1)
     option(mmap_threshold, 2**30)
+
+
+def ahead(draw: Callable[[int], T], numbers: range, workers: int) -> Iterator[T]:
+    """`draw(number)` of each number in turn; with workers, so many other processes draw what is needed next.
+
+    A GPU is done with a step long before one processor has drawn the next one's clips. Processes are forked, so that
+    `draw` may be any function; it must not touch a GPU.
+    """
+    if not workers:
+        yield from map(draw, numbers)
+        return
+    forked = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, forked, initializer=_begin, initargs=(draw,)) as pool:
+        try:
+            waiting: deque[Future] = deque()
+            for number in numbers:
+                waiting.append(pool.submit(_draw_one, number))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(draw: Callable[[int], Any]) -> None:
+    global _draw
+    _draw = draw
+    torch.set_num_threads(1)
+
+
+def _draw_one(number: int) -> Any:
+    return _draw(number)

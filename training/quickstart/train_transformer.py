@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .. import captions, world
 from . import lessons
 from .latents import CHANNELS, STRIDE, LatentSpace, latent_frames
-from .machine import reuse_memory
+from .machine import ahead, reuse_memory
 from .muon import Muon
 
 TRANSFORMER = dict(
@@ -189,8 +189,15 @@ def train(
     save_seconds: float = 300,
     clips: int | None = None,
     device: str = "cpu",
+    workers: int = 0,
 ) -> None:
-    """Go on from `work`'s checkpoint, or begin, and stop at `stop` (default: the schedule's end)."""
+    """Go on from `work`'s checkpoint, or begin, and stop at `stop` (default: the schedule's end).
+
+    Args:
+        save_seconds: between checkpoints.
+        clips: of each lesson; None for as many as suit.
+        workers: processes that draw lessons ahead; 0 draws each when it is needed.
+    """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
@@ -216,13 +223,16 @@ def train(
     last = min(steps, stop or steps)
     # The processor's time, not the clock's: others may be using this machine.
     began, saved_at, losses = time.process_time(), time.time(), {}
-    for step in range(first, last):
+
+    def draw(step: int) -> lessons.Lesson:
+        return lessons.draw(step, *lessons.plan(step, steps), scenes, space, tokens, clips)
+
+    for step, lesson in zip(range(first, last), ahead(draw, range(first, last), workers), strict=True):
         for solver, rate in zip(solvers, rates, strict=True):
             for group in solver.param_groups:
                 group["lr"] = rate * factor(step, steps)
         seen.clear()
-        length, given = lessons.plan(step, steps)
-        lesson = lessons.draw(step, length, given, scenes, space, tokens, clips).to(device)
+        lesson = lesson.to(device)
         loss = flow_loss(pair, lesson)
         helped = loss + guides(seen[0].float(), lesson)
         helped.backward()
@@ -232,10 +242,10 @@ def train(
             solver.zero_grad(set_to_none=True)
         decay = min(0.9985, 1 - 1 / (step / 8 + 2))
         with torch.no_grad():
-            for a, p in zip(average.parameters(), pair.parameters(), strict=True):
-                a.lerp_(p, 1 - decay)
-        losses.setdefault(f"{length}/{given}", []).append((loss.item(), (helped - loss).item()))
-        if not math.isfinite(losses[f"{length}/{given}"][-1][0]):
+            torch._foreach_lerp_(list(average.parameters()), list(pair.parameters()), 1 - decay)
+        name = f"{lesson.clean.shape[2]}/{lesson.given}"
+        losses.setdefault(name, []).append((loss.item(), (helped - loss).item()))
+        if not math.isfinite(losses[name][-1][0]):
             raise SystemExit(f"step {step}: the loss is not finite; go back to an earlier checkpoint")
         if (step + 1) % 60 == 0 or step + 1 == last:
             line = {"step": step + 1, "seconds": round(spent + time.process_time() - began, 1)}
@@ -260,11 +270,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="length of the whole schedule")
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead, beside a GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     reuse_memory()
     torch.set_num_threads(arguments.threads)
-    train(arguments.work, steps=arguments.steps, stop=arguments.stop, device=arguments.device)
+    options = {name: getattr(arguments, name) for name in ("steps", "stop", "device", "workers")}
+    train(arguments.work, **options)
 
 
 if __name__ == "__main__":
