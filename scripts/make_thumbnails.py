@@ -19,7 +19,7 @@ import console
 import environment
 import pack
 from make_workflows import FOLDER
-from workflow_data import CHOOSE_VIDEO, TEMPLATES
+from workflow_data import TEMPLATES
 
 WIDTH, HEIGHT = 400, 300
 BAND = 96  # height of a row of frames; four of them fill the width
@@ -34,11 +34,10 @@ def main() -> int:
         base = Path(scratch)
         source = run("quickstart", base)
         (base / "input").mkdir()
-        shutil.copy(source, base / "input" / CHOOSE_VIDEO)
+        shutil.copy(source, base / "input" / source.name)
         first = frames(source)
-        _save(
-            "video_to_video", runs([first, frames(run("video_to_video", base))], "video to video", "above: the input")
-        )
+        anew = frames(run("video_to_video", base, file=source.name))
+        _save("video_to_video", runs([first, anew], "video to video", "above: the input"))
         cached = frames(run("step_cache", base))
         _save("step_cache", runs([first, cached], "step cache", "below: half the steps"))
         plain = frames(run("lora", base / "plain", strength_model=0.0))

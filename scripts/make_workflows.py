@@ -1,4 +1,4 @@
-"""Writes the templates in workflows/ (quickstart.json is made by hand): one for each family and task.
+"""Writes the templates in workflows/: quickstart, one for each family and task, and those of single nodes.
 
     python3 scripts/make_workflows.py
 
@@ -9,6 +9,7 @@ pictures beside them.
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,9 @@ import pack
 from workflow_data import (
     CACHE_NOTE,
     CAPTIONS,
-    CHOOSE_VIDEO,
     FINISH_NOTE,
     LORA_NOTE,
+    QUICKSTART_NOTE,
     TEMPLATES,
     VIDEO_NOTE,
     File,
@@ -31,33 +32,50 @@ from workflow_data import (
 )
 
 FOLDER = pack.ROOT / "workflows"
-GAP = 50  # between the nodes of a column: 30 pixels of title, 20 of air
-# The page's view: at this scale and offset a template of up to 2060 x 1040 lies in a window of 1600 x 900.
-SCALE, OFFSET = 0.72, (60, 70)
+AIR = 40  # between columns
+# Between the nodes of a column: 30 pixels of title; 30 for the badge that the classic page draws above it, or for the
+# bar below a node that has an error in Nodes 2.0.
+GAP = 60
+# What a window of 1600 x 900 has free beside the page's bars, titles and badges included, in frontends 1.35 and 1.49;
+# and where that begins on the canvas, which in 1.49 goes on below the bars.
+FREE, CORNER = (1455, 690), (70, 100)
+BADGE = 50  # title and badge, above a node
 
 
+# The least ComfyUI (pyproject.toml states it) and its page: what a template is written for.
+FLOOR, FRONTEND = "0.8.0", "1.35.9"
+# Kept from before the template was written by this script.
+IDS = {"quickstart": "6f2d3f4e-5a0b-4c57-9a52-0e1c7b7f2a10"}
+SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo")
 # Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
 CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
     "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
     "CLIPVisionLoader": ((), ("CLIP_VISION",), [""]),
     "CLIPVisionEncode": ((("clip_vision", "CLIP_VISION"), ("image", "IMAGE")), ("CLIP_VISION_OUTPUT",), ["center"]),
 }
-# Height of each node; none grows beyond it on the page, its remarks and a video or picture included.
-HEIGHTS = {
-    "OpenT2VLoadModel": 200, "OpenT2VLoadDiffusionModel": 190, "OpenT2VLoadTextEncoder": 130, "OpenT2VLoadVAE": 100,
-    "OpenT2VEncodePrompt": 310, "OpenT2VEmptyLatent": 280, "OpenT2VSampler": 465, "OpenT2VImageToVideo": 310,
-    "OpenT2VEncodeVideo": 220, "OpenT2VLoadVideo": 410, "OpenT2VDecodeToVideo": 770, "OpenT2VColourMatch": 90,
-    "OpenT2VFrameRate": 100, "OpenT2VCaption": 200, "OpenT2VStepCache": 350, "OpenT2VCalibrateCache": 510,
-    "OpenT2VCompareCache": 200, "OpenT2VDecode": 80, "OpenT2VLoadLora": 400, "LoadImage": 340, "CLIPVisionLoader": 70,
-    "CLIPVisionEncode": 90,
+# Height of each node: enough for five lines of remarks, in the classic page and in Nodes 2.0 of frontend 1.49, measured
+# (tests/browser/test_layout.py). A node that stands in a column thus never grows over the next one. Only what may show
+# more, a sampler its preview and a file's node its picture or video, grows further: it stands at the end of a column.
+# Nodes 2.0 of frontend 1.35 needs more and stretches the whole page by a fifth, which is enough.
+STAYING = {
+    "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 250, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
+    "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 370, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
+    "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
+    "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 305,
+    "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
+GROWING = {
+    "OpenT2VSampler": 515, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350,
+    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 680,
+}  # fmt: skip
+HEIGHTS = STAYING | GROWING
 
 
 def main() -> int:
     environment.ensure()
     pack.mount()
     made = {template.name: generation(template) for template in TEMPLATES}
-    made |= {"video_to_video": video_to_video(), "finishing": finishing(), "step_cache": step_cache(), "lora": lora()}
+    made |= {build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora)}
     for name, graph in made.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -67,17 +85,24 @@ def main() -> int:
 
 @dataclass
 class Graph:
-    """A page under construction: columns of nodes from left to right, filled from above."""
+    """A page under construction: columns of nodes from left to right, filled from above.
+
+    Attributes:
+        asked: (node, input) of what app mode asks for.
+        notes: placed with the rest, numbered after it.
+    """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
     links: list[list[Any]] = field(default_factory=list)
+    asked: list[tuple[int, str]] = field(default_factory=list)
     left: int = 0
     top: int = 0
     width: int = 0
 
     def column(self, width: int) -> None:
         """Begin a column right of the last one."""
-        self.left, self.top, self.width = (self.left + self.width + GAP if self.width else 0), 0, width
+        self.left, self.top, self.width = (self.left + self.width + AIR if self.width else 0), 0, width
 
     def add(
         self,
@@ -96,7 +121,8 @@ class Graph:
             height: where it has more to say than usual.
         """
         sockets, outputs, widgets = _core(kind, values) if kind in CORE else _ours(kind, links or {}, values or {})
-        node = self._node(kind, height or HEIGHTS[kind], widgets)
+        node = {"id": len(self.nodes) + 1, **self._place(kind, height or HEIGHTS[kind], widgets)}
+        self.nodes.append(node)
         node["properties"] = {**_origin(kind), "Node name for S&R": kind}
         if models:
             node["properties"] |= {"models": [one.link() for one in models]}
@@ -105,35 +131,59 @@ class Graph:
         return node["id"]
 
     def note(self, text: str, height: int, title: str = "How to / 说明") -> None:
-        node = self._node("Note", height, [text])
-        node |= {"title": title, "color": "#432", "bgcolor": "#653"}
+        node = self._place("Note", height, [text])
+        self.notes.append(node | {"title": title, "color": "#432", "bgcolor": "#653"})
 
     def page(self, name: str) -> dict[str, Any]:
         """The whole as the page saves it."""
         for node in self.nodes:
             for output in node["outputs"]:
                 output["links"] = output["links"] or None
+        nodes = [*self.nodes, *({"id": n, **note} for n, note in enumerate(self.notes, len(self.nodes) + 1))]
+        for order, node in enumerate(nodes):
+            node["order"] = order
+        scale = self._scale(nodes)
+        offset = [math.ceil(CORNER[0] / scale), math.ceil(CORNER[1] / scale) + BADGE]
+        app = {
+            "inputs": [[str(number), widget] for number, widget in self.asked],
+            "outputs": [str(node["id"]) for node in nodes if node["type"] in SAVING],
+        }
         return {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/OpenT2V/opent2v/workflows/{name}")),
+            "id": IDS.get(
+                name, str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/OpenT2V/opent2v/workflows/{name}"))
+            ),
             "revision": 0,
-            "last_node_id": len(self.nodes),
+            "last_node_id": len(nodes),
             "last_link_id": len(self.links),
-            "nodes": self.nodes,
+            "nodes": nodes,
             "links": self.links,
             "groups": [],
             "config": {},
-            "extra": {"ds": {"scale": SCALE, "offset": list(OFFSET)}, "frontendVersion": "1.27.10"},
+            "extra": {"ds": {"scale": scale, "offset": offset}, "frontendVersion": FRONTEND, "linearData": app},
             "version": 0.4,
         }
 
-    def _node(self, kind: str, height: int, widgets: list[Any]) -> dict[str, Any]:
+    @staticmethod
+    def _scale(nodes: Sequence[Mapping[str, Any]]) -> float:
+        """The largest at which all lies in a window of 1600 x 900, in steps of 0.01 and 0.8 at most."""
+        right, bottom = (max(node["pos"][axis] + node["size"][axis] for node in nodes) for axis in (0, 1))
+        return math.floor(min(0.8, FREE[0] / right, FREE[1] / (bottom + BADGE)) * 100) / 100
+
+    def _place(self, kind: str, height: int, widgets: list[Any]) -> dict[str, Any]:
+        """A node at the end of the column.
+
+        Raises:
+            ValueError: the node above may grow over it.
+        """
+        over = [node["type"] for node in self.nodes if node["pos"] == [self.left, self.top - node["size"][1] - GAP]]
+        if self.top and (grows := GROWING.keys() & set(over)):
+            raise ValueError(f"{kind} would stand below {', '.join(grows)}, which grows; begin a column for it")
         node = {
-            "id": len(self.nodes) + 1, "type": kind, "pos": [self.left, self.top], "size": [self.width, height],
-            "flags": {}, "order": len(self.nodes), "mode": 0, "inputs": [], "outputs": [], "properties": {},
+            "type": kind, "pos": [self.left, self.top], "size": [self.width, height],
+            "flags": {}, "order": 0, "mode": 0, "inputs": [], "outputs": [], "properties": {},
             "widgets_values": widgets,
         }  # fmt: skip
         self.top += height + GAP
-        self.nodes.append(node)
         return node
 
     def _socket(
@@ -186,7 +236,7 @@ def _ours(kind: str, links: Mapping[str, Any], values: Mapping[str, Any]) -> Des
 
 def _origin(kind: str) -> dict[str, str]:
     if kind in CORE:
-        return {"cnr_id": "comfy-core", "ver": "0.3.64"}
+        return {"cnr_id": "comfy-core", "ver": FLOOR}
     version = re.search(r'^version = "(.+)"', (pack.ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     return {"cnr_id": "opent2v", "ver": version[1]}
@@ -195,7 +245,10 @@ def _origin(kind: str) -> dict[str, str]:
 def generation(template: Template) -> Graph:
     """Loaders, prompt and picture, sampler, file."""
     graph = Graph()
-    graph.column(420)
+    graph.column(340)
+    graph.note(_note(template), 460)
+    picture = graph.add("LoadImage") if template.starts else None
+    graph.column(400)
     published = [] if template.model.converted else [template.model]
     model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=published)
     sampled = {"model": (model, "model")}
@@ -212,30 +265,27 @@ def generation(template: Template) -> Graph:
     vision = None
     if template.vision:
         vision = graph.add("CLIPVisionLoader", values={"clip_name": template.vision.name}, models=[template.vision])
-    if not template.low:
-        graph.note(_note(template), 300 if template.vision else 380)
-    graph.column(400)
+    graph.column(380)
     told = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, told)
     words = {name: (prompt, name) for name in ("positive", "negative")}
-    if template.starts:
-        picture = graph.add("LoadImage")
+    asked = [(prompt, "positive")]
+    if picture is None:
+        latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
+    else:
         given = {"model": (model, "model"), "vae": (vae, "vae"), **words, "start_image": (picture, "IMAGE")}
         if vision is not None:
             seen = {"clip_vision": (vision, "CLIP_VISION"), "image": (picture, "IMAGE")}
             given["clip_vision_output"] = (graph.add("CLIPVisionEncode", seen), "CLIP_VISION_OUTPUT")
-        graph.column(340)
+        asked.insert(0, (picture, "image"))
         latent = graph.add("OpenT2VImageToVideo", given)
         words = {name: (latent, name) for name in words}
-    else:
-        latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
-        if template.low:
-            graph.note(_note(template), 360)
-        graph.column(340)
+    graph.column(340)
     settings = {"seed": 1, **template.values.get("OpenT2VSampler", {})}
     sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, settings)
-    graph.column(420)
+    graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(vae, sampler, latent))
+    graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
     return graph
 
 
@@ -267,22 +317,45 @@ def _note(template: Template) -> str:
     return "\n".join([*lines, "", "0 表示模型自己的默认值。" + template.chinese])
 
 
+def quickstart() -> Graph:
+    """The model of the pack: from words to a file by the nodes that every model has."""
+    graph = Graph()
+    graph.column(320)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    graph.note(QUICKSTART_NOTE, 520, "Try it / 试一试")
+    graph.column(380)
+    said = {"positive": "a red triangle moving to the right on a black background"}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, said)
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
+    graph.column(320)
+    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
+    graph.column(240)
+    images = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (sampler, "latent")})
+    graph.column(400)
+    graph.add("OpenT2VSaveVideo", {"images": (images, "images"), "fps": (latent, "fps")})
+    graph.asked = [(prompt, "positive"), (sampler, "seed")]
+    return graph
+
+
 def video_to_video() -> Graph:
     """The frames of a video, as a latent, made anew in part."""
     graph = Graph()
-    graph.column(400)
+    graph.column(340)
+    graph.note(VIDEO_NOTE, 460)
+    graph.column(380)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    small = {"count": 17, "fps": 16, "width": 64, "height": 64}
-    video = graph.add("OpenT2VLoadVideo", values={"file": CHOOSE_VIDEO, **small, "upload": "image"})
-    graph.column(400)
+    # No file: one that is not there makes the page say that a video failed to load.
+    small = {"file": "", "count": 17, "fps": 16, "width": 64, "height": 64}
+    video = graph.add("OpenT2VLoadVideo", values={**small, "upload": "image"})
+    graph.column(380)
     said = {"positive": "a yellow star moving to the right on a grey background"}
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, said)
     latent = graph.add("OpenT2VEncodeVideo", {"vae": (model, "vae"), "images": (video, "images")})
-    graph.note(VIDEO_NOTE, 380)
     graph.column(340)
     sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1, "denoise": 0.6})
-    graph.column(420)
+    graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, video), {"filename_prefix": "OpenT2V_anew"})
+    graph.asked = [(video, "file"), (prompt, "positive"), (sampler, "denoise"), (sampler, "seed")]
     return graph
 
 
@@ -291,8 +364,8 @@ def finishing() -> Graph:
     graph = Graph()
     graph.column(340)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(FINISH_NOTE, 420)
-    graph.column(400)
+    graph.note(FINISH_NOTE, 460)
+    graph.column(380)
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(340)
@@ -302,11 +375,12 @@ def finishing() -> Graph:
     rate = graph.add("OpenT2VFrameRate", {"finishing": (colours, "finishing")})
     shown = {"text": CAPTIONS, "size": 0.17}
     captions = graph.add("OpenT2VCaption", {"finishing": (rate, "finishing")}, shown)
-    graph.column(420)
+    graph.column(400)
     steps = {"finishing": (captions, "finishing")}
     graph.add(
         "OpenT2VDecodeToVideo", {**_decoded(model, sampler, latent), **steps}, {"filename_prefix": "OpenT2V_finished"}
     )
+    graph.asked = [(prompt, "positive"), (captions, "text"), (sampler, "seed")]
     return graph
 
 
@@ -315,44 +389,48 @@ def step_cache() -> Graph:
     graph = Graph()
     graph.column(340)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(CACHE_NOTE, 470)
-    graph.column(400)
+    graph.note(CACHE_NOTE, 520)
+    graph.column(380)
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(340)
     given = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
     measured = graph.add("OpenT2VCalibrateCache", given, same)
+    graph.column(340)
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
     cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
-    graph.column(340)
-    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same, height=530)
+    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same)
+    graph.column(300)
     pictures = {
         name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (made, "latent")}), "images")
         for name, made in (("images", sampler), ("reference_images", measured))
     }
     graph.add("OpenT2VCompareCache", pictures)
-    graph.column(420)
+    graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_cached"})
+    graph.asked = [(prompt, "positive"), (cache, "target_speedup")]
     return graph
 
 
 def lora() -> Graph:
     """The quickstart model with its LoRA."""
     graph = Graph()
-    graph.column(400)
+    graph.column(340)
+    graph.note(LORA_NOTE, 460)
+    graph.column(360)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
     style = {"lora": "opent2v-quickstart-outline.safetensors"}
-    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style)
-    graph.column(400)
+    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style, height=400)
+    graph.column(380)
     said = {"positive": "a white square moving to the right on a black background"}
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, said)
     latent = graph.add("OpenT2VEmptyLatent", {"model": (styled, "model")})
-    graph.note(LORA_NOTE, 370)
     graph.column(340)
     sampler = graph.add("OpenT2VSampler", _sampled(styled, prompt, latent), {"seed": 1})
-    graph.column(420)
+    graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_outline"})
+    graph.asked = [(prompt, "positive"), (styled, "strength_model"), (sampler, "seed")]
     return graph
 
 

@@ -244,7 +244,33 @@ TEMPLATES = (
     ),
 )
 
-CHOOSE_VIDEO = "OpenT2V_00001.mp4"  # what the quickstart template saves first
+QUICKSTART_NOTE = """Press Run. The model comes with this pack, nothing is downloaded.
+
+Try another sentence in "Encode Video Prompt":
+• a circle, square, triangle or star
+• red, green, blue, yellow, purple, orange or white
+• on a black, grey, sky blue or beige background
+• standing still, moving left, right, up or down, growing, shrinking or rotating
+
+for example: a green triangle growing on a sky blue background
+Every run takes a new seed; set "control after generate" to "fixed" to keep one.
+
+The video is in ComfyUI's output folder. Drop it on this page and this workflow comes back.
+For another model: choose it in "Load Video Model" and keep the rest; 0 means the model's own value.
+
+按“运行”即可：模型随包附带，无需下载。
+
+在“Encode Video Prompt”里换一句话试试（中英文均可）：
+• 圆形、正方形、三角形、星形
+• 红、绿、蓝、黄、紫、橙、白
+• 黑色、灰色、天蓝色、米色背景
+• 静止、向左、向右、向上、向下移动、变大、变小、旋转
+
+例如：一个绿色的三角形在天蓝色背景上变大
+每次运行都会换种子；把“control after generate”设为“fixed”可固定种子。
+
+视频保存在 ComfyUI 的 output 文件夹；把它拖到本页即可恢复此工作流。
+换用其他模型：只需在“Load Video Model”中选择，其余不变；0 表示模型自己的默认值。"""
 VIDEO_NOTE = """Another look for a video you have. The model comes with this pack, nothing is downloaded.
 
 1. Upload a video in "Load Video Frames": one that quickstart has saved, to begin with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,15 @@ POINT = """([id, dx, dy]) => {
   const { left, top } = app.canvas.canvas.getBoundingClientRect()
   return [left + (node.pos[0] + dx + offset[0]) * scale, top + (node.pos[1] + dy + offset[1]) * scale]
 }"""
-OVERLAPS = """() => app.graph.nodes.flatMap((one) => app.graph.nodes.filter((other) => {
-  const [a, b] = [one.getBounding(), other.getBounding()]
-  return one.id < other.id && a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
-}).map((other) => [one.title, other.title]))"""
+# Id -> left, top, right and bottom of each node as it is drawn, in units of the graph: title, badge and the bar below a
+# node with an error included.
+BOXES = """() => Object.fromEntries(app.graph.nodes.map((node) => {
+  const { scale } = app.canvas.ds
+  const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+  if (drawn) return [node.id, [drawn.left, drawn.top, drawn.right, drawn.bottom].map((one) => one / scale)]
+  const [left, top, width, height] = node.getBounding()
+  return [node.id, [left, top - 20, left + width, top + height]]
+}))"""
 DROP = """([name, data]) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
   const dataTransfer = new DataTransfer()
@@ -58,6 +64,15 @@ DROP = """([name, data]) => {
 def fits(complaint: str, own: str) -> bool:
     """A complaint is one of a list of ComfyUI's own."""
     return complaint.startswith(own[:-1]) if own.endswith("…") else complaint == own
+
+
+def overlapping(boxes: dict[str, list[float]], titles: dict[str, str]) -> set[tuple[str, str]]:
+    """Titles of those boxes (left, top, right, bottom) that share more than a hair."""
+    found = set()
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        if min(a[2], b[2]) - max(a[0], b[0]) > 0.5 and min(a[3], b[3]) - max(a[1], b[1]) > 0.5:
+            found.add((titles[one], titles[other]))
+    return found
 
 
 class Browser:
@@ -157,10 +172,10 @@ class Page:
         """What the page would write into a workflow file."""
         return json.loads(self.tab.evaluate("() => JSON.stringify(app.graph.serialize())"))
 
-    def run(self, node: int) -> str:
+    def run(self, node: int, button: Any = None) -> str:
         """Press Run, wait until a video can be played, and return the name of the file that `node` saved."""
         before = len(self.server.get("/history"))
-        self.tab.get_by_test_id("queue-button").first.click()
+        (button or self.tab.get_by_test_id("queue-button").first).click()
         for _ in range(1200):
             history = list(self.server.get("/history").values())
             if len(history) > before:
@@ -191,9 +206,13 @@ class Page:
         )
         return {node: text for node, text in shown if text}
 
-    def overlaps(self) -> list[list[str]]:
-        """Titles of nodes that lie on one another."""
-        return self.tab.evaluate(OVERLAPS)
+    def overlaps(self) -> set[tuple[str, str]]:
+        """Titles of nodes that lie on one another as they are drawn."""
+        return overlapping(self.tab.evaluate(BOXES), self.titles())
+
+    def titles(self) -> dict[str, str]:
+        """Id -> title of each node."""
+        return self.tab.evaluate("() => Object.fromEntries(app.graph.nodes.map(({ id, title }) => [id, title]))")
 
     def drop(self, file: Path) -> None:
         """Drop a file on the canvas."""

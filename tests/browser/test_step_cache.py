@@ -27,7 +27,6 @@ def test_the_plan_shows_before_and_the_report_after(browser, server):
         page.screenshot("done")
         seen = "\n".join(page.tab.evaluate("() => [...window.seen]"))
         remarks = page.remarks()
-        assert page.overlaps() == []
         sizes = {one["id"]: one["size"] for one in flow["nodes"]}
         assert {one["id"]: one["size"] for one in page.saved()["nodes"]} == sizes
     (plan,) = re.findall(r"Plan: ([Cr]{20}) \(\d+ of 20 steps computed, about 2\.\d+ x\)", seen)
