@@ -48,6 +48,7 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: 
             with cache.attached(guider.model_patcher.model.diffusion_model, sigmas, expert) as stage:
                 if stage is not None:
                     _check_compiled(guider.model_patcher)
+                    _check_split(guider.model_patcher)
                     options = guider.model_options
                     add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _telling(stage), options, is_model_options=True)
                 if says:
@@ -74,6 +75,15 @@ def _check_compiled(model: Any) -> None:
             "This MODEL is compiled by TorchCompileModel or a node like it, and a step cache would be compiled into "
             "it. Take out the compile node or the step cache; blocks that are compiled one by one with block.compile() "
             "keep their speed under the cache."
+        )
+
+
+def _check_split(model: Any) -> None:
+    """Each further GPU has modules of its own, which the cache does not see, and calls them at the same time."""
+    if model.get_additional_models_with_key("multigpu"):
+        raise SamplingError(
+            "This MODEL is split over several GPUs by MultiGPU CFG Split, and a step cache follows the calls of one. "
+            "Take out MultiGPU CFG Split or the step cache."
         )
 
 

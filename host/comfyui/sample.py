@@ -126,6 +126,7 @@ def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
 
         def weakened() -> Tensor:
             options = _passing(args["model_options"], "weakened")
+            options.pop("multigpu_clones", None)  # the weakened blocks are this MODEL's, not those on further GPUs
             with values_only(args["model"].diffusion_model, path, stg.blocks):
                 return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, options)[0]
 

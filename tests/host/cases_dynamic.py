@@ -159,3 +159,40 @@ def saved():
     found = {"apart": max(largest(read[name], tensor) for name, tensor in wanted.items())}
     mm.unload_all_models()
     return found | {"untouched": one.is_untouched()}
+
+
+@case
+def several_gpus():
+    """Core's MultiGPU CFG Split with two devices pretended: both prompts at once, each on a model of its own."""
+    one, ran = Dynamic("wan"), []
+    merged = files.write(scratch / LORA, FORMATS["dora"].of("wan"), one.sites, one.state)
+    kept = mm.get_all_torch_devices, mm.set_torch_device
+    mm.get_all_torch_devices = lambda exclude_current=False: [torch.device("cpu"), torch.device("cpu", 0)]
+    mm.set_torch_device = lambda _: None
+
+    def told(function, *args, **kwargs):
+        ran.append(str(kwargs["transformer_options"].get("multigpu_thread_device")))
+        return function(*args, **kwargs)
+
+    def sampled(model, **given):
+        latent = {"samples": torch.zeros(1, 16, 3, 4, 4)}
+        given = {"model": model, "positive": one.prompt, "negative": negative, "latent": latent, "steps": 2, **given}
+        return call("OpenT2VSampler", cfg=3.0, seed=1, **given)[0]["samples"]
+
+    try:
+        negative = side.embed(one.clip, "a red circle")
+        model = ours(one.model)[0]
+        model.model_options["transformer_options"]["optimized_attention_override"] = told
+        split = call("MultiGPU_WorkUnits", model=model, max_gpus=2)
+        wanted = sampled(model)
+        ran.clear()
+        found = {"off": largest(sampled(split), wanted), "ran": {name: ran.count(name) for name in set(ran)}}
+        try:
+            sampled(split, step_cache=call("OpenT2VStepCache"), steps=12)
+            found["cached"] = "sampled"
+        except Exception as error:
+            found["cached"] = f"{type(error).__name__}: {error}"
+    finally:
+        mm.get_all_torch_devices, mm.set_torch_device = kept
+        mm.unload_all_models()
+    return found | {"effect": largest(one.merged(merged), one.plain), "untouched": one.is_untouched()}

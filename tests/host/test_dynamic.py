@@ -75,3 +75,10 @@ def test_a_lora_hook_on_the_prompt(inside):
 def test_model_save_writes_a_lora_once(inside):
     found = inside("saved")
     assert found["apart"] <= 1e-6 and found["untouched"] is True
+
+
+def test_both_prompts_at_once_on_two_gpus(inside):
+    found = inside("several_gpus")
+    assert found["off"] <= 1e-5 < found["effect"] and found["untouched"] is True
+    assert set(found["ran"]) == {"cpu", "cpu:0"} and len(set(found["ran"].values())) == 1
+    assert found["cached"].startswith("SamplingError: This MODEL is split over several GPUs by MultiGPU CFG Split")
