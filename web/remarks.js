@@ -80,6 +80,8 @@ app.registerExtension({
       if (!output?.[KEY]) return; // no output: the host had the result already, and the text still holds
       widget.value = output[KEY].join("\n");
       node.setDirtyCanvas(true, true);
+      // The classic page makes a node larger while it draws it, and draws it so only the next time.
+      requestAnimationFrame(() => node.setDirtyCanvas(true, true));
     };
   },
 });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,16 +51,15 @@ def test_every_format_is_saved_shown_and_carries_its_graph(server):
         prompt = graph(format=key)
         entry = server.wait(server.queue(prompt, WORKFLOW))
         assert entry["status"]["status_str"] == "success", (key, entry["status"])
-        shown = entry["outputs"]["2"].get("images", [])
+        shown = [file for name in ("images", "video") for file in entry["outputs"]["2"].get(name, [])]
         said = "\n".join(entry["outputs"]["2"][REMARKS])
-        if not shown:
-            assert "Browsers do not play" in said, key
-            continue
+        assert ("Browsers do not play" in said) == ("video" in entry["outputs"]["2"]), key
+        assert len(shown) == (8 if key == "png sequence" else 1), key
         query = "&".join(f"{name}={value.replace(' ', '+')}" for name, value in shown[0].items())
         path = server.base / "output" / shown[0]["subfolder"] / shown[0]["filename"]
         assert server.get(f"/view?{query}") == path.read_bytes()
-        if key == "gif":
-            assert "does not restore it from gif" in said
+        if key in ("gif", "mkv ffv1"):
+            assert f"does not restore it from {key}" in said
         else:
             found = page_metadata(path)
             found["prompt"]["1"].pop("is_changed", None)  # the host notes there what IS_CHANGED said
@@ -87,3 +87,60 @@ def test_a_silent_video_passes_through(server):
     prompt["1"]["inputs"]["start"] = 0
     entry = server.wait(server.queue(prompt))
     assert entry["status"]["status_str"] == "success", entry["status"]
+
+
+def test_every_saved_file_is_seen_by_the_lists_of_jobs(server):
+    """What the page's queue and assets, and workers that run ComfyUI, go by."""
+    for key in ("mp4 h264", "mkv ffv1", "gif", "png sequence"):
+        prompt_id = server.queue(graph(format=key, filename_prefix="jobs/clip"))
+        server.wait(prompt_id)
+        job = server.get(f"/api/jobs/{prompt_id}")
+        assert job["preview_output"]["filename"].startswith("clip_"), key
+        assert job["preview_output"]["subfolder"].startswith("jobs"), key
+        assert job["outputs_count"] == (8 if key == "png sequence" else 1), key
+
+
+def test_the_saved_video_goes_on_as_cores_video(server):
+    parts = {"3": {"class_type": "GetVideoComponents", "inputs": {"video": ["2", 1]}}}
+    again = {"images": ["3", 0], "fps": ["3", 2], "filename_prefix": "again", "quality": 80}
+    for key in ("mp4 h264", "mkv ffv1", "mov prores 422 hq", "webm vp9"):
+        save_again = {"4": {"class_type": "OpenT2VSaveVideo", "inputs": again}}
+        entry = server.wait(server.queue(graph(format=key) | parts | save_again))
+        assert entry["status"]["status_str"] == "success", (key, entry["status"])
+        assert entry["outputs"]["4"]["images"][0]["filename"].startswith("again_")
+    entry = server.wait(server.queue(graph(format="gif") | parts | save_again))
+    assert "2" in entry["outputs"] and "4" not in entry["outputs"]  # what needs a VIDEO is not run
+
+
+def test_a_generated_clip_is_loaded_by_its_noted_name(server):
+    entry = server.wait(server.queue(graph(filename_prefix="made/clip")))
+    file = entry["outputs"]["2"]["images"][0]
+    loaded = graph(file=f"{file['subfolder']}/{file['filename']} [output]", filename_prefix="loaded")
+    entry = server.wait(server.queue(loaded))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    answer = server.post("/prompt", {"prompt": graph(file="none.mp4 [output]")})
+    (error,) = answer["node_errors"]["1"]["errors"]
+    assert error["extra_info"]["input_name"] == "file"
+    assert "file - file 'none.mp4 [output]' is not in the output folder" in error["details"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preset": "warp"}, "preset is 'warp'; mp4 h264 has ultrafast"),
+        ({"format": "gif", "fps": 60.0}, "fps is 60, but a GIF shows 50 frames a second at most."),
+        ({"filename_prefix": "a?b"}, "filename_prefix: The file or folder name 'a?b' holds '?'"),
+        ({"filename_prefix": "%nothing%"}, "filename_prefix '%nothing%' holds '%nothing%', which stands for nothing"),
+    ],
+)
+def test_one_wrong_input_is_one_error(server, given, message):
+    answer = server.post("/prompt", {"prompt": graph(**given)})
+    (error,) = answer["node_errors"]["2"]["errors"]
+    assert error["details"].startswith(message)
+    assert error["extra_info"]["exception_type"].endswith("InputRefused")
+
+
+def test_dates_are_filled_in_without_the_page(server):
+    entry = server.wait(server.queue(graph(filename_prefix="%date:yyyy%/%date:MM-dd%_%width%")))
+    file = entry["outputs"]["2"]["images"][0]
+    assert re.fullmatch(r"\d{4}", file["subfolder"]) and re.fullmatch(r"\d\d-\d\d_96_00001.mp4", file["filename"])
