@@ -17,7 +17,7 @@ class Outcome:
 
     Attributes:
         remarks: what nodes had to say, "title: text".
-        files: what was saved.
+        files: what was saved; the folder of numbered pictures.
         values: the inputs of every node that have values, by class: {"OpenT2VSampler": {"seed": 7, ...}}.
     """
 
@@ -31,11 +31,12 @@ class Outcome:
             self.values.setdefault(node["class_type"], node["inputs"])
             ui = results.get(node_id, {})
             self.remarks += [f"{node['title']}: {text}" for text in ui.get("opent2v_remarks", ())]
-            self.files += [
+            saved = [
                 folder / one["subfolder"] / one["filename"]
-                for one in ui.get("images", ())
+                for one in (*ui.get("images", ()), *ui.get("video", ()))
                 if one.get("type") == "output"
             ]
+            self.files += saved if len(saved) < 2 else [saved[0].parent]  # numbered pictures have a folder of their own
         return self
 
 

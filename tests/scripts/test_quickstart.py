@@ -66,15 +66,21 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_run_workflow_prints_remarks_and_files(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("format", "saved"),
+    [("mp4 h264", "OpenT2V_00001.mp4"), ("mkv ffv1", "OpenT2V_00001.mkv"), ("png sequence", "OpenT2V_00001")],
+)
+def test_run_workflow_prints_remarks_and_files(tmp_path, monkeypatch, capsys, format, saved):
     import console
     import run_workflow
 
     changes = ["--set", "OpenT2VSampler.steps=1", "--set", "4.seed=5", "--output", str(tmp_path)]
+    changes += ["--set", f"OpenT2VSaveVideo.format={format}"]
     monkeypatch.setattr(sys, "argv", ["run_workflow.py", str(FLOW), *changes])
     assert console.guard(run_workflow.main) == 0
     printed = capsys.readouterr()
-    assert f"saved {tmp_path / 'OpenT2V_00001.mp4'}\n" in printed.out, printed.err
+    assert printed.out.count(f"saved {tmp_path / saved}\n") == 1, printed.err
+    assert (tmp_path / saved).exists()
     assert "Video Sampler: 1 steps" in printed.out
 
 
