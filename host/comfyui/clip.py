@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-import comfy.hooks
 import comfy.model_management as mm
-import comfy.model_patcher
 import comfy.sd
 import torch
 from torch import Tensor, nn
@@ -36,6 +35,10 @@ class Tokenizer:
     def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
         first = self.part.tokenizers[self.part.variant.prompts[0].slot]
         return [(pair, first.convert_ids_to_tokens(pair[0])) for pair in pairs]
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+        first = self.part.tokenizers[self.part.variant.prompts[0].slot]
+        return first.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -71,6 +74,18 @@ class TextModel(nn.Module):
         further = {name: torch.cat([f[name] for _, f in made]).to(device) for name in made[0][1]}
         return context, further.pop("pooled_output", None), {**further, PROMPT_FAMILY: part.variant.family.id}
 
+    def generate(self, *_: Any, **__: Any) -> Any:
+        """The host's text nodes call this on language models.
+
+        Raises:
+            ValueError: always.
+        """
+        part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
+        raise ValueError(
+            f"This CLIP holds the text encoder of {part.variant.title}: it reads prompts and cannot write text. "
+            "Connect the CLIP of a language model."
+        )
+
     def load_sd(self, sd: dict[str, Tensor]) -> Any:
         return self.transformer.load_state_dict(sd, strict=False)
 
@@ -80,23 +95,15 @@ def _row_count(tokens: dict[str, Any]) -> int:
 
 
 def clip(part: TextEncoder) -> comfy.sd.CLIP:
-    """A CLIP for core's and our prompt nodes."""
-    device = mm.text_encoder_device()
-    wrapped = comfy.sd.CLIP(no_init=True)
-    wrapped.cond_stage_model = TextModel(part, device)
-    wrapped.tokenizer = Tokenizer(part)
-    wrapped.patcher = comfy.model_patcher.ModelPatcher(
-        wrapped.cond_stage_model, load_device=device, offload_device=mm.text_encoder_offload_device()
+    """A CLIP for core's and our prompt nodes, made by the host's own constructor."""
+    weight = next(next(iter(part.encoders.values())).parameters())
+    target = SimpleNamespace(
+        params={}, clip=lambda **_: TextModel(part, mm.text_encoder_device()), tokenizer=lambda **_: Tokenizer(part)
     )
-    wrapped.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
-    wrapped.patcher.is_clip = True
-    wrapped.layer_idx = None
-    wrapped.tokenizer_options = {}
-    wrapped.use_clip_schedule = False
-    wrapped.apply_hooks_to_conds = None
-    move_orphans_on_load(wrapped.patcher)
-    settle_on_load(wrapped.patcher)
-    return wrapped
+    made = comfy.sd.CLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device})
+    move_orphans_on_load(made.patcher)
+    settle_on_load(made.patcher)
+    return made
 
 
 def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:

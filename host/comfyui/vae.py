@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
-import comfy.model_patcher
 import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...families import VideoVAE
+from ...families import Variant, VideoVAE
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
 from .place import check_interrupt
@@ -34,41 +33,58 @@ class FirstStage(nn.Module):
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
         return self.opent2v.decode(latent, options.get("seed", 0))  # pyright: ignore[reportCallIssue]
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As every module's; but its own weights are loaded already, so that an empty one lacks none."""
+        return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else ([], [])
+
+
+# With such a config the host's constructor asks no state dict what it is. It builds 0.1 million numbers and drops them.
+_SMALLEST = {
+    "embed_dim": 1,
+    "ddconfig": {
+        "double_z": True, "z_channels": 1, "resolution": 1, "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1],
+        "num_res_blocks": 0, "attn_resolutions": [], "dropout": 0.0,
+    },
+}  # fmt: skip
+
 
 class OpenT2VVAE(comfy.sd.VAE):
-    """The host's VAE, set up from a family's geometry instead of a known state dict."""
+    """The host's VAE, made by its own constructor, so that attributes of newer hosts are there as well.
+
+    The constructor sets defaults, then `first_stage_model`, then devices, dtype and patcher by what it finds: there the
+    family's VAE and geometry take the place of the module that the host would have built.
+    """
 
     def __init__(self, part: VideoVAE):
-        variant, geometry = part.variant, part.variant.geometry
+        self.__dict__["opent2v"] = part
+        super().__init__(sd={}, config={"params": _SMALLEST}, dtype=next(part.vae.parameters()).dtype)
+
+    @property
+    def first_stage_model(self) -> nn.Module:
+        return self.__dict__["first_stage_model"]
+
+    @first_stage_model.setter
+    def first_stage_model(self, module: nn.Module) -> None:
+        if "first_stage_model" not in self.__dict__:
+            module = FirstStage(self.opent2v)
+            self._fit(self.opent2v.variant)
+        self.__dict__["first_stage_model"] = module  # compiling nodes of other packs put theirs here
+
+    def _fit(self, variant: Variant) -> None:
+        """Replace the defaults that the family's geometry and memory decide."""
+        geometry = variant.geometry
         spatial, temporal = geometry.spatial, geometry.temporal
-        self.first_stage_model = FirstStage(part).eval()
         self.memory_used_encode = lambda shape, dtype: variant.encode_memory(shape, mm.dtype_size(dtype))
         self.memory_used_decode = lambda shape, dtype: variant.decode_memory(shape, mm.dtype_size(dtype))
         self.downscale_ratio = (lambda frames: max(0, (frames + temporal - 1) // temporal), spatial, spatial)
         self.upscale_ratio = (lambda frames: max(0, frames * temporal - (temporal - 1)), spatial, spatial)
         self.downscale_index_formula = self.upscale_index_formula = (temporal, spatial, spatial)
         self.latent_channels, self.latent_dim, self.output_channels = geometry.channels, 3, 3
+        self.conv_out_channels = 3  # the host sets it on its own Wan VAE
         self.process_input = lambda image: image * 2 - 1
         self.process_output = _unit_range
-        self.working_dtypes = [torch.bfloat16, torch.float32]
         # Its layers are no casting layers, so it is loaded whole.
         self.disable_offload = True
-        self.not_video = False
-        self.extra_1d_channel = None
-        self.crop_input = True
-        self.handles_tiling = False
-        self.pad_channel_value = None
-        self.format_encoded = None
-        self.conv_out_channels = 3
-        self.audio_sample_rate = 44100
-        self.size = None
-        self.device = mm.vae_device()
-        self.vae_dtype = next(part.vae.parameters()).dtype
-        self.output_device = mm.intermediate_device()
-        self.patcher = comfy.model_patcher.ModelPatcher(
-            self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
-        )
-        move_orphans_on_load(self.patcher)
 
 
 def _unit_range(image: Tensor) -> Tensor:
@@ -80,7 +96,9 @@ def _unit_range(image: Tensor) -> Tensor:
 
 def vae(part: VideoVAE) -> comfy.sd.VAE:
     """A VAE for core's and our decode and encode nodes."""
-    return OpenT2VVAE(part)
+    made = OpenT2VVAE(part)
+    move_orphans_on_load(made.patcher)
+    return made
 
 
 def latent_channels(vae: comfy.sd.VAE) -> int:

@@ -11,6 +11,7 @@ boot.start(Path(sys.argv[1]))
 
 import cases_contract  # noqa: E402, F401
 import cases_core  # noqa: E402, F401
+import cases_objects  # noqa: E402, F401
 import cases_ours  # noqa: E402, F401
 
 boot.run()

@@ -135,7 +135,7 @@ for crop in (True, False):
 # Core's CLIP vision with the same weights.
 i2v, flf2v, ti2v = (sides[kind][1] for kind in ("i2v", "flf2v", "ti2v"))
 scratch = Path(tempfile.mkdtemp())
-encoder = i2v.vision.model.encoder
+encoder = sides["i2v"][0].vision.encoder
 config = encoder.config.to_dict() | {"model_type": "clip_vision_model"}
 (scratch / "clip.json").write_text(json.dumps({k: v for k, v in config.items() if isinstance(v, int | float | str)}))
 cores = comfy.clip_vision.ClipVisionModel(str(scratch / "clip.json"))
