@@ -204,11 +204,17 @@ def _t5_file(
 
 
 def _clip(path: Path, shapes: Shapes) -> TextFile | None:
-    stem, layer = "text_model.embeddings", "text_model.encoder.layers.{}.mlp.fc1.weight"
-    if f"{stem}.token_embedding.weight" not in shapes or layer.format(0) not in shapes:
+    for level in ("text_model.", ""):  # saved by a ComfyUI with transformers 5.6 or newer: without the level
+        stem, layer = f"{level}embeddings", f"{level}encoder.layers.{{}}.mlp.fc1.weight"
+        if f"{stem}.token_embedding.weight" in shapes and layer.format(0) in shapes:
+            break
+    else:
         return None
     tokens, positions = (shapes[f"{stem}.{kind}_embedding.weight"] for kind in ("token", "position"))
     rules = (rename("^text_model.embeddings.position_ids$"), rename("^text_projection"), rename("^logit_scale$"))
+    if not level:
+        named = ("embeddings", "encoder", "final_layer_norm")
+        rules = (*(rename(f"^{name}", f"text_model.{name}") for name in named), *rules)
     count = _count(shapes, layer)
     if tokens[1] == 1024 and count == 24:
         count, rules = 23, (*rules, rename("^text_model.encoder.layers.23"))

@@ -32,6 +32,14 @@ class Sentences:
     def convert_ids_to_tokens(self, token: int) -> str:
         return self.processor.id_to_piece(token)
 
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+        special = (self.pad_token_id, self.eos_token_id) if skip_special_tokens else ()
+        return self.processor.decode([one for one in ids if one not in special])
+
+    def serialized(self) -> bytes:
+        """The sentencepiece model, as files of text encoders carry it."""
+        return self.processor.serialized_model_proto()
+
 
 def tokenizer_of(path: Path, spiece: str, class_name: str, find: Callable[[str], Path | None]) -> Any:
     """The tokenizer of a text encoder's file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,11 +41,32 @@ class Tokenizer:
         first = self.part.tokenizers[self.part.variant.prompts[0].slot]
         return first.decode(ids, skip_special_tokens=skip_special_tokens)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the host's saving nodes write beside the weights: the sentencepiece model, where there is one.
+
+        Raises:
+            ValueError: the model has several text encoders; the nodes know no names for them in one file.
+        """
+        variant = self.part.variant
+        if len(variant.prompts) > 1:
+            raise ValueError(
+                f"{variant.title} reads its prompts with {len(variant.prompts)} text encoders, which ComfyUI's saving "
+                "nodes cannot keep apart. Nothing was saved. Save the model alone (ModelSave), and keep the text "
+                "encoders' own files."
+            )
+        raw = _sentencepiece(self.part.tokenizers[variant.prompts[0].slot])
+        return {} if raw is None else {"spiece_model": torch.frombuffer(bytearray(raw), dtype=torch.uint8)}
 
     def clone(self) -> Tokenizer:
         return self
+
+
+def _sentencepiece(tokenizer: Any) -> bytes | None:
+    """The sentencepiece model of a tokenizer, the loaders' own or transformers'."""
+    if hasattr(tokenizer, "serialized"):
+        return tokenizer.serialized()
+    file = Path(getattr(tokenizer, "vocab_file", None) or "")
+    return file.read_bytes() if file.suffix == ".model" and file.is_file() else None
 
 
 class TextModel(nn.Module):
@@ -57,6 +79,18 @@ class TextModel(nn.Module):
         object.__setattr__(self, "opent2v", part)
         self.execution_device = self.load_device = device
         self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Each tensor once: T5 names its embedding twice, and files of safetensors hold no tensor twice."""
+        kept, seen = {}, set()
+        for name, tensor in super().state_dict(*args, **kwargs).items():
+            place = None
+            if type(tensor) is Tensor or type(tensor) is nn.Parameter:
+                place = tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape
+            if place is None or place not in seen:
+                kept[name] = tensor
+                seen.add(place)
+        return kept
 
     def reset_clip_options(self) -> None:
         self.execution_device = self.load_device

@@ -161,6 +161,13 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
         memory_usage_factor = variant.memory_factor
         supported_inference_dtypes = COMPUTE_DTYPES
         custom_operations = comfy.ops.manual_cast
+        # What CheckpointSave puts before the names, as all-in-one files of video models have it.
+        text_encoder_key_prefix = ("text_encoders.",)
+        vae_key_prefix = ("vae.",)
+
+        def process_clip_state_dict_for_saving(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+            plain = {name.removeprefix("transformer."): tensor for name, tensor in state_dict.items()}
+            return super().process_clip_state_dict_for_saving(plain)
 
         @staticmethod
         def latent_format() -> Any:

@@ -99,5 +99,7 @@ def _while_computing(patcher: Any, layer: Any, key: str, leaf: str) -> None:
     setattr(layer, f"{leaf}_function", [WhileComputing(key, patcher.patches, layer), *others])
     # As after a partial load: only then the host takes the functions away again, and merges for saving.
     patcher.model.model_lowvram = True
+    # Else newer hosts save the weight as it is, and a partial unload would add the change a second time.
+    layer.comfy_patched_weights = False
     if len(others) == len(functions):
         patcher.model.lowvram_patch_counter += 1

@@ -70,6 +70,10 @@ class OpenT2VVAE(comfy.sd.VAE):
             self._fit(self.opent2v.variant)
         self.__dict__["first_stage_model"] = module  # compiling nodes of other packs put theirs here
 
+    def get_sd(self) -> dict[str, Tensor]:
+        """What the host's saving nodes write: diffusers' names, which Load Video VAE reads."""
+        return self.opent2v.vae.state_dict()
+
     def _fit(self, variant: Variant) -> None:
         """Replace the defaults that the family's geometry and memory decide."""
         geometry = variant.geometry

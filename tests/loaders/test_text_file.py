@@ -65,9 +65,10 @@ def test_llama(tmp_path, prefix):
         assert torch.equal(part.encoders["text_encoder"](IDS).last_hidden_state, expected)
 
 
-def test_two_encoders_find_their_slots_in_any_order(tmp_path):
+@pytest.mark.parametrize("level", ["text_model.", ""])
+def test_two_encoders_find_their_slots_in_any_order(tmp_path, level):
     llama, clip = text_files.llama(), text_files.clip()
-    named = {n if n.startswith("text_model.") else f"text_model.{n}": t for n, t in clip.state_dict().items()}
+    named = {level + n.removeprefix("text_model."): t for n, t in clip.state_dict().items()}
     named |= {"logit_scale": torch.ones(()), "text_projection.weight": torch.zeros(64, 64)}
     files = [
         open_text_file(text_files.save(tmp_path / "clip.safetensors", named)),
