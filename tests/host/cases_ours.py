@@ -321,6 +321,11 @@ def _moved(self, device=None, *_args, **_kwargs):
     return self
 
 
+def _free_memory(_device=None, torch_free_too: bool = False):
+    """What the host's attention asks of a GPU; a pretended one has no statistics."""
+    return (2**34, 2**34) if torch_free_too else 2**34
+
+
 def _pretended_transformer():
     model = host.model(VideoModel(variant, original.transformer()[0], scratch))
     model.add_patches({f"diffusion_model.{n}.weight": ("diff", (torch.zeros(ADDED[n].shape),)) for n in NAMES})
@@ -330,6 +335,7 @@ def _pretended_transformer():
 
 def _pretended_text_encoder():
     clip, _ = _clip()
+    clip.patcher.detach()  # without a GPU the host has loaded it at once
     return clip.patcher, lambda: clip.cond_stage_model.opent2v.embed({"text_encoder": [5, 6, 1]}, GPU)[0]
 
 
@@ -350,7 +356,8 @@ def pretended_gpu():
         for share in (0.0, 0.3, 1.1):
             pretend = FakeTensorMode(allow_non_fake_inputs=True)
             without_driver = mock.patch.object(torch.cuda, "synchronize")
-            with pretend, without_driver, mock.patch.object(torch.nn.Module, "to", _moved), torch.no_grad():
+            roomy = mock.patch.object(mm, "get_free_memory", _free_memory)
+            with pretend, without_driver, roomy, mock.patch.object(torch.nn.Module, "to", _moved), torch.no_grad():
                 patcher, run = make()
                 patcher.partially_load(GPU, extra_memory=int(patcher.model_size() * share))
                 result = run()
