@@ -17,7 +17,7 @@ from ..sampling.caches.compare import Likeness, compare, table
 from ..sampling.caches.profile import Profile
 from ..sampling.caches.report import loop_seconds, summary
 from .cache import PROFILE, STEP_CACHE, cache_run, made_for, profile_path, save_profile
-from .latent import known
+from .latent import in_models_scale, known
 from .remarks import with_remarks
 from .sample import OpenT2VSampler, steps_of
 from .streams import picture, same_streams
@@ -209,6 +209,7 @@ class OpenT2VSweepCache:
         **inputs: Any,
     ) -> dict[str, Any]:
         variant, low = known(model), inputs.get("low_noise_model")
+        latent = in_models_scale(variant, latent)
         check_latent(vae, latent)
         choices = _choices(step_cache, strengths)
         models = [model] if low is None else [model, low]

@@ -55,6 +55,28 @@ def size_of(variant: Variant, aspect_ratio: str, area: int) -> tuple[int, int]:
     return width, max(step, int(pixels / width // step) * step)
 
 
+# What nodes that make an empty LATENT say of it: pixels to a latent pixel, frames to a latent frame.
+SCALES = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+
+def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
+    """The LATENT; an empty one of another model's scale in the size and length in pixels that were asked for.
+
+    Source: ComfyUI 0.33.0, comfy/sample.py, fix_empty_latent_channels. Older hosts' nodes do not state a scale.
+    """
+    samples, rest = latent["samples"], {key: value for key, value in latent.items() if key not in SCALES}
+    if samples.is_nested or samples.ndim not in (4, 5) or bool(samples.any()):
+        return {**rest, "samples": samples}
+    geometry, (spatial, temporal) = variant.geometry, (latent.get(key) for key in SCALES)
+    batch, _, *sizes = samples.shape
+    frames, height, width = sizes if len(sizes) == 3 else (1, *sizes)
+    if spatial:
+        height, width = (round(side * spatial / geometry.spatial) for side in (height, width))
+    if temporal:
+        frames = max(1, round(frames * temporal / geometry.temporal))
+    return {**rest, "samples": samples.new_zeros(batch, geometry.channels, frames, height, width)}
+
+
 class OpenT2VEmptyLatent:
     """An empty latent of a size and length the model can make."""
 

@@ -13,7 +13,7 @@ from ..sampling.caches import CacheRun, StepCache
 from ..sampling.caches.report import details, remarks, summary
 from .cache import STEP_CACHE, cache_run, foreseen
 from .guidance import GUIDANCE, told
-from .latent import known
+from .latent import in_models_scale, known
 from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
 from .sample_checks import CFG_SCHEDULES, check_experts, check_fits, check_width, known_cfg_schedule
@@ -208,6 +208,7 @@ class OpenT2VSampler:
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         variant = known(model)
+        latent = in_models_scale(variant, latent)
         check_fits(variant, latent["samples"])
         check_made_for(variant, latent, "This model")
         for name, conditioning in (("positive", positive), ("negative", negative)):
