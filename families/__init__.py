@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
+from functools import cache, lru_cache
 
 from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
 from .lora import LoraNames
 from .parts import TextEncoder, VideoModel, VideoVAE
 from .patches import Patch, Target
-from .recognise import Recognised
+from .recognise import Near, NotWhole, Recognised
 from .teacache import TeaCache
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "Geometry",
     "Guided",
     "LoraNames",
+    "Near",
+    "NotWhole",
     "Patch",
     "Pictures",
     "Prompt",
@@ -63,8 +65,17 @@ def variant_of(shapes: Shapes) -> Variant | None:
 
 def recognised(shapes: Shapes) -> Recognised | None:
     """What the families say of such a transformer; arguments and errors as `variant_of`."""
+    return _recognised(tuple(shapes.items()))
+
+
+@lru_cache(maxsize=8)  # nodes ask of the same MODEL many times in a run
+def _recognised(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Recognised | None:
+    near: Near | None = None
     for family in families().values():
-        found = family.recognise(shapes, "This MODEL")
+        found = family.recognise(dict(shapes), "This MODEL")
         if isinstance(found, Recognised) and found.part == "transformer":
             return found
+        near = near or (found if isinstance(found, Near) else None)
+    if near is not None:
+        raise NotWhole(near)
     return None

@@ -334,7 +334,10 @@ class Family:
             noise.
         encode: (vae, [B, 3, F, H, W] in -1..1) -> latent [B, C, T, h, w].
         recognise: (shapes of a file, its name) -> Recognised, or the reason why it is none of this family's. The name
-            counts only where tensors cannot tell.
+            counts only where tensors cannot tell. Asked of the family it never raises but FamilyError, and a denoiser
+            is one of this family's only with the very names and shapes that `tensors` says.
+        tensors: (variant, config of the denoiser, both as `recognise` has found them) -> name and shape of every tensor
+            of that denoiser, in its library's names. None: they are not compared.
         image_to_video: (variant, pictures) -> Guided; raises FamilyError for pictures the variant cannot use. None
             where no variant takes pictures.
         guidance: (variant, one of `cfg_schedules`, cfg, timesteps [steps]) -> one cfg for each step. None where the
@@ -376,6 +379,7 @@ class Family:
     condition: Callable[[Variant, Entry, tuple[int, ...]], dict[str, Tensor]] = only_context
     sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None
     recognise: Callable[[Shapes, str], Recognised | str] = nothing_found
+    tensors: Callable[[Variant, Mapping[str, Any]], Shapes] | None = None
     image_to_video: Callable[[Variant, Pictures], Guided] | None = None
     guidance: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     cfg_schedules: tuple[str, ...] = ("constant",)
@@ -395,3 +399,8 @@ class Family:
     look: Callable[[Variant, Collection[str]], Variant] | None = None
     extend: Callable[[Variant, nn.Module], None] | None = None
     lora: LoraNames | None = None
+
+    def __post_init__(self) -> None:
+        from .recognise import whole  # which imports this module
+
+        object.__setattr__(self, "recognise", whole(self, self.recognise))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,9 +36,10 @@ class Rule:
     place: int | None = None
 
     @cached_property
-    def _pattern(self) -> tuple[bool, bool, tuple[str, ...]]:
-        text = self.source
-        return text.startswith("^"), text.endswith("$"), tuple(text.strip("^$").split("."))
+    def _pattern(self) -> re.Pattern[str]:
+        text = re.escape(self.source.strip("^$")).replace(r"\{\}", "([0-9]+)")
+        start = "" if self.source.startswith("^") else r"(?:^|(?<=\.))"
+        return re.compile(f"{start}{text}" + ("$" if self.source.endswith("$") else r"(?=\.|$)"))
 
     @cached_property
     def _beginning(self) -> str:
@@ -48,19 +50,12 @@ class Rule:
         """The new names, or None where the rule does not match."""
         if self._beginning not in name:
             return None
-        at_start, at_end, pattern = self._pattern
-        segments = name.split(".")
-        last = len(segments) - len(pattern)
-        for begin in range(1 if at_start else last + 1):
-            if begin > last or (at_end and begin != last):
-                continue
-            found = segments[begin : begin + len(pattern)]
-            if all(a == b or (b == "{}" and a.isdecimal()) for a, b in zip(found, pattern, strict=True)):
-                numbers = [a for a, b in zip(found, pattern, strict=True) if b == "{}"]
-                before, after = segments[:begin], segments[begin + len(pattern) :]
-                filled = [target.format(*numbers) for target in self.targets]
-                return tuple(".".join([*before, *([t] if t else []), *after]) for t in filled)
-        return None
+        found = self._pattern.match(name) if self.source.startswith("^") else self._pattern.search(name)
+        if found is None:
+            return None
+        before, after = name[: found.start()], name[found.end() :]
+        filled = [target.format(*found.groups()) for target in self.targets]
+        return tuple(f"{before}{t}{after}" if t else f"{before[:-1]}{after}".lstrip(".") for t in filled)
 
 
 def rename(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from ..families import Shapes
 
 # (marker inside a tensor's name, what the file looks like and where it goes); the first that is found counts.
+_OWN = "which this version does not know; use ComfyUI's own Load Diffusion Model"
 _LOOKS = (
     (("lora_down", "lora_up", "lora_A", "lora_B", ".hada_w", ".lokr_w"), "a LoRA; it belongs in models/loras"),
+    (("audio_adaln_single", "audio_patchify_proj"), f"LTX-2, {_OWN}"),
+    (("visual_transformer_blocks.",), f"Kandinsky 5, {_OWN}"),
     (
         ("SelfAttention.relative_attention_bias", "pos_embedding.embedding"),
         "a T5 text encoder; choose it in Load Video Text Encoder",

@@ -9,13 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..families.recognise import HELPERS, SCALES
 from .errors import ModelFileError
 from .header import TensorInfo
 
 _FP8 = ("F8_E4M3", "F8_E5M2")
-# What stands beside `<layer>.weight`: the scale of the weight, and helpers that only an 8-bit matrix product needs.
-_SCALES = (".scale_weight", ".weight_scale")
-_HELPERS = (".scale_input", ".input_scale", ".comfy_quant", ".pre_quant_scale", ".weight_scale_2")
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ def split_header(header: Mapping[str, TensorInfo], path: Path) -> tuple[dict[str
     for name, info in header.items():
         if name.rpartition(".")[2] == "scaled_fp8":
             continue
-        scale = next((end for end in _SCALES if name.endswith(end)), None)
+        scale = next((end for end in SCALES if name.endswith(end)), None)
         if scale:
             weights_name = name.removesuffix(scale) + ".weight"
             _check_scale(weights_name, name, header, path)
             scales[weights_name] = name
-        elif not name.endswith(_HELPERS):
+        elif not name.endswith(HELPERS):
             weights[name] = info
     has_fp8 = any(info.dtype in _FP8 for info in weights.values())
     return weights, Quantisation(scales, "scaled fp8" if scales else "fp8" if has_fp8 else "")

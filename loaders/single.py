@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ..families import Recognised, VideoModel, VideoVAE, families
+from ..families import FamilyError, Near, Recognised, VideoModel, VideoVAE, families
+from ..families.recognise import stated
 from .errors import ModelFileError
-from .header import TensorInfo, read_header
+from .header import TensorInfo, read_header_and_metadata
 from .looks import looks_like
 from .quantised import Quantisation, split_header
 from .weights import build, extension, fill
@@ -45,7 +46,8 @@ def open_file(path: Path) -> ModelFile:
             looks like.
         families.FamilyError: a variant that its family knows and refuses.
     """
-    header, quantisation = split_header(read_header(path), path)
+    whole, metadata = read_header_and_metadata(path)
+    header, quantisation = split_header(whole, path)
     shapes = {name: info.shape for name, info in header.items()}
     parts: dict[str, Recognised] = {}
     reasons: dict[str, str] = {}
@@ -62,6 +64,13 @@ def open_file(path: Path) -> ModelFile:
                 reasons[family.title] = found
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons))
+    other = stated(metadata) if "transformer" in parts else ""
+    if other:
+        raise FamilyError(
+            f"{path.name}: by its metadata this is {other}, which has the tensors of "
+            f"{parts['transformer'].variant.title} and is sampled in another way. It is not supported: use ComfyUI's "
+            "own Load Diffusion Model, or choose a plain text-to-video or image-to-video model."
+        )
     inside = tuple(prefix for prefix in TEXT_PREFIXES if any(name.startswith(prefix) for name in shapes))
     return ModelFile(path, parts, header, quantisation, inside)
 
@@ -143,6 +152,12 @@ def _inside(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tup
 
 
 def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[str, str]) -> str:
+    near = next((reason for reason in reasons.values() if isinstance(reason, Near)), None)
+    if near is not None:
+        return (
+            f"{path}: the file does not hold this model whole. {near.wrong}. It looks like {near.found.variant.title}: "
+            "the download is not complete, or the file is a variant that this version does not know."
+        )
     first = next(iter(shapes), "none")
     lines = [f"{path}: no family recognises this file ({len(shapes)} tensors, first {first})."]
     lines += [f"  {title}: {reason}" for title, reason in reasons.items()]

@@ -328,6 +328,7 @@ FAMILY = Family(
     decode=decode,
     encode=encode,
     recognise=recognise,
+    tensors=files.tensors,
     image_to_video=image_to_video,
     guidance=guidance,
     cfg_schedules=("constant", "dynamic", "dynamic (reference)"),

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..base import FamilyError, Shapes, Variant
 from ..keys import Rule, chunk, rename
 from ..recognise import Recognised, layers, without_prefix
+from ..tensors import PROJECTIONS, Tensors
 
 Describe = Callable[[Mapping[str, Any], float, bool], Variant]
 
@@ -123,7 +124,7 @@ def _transformer(
         return f"the transformer is {width} wide; published are 1920 (2B) and 3072 (5B)"
     is_rotary, is_learned = width == 3072, width == 3072 and inputs > outputs and not is_new
     positions = "mixins.pos_embed.pos_embedding" if layout == "original" else "patch_embed.pos_embedding"
-    if is_learned and own.get(positions, ()) != (1, 226 + 13 * 30 * 45, width):
+    if is_learned and own.get(positions, ()) != (1, _LEARNED, width):
         return f"'{positions}' of shape [1, 17776, {width}] is missing"
     if not is_learned:  # sin-cos positions that SAT stores: the module makes its own
         rules = (rename("^" + positions), *rules)
@@ -152,6 +153,40 @@ def _transformer(
     return Recognised("transformer", layout, "CogVideoXTransformer3DModel", config, variant, rules, prefix)
 
 
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    head, time, offset = config["attention_head_dim"], config["time_embed_dim"], config["ofs_embed_dim"]
+    width, patch, made = config["num_attention_heads"] * head, config["patch_size"], Tensors()
+    numbers = patch**2 * (config["patch_size_t"] or 1)
+    if config["patch_size_t"]:
+        made.linear("patch_embed.proj", width, config["in_channels"] * numbers)
+    else:
+        made.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
+    made.linear("patch_embed.text_proj", width, config["text_embed_dim"])
+    if config["use_learned_positional_embeddings"]:
+        made["patch_embed.pos_embedding"] = (1, _LEARNED, width)
+    made.linear("time_embedding.linear_1", time, width)
+    made.linear("time_embedding.linear_2", time, time)
+    if offset:
+        made.embedder("ofs_embedding", offset, offset)
+    for n in range(config["num_layers"]):
+        block = f"transformer_blocks.{n}"
+        for norm in ("norm1", "norm2"):
+            made.linear(f"{block}.{norm}.linear", 6 * width, time)
+            made.norm(f"{block}.{norm}.norm", width)
+        made.linears(f"{block}.attn1", PROJECTIONS, width, width)
+        made.norms(f"{block}.attn1", ("norm_q", "norm_k"), head, bias=True)
+        made.linear(f"{block}.ff.net.0.proj", 4 * width, width)
+        made.linear(f"{block}.ff.net.2", width, 4 * width)
+    made.norm("norm_final", width)
+    made.norm("norm_out.norm", width)
+    made.linear("norm_out.linear", 2 * width, time)
+    made.linear("proj_out", config["out_channels"] * numbers, width)
+    return made
+
+
+# Positions that 5B I2V has learned: those of the prompt's tokens, and of 13 latent frames of 30 x 45 patches.
+_LEARNED = 226 + 13 * 30 * 45
 _TIME = ("time_embedding.linear_1.weight", "time_embedding_linear_1.weight", "time_embed.0.weight")
 _OFFSET = ("ofs_embedding.linear_1.weight", "ofs_embedding_linear_1.weight", "ofs_embed.0.weight")
 _HEAD = (

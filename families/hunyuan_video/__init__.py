@@ -225,6 +225,7 @@ FAMILY = Family(
     condition=condition,
     sigmas=sigmas,
     recognise=recognise,
+    tensors=files.tensors,
     image_to_video=image_to_video,
     blocks="transformer_blocks",
     teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None,

@@ -7,15 +7,23 @@ ComfyUI's own modules and the files it saves write a few of them with points (im
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from ..base import FamilyError, Shapes
+from ..base import FamilyError, Shapes, Variant
 from ..keys import Rule, chunk, pieces, rename, swap_halves
 from ..recognise import layers, without_prefix
+from ..tensors import PROJECTIONS, Tensors
 
 # part, layout, prefix, class, config, rules
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
 CLASS = "HunyuanVideoTransformer3DModel"
+# ComfyUI's norms of query and key; their weight was called "scale" before ComfyUI 0.14.
+NORMS = (("query_norm", "q_norm"), ("key_norm", "k_norm"))
+NORM_ENDS = ("weight", "scale")
+# Width of a timestep's sines and cosines.
+TIME = 256
 
 
 def transformer_config(**changes: Any) -> dict[str, Any]:
@@ -33,10 +41,11 @@ def transformer(shapes: Shapes, name: str) -> Found | None:
     if found is not None:
         prefix, inner = found
         points = "double_blocks.0.img_attn.qkv.weight" in inner
-        norm = "img_attn.norm.query_norm.scale" if points else "img_attn_q_norm.weight"
+        named = (f"double_blocks.0.img_attn.norm.query_norm.{end}" for end in NORM_ENDS)
+        norm = next((key for key in named if key in inner), "double_blocks.0.img_attn_q_norm.weight")
         config = _config(
             inner, name, ("double_blocks", "single_blocks", "txt_in.individual_token_refiner.blocks"), "img_in.proj",
-            f"double_blocks.0.{norm}", "txt_in.input_embedder", "vector_in.in_layer", "guidance_in",
+            norm, "txt_in.input_embedder", "vector_in.in_layer", "guidance_in",
             "final_layer.linear",
         )  # fmt: skip
         renamed = rules(config["num_attention_heads"] * config["attention_head_dim"])
@@ -74,9 +83,9 @@ def _config(
     last: str,
 ) -> dict[str, Any]:
     if len(shapes[f"{patch}.weight"]) != 5 or f"{pooled}.weight" not in shapes:
+        which = "HunyuanVideo 1.5" if len(shapes[f"{patch}.weight"]) == 5 else "HunyuanImage"
         raise FamilyError(
-            f"{name}: this is a relative of HunyuanVideo (HunyuanVideo 1.5 or HunyuanImage), which is not supported. "
-            "Choose a HunyuanVideo model."
+            f"{name}: this is {which}, a relative of HunyuanVideo which is not supported. Choose a HunyuanVideo model."
         )
     width, channels, patch_t, patch_size, _ = shapes[f"{patch}.weight"]
     head = shapes[norm][0]
@@ -93,6 +102,32 @@ def _config(
     )  # fmt: skip
 
 
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    head = config["attention_head_dim"]
+    width, made = config["num_attention_heads"] * head, Tensors()
+    inner, patch, text = int(width * config["mlp_ratio"]), config["patch_size"], "context_embedder"
+    made.linear("x_embedder.proj", width, config["in_channels"], config["patch_size_t"], patch, patch)
+
+    made.embedder(f"{text}.time_text_embed.timestep_embedder", width, TIME)
+    made.embedder(f"{text}.time_text_embed.text_embedder", width, config["text_embed_dim"])
+    made.linear(f"{text}.proj_in", width, config["text_embed_dim"])
+    for n in range(config["num_refiner_layers"]):
+        block = f"{text}.token_refiner.refiner_blocks.{n}"
+        made.norms(block, ("norm1", "norm2"), width, bias=True)
+        made.linears(f"{block}.attn", PROJECTIONS, width, width)
+        made.linear(f"{block}.ff.net.0.proj", inner, width)
+        made.linear(f"{block}.ff.net.2", width, inner)
+        made.linear(f"{block}.norm_out.linear", 2 * width, width)
+    made.embedder("time_text_embed.timestep_embedder", width, TIME)
+    made.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
+    if config["guidance_embeds"]:
+        made.embedder("time_text_embed.guidance_embedder", width, TIME)
+    made.two_streams(width, head, inner, config["num_layers"], config["num_single_layers"])
+    made.linear("proj_out", config["out_channels"] * config["patch_size_t"] * patch**2, width)
+    return made
+
+
 def _vae_config(shapes: Shapes) -> dict[str, Any]:
     count = layers(shapes, "encoder.down_blocks")
     widths = [shapes[f"encoder.down_blocks.{n}.resnets.0.conv1.conv.weight"][0] for n in range(count)]
@@ -103,6 +138,7 @@ def _vae_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+@cache
 def rules(width: int) -> tuple[Rule, ...]:
     """The original's names and ComfyUI's -> diffusers'; `width` is the transformer's."""
     double, single = "transformer_blocks.{}", "single_transformer_blocks.{}"
@@ -112,13 +148,20 @@ def rules(width: int) -> tuple[Rule, ...]:
     made = [
         # ComfyUI's own spelling becomes the original's first.
         *(rename(f"{s}_attn.{n}", f"{s}_attn_{n}") for s in ("img", "txt", "self") for n in ("qkv", "proj")),
-        *(rename(f"{s}_attn.norm.query_norm.scale", f"{s}_attn_q_norm.weight") for s in ("img", "txt")),
-        *(rename(f"{s}_attn.norm.key_norm.scale", f"{s}_attn_k_norm.weight") for s in ("img", "txt")),
+        *(
+            rename(f"{s}_attn.norm.{theirs}.{end}", f"{s}_attn_{ours}.weight")
+            for s in ("img", "txt")
+            for theirs, ours in NORMS
+            for end in NORM_ENDS
+        ),
         *(rename(f"{s}_mod.lin", f"{s}_mod.linear") for s in ("img", "txt")),
         *(rename(f"{s}_mlp.{n}", f"{s}_mlp.{new}") for s in ("img", "txt") for n, new in (("0", "fc1"), ("2", "fc2"))),
         rename("^single_blocks.{}.modulation.lin", "single_blocks.{}.modulation.linear"),
-        rename("^single_blocks.{}.norm.query_norm.scale", "single_blocks.{}.q_norm.weight"),
-        rename("^single_blocks.{}.norm.key_norm.scale", "single_blocks.{}.k_norm.weight"),
+        *(
+            rename(f"^single_blocks.{{}}.norm.{theirs}.{end}", f"single_blocks.{{}}.{ours}.weight")
+            for theirs, ours in NORMS
+            for end in NORM_ENDS
+        ),
         rename("in_layer", "mlp.0"),
         rename("out_layer", "mlp.2"),
         rename("^img_in", "x_embedder"),

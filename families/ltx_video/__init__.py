@@ -238,6 +238,7 @@ FAMILY = Family(
     condition=condition,
     sigmas=sigmas,
     recognise=recognise,
+    tensors=files.tensors,
     image_to_video=image_to_video,
     blocks="transformer_blocks",
     stg=stg,

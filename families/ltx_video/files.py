@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..base import FamilyError, Shapes, Variant
 from ..keys import Rule, rename, translate
 from ..recognise import Recognised, layers, without_prefix
+from ..tensors import Tensors
 from .versions import DYNAMIC, FIRST_PASS, STATIC, make_variant, version_in
 
 if TYPE_CHECKING:
@@ -82,6 +84,27 @@ def _transformer(
         prefix=prefix,
         remark=_remark(variant, version),
     )
+
+
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    width, made = config["num_attention_heads"] * config["attention_head_dim"], Tensors()
+    made.linear("proj_in", width, config["in_channels"])
+    made.embedder("time_embed.emb.timestep_embedder", width, 256)
+    made.linear("time_embed.linear", 6 * width, width)
+    made.embedder("caption_projection", width, config["caption_channels"])
+    for n in range(config["num_layers"]):
+        block = f"transformer_blocks.{n}"
+        made[f"{block}.scale_shift_table"] = (6, width)
+        for attention, into in (("attn1", width), ("attn2", config["cross_attention_dim"])):
+            made.linears(f"{block}.{attention}", ("to_q", "to_out.0"), width, width)
+            made.linears(f"{block}.{attention}", ("to_k", "to_v"), width, into)
+            made.norms(f"{block}.{attention}", ("norm_q", "norm_k"), width)
+        made.linear(f"{block}.ff.net.0.proj", 4 * width, width)
+        made.linear(f"{block}.ff.net.2", width, 4 * width)
+    made["scale_shift_table"] = (2, width)
+    made.linear("proj_out", config["out_channels"], width)
+    return made
 
 
 def _remark(variant: Variant, version: str) -> str:

@@ -194,6 +194,7 @@ FAMILY = Family(
     condition=condition,
     sigmas=sigmas,
     recognise=recognise,
+    tensors=files.tensors,
     blocks="transformer_blocks",
     teacache=lambda variant: _TEACACHE if variant.name == "1" else None,
     tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},

@@ -6,11 +6,14 @@ mochi_preview_bf16.safetensors and mochi_vae.safetensors the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from ..base import Shapes
+from ..base import Shapes, Variant
 from ..keys import Rule, chunk, rename, swap_halves
 from ..recognise import layers, without_prefix
+from ..tensors import Tensors
 
 # part, layout, prefix, class, config, rules
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
@@ -64,6 +67,41 @@ def _config(shapes: Shapes, stem: str, patch: str, norm: str, caption: str, time
     }  # fmt: skip
 
 
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    heads, head, text = config["num_attention_heads"], config["attention_head_dim"], config["text_embed_dim"]
+    width, pooled, last = heads * head, config["pooled_projection_dim"], config["num_layers"] - 1
+    patch, made = config["patch_size"], Tensors()
+    made["pos_frequencies"] = (3, heads, head // 2)
+    made.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
+    made.embedder("time_embed.timestep_embedder", width, config["time_embed_dim"])
+    made.linear("time_embed.pooler.to_kv", 2 * text, text)
+    made.linear("time_embed.pooler.to_q", text, text)
+    made.linear("time_embed.pooler.to_out", width, text)
+    made.linear("time_embed.caption_proj", pooled, text)
+    for n in range(last + 1):
+        block = f"transformer_blocks.{n}"
+        made.linear(f"{block}.norm1.linear", 4 * width, width)
+        made.norms(f"{block}.attn1", ("norm_q", "norm_k", "norm_added_q", "norm_added_k"), head)
+        made.linears(f"{block}.attn1", ("to_q", "to_k", "to_v"), width, width, bias=False)
+        made.linears(f"{block}.attn1", ("add_q_proj", "add_k_proj", "add_v_proj"), width, pooled, bias=False)
+        made.linear(f"{block}.attn1.to_out.0", width, width)
+        sides = [("ff", width)]
+        if n == last:  # nothing reads the text behind the last block
+            made.linear(f"{block}.norm1_context.linear_1", pooled, width)
+        else:
+            made.linear(f"{block}.norm1_context.linear", 4 * pooled, width)
+            made.linear(f"{block}.attn1.to_add_out", pooled, width)
+            sides.append(("ff_context", pooled))
+        for side, own in sides:
+            inner = 4 * own * 2 // 3
+            made.linear(f"{block}.{side}.net.0.proj", 2 * inner, own, bias=False)
+            made.linear(f"{block}.{side}.net.2", own, inner, bias=False)
+    made.linear("norm_out.linear", 2 * width, width)
+    made.linear("proj_out", config["in_channels"] * patch**2, width)
+    return made
+
+
 def _vae_config(first: tuple[int, ...], last: tuple[int, ...]) -> dict[str, Any]:
     """Widths follow the published ones: 1, 2, 4, 6 times 128 in the decoder and 1, 2, 4, 6 times 64 in the encoder."""
     inner, outer = first[0] // 6, last[0]
@@ -74,6 +112,7 @@ def _vae_config(first: tuple[int, ...], last: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+@cache
 def transformer_rules(count: int) -> tuple[Rule, ...]:
     """The original's names -> diffusers'; `count` is the number of blocks."""
     block, last = "transformer_blocks.{}", count - 1

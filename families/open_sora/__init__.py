@@ -207,6 +207,7 @@ FAMILY = Family(
     condition=condition,
     sigmas=sigmas,
     recognise=recognise,
+    tensors=files.tensors,
     image_to_video=image_to_video,
     guidance=guidance,
     cfg_schedules=(OSCILLATING, "constant"),

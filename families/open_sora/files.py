@@ -5,15 +5,20 @@ Source of the names: hpcaitech/Open-Sora @7ad6a96, opensora/models/mmdit (Apache
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
-from ..base import FamilyError, Shapes
+from ..base import FamilyError, Shapes, Variant
 from ..keys import Rule, Split, chunk, pieces, rename, swap_halves
 from ..recognise import layers, without_prefix
+from ..tensors import Tensors
 
 CLASS = "FluxTransformer2DModel"
+# What the weight of a norm of query or key is called: in the published file, and in what ComfyUI writes since 0.14.
+NORM_ENDS = ("scale", "weight")
 HALF, PAIRS = "half-split", "interleaved"
 # The published file's marker, and that of the same tensors under diffusers' names.
 MARKER, DIFFUSERS_MARKER = "cond_in.weight", "single_transformer_blocks.0.proj_mlp.weight"
@@ -37,9 +42,11 @@ def transformer(shapes: Shapes, name: str) -> tuple[str, str, dict[str, Any], di
     if found is not None and "img_in.weight" in found[1]:
         prefix, inner = found
         is_fused = "double_blocks.0.img_attn.qkv.weight" in inner
+        norms = [f"double_blocks.0.img_attn.norm.query_norm.{end}" for end in NORM_ENDS]
+        norm = next((key for key in norms if key in inner), norms[0])
         config = _config(
-            inner, name, "double_blocks", "single_blocks", ("img_in", "cond_in"),
-            "double_blocks.0.img_attn.norm.query_norm.scale", "txt_in", "vector_in.in_layer", "final_layer.linear",
+            inner, name, "double_blocks", "single_blocks", ("img_in", "cond_in"), norm, "txt_in", "vector_in.in_layer",
+            "final_layer.linear",
         )  # fmt: skip
         width, head = config["num_attention_heads"] * config["attention_head_dim"], config["attention_head_dim"]
         likely = (PAIRS, HALF) if is_fused else (HALF, PAIRS)
@@ -81,6 +88,19 @@ def _config(
         num_single_layers=layers(shapes, single), attention_head_dim=head, num_attention_heads=width // head,
         joint_attention_dim=shapes[f"{text}.weight"][1], pooled_projection_dim=shapes[f"{pooled}.weight"][1],
     )  # fmt: skip
+
+
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    head = config["attention_head_dim"]
+    width, made = config["num_attention_heads"] * head, Tensors()
+    made.embedder("time_text_embed.timestep_embedder", width, 256)
+    made.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
+    made.linear("context_embedder", width, config["joint_attention_dim"])
+    made.linear("x_embedder", width, config["in_channels"])
+    made.two_streams(width, head, 4 * width, config["num_layers"], config["num_single_layers"])
+    made.linear("proj_out", config["out_channels"], width)
+    return made
 
 
 def check_known(shapes: Shapes, name: str) -> None:
@@ -140,6 +160,7 @@ def _then(split: Split, turn: Split) -> Split:
     return both
 
 
+@cache
 def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
     double, single, embed = "transformer_blocks.{}", "single_transformer_blocks.{}", "time_text_embed"
     turn = halves_to_pairs(head) if is_half_split else None
@@ -167,8 +188,11 @@ def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
             rename(f"{block}_attn.k_proj", key, split=turn),
             rename(f"{block}_attn.v_proj", value),
             rename(f"{block}_attn.qkv", query, key, value, split=three),
-            rename(f"{block}_attn.norm.query_norm.scale", f"{one}.{norms}_q.weight", split=turn),
-            rename(f"{block}_attn.norm.key_norm.scale", f"{one}.{norms}_k.weight", split=turn),
+            *(
+                rename(f"{block}_attn.norm.query_norm.{end}", f"{one}.{norms}_q.weight", split=turn)
+                for end in NORM_ENDS
+            ),
+            *(rename(f"{block}_attn.norm.key_norm.{end}", f"{one}.{norms}_k.weight", split=turn) for end in NORM_ENDS),
             rename(f"{block}_attn.proj", f"{one}.{names[1]}"),
         ]
     for side, norm, ff in (("img", "norm1", "ff"), ("txt", "norm1_context", "ff_context")):
@@ -186,8 +210,8 @@ def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
         rename(f"{block}.linear1", *(f"{one}.to_{n}" for n in "qkv"), f"{single}.proj_mlp", split=four),
         rename(f"{block}.linear2", f"{single}.proj_out"),
         rename(f"{block}.modulation.lin", f"{single}.norm.linear"),
-        rename(f"{block}.norm.query_norm.scale", f"{one}.norm_q.weight", split=turn),
-        rename(f"{block}.norm.key_norm.scale", f"{one}.norm_k.weight", split=turn),
+        *(rename(f"{block}.norm.query_norm.{end}", f"{one}.norm_q.weight", split=turn) for end in NORM_ENDS),
+        *(rename(f"{block}.norm.key_norm.{end}", f"{one}.norm_k.weight", split=turn) for end in NORM_ENDS),
         rename("^final_layer.adaLN_modulation.1", "norm_out.linear", split=swap_halves),
         rename("^final_layer.linear", "proj_out"),
     ]

@@ -223,5 +223,6 @@ FAMILY = Family(
     decode_frames=decode_frames,
     encode=encode,
     recognise=recognise,
+    tensors=files.tensors,
     lora=LORA,
 )

@@ -11,6 +11,7 @@ from typing import Any
 from ..base import FamilyError, Shapes, Variant
 from ..keys import Rule, rename, squeeze_last
 from ..recognise import Recognised, layers, without_prefix
+from ..tensors import PROJECTIONS, Tensors
 
 Describe = Callable[[Mapping[str, Any], float], Variant]
 
@@ -189,6 +190,75 @@ def _recognised(
     assert variant.family.look is not None
     variant = variant.family.look(variant, own)
     return Recognised("transformer", layout, "UNet3DConditionModel", config, variant, rules, prefix, variant.remark)
+
+
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    widths, context, made = config["block_out_channels"], config["cross_attention_dim"], Tensors()
+    first, time = widths[0], 4 * widths[0]
+    attends = [kind.startswith("CrossAttn") for kind in config["down_block_types"]]
+
+    def attention(name: str, width: int, inner: int, read: int) -> None:
+        block = f"{name}.transformer_blocks.0"
+        made.norm(f"{name}.norm", width)
+        made.linear(f"{name}.proj_in", inner, width)
+        made.norms(block, ("norm1", "norm2", "norm3"), inner, bias=True)
+        for layer, into in (("attn1", inner), ("attn2", read)):
+            made.linear(f"{block}.{layer}.to_q", inner, inner, bias=False)
+            made.linears(f"{block}.{layer}", PROJECTIONS[1:3], inner, into, bias=False)
+            made.linear(f"{block}.{layer}.to_out.0", inner, inner)
+        made.linear(f"{block}.ff.net.0.proj", 8 * inner, inner)
+        made.linear(f"{block}.ff.net.2", inner, 4 * inner)
+        made.linear(f"{name}.proj_out", width, inner)
+
+    def resnet(level: str, n: int, into: int, out: int) -> None:
+        block, temporal = f"{level}.resnets.{n}", f"{level}.temp_convs.{n}"
+        made.norm(f"{block}.norm1", into)
+        made.linear(f"{block}.conv1", out, into, 3, 3)
+        made.linear(f"{block}.time_emb_proj", out, time)
+        made.norm(f"{block}.norm2", out)
+        made.linear(f"{block}.conv2", out, out, 3, 3)
+        if into != out:
+            made.linear(f"{block}.conv_shortcut", out, into, 1, 1)
+        for conv, place in (("conv1", 2), ("conv2", 3), ("conv3", 3), ("conv4", 3)):
+            made.norm(f"{temporal}.{conv}.0", out)
+            made.linear(f"{temporal}.{conv}.{place}", out, out, 3, 1, 1)
+
+    def attentions(level: str, n: int, width: int) -> None:
+        attention(f"{level}.attentions.{n}", width, width, context)
+        attention(f"{level}.temp_attentions.{n}", width, width, width)
+
+    made.linear("conv_in", first, config["in_channels"], 3, 3)
+    for name in ("time_embedding", *(["fps_embedding"] if variant.facts["has_rate"] else [])):
+        made.linear(f"{name}.linear_1", time, first)
+        made.linear(f"{name}.linear_2", time, time)
+    inner = 8 * config["attention_head_dim"]
+    attention("transformer_in", first, inner, inner)
+    last, skips = len(widths) - 1, [first]
+    for level, width in enumerate(widths):
+        for n in range(config["layers_per_block"]):
+            resnet(f"down_blocks.{level}", n, skips[-1], width)
+            skips.append(width)
+            if attends[level]:
+                attentions(f"down_blocks.{level}", n, width)
+        if level < last:
+            made.linear(f"down_blocks.{level}.downsamplers.0.conv", width, width, 3, 3)
+            skips.append(width)
+    for n in range(2):
+        resnet("mid_block", n, widths[-1], widths[-1])
+    attentions("mid_block", 0, widths[-1])
+    before = widths[-1]
+    for level, width in enumerate(reversed(widths)):
+        for n in range(config["layers_per_block"] + 1):
+            resnet(f"up_blocks.{level}", n, before + skips.pop(), width)
+            before = width
+            if attends[last - level]:
+                attentions(f"up_blocks.{level}", n, width)
+        if level < last:
+            made.linear(f"up_blocks.{level}.upsamplers.0.conv", width, width, 3, 3)
+    made.norm("conv_norm_out", first)
+    made.linear("conv_out", config["out_channels"], first, 3, 3)
+    return made
 
 
 # What Stable Diffusion 1 and 2 multiply their latents with; the file does not tell.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..base import Family, FamilyError, Shapes, Variant
 from ..recognise import Recognised
-from .files import recognise_file
+from .files import recognise_file, tensors
 from .lora import LORA
 from .pictures import condition, image_to_video
 from .teacache import teacache
@@ -196,6 +196,7 @@ FAMILY = Family(
     decode=decode,
     encode=encode,
     recognise=recognise,
+    tensors=tensors,
     image_to_video=image_to_video,
     decode_frames=decode_frames,
     teacache=teacache,

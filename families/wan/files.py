@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..base import Family, FamilyError, Shapes
+from ..base import Family, FamilyError, Shapes, Variant
 from ..keys import Rule, rename, translate
 from ..recognise import Recognised, layers, without_prefix
+from ..tensors import PROJECTIONS, Tensors
 from .variants import PUBLISHED, VAES, Published, build_variant, encoded_pictures, published
 
 # The makers' names -> diffusers'. norm2 and norm3 change places.
@@ -77,14 +79,17 @@ VAE_22: tuple[Rule, ...] = (
 
 # Tensors (first segment of the name) that only variants outside the scope have.
 _REFUSED = {
-    "vace_blocks": "VACE (editing)",
-    "face_adapter": "Animate",
-    "motion_encoder": "Animate",
-    "control_adapter": "Fun Camera",
-    "ref_conv": "Fun Control",
-    "casual_audio_encoder": "S2V (speech to video)",
-    "audio_proj": "HuMo or another audio-driven model",
-    "fps_embedding": "SkyReels V2 diffusion forcing",
+    "vace_blocks": "Wan VACE (editing)",
+    "face_adapter": "Wan Animate",
+    "motion_encoder": "Wan Animate",
+    "control_adapter": "Wan Fun Camera",
+    "ref_conv": "Wan Fun Control",
+    "casual_audio_encoder": "Wan S2V (speech to video)",
+    "audio_proj": "Wan HuMo or another audio-driven model",
+    "fps_embedding": "Wan SkyReels V2 diffusion forcing",
+    "patch_embedding_mask": "SCAIL 2 (a relative of Wan)",
+    "patch_embedding_pose": "SCAIL (a relative of Wan)",
+    "patch_embedding_global": "WanDancer",
 }
 # What the names of checkpoints distilled to four steps have in common; their tensors are those of the teacher.
 _FOUR_STEPS = re.compile(r"lightx2v|lightning|step[ _-]?distill|(?<![0-9])4[ _-]?steps?", re.IGNORECASE)
@@ -119,7 +124,7 @@ def _transformer(
     for stem, variant in _REFUSED.items():
         if any(key.startswith(stem + ".") for key in shapes):
             raise FamilyError(
-                f"{name}: this is Wan {variant} ('{stem}...' is in it), which is not supported. Choose a text-to-video "
+                f"{name}: this is {variant} ('{stem}...' is in it), which is not supported. Choose a text-to-video "
                 "or image-to-video model."
             )
     # All that configs tell stands outside the blocks and in the first.
@@ -181,6 +186,39 @@ def _config(known: Shapes, count: int) -> dict[str, Any]:
         "pos_embed_seq_len": positions[1] if positions else None,
         "rope_max_seq_len": 1024,
     }
+
+
+def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
+    """See `Family.tensors`."""
+    width, ffn, image = config["num_attention_heads"] * 128, config["ffn_dim"], config["image_dim"]
+    embedder, made = "condition_embedder", Tensors()
+    made.linear("patch_embedding", width, config["in_channels"], *config["patch_size"])
+    for name, into in (("time", config["freq_dim"]), ("text", config["text_dim"])):
+        made.embedder(f"{embedder}.{name}_embedder", width, into)
+    made.linear(f"{embedder}.time_proj", 6 * width, width)
+    if image:
+        made.norm(f"{embedder}.image_embedder.norm1", image)
+        made.linear(f"{embedder}.image_embedder.ff.net.0.proj", image, image)
+        made.linear(f"{embedder}.image_embedder.ff.net.2", width, image)
+        made.norm(f"{embedder}.image_embedder.norm2", width)
+        if config["pos_embed_seq_len"]:
+            made[f"{embedder}.image_embedder.pos_embed"] = (1, config["pos_embed_seq_len"], image)
+    for n in range(config["num_layers"]):
+        block = f"blocks.{n}"
+        made[f"{block}.scale_shift_table"] = (1, 6, width)
+        if config["cross_attn_norm"]:
+            made.norm(f"{block}.norm2", width)
+        for attention in (f"{block}.attn1", f"{block}.attn2"):
+            made.linears(attention, PROJECTIONS, width, width)
+            made.norms(attention, ("norm_q", "norm_k"), width)
+        if config["added_kv_proj_dim"]:
+            made.linears(f"{block}.attn2", ("add_k_proj", "add_v_proj"), width, config["added_kv_proj_dim"])
+            made.norm(f"{block}.attn2.norm_added_k", width, bias=False)
+        made.linear(f"{block}.ffn.net.0.proj", ffn, width)
+        made.linear(f"{block}.ffn.net.2", width, ffn)
+    made["scale_shift_table"] = (1, 2, width)
+    made.linear("proj_out", 4 * config["out_channels"], width)
+    return made
 
 
 def _told_by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import pytest
 
 from opent2v.families import FamilyError, variant_of
+from opent2v.tests.families.test_wan_files import meta_shapes, original
 
 
 def native(width: int, channels: int, *, made: int | None = None, ffn: int = 8960, text: int = 4096, extra=()):
-    """Names and shapes as Wan's own repositories and ComfyUI have them; only what tells one from another."""
-    shapes = {
-        "patch_embedding.weight": (width, channels, 1, 2, 2),
-        "text_embedding.0.weight": (width, text),
-        "time_embedding.0.weight": (width, 256),
-        "blocks.0.self_attn.q.weight": (width, width),
-        "blocks.0.ffn.0.weight": (ffn, width),
-        "head.modulation": (1, 2, width),
-        "head.head.weight": ((made or channels) * 4, width),
-    }
+    """Names and shapes as Wan's own repositories and ComfyUI have them, of one block."""
+    config = {
+        "num_attention_heads": width // 128, "attention_head_dim": 128, "in_channels": channels,
+        "out_channels": made or channels, "ffn_dim": ffn, "text_dim": text, "freq_dim": 256, "num_layers": 1,
+    }  # fmt: skip
+    shapes = {original(name): shape for name, shape in meta_shapes("WanTransformer3DModel", config).items()}
     return shapes | dict.fromkeys(extra, (1,))
 
 

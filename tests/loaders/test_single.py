@@ -85,8 +85,8 @@ def test_plain_fp8_keeps_its_matrices_and_widens_the_rest(tmp_path, weights):
 def test_every_difference_is_named_before_a_tensor_is_read(tmp_path, weights, change, said):
     tensors, seen = dict(weights), []
     change(tensors)
-    file = open_file(save(tmp_path / "model.safetensors", tensors))
     with pytest.raises(ModelFileError, match=said):
+        file = open_file(save(tmp_path / "model.safetensors", tensors))
         load_model(file, torch.float32, lambda *counts: seen.append(counts))
     assert seen == []
 
