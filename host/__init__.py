@@ -40,6 +40,7 @@ NAMES = (
     "sample",
     "say",
     "teach_lora_loaders",
+    "title",
     "tokenizer_folder",
     "tokens",
     "vae",

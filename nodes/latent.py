@@ -18,8 +18,9 @@ RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "2.39
 def known(model: Any) -> Variant:
     variant = host.variant(model)
     if variant is None:
+        title = host.title(model)
         raise FamilyError(
-            "No family here recognises this MODEL, so its sizes and schedule are not known "
+            f"No family here recognises this MODEL{title and f' ({title})'}, so its sizes and schedule are not known "
             f"(known: {', '.join(family.title for family in families().values())}). "
             "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cache import apply_step_cache
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder
+from .known import title
 from .lora_loaders import teach_lora_loaders
 from .model import Model, device_dtypes, fingerprint, model, variant
 from .patches import apply_patches, patch_target
@@ -56,6 +57,7 @@ __all__ = [
     "sample",
     "say",
     "teach_lora_loaders",
+    "title",
     "tokenizer_folder",
     "tokens",
     "vae",

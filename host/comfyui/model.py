@@ -16,10 +16,11 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...families import Variant, VideoModel, variant_of
+from ...families import Variant, VideoModel
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .attention import Told, attend_through_host
+from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again, patcher
 from .settle import settle_on_load
@@ -197,7 +198,7 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
 def variant(thing: Any) -> Variant | None:
     """What is known about a MODEL, CLIP or VAE; None for a CLIP or VAE of another maker.
 
-    A MODEL of another loader, the host's own above all, is known by its transformer's names and shapes.
+    A MODEL of another loader, the host's own above all, is known by its transformer's names and shapes and its class.
 
     Raises:
         families.FamilyError: a family knows such a MODEL and it is of a kind that cannot be used.
@@ -209,7 +210,8 @@ def variant(thing: Any) -> Variant | None:
     base = getattr(thing, "model", None)
     if not isinstance(base, comfy.model_base.BaseModel):
         return None
-    return variant_of({name: tuple(weight.shape) for name, weight in base.diffusion_model.named_parameters()})
+    found = network_of(base)
+    return None if found is None else found.variant
 
 
 def fingerprint(model: Any) -> tuple[str, str]:

@@ -9,9 +9,10 @@ import comfy.weight_adapter
 import torch
 from torch import Tensor
 
-from ...families import FamilyError, Patch, Target, recognised
+from ...families import FamilyError, NotWhole, Patch, Target, recognised
 from ...families.keys import rename
 from ...families.patches import patched, storage_of
+from .known import tensor_shapes
 from .settle import settle_on_load
 
 
@@ -75,12 +76,15 @@ def model_target(base: Any) -> Target:
     part = getattr(base, "opent2v", None)
     if part is not None:
         return Target(part.variant.title, part.variant, shapes, (), prefix, storage)
+    title = type(base).__name__
     try:
-        found = recognised(shapes)
+        found = recognised(tensor_shapes(base.diffusion_model))
+    except NotWhole as error:
+        return Target(title, error.found.variant, shapes, error.found.rules, prefix, storage)
     except FamilyError:
         found = None  # a variant that our sampler refuses may still take a LoRA by its own names
     if found is None:
-        return Target(type(base).__name__, None, shapes, (), prefix, storage)
+        return Target(title, None, shapes, (), prefix, storage)
     return Target(found.variant.title, found.variant, shapes, found.rules, prefix, storage)
 
 

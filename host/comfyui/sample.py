@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management as mm
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -56,6 +57,8 @@ def sample(
     if found is not None and (lead := found.geometry.lead(samples.shape[2])):
         mask = None if mask is None else found.geometry.led(comfy.utils.reshape_mask(mask, samples.shape))
         samples = found.geometry.led(samples)
+    model = _in_our_space(model, schedule)
+    low_noise = None if low_noise is None else (_in_our_space(low_noise[0], schedule), low_noise[1])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, schedule.steps))
     if guidance is not None:
@@ -88,6 +91,26 @@ def sample(
             walked = run.walked
         done += part.steps
     return result[:, :, lead:].to(mm.intermediate_device())
+
+
+def _in_our_space(model: Any, schedule: Schedule) -> Any:
+    """A clone of the host's own v model of unscaled noisy latents that walks the same space as ours.
+
+    The host gives CogVideoX its latents as they are, while its steps, as ours, walk them scaled by sigma: dividing by
+    that scale is left to samplers. With the plain v space the network sees what its makers' sampler shows it.
+    """
+    unscaled = getattr(comfy.model_sampling, "V_PREDICTION_DDPM", None)  # since ComfyUI 0.21
+    if unscaled is None or not isinstance(model.get_model_object("model_sampling"), unscaled):
+        return model
+
+    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
+        pass
+
+    sampling = Sampling(model.model.model_config)
+    sampling.set_sigmas(schedule.prediction.sigmas.float())
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", sampling)
+    return clone
 
 
 def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:

@@ -162,6 +162,11 @@ def variant(thing: Any) -> Variant | None:
     return getattr(getattr(thing, "part", None), "variant", None)
 
 
+def title(thing: Any) -> str:
+    """What a MODEL of the host's own loaders is called: there are none here."""
+    return ""
+
+
 def fingerprint(model: Model) -> tuple[str, str]:
     """(its weights', its LoRAs', "" without)."""
     patches = {

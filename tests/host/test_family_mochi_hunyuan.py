@@ -53,4 +53,4 @@ def test_cores_hunyuan_video_is_told_cfg_as_guidance(report):
 
 
 def test_cores_relatives_of_hunyuan_video_are_refused(report):
-    assert report["relative"].startswith("This MODEL: this is a relative of HunyuanVideo (HunyuanVideo 1.5")
+    assert report["relative"].startswith("This MODEL is HunyuanImage 2.1, and our nodes do not know how it is sampled.")
