@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...families import Variant, VideoVAE
+from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
 from .place import check_interrupt
@@ -179,20 +180,16 @@ def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tup
     needed = vae.memory_used_decode((*clip.shape[:2], 1, *clip.shape[3:]), vae.vae_dtype)
     tiled = needed > mm.get_total_memory(vae.device) * 0.9
     mm.load_models_gpu([vae.patcher], memory_required=needed, force_full_load=vae.disable_offload)
-    done = 0
-    while done < clip.shape[2]:
-        try:
-            pieces = part.decode_frames(clip.to(vae.device, vae.vae_dtype), tiled)
-            for count, video in enumerate(pieces, 1):
-                if count > done:  # after a second start the first pieces are there already
-                    done = count
-                    # A copy: the VAE may still need the piece for the next one, and this writes into it.
-                    piece = video[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
-                    yield done, vae.process_output(piece).movedim(0, -1)
-        except mm.OOM_EXCEPTION:
-            if tiled:
-                raise
-            tiled = True
+    latent = clip.to(vae.device, vae.vae_dtype)
+    for done, piece in or_in_tiles(lambda tiled: part.decode_frames(latent, tiled), tiled, _is_out_of_memory):
+        # A copy: the VAE may still need the piece for the next one, and the host's function writes into it.
+        images = piece[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
+        yield done, vae.process_output(images).movedim(0, -1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """The host's own judgement where it has one (0.17 and newer); it clears the driver's error as well."""
+    return getattr(mm, "is_oom", is_out_of_memory)(error)
 
 
 def video(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...sampling import prediction
 from ...sampling.caches import CacheRun, StepCache, cache_runs
 from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
+from ..memory import or_in_tiles
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
 from .changed import Patches, changed
@@ -210,14 +212,26 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
     if latent.ndim == 4:
         latent = latent.unsqueeze(2)  # one picture
     needed = part.variant.decode_memory((1, *latent.shape[1:]), vae.dtype.itemsize)
-    if needed > free_memory(vae.device) and hasattr(part.vae, "enable_tiling"):
-        part.vae.enable_tiling()  # pyright: ignore[reportCallIssue]
-    try:
-        clips = [_images(part.decode(one[None].to(vae.device, vae.dtype))) for one in latent]
-    finally:
-        if hasattr(part.vae, "disable_tiling"):
-            part.vae.disable_tiling()  # pyright: ignore[reportCallIssue]
-    return torch.cat(clips)
+    tiled = needed > free_memory(vae.device)
+    return torch.cat([_images(_run(part, part.decode, one[None].to(vae.device, vae.dtype), tiled)) for one in latent])
+
+
+def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
+    """Encode or decode one clip; in tiles if asked for, or where memory runs out, and the VAE can."""
+    of: Any = part.vae
+    if not hasattr(of, "enable_tiling"):
+        return run(tensor)
+
+    def pieces(tiled: bool) -> Iterator[Tensor]:
+        if tiled:
+            of.enable_tiling()
+        try:
+            yield run(tensor)
+        finally:
+            of.disable_tiling()
+
+    ((_, made),) = or_in_tiles(pieces, tiled)
+    return made
 
 
 @torch.inference_mode()
@@ -231,8 +245,9 @@ def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] |
     for clip in (latent.unsqueeze(2) if latent.ndim == 4 else latent).split(1):
         if part.streams:
             needed = part.variant.decode_memory((*clip.shape[:2], 1, *clip.shape[3:]), vae.dtype.itemsize)
-            videos = part.decode_frames(clip.to(vae.device, vae.dtype), needed > free_memory(vae.device))
-            pieces = ((n, _images(video)) for n, video in enumerate(videos, 1))
+            frames = partial(part.decode_frames, clip.to(vae.device, vae.dtype))
+            videos = or_in_tiles(frames, needed > free_memory(vae.device))
+            pieces = ((n, _images(video)) for n, video in videos)
         else:
             pieces = overlapped(lambda stretch: decode(vae, stretch), clip, part.variant.geometry.frames)
         for count, images in pieces:
@@ -267,7 +282,7 @@ def video(path: Path) -> VideoFromFile:
 def encode(vae: Vae, images: Tensor) -> Tensor:
     """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
     video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
-    return vae.part.encode(video.to(vae.device, vae.dtype)).float().cpu()
+    return _run(vae.part, vae.part.encode, video.to(vae.device, vae.dtype)).float().cpu()
 
 
 def free_memory(device: torch.device) -> float:

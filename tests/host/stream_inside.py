@@ -71,17 +71,20 @@ with torch.inference_mode():
     report["ours tiled"] = (streamed(ours, tiles)[0] - in_tiles).abs().max().item()
     mm.get_total_memory = original
     decode_frames = type(part).decode_frames
+    report["ours after a memory error"] = {}
+    for error in (mm.OOM_EXCEPTION("planted"), torch.AcceleratorError("CUDA error: out of memory")):
 
-    def short_of_memory(self, latent, tiled=False):
-        for n, piece in enumerate(decode_frames(self, latent, tiled)):
-            if n == 1 and not tiled:
-                raise mm.OOM_EXCEPTION("planted")
-            yield piece
+        def short_of_memory(self, latent, tiled=False, error=error):
+            for n, piece in enumerate(decode_frames(self, latent, tiled)):
+                if n == 1 and not tiled:
+                    raise error
+                yield piece
 
-    type(part).decode_frames = short_of_memory
-    frames = streamed(ours, tiles)[0]
+        type(part).decode_frames = short_of_memory
+        frames = streamed(ours, tiles)[0]
+        found = [frames.shape[0], (frames[1:] - in_tiles[1:]).abs().max().item()]
+        report["ours after a memory error"][type(error).__name__] = found
     type(part).decode_frames = decode_frames
-    report["ours after a memory error"] = [frames.shape[0], (frames[1:] - in_tiles[1:]).abs().max().item()]
 
     # Core's own, narrow where this version reads the width from the file.
     for width in (8, 96):

@@ -46,6 +46,65 @@ def test_in_tiles_where_one_piece_does_not_fit(monkeypatch):
     assert asked == [True, False]
 
 
+# What a GPU's allocators raise: torch's own, and the driver's asynchronous one through torch.
+SHORT = (
+    torch.cuda.OutOfMemoryError("CUDA out of memory"),
+    getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory"),
+)
+
+
+@pytest.mark.parametrize("error", SHORT)
+def test_in_tiles_where_memory_runs_out_on_the_way(monkeypatch, error):
+    _, _, vae = tiny.shared()
+    original = type(vae.part).decode_frames
+
+    def short(part, latent, tiled):
+        for n, piece in enumerate(original(part, latent, tiled)):
+            if n == 1 and not tiled:
+                raise error
+            yield piece
+
+    monkeypatch.setattr(type(vae.part), "decode_frames", short)
+    latent = torch.randn(1, 16, 3, 4, 4)
+    frames = torch.cat(list(embedded.decode_stream(vae, latent)))
+    assert torch.equal(frames, embedded.decode(vae, latent))
+
+
+@pytest.mark.parametrize("error", SHORT)
+@pytest.mark.parametrize("way", ["decode", "encode"])
+def test_decode_and_encode_go_on_in_tiles(monkeypatch, way, error):
+    _, _, vae = tiny.shared()
+    original, asked = getattr(type(vae.part), way), []
+
+    def short(part, *given):
+        asked.append(part.vae.use_tiling)
+        if not part.vae.use_tiling:
+            raise error
+        return original(part, *given)
+
+    given = torch.randn(1, 16, 2, 4, 4) if way == "decode" else torch.rand(5, 32, 32, 3)
+    whole = getattr(embedded, way)(vae, given)
+    monkeypatch.setattr(type(vae.part), way, short)
+    assert torch.equal(getattr(embedded, way)(vae, given), whole)  # one tile holds so small a video
+    assert asked == [False, True] and vae.part.vae.use_tiling is False
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mixed devices"), ValueError("out of memory"), *SHORT])
+def test_another_error_and_none_left_in_tiles_end_the_decode(monkeypatch, error):
+    _, _, vae = tiny.shared()
+    asked = []
+
+    def failing(part, latent):
+        asked.append(part.vae.use_tiling)
+        raise error
+
+    monkeypatch.setattr(type(vae.part), "decode", failing)
+    with pytest.raises(type(error), match=str(error)):
+        embedded.decode(vae, torch.randn(1, 16, 2, 4, 4))
+    assert asked == ([False, True] if error in SHORT else [False])
+    assert vae.part.vae.use_tiling is False
+
+
 def test_an_interrupt_stops_between_pieces():
     _, _, vae = tiny.shared()
     pieces = embedded.decode_stream(vae, torch.randn(1, 16, 5, 4, 4))
