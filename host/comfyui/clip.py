@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ...families import TextEncoder
 from ..tags import PROMPT_FAMILY
 from .ops import move_orphans_on_load, switch_to_casting
+from .patcher import can_be_made_again
 from .settle import settle_on_load
 
 
@@ -128,13 +130,37 @@ def _row_count(tokens: dict[str, Any]) -> int:
     return len(next(iter(tokens.values())))
 
 
-def clip(part: TextEncoder) -> comfy.sd.CLIP:
-    """A CLIP for core's and our prompt nodes, made by the host's own constructor."""
+class OpenT2VCLIP(comfy.sd.CLIP):
+    """The host's CLIP, whose text encoders are its patcher's, also where the host gives it another."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "patcher":
+            super().__setattr__("cond_stage_model", value.model)
+
+    def clone(self, *args: Any, **kwargs: Any) -> comfy.sd.CLIP:
+        copy = super().clone(*args, **kwargs)
+        copy.__class__ = type(self)
+        if copy.patcher.model is not self.patcher.model:  # made again, as a plain one
+            copy.cond_stage_model = copy.patcher.model
+        return copy
+
+
+def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """A CLIP for core's and our prompt nodes, made by the host's own constructor.
+
+    Args:
+        disable_dynamic: as of `model.model`.
+    """
     weight = next(next(iter(part.encoders.values())).parameters())
     target = SimpleNamespace(
         params={}, clip=lambda **_: TextModel(part, mm.text_encoder_device()), tokenizer=lambda **_: Tokenizer(part)
     )
-    made = comfy.sd.CLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device})
+    kind = {}
+    if "disable_dynamic" in signature(comfy.sd.CLIP.__init__).parameters:  # not in 0.8
+        kind["disable_dynamic"] = disable_dynamic or part.again is None
+    made = OpenT2VCLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device}, **kind)
+    can_be_made_again(made.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
     move_orphans_on_load(made.patcher)
     settle_on_load(made.patcher)
     return made

@@ -15,6 +15,7 @@ from ...families import Variant, VideoVAE
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
+from .patcher import can_be_made_again
 from .place import check_interrupt
 
 
@@ -102,6 +103,7 @@ def _unit_range(image: Tensor) -> Tensor:
 def vae(part: VideoVAE) -> comfy.sd.VAE:
     """A VAE for core's and our decode and encode nodes."""
     made = OpenT2VVAE(part)
+    can_be_made_again(made.patcher, lambda part, _: vae(part).patcher, part.again)
     move_orphans_on_load(made.patcher)
     return made
 

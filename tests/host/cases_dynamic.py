@@ -1,4 +1,4 @@
-"""Inside ComfyUI's Python: MODELs under dynamic VRAM loading, acted out on the CPU (`dynamic.py`)."""
+"""Inside ComfyUI's Python: MODELs, CLIPs and VAEs under dynamic VRAM loading, acted out on the CPU (`dynamic.py`)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from boot import call, case, largest
 from cases_lora import LORA, ours, scratch
 
 from opent2v.host import comfyui as side
+from opent2v.loaders import load_pipeline, open_folder
 from opent2v.tests.loaders.lora import files
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES, Loaded
@@ -74,10 +75,12 @@ def our_cases() -> None:
 
         def run(family: str = family) -> dict:
             one, found = Dynamic(family), {}
-            plain = side.model(one.model.model.opent2v.again(), True)
-            found["dynamic"], found["plain"] = one.model.is_dynamic(), not plain.is_dynamic()
+            plain, clip = side.model(one.model.model.opent2v.again(), True), side.clip(one.text.again(), True)
+            found["dynamic"] = one.model.is_dynamic() and one.clip.patcher.is_dynamic()
+            found["plain"] = not (plain.is_dynamic() or clip.patcher.is_dynamic())
             wanted = one.sampled(plain)
             found["off"] = max(largest(made, wanted) for made in one.sampled_thrice(one.model))
+            found["prompt"] = max(map(largest, one.embedded(one.clip), one.embedded(clip)))
             found["formats"] = {}
             for name in formats_of(family, CELLS):
                 merged = files.write(scratch / LORA, FORMATS[name].of(family), one.sites, one.state)
@@ -142,6 +145,31 @@ def hooks():
     one.prompt = plain
     mm.unload_all_models()
     return {"off": largest(hooked, wanted), "untouched": one.is_untouched()}
+
+
+@case
+def text_and_vae():
+    """CLIP and VAE, made again and for another device."""
+    one = Dynamic("hunyuan_video")
+    wanted = one.embedded(one.clip)
+    clips = {
+        "cpu": call("SelectCLIPDevice", clip=one.clip, device="cpu"),
+        "plain": one.clip.clone(disable_dynamic=True),
+    }
+    found = {name: max(map(largest, one.embedded(clip), wanted)) for name, clip in clips.items()}
+    found |= {f"{name} dynamic": clip.patcher.is_dynamic() for name, clip in clips.items()}
+    found |= {f"{name} own": clip.cond_stage_model is clip.patcher.model for name, clip in clips.items()}
+    folder = open_folder(FAMILIES["hunyuan_video"].folder())
+    dtypes = dict.fromkeys(("model_dtype", "text_dtype", "vae_dtype"), torch.float32)
+    vae = side.vae(load_pipeline(folder, **dtypes).vae)
+    other = vae.patcher.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
+    latent = torch.randn(1, vae.latent_channels, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    images = side.decode(vae, latent)
+    moved = call("SelectVAEDevice", vae=vae, device="default")
+    moved.patcher, moved.first_stage_model = other, other.model
+    found["vae"] = largest(side.decode(moved, latent), images)
+    found["vae own"] = other.model is not vae.first_stage_model
+    return found
 
 
 @case

@@ -7,10 +7,8 @@ taken away again), pinned memory, and the notion that a weight in main memory is
 
 from __future__ import annotations
 
-import comfy.memory_management
 import comfy.model_management as mm
 import comfy.model_patcher
-import comfy.ops
 import comfy.utils
 import torch
 
@@ -91,6 +89,7 @@ class _Away(torch.nn.Parameter):
 
 def start() -> None:
     """Have every loader from now on make dynamic MODELs, CLIPs and VAEs, as on NVIDIA. Call it once."""
+    import comfy.memory_management
     import comfy.pinned_memory
     import comfy_aimdo.host_buffer
     import comfy_aimdo.model_vbar

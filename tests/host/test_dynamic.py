@@ -1,4 +1,4 @@
-"""Dynamic VRAM loading, acted out on the CPU (`dynamic.py`): our MODELs, and LoRAs on core's."""
+"""Dynamic VRAM loading, acted out on the CPU (`dynamic.py`): our MODELs, CLIPs and VAEs, and LoRAs on core's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_our_models_compute_what_plain_ones_do(inside, family):
     """With weights that come for the first time, that are there already, and that find no room."""
     found = inside(f"ours {family}")
     assert found["dynamic"] is True and found["plain"] is True
-    assert found["off"] <= CLOSE and found["untouched"] is True
+    assert found["off"] <= CLOSE and found["prompt"] <= CLOSE and found["untouched"] is True
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -70,6 +70,13 @@ def test_the_host_makes_our_models_again(inside):
 def test_a_lora_hook_on_the_prompt(inside):
     found = inside("hooks")
     assert found["off"] <= CLOSE and found["untouched"] is True
+
+
+def test_the_host_makes_our_clips_and_vaes_again(inside):
+    found = inside("text_and_vae")
+    for name in ("cpu", "plain"):
+        assert found[name] <= CLOSE and found[f"{name} own"] is True and found[f"{name} dynamic"] is False
+    assert found["vae"] == 0 and found["vae own"] is True
 
 
 def test_model_save_writes_a_lora_once(inside):
