@@ -66,7 +66,7 @@ STAYING = {
 }  # fmt: skip
 GROWING = {
     "OpenT2VSampler": 515, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350,
-    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 680,
+    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700,
 }  # fmt: skip
 HEIGHTS = STAYING | GROWING
 

@@ -30,7 +30,13 @@ NEWER_COMPLAINTS = {
     "ComfyApp graph accessed before initialization": "one of ComfyUI's own extensions does",
     "net::ERR_NAME_NOT_RESOLVED https://huggingface.co/…": "sizes of the files that an opened workflow misses",
 }
-PLAIN = {"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False, "Comfy.TutorialCompleted": True}
+# Written for each page that is opened: ComfyUI keeps what another one has set.
+PLAIN = {
+    "Comfy.Locale": "en",
+    "Comfy.VueNodes.Enabled": False,
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Execution.PreviewMethod": "default",
+}
 READY = "!!window.app?.extensionManager?.workflow?.activeWorkflow && 'KSampler' in LiteGraph.registered_node_types"
 # A window before the graph, and how frontend 1.49 says that a workflow lacks something.
 DIALOG = "[role=dialog]:not(.p-popover)"  # a tab of the page has a small one of its name

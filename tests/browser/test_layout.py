@@ -73,5 +73,4 @@ def test_nodes_lie_apart_while_they_run(page: Page, server: Server, name: str) -
     page.screenshot(f"{name}-ran")
     drawn = page.tab.evaluate(DRAWN)
     assert set().union(*(overlapping(boxes, titles) for boxes in drawn)) == page.overlaps() == set()
-    remarks = page.remarks()
-    assert len(remarks) >= 3, "nodes have said something"
+    assert page.remarks(), "nodes have said something"

@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
+from opent2v.host import embedded
+from opent2v.host.embedded import runner
+from opent2v.host.embedded.workflow import load_workflow
+from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.browser.pages import DIALOG, Browser, Page, workflow
 from opent2v.tests.host.server import Server
 
@@ -131,6 +138,30 @@ def test_the_video_plays_on_the_save_node(steps: dict[str, Any], server: Server)
     assert video["ready"] >= 2 and video["size"] == [64, 64]
     assert min(video["box"]["width"], video["box"]["height"]) > 200
     assert steps["shown in"] == [SAVE]
+
+
+def frames(video: Path) -> np.ndarray:
+    """(frames, height, width, 3), 0 to 255."""
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_the_frames_are_those_of_the_embedded_host(
+    steps: dict[str, Any], server: Server, screenshots: Path, tmp_path: Path
+) -> None:
+    """One over the other in a contact sheet; the encoder writes other bytes of the same frames each time."""
+    embedded.configure(output=tmp_path)
+    runner.run(load_workflow(workflow(), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS), NODE_CLASS_MAPPINGS)
+    (own,) = tmp_path.glob("*.mp4")
+    here, there = frames(own), frames(server.base / "output" / steps["file"])
+    rows = [np.concatenate(list(one), axis=1) for one in (there, here)]
+    Image.fromarray(np.concatenate(rows)).save(screenshots / "quickstart-frames-above-page-below-embedded.png")
+    assert here.shape == there.shape == (17, 64, 64, 3)
+    assert np.abs(here.astype(float) - there).mean() < 0.5
+    # A red triangle on black: black corners, and more red than green or blue where it is bright.
+    assert there[:, :6, :6].mean() < 25
+    red, green, blue = there[there.max(axis=-1) > 180].mean(axis=0)
+    assert red > 180 and max(green, blue) < 80
 
 
 def test_remarks_are_on_the_nodes_and_nowhere_else(steps: dict[str, Any]) -> None:
