@@ -36,6 +36,7 @@ PLAIN = {
     "Comfy.VueNodes.Enabled": False,
     "Comfy.TutorialCompleted": True,
     "Comfy.Execution.PreviewMethod": "default",
+    "Comfy.RightSidePanel.IsOpen": False,
 }
 READY = "!!window.app?.extensionManager?.workflow?.activeWorkflow && 'KSampler' in LiteGraph.registered_node_types"
 # A window before the graph, and how frontend 1.49 says that a workflow lacks something.
