@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from . import animation
+from .animation import Animation
+from .film import Film
+from .memory import check_room
+from .pixels import Shape, pixels, shown_size
 from .pyav import av
 from .reader_sound import read_sound
-from .timeline import Timeline, VideoError, read_timeline
+from .timeline import VideoError
 
 SUFFIXES = (
     ".avi",
@@ -33,15 +37,15 @@ SUFFIXES = (
     ".ts",
     ".webm",
     ".wmv",
+    *animation.SUFFIXES,
 )
 FITS = ("crop", "fit")
-# ITU-T H.273 matrix of a frame -> what swscale calls it; unknown ones go by size, as players do.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_BT709, _BT601 = 1, 5
-_FULL_RANGE = 2
-# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND: without the latter two, half of all greys come out
-# one level too dark. 13 ms a frame of 832 x 480 instead of 1.3 (2 CPU cores, 2026-11-21).
-_EXACT_BICUBIC = 4 | 0x2000 | 0x40000
+
+
+_INTERLACED = {
+    True: "Interlaced pictures were made whole (deinterlaced); deinterlace off gives them as they are.",
+    False: "The pictures are interlaced and show combs where something moves; deinterlace makes them whole.",
+}
 
 
 @dataclass
@@ -71,12 +75,15 @@ def read_video(
     width: int = 0,
     height: int = 0,
     fit: str = "crop",
+    deinterlace: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> Video:
     """Read a stretch of a video.
 
     Every frame stands at its own time in the file: a variable rate becomes the file's average one by showing each
-    moment's frame, and so does another `fps`. A turned phone video comes upright, non-square pixels become square.
+    moment's frame, and so does another `fps`. A turned or mirrored phone video comes upright, non-square pixels become
+    square, HDR is toned down for an SDR screen. What cannot be decoded is told: a frame shows the one before it,
+    sound is silent.
 
     Args:
         start: frames to leave out in front, counted at `fps`.
@@ -85,15 +92,16 @@ def read_video(
         fps: frames per second to read at; 0: the file's own.
         width, height: of the frames in pixels; 0: the file's own, or what keeps the shape where the other is given.
         fit: where both are given. "crop": fill them and cut what juts out; "fit": the largest picture inside them.
+        deinterlace: make whole pictures of interlaced ones.
         report: called with frames done and frames in all; may raise.
     Raises:
-        VideoError: no video, damaged, or nothing in the range.
+        VideoError: no video, damaged, nothing in the range, or more than memory holds.
         ValueError: a number is out of range.
     """
     _check(start, count, every, fps, width, height, fit)
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        timeline = read_timeline(path, container, stream)
+    try:
+        film = Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
+        timeline = film.timeline
         rate = Fraction(fps).limit_denominator(90_000) if fps else timeline.fps
         wanted = timeline.pick(rate, start, count, every)
         if not wanted:
@@ -101,42 +109,18 @@ def read_video(
                 f"{path.name} has {timeline.length(rate)} frames at {float(rate):g} fps; leaving out {start} in front "
                 "leaves none. Make start smaller."
             )
-        frames = _read_frames(path, container, stream, timeline, wanted, _Shape(width, height, fit), report)
-        remarks = []
-        # One less is no damage: GIFs and old AVIs end with a packet that holds no picture.
-        if len(frames) < len(wanted) - 1:
-            remarks.append(
-                f"The file is damaged or cut off: {len(frames)} of {len(wanted)} frames could be read; "
-                "the others are left out."
-            )
-        if stream.codec_context.color_trc in (16, 18):
-            remarks.append("This is an HDR video; its brightness was not converted, so that it looks pale.")
-    first, seconds = Fraction(start) / rate, Fraction(len(frames) * every) / rate
-    with _opened(path) as container:
-        audio = read_sound(container, timeline.start + first, seconds) if container.streams.audio else None
-    return Video(frames, rate / every, audio, remarks)
-
-
-@dataclass(frozen=True)
-class _Shape:
-    width: int
-    height: int
-    fit: str
-
-    def sizes(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The size to scale a picture of width x height to, and the size to cut out of its middle."""
-        if not (self.width or self.height):
-            return (width, height), (width, height)
-        if not (self.width and self.height):
-            factor = self.width / width if self.width else self.height / height
-            scaled = self.width or max(1, round(width * factor)), self.height or max(1, round(height * factor))
-            return scaled, scaled
-        factors = self.width / width, self.height / height
-        factor = max(factors) if self.fit == "crop" else min(factors)
-        scaled = max(1, round(width * factor)), max(1, round(height * factor))
-        if self.fit == "fit":
-            return scaled, scaled
-        return (max(scaled[0], self.width), max(scaled[1], self.height)), (self.width, self.height)
+        frames, remarks = _read_frames(film, wanted, Shape(width, height, fit), deinterlace, report)
+        audio = None
+        if film.has_sound:
+            first, seconds = Fraction(start) / rate, Fraction(len(frames) * every) / rate
+            audio, told = read_sound(path, timeline.start + first, seconds, film.jumping)
+            remarks += told
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"{path.name} cannot be read to its end ({error.strerror}); the file may be damaged. Convert it with "
+            "another program, or choose another file."
+        ) from error
+    return Video(frames, rate / every, audio, [*film.remarks, *remarks])
 
 
 def _check(start: int, count: int, every: int, fps: float | Fraction, width: int, height: int, fit: str) -> None:
@@ -152,47 +136,42 @@ def _check(start: int, count: int, every: int, fps: float | Fraction, width: int
         raise ValueError(f"fit is {fit!r}; expected {' or '.join(FITS)}.")
 
 
-def _opened(path: Path) -> Any:
-    """The open file; it has a video.
-
-    Raises:
-        VideoError: it has none, or is no media file.
-    """
-    try:
-        # Absolute: FFmpeg would read a relative "a:b/c" as a protocol.
-        container = av.open(str(path.absolute()))
-    except FileNotFoundError as error:
-        raise VideoError(f"{path.name} is not there (any more). Choose another file.") from error
-    except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{path.name} is no video that can be read ({error.strerror}). Choose another file."
-        ) from error
-    if not container.streams.video or container.streams.video[0].codec_context is None:
-        container.close()
-        raise VideoError(f"{path.name} holds no video, only sound or text. Choose another file.")
-    return container
-
-
 def _read_frames(
-    path: Path,
-    container: Any,
-    stream: Any,
-    timeline: Timeline,
-    wanted: list[int],
-    shape: _Shape,
+    film: Film | Animation,
+    wanted: Sequence[int],
+    shape: Shape,
+    deinterlace: bool,
     report: Callable[[int, int], None] | None,
-) -> Tensor:
-    """[n, H, W, 3] of the wanted frames; shorter where the file ends early."""
-    stream.thread_type = "AUTO"
-    result, done = torch.empty(0), 0
-    for number, frame in _decoded(container, stream, timeline, wanted[0]):
+) -> tuple[Tensor, list[str]]:
+    """([n, H, W, 3] of the wanted frames, shorter where the file ends early; remarks)."""
+    result, done, held = torch.empty(0), 0, list[int]()
+    notes = dict[str, None]()
+    picture, size = None, None
+    for number, frame in film.frames(wanted[0], deinterlace):
+        # A frame of the file that no decoder gave: the one before it stays on the screen.
+        while picture is not None and done < len(wanted) and wanted[done] < number:
+            result[done] = picture
+            held.append(done)
+            done += 1
+        if done == len(wanted):
+            break
         if number < wanted[done]:
             continue
-        picture = _picture(frame, stream, shape)
-        if not done:
-            result = torch.empty(len(wanted), *picture.shape)
-        elif picture.shape != result.shape[1:]:
-            break  # a stream that changes its size midway; what follows is left out, and the reader says so
+        shown = (frame.width, frame.height)
+        if size is None:
+            columns, rows = shown_size(frame, film.pixel_aspect, shape)
+            check_room(film.path.name, len(wanted), columns, rows)
+            result = torch.empty(len(wanted), rows, columns, 3)
+            size = shown
+        elif shown != size and shape.fit != "stretch":
+            notes[
+                f"The picture changes its size from {size[0]} x {size[1]} to {shown[0]} x {shown[1]} at frame {done}; "
+                "what follows is scaled to the first size."
+            ] = None
+            shape = Shape(result.shape[2], result.shape[1], "stretch")
+        if getattr(frame, "interlaced_frame", False):
+            notes[_INTERLACED[deinterlace]] = None
+        picture = pixels(frame, film.pixel_aspect, shape, film.transfer)
         while done < len(wanted) and wanted[done] <= number:
             result[done] = picture
             done += 1
@@ -201,71 +180,22 @@ def _read_frames(
         if done == len(wanted):
             break
     if not done:
-        raise VideoError(f"No frame of {path.name} can be decoded; the file is damaged. Choose another file.")
-    return result[:done]
+        raise VideoError(f"No frame of {film.path.name} can be decoded; the file is damaged. Choose another file.")
+    remarks = [*notes]
+    if film.is_hdr:
+        remarks.append("This is an HDR video; its light was toned down for an SDR screen.")
+    if held and film.losses:
+        remarks.append(
+            f"The file is damaged: {_frames(len(held))} from number {held[0]} on could not be decoded; the frame "
+            "before stands in their place."
+        )
+    # One less is no damage: GIFs and old AVIs end with a packet that holds no picture.
+    if done < len(wanted) - 1:
+        remarks.append(
+            f"The file is damaged or cut off: {done} of {len(wanted)} frames could be read; the others are left out."
+        )
+    return result[:done], remarks
 
 
-def _decoded(container: Any, stream: Any, timeline: Timeline, first: int) -> Iterator[tuple[int, Any]]:
-    """(number, frame) from `first` at the latest, decoded from a keyframe at or before it."""
-    numbers = {time: n for n, time in enumerate(timeline.times)}
-
-    def frames() -> Iterator[tuple[int, Any]]:
-        count = 0
-        try:
-            for frame in container.decode(stream):
-                known = timeline.can_seek and frame.pts is not None
-                yield (numbers.get(frame.pts * stream.time_base, -1) if known else count), frame
-                count += 1
-        except (av.error.FFmpegError, EOFError):
-            return
-
-    if first and timeline.can_seek:
-        container.seek(int(timeline.times[first] / stream.time_base), stream=stream, backward=True)
-        rest = frames()
-        head = next(rest, None)
-        # Some containers land behind the wanted frame; then everything is decoded from the start.
-        if head is not None and 0 <= head[0] <= first:
-            yield head
-            yield from rest
-            return
-    container.seek(0)
-    yield from frames()
-
-
-def _picture(frame: Any, stream: Any, shape: _Shape) -> Tensor:
-    """[H, W, 3] float32 0..1: scaled, in sRGB-like full range, upright and cut to size."""
-    turns = round(frame.rotation / 90) % 4
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    width, height = max(1, round(frame.width * aspect)), frame.height
-    if turns % 2:
-        width, height = height, width
-    scaled, cut = shape.sizes(width, height)
-    wide = any(component.bits > 8 for component in frame.format.components)
-    rgb = frame.reformat(
-        width=scaled[1 if turns % 2 else 0],
-        height=scaled[0 if turns % 2 else 1],
-        format="rgb48le" if wide else "rgb24",
-        interpolation=_EXACT_BICUBIC,
-        **_colours(frame),
-    )
-    pixels = np.rot90(rgb.to_ndarray(), turns)
-    top, left = (scaled[1] - cut[1]) // 2, (scaled[0] - cut[0]) // 2
-    pixels = pixels[top : top + cut[1], left : left + cut[0]]
-    if wide:
-        return torch.from_numpy(pixels.astype(np.float32)) / 65535
-    return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
-
-
-def _colours(frame: Any) -> dict[str, Any]:
-    """How `reformat` is to read a YUV frame; RGB needs no word."""
-    if frame.format.is_rgb or frame.format.has_palette:
-        return {}
-    matrix = _MATRICES.get(int(frame.colorspace), _BT709 if frame.height >= 720 else _BT601)
-    is_full = int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    return {
-        "src_colorspace": matrix,
-        # RGB has no matrix. PyAV before 17 reads the source's only where the two differ.
-        "dst_colorspace": _BT601 if matrix != _BT601 else _BT709,
-        "src_color_range": av.video.reformatter.ColorRange.JPEG if is_full else av.video.reformatter.ColorRange.MPEG,
-        "dst_color_range": av.video.reformatter.ColorRange.JPEG,
-    }
+def _frames(count: int) -> str:
+    return f"{count} frames" if count > 1 else "1 frame"

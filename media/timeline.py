@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
-from .pyav import av
+# A container that rounds to milliseconds, or a frame that the decoder keeps to itself, is no frame rate of its own.
+USUAL_RATE = Fraction(25)
+FASTEST_RATE = 1000
 
 
 class VideoError(ValueError):
     """The file cannot be used: the message says what was found, what was expected and what to do."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timeline:
     """When each frame of a file is shown, in seconds of the file's clock; rising.
 
     Attributes:
-        can_seek: frames carry these times, so that decoding may begin in the middle.
+        times: of each frame, jumps of the file's clock taken out.
+        ticks: what the decoded frames carry as their time stamp, in the same order; empty where the file's own stamps
+            cannot be trusted and frames are counted instead.
+        fps: frames per second on average.
     """
 
     times: Sequence[Fraction]
     fps: Fraction
-    can_seek: bool
+    ticks: Sequence[int] = ()
 
     @property
     def start(self) -> Fraction:
@@ -54,24 +57,24 @@ class Timeline:
         return picked
 
 
-def read_timeline(path: Path, container: Any, stream: Any) -> Timeline:
-    """Read the whole file once without decoding it: the times of all packets."""
-    ticks, lost = [], False
-    try:
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                lost = lost or packet.pts is None
-                ticks.append(packet.pts)
-    except av.error.FFmpegError:
-        pass  # cut off: what was read so far counts, and the reader says how much it was
-    if not ticks:
-        raise VideoError(f"{path.name} has no frames. Choose another file.")
-    fps = stream.average_rate or stream.base_rate
-    fps = Fraction(fps) if fps and fps <= 1000 else Fraction(25)
-    if lost:
-        return Timeline([n / fps for n in range(len(ticks))], fps, can_seek=False)
-    times = sorted(tick * stream.time_base for tick in set(ticks))
-    # What the container says is kept while it leads to the same number of frames; GIF's does not.
+def stated_rate(rate: Fraction | None) -> Fraction:
+    """The frame rate that a container states, or the usual one where it states none that can be."""
+    return Fraction(rate) if rate and 0 < rate <= FASTEST_RATE else USUAL_RATE
+
+
+def counted(frames: int, fps: Fraction) -> Timeline:
+    """The timeline of a file without times of its own: one frame after the other at the stated rate."""
+    return Timeline([n / fps for n in range(frames)], fps)
+
+
+def timed(stamps: Sequence[tuple[Fraction, int]], fps: Fraction) -> Timeline:
+    """The timeline of frames with (time, tick), in any order.
+
+    The stated rate is kept while it leads to the same number of frames; a GIF's does not.
+    """
+    stamps = sorted(stamps)
+    times = [time for time, _ in stamps]
     if len(times) > 1 and abs((times[-1] - times[0]) * fps - (len(times) - 1)) > Fraction(1, 2):
-        fps = ((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1000)
-    return Timeline(times, fps, can_seek=True)
+        average = (len(times) - 1) / (times[-1] - times[0])
+        fps = average.limit_denominator(1000) if average <= FASTEST_RATE else fps
+    return Timeline(times, fps, [tick for _, tick in stamps])

@@ -1,0 +1,70 @@
+"""Animated WebP and PNG, and folders of numbered pictures, by Pillow: FFmpeg reads none of them whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .pyav import av
+from .timeline import USUAL_RATE, Timeline, VideoError, counted, timed
+
+SUFFIXES = (".apng", ".webp")
+_MILLISECONDS = 1000
+
+
+class Animation:
+    """An animated picture; the surface is `film.Film`'s."""
+
+    def __init__(self, path: Path):
+        self.path, self.remarks, self.losses, self.jumping = path, list[str](), (), ""
+        self.pixel_aspect, self.transfer, self.is_hdr, self.has_sound = Fraction(1), 0, False, False
+        with self._opened() as picture:
+            self.timeline = _timeline(picture)
+
+    def frames(self, first: int, deinterlace: bool = False) -> Iterator[tuple[int, Any]]:
+        """(number, frame): all from the first, since each may build on the one before."""
+        with self._opened() as picture:
+            for number in range(len(self.timeline.times)):
+                try:
+                    picture.seek(number)
+                    # A transparent picture lies on black, as a player shows it.
+                    shown = picture.convert("RGBA")
+                except (OSError, EOFError, ValueError, SyntaxError):
+                    return
+                if number >= first:
+                    pixels = np.asarray(shown, dtype=np.uint8)
+                    opaque = pixels[..., :3] * (pixels[..., 3:].astype(np.float32) / 255)
+                    yield number, av.VideoFrame.from_ndarray(np.rint(opaque).astype(np.uint8), format="rgb24")
+
+    def _opened(self) -> Any:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            return Image.open(self.path)
+        except FileNotFoundError as error:
+            raise VideoError(f"{self.path.name} is not there (any more). Choose another file.") from error
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            raise VideoError(f"{self.path.name} is no picture that can be read. Choose another file.") from error
+
+
+def _timeline(picture: Any) -> Timeline:
+    """When each picture is shown, from how long the file shows it."""
+    count = getattr(picture, "n_frames", 1)
+    if count == 1:
+        return counted(1, USUAL_RATE)
+    times, time = list[tuple[Fraction, int]](), Fraction(0)
+    for number in range(count):
+        try:
+            picture.seek(number)
+            picture.load()  # a WebP tells how long it shows a picture once that is decoded
+        except (OSError, EOFError, ValueError, SyntaxError):
+            break
+        times.append((time, number))
+        # Browsers show what has no duration for a tenth of a second.
+        time += Fraction(picture.info.get("duration") or 100).limit_denominator(_MILLISECONDS) / _MILLISECONDS
+    whole = timed(times, Fraction(len(times)) / time)
+    return Timeline(whole.times, whole.fps)
