@@ -19,9 +19,11 @@ _MILLISECONDS = 1000
 class Animation:
     """An animated picture; the surface is `film.Film`'s."""
 
+    is_interlaced = False
+
     def __init__(self, path: Path):
         self.path, self.remarks, self.losses, self.jumping = path, list[str](), (), ""
-        self.pixel_aspect, self.transfer, self.is_hdr, self.has_sound = Fraction(1), 0, False, False
+        self.pixel_aspect, self.codec, self.transfer, self.is_hdr, self.has_sound = Fraction(1), "", 0, False, False
         with self._opened() as picture:
             self.timeline = _timeline(picture)
 

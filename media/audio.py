@@ -9,7 +9,27 @@ import torch
 from .encoders import AAC_RATES
 from .pyav import av
 
-_LAYOUTS = {1: "mono", 2: "stereo"}
+# The number of channels -> the layout that encoders and players know by it; others are mixed down.
+_LAYOUTS = {1: "mono", 2: "stereo", 5: "5.0", 6: "5.1", 8: "7.1"}
+# PyAV (14.2 to 18.1) reads behind the end of a planar frame with so many channels.
+_TOO_MANY_PLANES = 8
+_SIDE = 0.5**0.5
+# How much of a channel goes to the left and to the right (ITU-R BS.775); low frequencies stay out.
+_SHARES = {
+    "left": (1.0, 0.0),
+    "right": (0.0, 1.0),
+    "centre": (_SIDE, _SIDE),
+    "low": (0.0, 0.0),
+    "back left": (_SIDE, 0.0),
+    "back right": (0.0, _SIDE),
+    "back": (0.5, 0.5),
+}
+# FFmpeg's order of channels in "2.1", "quad" and "6.1".
+_MIXED = {
+    3: ("left", "right", "low"),
+    4: ("left", "right", "back left", "back right"),
+    7: ("left", "right", "centre", "low", "back", "back left", "back right"),
+}
 
 
 def in_a_row(audio: Mapping[str, Any], seconds: Fraction) -> dict[str, Any]:
@@ -34,18 +54,19 @@ class AudioTrack:
     """One sound, read from the start in pieces.
 
     Args:
-        audio: {"waveform": [1, C, samples] float, -1..1 (beyond is clipped), C 1 or 2; "sample_rate": Hz}, as the
-            host's AUDIO is.
+        audio: {"waveform": [1, C, samples] float, -1..1 (beyond is clipped); "sample_rate": Hz}, as the host's AUDIO
+            is. 1, 2, 5, 6 and 8 channels are kept, in FFmpeg's order; others are mixed down to two.
         rates: sample rates of the codec in the file, Hz, rising.
         pad: go on with silence where the sound ends.
     Raises:
-        ValueError: another shape, a batch of several sounds, more than two channels, an unusable sample rate.
+        ValueError: another shape, a batch of several sounds, an unusable sample rate.
 
     Attributes:
-        layout: "mono" or "stereo".
+        layout: FFmpeg's name of the channels: "mono", "stereo", "5.1" ...
         sample_rate: of the waveform, Hz.
         encoded_rate: in the file, Hz: `sample_rate` where the codec has it, else the next higher one, or its highest.
         samples: length of the waveform per channel; 0 is a sound without content.
+        remarks: what is worth telling the user; complete when all of the sound was handed out.
     """
 
     def __init__(self, audio: Mapping[str, Any], rates: tuple[int, ...] = AAC_RATES, pad: bool = False):
@@ -65,28 +86,28 @@ class AudioTrack:
         batch, channels, samples = waveform.shape
         if batch != 1:
             raise ValueError(f"audio holds {batch} sounds; a video takes one. Pick one of the batch before saving.")
-        if channels not in _LAYOUTS:
-            raise ValueError(
-                f"audio has {channels} channels; expected 1 (mono) or 2 (stereo). Mix it down before saving."
-            )
+        if not channels:
+            raise ValueError("audio has no channels; expected at least 1 (mono).")
         if not isinstance(sample_rate, (int, float)) or not 1 <= sample_rate <= 768_000 or sample_rate % 1:
             raise ValueError(f"audio sample_rate is {sample_rate!r}; expected a whole number of Hz from 1 to 768000.")
 
-        self.layout = _LAYOUTS[channels]
+        self.remarks: list[str] = []
+        waveform = waveform[0].detach()
+        if channels not in _LAYOUTS:
+            waveform = _mixed_down(waveform)
+            self.remarks.append(f"The sound has {channels} channels; it was mixed down to stereo.")
+        self.layout = _LAYOUTS[waveform.shape[0]]
         self.sample_rate = int(sample_rate)
         self.encoded_rate = next((rate for rate in rates if rate >= self.sample_rate), rates[-1])
         self.samples = samples
         self._pad = pad
-        self._waveform = waveform[0].detach()
+        self._waveform, self._broken = waveform, False
         self._position = 0
 
     def frames(self, until: Fraction) -> Iterator[Any]:
         """The sound not handed out yet, up to `until` seconds from the start, a second at most per frame.
 
-        It ends where the waveform does, unless it is padded.
-
-        Raises:
-            ValueError: a sample is not a finite number.
+        It ends where the waveform does, unless it is padded. A sample that is no finite number is silent.
         """
         stop = int(until * self.sample_rate)
         if not self._pad:
@@ -96,17 +117,34 @@ class AudioTrack:
             # [C, samples]
             piece = self._waveform[:, start:end].to("cpu", torch.float32)
             if not torch.isfinite(piece).all():
-                raise ValueError(
-                    f"audio has NaN or infinite samples near second {start / self.sample_rate:.2f}; "
-                    "the node that made the sound failed."
-                )
+                self._tell_broken(start)
+                piece = piece.nan_to_num(0.0, 0.0, 0.0)
             if piece.shape[1] < end - start:
                 piece = torch.nn.functional.pad(piece, (0, end - start - piece.shape[1]))
-            frame = av.AudioFrame.from_ndarray(
-                piece.clamp(-1, 1).contiguous().numpy(), format="fltp", layout=self.layout
-            )
+            numbers = piece.clamp(-1, 1)
+            if numbers.shape[0] < _TOO_MANY_PLANES:
+                frame = av.AudioFrame.from_ndarray(numbers.contiguous().numpy(), format="fltp", layout=self.layout)
+            else:
+                packed = numbers.T.reshape(1, -1).contiguous().numpy()
+                frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self.layout)
             frame.sample_rate = self.sample_rate
             frame.time_base = Fraction(1, self.sample_rate)
             frame.pts = start
             self._position = end
             yield frame
+
+    def _tell_broken(self, start: int) -> None:
+        if not self._broken:
+            self.remarks.append(
+                f"The sound has NaN or infinite samples near second {start / self.sample_rate:.2f}; they are silent. "
+                "The node that made the sound failed."
+            )
+        self._broken = True
+
+
+def _mixed_down(waveform: torch.Tensor) -> torch.Tensor:
+    """[C, samples] -> [2, samples], no louder than the loudest channel."""
+    channels = waveform.shape[0]
+    shares = [_SHARES[name] for name in _MIXED[channels]] if channels in _MIXED else [(1.0, 1.0)] * channels
+    matrix = torch.tensor(shares).T
+    return (matrix / matrix.sum(1, keepdim=True)).to(waveform) @ waveform

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from . import hdr
 from .deinterlace import deinterlaced
 from .pyav import av
 from .timeline import Timeline, VideoError, counted, stated_rate, timed
@@ -45,8 +46,10 @@ class Film:
 
     Attributes:
         timeline: of the first stream with moving pictures.
+        codec: FFmpeg's name of the decoder.
         pixel_aspect: width of a pixel by its height.
         is_hdr: the light is coded by SMPTE ST 2084 (PQ) or ARIB STD-B67 (HLG).
+        is_interlaced: one of the frames that were decoded is.
         has_sound: there is a sound track, readable or not.
         jumping: the container's name where the file's clock jumps, else ""; see `Clock`.
         remarks: what is wrong with the file as a whole.
@@ -56,18 +59,19 @@ class Film:
 
     def __init__(self, path: Path):
         self.path, self.remarks, self.jumping = path, list[str](), ""
-        self.losses = Losses()
+        self.losses, self.is_interlaced = Losses(), False
         with opened(path) as container:
             stream = moving_pictures(path, container)
             self.format = container.format.name
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self.transfer = int(stream.codec_context.color_trc)
+            self.codec = stream.codec_context.name
             self.has_sound = bool(container.streams.audio)
             self.timeline = self._read_timeline(container, stream)
 
     @property
     def is_hdr(self) -> bool:
-        return self.transfer in (16, 18)
+        return self.transfer in (hdr.PQ, hdr.HLG)
 
     def frames(self, first: int, deinterlace: bool = False) -> Iterator[tuple[int, Any]]:
         """(number, frame) from `first` at the latest, in order. A frame that cannot be decoded is missing."""
@@ -83,6 +87,7 @@ class Film:
                     if last < 0 and seeks and not 0 <= number <= first:
                         break  # the container landed behind the frame that is wanted: all of it is decoded
                     if number > last:
+                        self.is_interlaced |= bool(frame.interlaced_frame)
                         yield number, frame
                         last = number
                 else:

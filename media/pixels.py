@@ -13,15 +13,7 @@ import torch
 from torch import Tensor
 
 from . import hdr
-from .pyav import av
-
-# ITU-T H.273 matrix of a frame -> what swscale calls it; unknown ones go by size, as players do.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_BT709, _BT601 = 1, 5
-_FULL_RANGE = 2
-# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND: without the latter two, half of all greys come out
-# one level too dark. 13 ms a frame of 832 x 480 instead of 1.3 (2 CPU cores, 2026-11-21).
-_EXACT_BICUBIC = 4 | 0x2000 | 0x40000
+from .scaling import Scaler
 
 
 @dataclass(frozen=True)
@@ -63,26 +55,16 @@ def shown_size(frame: Any, pixel_aspect: Fraction, shape: Shape) -> tuple[int, i
     return shape.sizes(*((height, width) if turns % 2 else (width, height)))[1]
 
 
-def pixels(frame: Any, pixel_aspect: Fraction, shape: Shape, transfer: int = 0) -> Tensor:
-    """[H, W, 3] float32 0..1.
-
-    Args:
-        pixel_aspect: width of a pixel by its height.
-        transfer: `hdr.PQ` or `hdr.HLG` where the light is to be toned down for an SDR screen.
-    """
+def pixels(frame: Any, film: Any, shape: Shape, scaler: Scaler) -> Tensor:
+    """[H, W, 3] float32 0..1 of a frame of a `film.Film` or an `animation.Animation`."""
     turns, is_mirrored = _turned(frame)
-    width, height = max(1, round(frame.width * pixel_aspect)), frame.height
+    width, height = max(1, round(frame.width * film.pixel_aspect)), frame.height
     if turns % 2:
         width, height = height, width
     scaled, cut = shape.sizes(width, height)
     wide = any(component.bits > 8 for component in frame.format.components)
-    rgb = frame.reformat(
-        width=scaled[1 if turns % 2 else 0],
-        height=scaled[0 if turns % 2 else 1],
-        format="rgb48le" if wide else "rgb24",
-        interpolation=_EXACT_BICUBIC,
-        **_colours(frame),
-    )
+    across, down = scaled[1 if turns % 2 else 0], scaled[0 if turns % 2 else 1]
+    rgb = scaler.to_rgb(frame, across, down, "rgb48le" if wide else "rgb24", film.codec)
     array = rgb.to_ndarray()
     array = np.rot90(array[:, ::-1] if is_mirrored else array, turns)
     top, left = (scaled[1] - cut[1]) // 2, (scaled[0] - cut[0]) // 2
@@ -90,7 +72,7 @@ def pixels(frame: Any, pixel_aspect: Fraction, shape: Shape, transfer: int = 0) 
     if not wide:
         return torch.from_numpy(np.ascontiguousarray(array)).float() / 255
     picture = torch.from_numpy(array.astype(np.float32)) / 65535
-    return hdr.tone_mapped(picture, transfer) if transfer in (hdr.PQ, hdr.HLG) else picture
+    return hdr.tone_mapped(picture, film.transfer) if film.is_hdr else picture
 
 
 def _turned(frame: Any) -> tuple[int, bool]:
@@ -106,18 +88,3 @@ def _turned(frame: Any) -> tuple[int, bool]:
                 a, b = -a, -b
             return round(-math.degrees(math.atan2(b, a)) / 90) % 4, is_mirrored
     return 0, False
-
-
-def _colours(frame: Any) -> dict[str, Any]:
-    """How `reformat` is to read a YUV frame; RGB needs no word."""
-    if frame.format.is_rgb or frame.format.has_palette:
-        return {}
-    matrix = _MATRICES.get(int(frame.colorspace), _BT709 if frame.height >= 720 else _BT601)
-    is_full = int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    return {
-        "src_colorspace": matrix,
-        # RGB has no matrix. PyAV before 17 reads the source's only where the two differ.
-        "dst_colorspace": _BT601 if matrix != _BT601 else _BT709,
-        "src_color_range": av.video.reformatter.ColorRange.JPEG if is_full else av.video.reformatter.ColorRange.MPEG,
-        "dst_color_range": av.video.reformatter.ColorRange.JPEG,
-    }

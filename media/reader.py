@@ -19,6 +19,7 @@ from .memory import check_room
 from .pixels import Shape, pixels, shown_size
 from .pyav import av
 from .reader_sound import read_sound
+from .scaling import Scaler
 from .timeline import VideoError
 
 SUFFIXES = (
@@ -145,7 +146,7 @@ def _read_frames(
 ) -> tuple[Tensor, list[str]]:
     """([n, H, W, 3] of the wanted frames, shorter where the file ends early; remarks)."""
     result, done, held = torch.empty(0), 0, list[int]()
-    notes = dict[str, None]()
+    notes, scaler = dict[str, None](), Scaler()
     picture, size = None, None
     for number, frame in film.frames(wanted[0], deinterlace):
         # A frame of the file that no decoder gave: the one before it stays on the screen.
@@ -169,9 +170,7 @@ def _read_frames(
                 "what follows is scaled to the first size."
             ] = None
             shape = Shape(result.shape[2], result.shape[1], "stretch")
-        if getattr(frame, "interlaced_frame", False):
-            notes[_INTERLACED[deinterlace]] = None
-        picture = pixels(frame, film.pixel_aspect, shape, film.transfer)
+        picture = pixels(frame, film, shape, scaler)
         while done < len(wanted) and wanted[done] <= number:
             result[done] = picture
             done += 1
@@ -182,6 +181,8 @@ def _read_frames(
     if not done:
         raise VideoError(f"No frame of {film.path.name} can be decoded; the file is damaged. Choose another file.")
     remarks = [*notes]
+    if film.is_interlaced:
+        remarks.append(_INTERLACED[deinterlace])
     if film.is_hdr:
         remarks.append("This is an HDR video; its light was toned down for an SDR screen.")
     if held and film.losses:

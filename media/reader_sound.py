@@ -144,8 +144,9 @@ class _Track:
 def _hold_layout(codec: Any) -> None:
     """Keep PyAV from freeing a channel layout twice, which ends the process.
 
-    A QuickTime file may list its channels one by one. PyAV (seen with 18.1) copies such a list without counting its owners:
-    the Python object is kept for ever, and the decoder is told the number of channels alone. They come in the file's order.
+    A QuickTime file may list its channels one by one. PyAV (seen with 18.1) copies such a list without counting its
+    owners: the Python object is kept for ever, and the decoder is told the number of channels alone. They come in the
+    file's order.
     """
     layout = codec.layout
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))

@@ -13,6 +13,7 @@ import numpy as np
 from .audio import AudioTrack
 from .formats import Format
 from .pyav import av
+from .scaling import Scaler
 
 
 @dataclass
@@ -68,23 +69,14 @@ class Sink(Protocol):
 
 
 class FrameMaker:
-    """Pictures to frames of one pixel format; YUV is BT.709 in limited range.
+    """Pictures to frames of one pixel format; YUV is BT.709 in limited range, its chroma at the left.
 
     One for a whole file: FFmpeg's scaler takes as long to set up as to convert a frame.
     """
 
     def __init__(self, pixels: str):
-        reformatter = av.video.reformatter
-        self._reformatter: Any = reformatter.VideoReformatter()
+        self._scaler, self._reformatter = Scaler(), av.video.reformatter.VideoReformatter()
         self._pixels = pixels
-        self._colours: dict[str, Any] = {}
-        if is_yuv(pixels):
-            self._colours = {
-                "src_colorspace": reformatter.Colorspace.ITU709,
-                "dst_colorspace": reformatter.Colorspace.ITU709,
-                "src_color_range": reformatter.ColorRange.JPEG,
-                "dst_color_range": reformatter.ColorRange.MPEG,
-            }
 
     def frame(self, picture: np.ndarray) -> Any:
         """[H, W, 3 or 4] uint8 or uint16 -> av.VideoFrame."""
@@ -93,7 +85,9 @@ class FrameMaker:
         frame = av.VideoFrame.from_ndarray(picture, format=source)
         if self._pixels == source:
             return frame
-        return self._reformatter.reformat(frame, format=self._pixels, **self._colours)
+        if is_yuv(self._pixels):
+            return self._scaler.to_yuv(frame, self._pixels)
+        return self._reformatter.reformat(frame, format=self._pixels)
 
 
 def is_yuv(pixels: str) -> bool:

@@ -252,6 +252,8 @@ class VideoWriter:
             self._sink.finish()
             self._sink.close()
             self._path = give_final_name(self._temporary, self._stem, self._format.suffix)
+        if self._track is not None:
+            self.remarks += self._track.remarks
 
     def _discard(self) -> None:
         """Let go of the file; what has no final name yet is removed."""

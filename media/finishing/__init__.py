@@ -1,12 +1,13 @@
 """What is done to frames between decoding and saving: plain torch, in constant memory."""
 
+from .captions import read_captions
 from .chain import Step, finish
 from .check import ACTIONS, ContentCheck, ContentFound
 from .colour import ColourMatch
 from .deflicker import Deflicker
 from .fonts import FontError
 from .join import Loop, join
-from .overlay import PLACES, Caption, Watermark, draw_text, read_captions
+from .overlay import PLACES, Caption, Watermark, draw_text
 from .rate import METHODS, FrameRate
 
 __all__ = [

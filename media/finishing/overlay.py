@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .captions import Line
 from .chain import Step
 from .fonts import font_for
 
@@ -23,49 +24,8 @@ PLACES = {
     "bottom right": (1.0, 1.0), "top left": (0.0, 0.0), "top right": (1.0, 0.0),
 }  # fmt: skip
 MARGIN = 0.03  # of the shorter side
-_TIME = r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})"
 # Chinese, Japanese and Korean signs, full-width punctuation included: a line may break before each.
 _NO_SPACES = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-_SPAN = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One caption: shown from `start` up to `end`, in seconds; `end` None is the video's end."""
-
-    text: str
-    start: float = 0.0
-    end: float | None = None
-
-
-def read_captions(text: str) -> list[Line]:
-    """Captions from a plain text (shown all the time) or from subtitles in SubRip (.srt) form.
-
-    Raises:
-        ValueError: a time line of the subtitles cannot be read, or ends before it starts.
-
-    >>> read_captions("1\\n00:00:00,500 --> 00:00:02,000\\nHello")
-    [Line(text='Hello', start=0.5, end=2.0)]
-    """
-    text = text.replace("\r\n", "\n").strip("\ufeff\n ")
-    if "-->" not in text:
-        return [Line(text)] if text else []
-    lines = []
-    for block in re.split(r"\n\s*\n", text):
-        rows = block.split("\n")
-        timed = next((i for i, row in enumerate(rows) if "-->" in row), None)
-        match = None if timed is None else _SPAN.match(rows[timed])
-        if timed is None or match is None:
-            raise ValueError(
-                f"The caption {rows[0][:60]!r} has no time line such as '00:00:01,000 --> 00:00:02,500'. Subtitles are "
-                "blocks of a number, a time line and the words, with an empty line between them."
-            )
-        numbers = [int(part) for part in match.groups()]
-        start, end = (3600 * h + 60 * m + s + ms / 1000 for h, m, s, ms in (numbers[:4], numbers[4:]))
-        if end <= start:
-            raise ValueError(f"The caption time {rows[timed].strip()!r} ends before it starts.")
-        lines.append(Line("\n".join(rows[timed + 1 :]).strip(), start, end))
-    return lines
 
 
 def lay(frames: Tensor, picture: Tensor, place: str) -> Tensor:
@@ -88,7 +48,8 @@ class Caption(Step):
     """Words burnt into the frames, white with a dark edge.
 
     Attributes:
-        lines: what is shown when, see `read_captions`.
+        lines: what is shown when, see `read_captions`. Those shown at once stand on each other, the first one lowest
+            at the bottom of the picture and highest elsewhere.
         size: height of the letters, as a share of the picture's height.
         fonts: folders searched for a font before the machine's own.
     """
@@ -106,12 +67,16 @@ class Caption(Step):
             out = []
             for frame in piece.split(1):
                 seconds = float(index / fps)
-                for line in self.lines:
-                    if line.text and line.start <= seconds and (line.end is None or seconds < line.end):
-                        frame = lay(frame, drawn(line.text, frame.shape[1], frame.shape[2]), self.place)
+                words = self._shown(seconds)
+                if words:
+                    frame = lay(frame, drawn(words, frame.shape[1], frame.shape[2]), self.place)
                 out.append(frame)
                 index += 1
             yield torch.cat(out)
+
+    def _shown(self, seconds: float) -> str:
+        shown = [o.text for o in self.lines if o.start <= seconds and (o.end is None or seconds < o.end)]
+        return "\n".join(reversed(shown) if self.place.startswith("bottom") else shown)
 
     def _drawn(self, text: str, height: int, width: int) -> Tensor:
         return draw_text(text, max(6, round(self.size * height)), width, self.opacity, self.fonts)
@@ -144,13 +109,18 @@ def draw_text(text: str, size: int, width: int, opacity: float = 1.0, fonts: tup
 
 
 def _broken(line: str, font: Any, room: float) -> list[str]:
-    """The line in pieces that fit: between words, and anywhere in scripts without spaces."""
+    """The line in pieces that fit: between words, anywhere in scripts without spaces, and inside a longer word."""
     pieces, current = [], ""
     for word in re.findall(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+|\s+", line):
         if current.strip() and font.getlength((current + word).rstrip()) > room:
             pieces.append(current.strip())
             current = ""
         current += word
+        while len(current.strip()) > 1 and font.getlength(current.strip()) > room:
+            current = current.strip()
+            fits = next(n for n in range(len(current) - 1, 0, -1) if n == 1 or font.getlength(current[:n]) <= room)
+            pieces.append(current[:fits])
+            current = current[fits:]
     return [*pieces, current.strip()]
 
 
