@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from . import hdr
 from .deinterlace import deinterlaced
@@ -23,7 +24,7 @@ _JUMP = 10
 # Containers that state at the beginning how much will follow.
 _STATING = ("mov", "matroska", "flv", "avi")
 # The ASF File Properties Object, and where in it the size of the whole file stands.
-_ASF_PROPERTIES, _ASF_SIZE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 40
+_ASF_PROPERTIES, _ASF_SIZE = UUID("8cabdca1-a947-11cf-8ee4-00c00c205365").bytes_le, 40
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of a song
 
 
@@ -253,7 +254,8 @@ def moving_pictures(path: Path, container: Any) -> Any:
 
 
 def _is_cover(stream: Any) -> bool:
-    return bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE)
+    flags = stream.disposition
+    return bool(getattr(flags, "value", flags) & _ATTACHED_PICTURE)  # a plain number from PyAV 18 on
 
 
 def packets(container: Any, *streams: Any) -> Iterator[Any]:

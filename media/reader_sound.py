@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -95,7 +94,7 @@ class _Track:
         """(time on the file's clock, frame)."""
         with opened(self._path) as container:
             stream = container.streams.audio[self._track]
-            _hold_layout(stream.codec_context)
+            _count_channels(stream.codec_context)
             if jumping:
                 yield from self._shifted(container, stream, jumping)
                 return
@@ -141,20 +140,16 @@ class _Track:
             yield np.ascontiguousarray(piece.to_ndarray().reshape(-1, channels).T)
 
 
-def _hold_layout(codec: Any) -> None:
-    """Keep PyAV from freeing a channel layout twice, which ends the process.
+def _count_channels(codec: Any) -> None:
+    """Tell the decoder the number of channels alone where a file lists them one by one, as QuickTime files may.
 
-    A QuickTime file may list its channels one by one. PyAV (seen with 18.1) copies such a list without counting its
-    owners: the Python object is kept for ever, and the decoder is told the number of channels alone. They come in the
-    file's order.
+    PyAV (seen with 18.1) gives such a list to each frame and each layout object, and every one of them frees it: the
+    process ends. Here one object asks for it and takes it out of the decoder, so that it is freed once.
     """
     layout = codec.layout
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
     listed = re.match(r"(\d+) channels \(", layout.name)
     if listed:
         codec.layout = f"{listed[1]} channels"
-    else:
-        ctypes.pythonapi.Py_DecRef(ctypes.py_object(layout))
 
 
 def _audio(wave: np.ndarray | None, rate: int) -> dict[str, Any] | None:

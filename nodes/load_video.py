@@ -102,6 +102,16 @@ class OpenT2VLoadVideo:
                     },
                 ),
             },
+            "optional": {
+                "deinterlace": (
+                    "BOOLEAN",
+                    {
+                        "advanced": True,
+                        "default": True,
+                        "tooltip": "Make whole pictures of interlaced ones, as television and old cameras record them.",
+                    },
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -133,6 +143,7 @@ class OpenT2VLoadVideo:
         width: int,
         height: int,
         fit: str,
+        deinterlace: bool = True,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         path = check_input(host.file_folders(), file)
@@ -152,6 +163,7 @@ class OpenT2VLoadVideo:
             width=width,
             height=height,
             fit=fit,
+            deinterlace=deinterlace,
             report=report,
         )
         frames, rows, columns = video.frames.shape[:3]

@@ -109,7 +109,7 @@ def _without_name(rows: list[str]) -> list[str]:
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = (part or "0" for part in parts)
-    return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+    return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + int(fraction) / 1000
 
 
 def _plain(text: str) -> str:

@@ -103,7 +103,7 @@ def test_other_numbers_of_channels_are_mixed_down(channels):
     left[0, 0] = 1
     sound = AudioTrack({"waveform": left, "sample_rate": 10})
     heard = next(sound.frames(Fraction(1))).to_ndarray()
-    assert sound.layout == "stereo" and heard.shape == (2, 10) and heard[0].max() > 0.1
+    assert sound.layout == "stereo" and heard.shape == (2, 10) and heard[0].max() > 0.05
     assert heard[1].max() == (0 if channels in (3, 4, 7) else heard[0].max())
     loud = AudioTrack({"waveform": torch.ones(1, channels, 10), "sample_rate": 10})
     assert next(loud.frames(Fraction(1))).to_ndarray().max() <= 1

@@ -1,5 +1,7 @@
 """Captions and watermarks."""
 
+import sys
+
 import pytest
 import torch
 
@@ -36,6 +38,95 @@ def test_subtitles_that_cannot_be_read(text, said):
     with pytest.raises(ValueError) as error:
         read_captions(text)
     assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("<i>Where are you?</i>", "Where are you?"),
+        ('<font color="#ffff00">Here!</font>', "Here!"),
+        ("{\\an8}At the top", "At the top"),
+        ("<v Anna>Hello</v>", "Hello"),
+        ("2 < 3 and a > b", "2 < 3 and a > b"),
+        ("&lt;3 &amp; more", "<3 & more"),
+        ("a\u00a0b\tc\u200e\u200bd", "a b cd"),
+    ],
+)
+def test_formatting_is_not_drawn(text, drawn):
+    assert [line.text for line in read_captions(f"1\n00:00:00,000 --> 00:00:02,000\n{text}\n")] == [drawn]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "1\n00:00:00,000 --> 00:00:01,000\nA\n\n2\n00:00:01,000 --> 00:00:01,000\nB\n\n"
+            "3\n00:00:01,000 --> 00:00:02,000\nC",
+            [Line("A", 0, 1), Line("C", 1, 2)],
+        ),
+        (
+            "WEBVTT\n\nintro\n00:00.000 --> 00:02.000\nHello\n\nNOTE a\n\n"
+            "end\n00:02.000 --> 00:04.000 align:start\nBye",
+            [Line("Hello\nNOTE a", 0, 2), Line("Bye", 2, 4)],
+        ),
+        (
+            "1\n00:00:00,000 --> 00:00:02,000\nA\n2\n00:00:02,000 --> 00:00:04,000\nB",
+            [Line("A", 0, 2), Line("B", 2, 4)],
+        ),
+        (
+            "1\r00:00:00,000 --> 00:00:02,000\rA\r\r2\r00:00:02,000 --> 00:00:04,000\rB",
+            [Line("A", 0, 2), Line("B", 2, 4)],
+        ),
+        ("1\n00:00:00,000 --> 00:00:02,000\nA\n\nstill A", [Line("A\nstill A", 0, 2)]),
+    ],
+)
+def test_subtitles_as_people_have_them(text, lines):
+    assert read_captions(text) == lines
+
+
+ASS = (
+    "[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
+    "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    "Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}Hello{\\i0}\\Nthere\n"
+)
+
+
+def test_other_formats_are_read_by_pysubs2():
+    pytest.importorskip("pysubs2", reason="pysubs2 is not installed; what is said then has a test of its own")
+    assert read_captions(ASS) == [Line("Hello\nthere", 1.0, 2.5)]
+
+
+def test_other_formats_without_pysubs2(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pysubs2", None)
+    with pytest.raises(
+        ValueError, match="The captions are in ASS form; SRT and WebVTT are read here, ASS where pysubs2 is"
+    ):
+        read_captions(ASS)
+    with pytest.raises(ValueError, match=r"MicroDVD form.*-m pip install pysubs2"):
+        read_captions("{10}{50}Hello")
+
+
+def test_cues_shown_at_once_stand_on_each_other():
+    def drawn(*lines, place="bottom"):
+        return run(Caption(lines, place, 0.15), frames=black(1))[0][0].amax(-1)
+
+    def rows(frame):
+        return frame.amax(1).count_nonzero().item()
+
+    wide, narrow = Line("WWWWWWW"), Line("i")
+    assert rows(drawn(wide, narrow)) > 1.7 * rows(drawn(wide))
+    # The first one lies lowest at the bottom, and highest at the top.
+    bottom, top = drawn(wide, narrow), drawn(wide, narrow, place="top")
+    assert bottom[-20:].count_nonzero() > 3 * bottom[-45:-25].count_nonzero()
+    assert top[:20].count_nonzero() > 3 * top[25:45].count_nonzero()
+
+
+@pytest.mark.parametrize(
+    "word", ["https://example.com/a/very/long/path/without/any/space?x=123456789", "#" + "long" * 30]
+)
+def test_a_word_that_is_longer_than_the_line_is_broken(word):
+    picture = draw_text(word, 20, 200)
+    assert picture.shape[1] <= 200 and picture.shape[0] > 40
 
 
 def test_a_caption_is_there_in_its_time_and_place():
