@@ -54,8 +54,11 @@ def test_longer_text_takes_what_room_is_there_and_scrolls_in_less(page: Page) ->
     page.settle()
     page.screenshot("wide")
     wide = page.tab.evaluate(SEEN, node)
-    assert wide["shown"] == wide["all"] >= narrow["all"]
     assert wide["node"] == narrow["node"] + 400  # the text asks for no more
+    if page.frontend < (1, 36) and page.tab.evaluate("() => LiteGraph.vueNodesMode"):
+        assert wide["shown"] == narrow["shown"]  # Nodes 2.0 gave no widget of a pack the room there is
+    else:
+        assert wide["shown"] == wide["all"] >= narrow["all"]
     page.tab.evaluate(SAY, [node, 0])
     page.settle()
     gone = page.tab.evaluate(SEEN, node)
