@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import cache, lru_cache
 
-from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
+from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Sound, Variant
 from .lora import LoraNames
 from .parts import TextEncoder, VideoModel, VideoVAE
 from .patches import Patch, Target
@@ -28,6 +28,7 @@ __all__ = [
     "Prompt",
     "Recognised",
     "Shapes",
+    "Sound",
     "Target",
     "TeaCache",
     "TextEncoder",

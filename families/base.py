@@ -73,8 +73,17 @@ class Geometry:
         return self.max_positions * self.multiple
 
     @property
+    def frame_rule(self) -> str:
+        """Which lengths there are, in the user's words; "" for all."""
+        return f"{self.frame_step}n + 1" if self.frame_step > 1 else ""
+
+    @property
     def max_frames(self) -> int:
-        return (self.max_positions - 1) * self.temporal + 1
+        return self.frames(self.max_positions)
+
+    def nearest(self, frames: int) -> int:
+        """The nearest length that the model can make; halves go up."""
+        return int((frames - 1) / self.frame_step + 0.5) * self.frame_step + 1
 
     def legal(self, width: int, height: int, frames: int) -> tuple[int, int, int]:
         """The nearest (width, height, frames) the model can make; halves round up.
@@ -97,7 +106,7 @@ class Geometry:
         def side(pixels: int) -> int:
             return max(1, int(pixels / self.multiple + 0.5)) * self.multiple
 
-        legal = side(width), side(height), int((frames - 1) / self.frame_step + 0.5) * self.frame_step + 1
+        legal = side(width), side(height), self.nearest(frames)
         _, latent_frames, rows, columns = self.latent_shape(*legal)
         tokens = latent_frames * (rows // self.patch) * (columns // self.patch)
         if tokens > MAX_TOKENS:
@@ -109,7 +118,11 @@ class Geometry:
 
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
         """(channels, latent frames, latent height, latent width) of a legal size."""
-        return self.channels, (frames - 1) // self.temporal + 1, height // self.spatial, width // self.spatial
+        return self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames of a legal length."""
+        return (frames - 1) // self.temporal + 1
 
     def frames(self, latent_frames: int) -> int:
         """Video frames that so many latent frames decode to."""
@@ -123,6 +136,19 @@ class Geometry:
         """[B, C, T, h, w] with the lead in front: its first frame again."""
         lead = self.lead(latent.shape[2])
         return torch.cat([latent[:, :, :1]] * lead + [latent], dim=2) if lead else latent
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound that a joint model makes with its picture: the second stream of its LATENTs.
+
+    Attributes:
+        shape: (frames, frames per second) -> [C, ...] of the latent of so much sound; the first is its channels.
+        is_needed: the model makes no picture without it.
+    """
+
+    shape: Callable[[int, float], tuple[int, ...]]
+    is_needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +215,8 @@ class Variant:
         latent_format: name of the host's latent format class with the same numbers, where it has one.
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
         context_width: width of the prompt embedding the transformer reads.
+        further_widths: others that it reads as well, of embeddings that are prepared further.
+        sound: what comes with the picture, None for most.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
@@ -217,6 +245,8 @@ class Variant:
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     context_width: int = 0
+    further_widths: tuple[int, ...] = ()
+    sound: Sound | None = None
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
@@ -309,6 +339,11 @@ def only_context(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict
     return {"context": entry["cross_attn"]}
 
 
+def by_the_host(*_: Any) -> Any:
+    """Stands where only the host's own loaders build a family's models; `Family.loads` is False then."""
+    raise FamilyError("This model is built and run by ComfyUI itself.")
+
+
 def nothing_found(shapes: Shapes, name: str) -> str:
     return "single files are not supported"
 
@@ -316,6 +351,8 @@ def nothing_found(shapes: Shapes, name: str) -> str:
 @dataclass(frozen=True)
 class Family:
     """One model family. The functions are the family's own; the tables say which classes a folder may name.
+
+    A family that only the host loads has neither pipelines nor components, and no functions of the parts.
 
     Attributes:
         pipelines: the pipelines of model_index.json it answers to.
@@ -363,19 +400,23 @@ class Family:
         look: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None: they
             tell all.
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
+        hosts: of a family that only the host loads, the host's nodes that do so, in the user's words.
+        hosts_pictures: the host's node that prepares pictures for it, "" where there is none.
         lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
     """
 
     id: str
     title: str
     source: str
-    pipelines: frozenset[str]
-    components: Mapping[str, frozenset[str]]
-    read: Callable[[Mapping[str, Mapping[str, Any]]], Variant]
-    predict: Callable[[Variant, nn.Module, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-    embed: Callable[[Mapping[str, nn.Module], Mapping[str, tuple[Tensor, Tensor]]], tuple[Tensor, dict[str, Any]]]
-    decode: Callable[[nn.Module, Tensor, int], Tensor]
-    encode: Callable[[nn.Module, Tensor], Tensor]
+    pipelines: frozenset[str] = frozenset()
+    components: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    read: Callable[[Mapping[str, Mapping[str, Any]]], Variant] = by_the_host
+    predict: Callable[[Variant, nn.Module, Tensor, Tensor, Mapping[str, Tensor]], Tensor] = by_the_host
+    embed: Callable[[Mapping[str, nn.Module], Mapping[str, tuple[Tensor, Tensor]]], tuple[Tensor, dict[str, Any]]] = (
+        by_the_host
+    )
+    decode: Callable[[nn.Module, Tensor, int], Tensor] = by_the_host
+    encode: Callable[[nn.Module, Tensor], Tensor] = by_the_host
     condition: Callable[[Variant, Entry, tuple[int, ...]], dict[str, Tensor]] = only_context
     sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None
     recognise: Callable[[Shapes, str], Recognised | str] = nothing_found
@@ -398,9 +439,16 @@ class Family:
     denoiser: str = "transformer"
     look: Callable[[Variant, Collection[str]], Variant] | None = None
     extend: Callable[[Variant, nn.Module], None] | None = None
+    hosts: str = ""
+    hosts_pictures: str = ""
     lora: LoraNames | None = None
 
     def __post_init__(self) -> None:
         from .recognise import whole  # which imports this module
 
         object.__setattr__(self, "recognise", whole(self, self.recognise))
+
+    @property
+    def loads(self) -> bool:
+        """Whether the pack loads this family's files; else only the host's own MODELs of it are known."""
+        return bool(self.components)

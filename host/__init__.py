@@ -33,6 +33,7 @@ NAMES = (
     "model",
     "model_files",
     "model_roots",
+    "nested",
     "output_folder",
     "patch_target",
     "profile_folder",

@@ -114,7 +114,7 @@ def _family_of(path: Path, index: dict[str, Any]) -> Family:
     for family in families().values():
         if isinstance(pipeline, str) and pipeline in family.pipelines:
             return family
-    known = "; ".join(f"{f.title}: {', '.join(sorted(f.pipelines))}" for f in families().values())
+    known = "; ".join(f"{f.title}: {', '.join(sorted(f.pipelines))}" for f in families().values() if f.loads)
     raise ModelFileError(
         f"{path / INDEX}: the pipeline {pipeline!r} belongs to no family this pack knows. Known: {known}."
     )

@@ -91,6 +91,11 @@ def load_model(
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
     found = _part(file, "transformer")
+    if not found.variant.family.loads:
+        raise ModelFileError(
+            f"{file.path}: this is {found.variant.title}, which {found.variant.family.hosts} loads. The MODEL works in "
+            "this pack's nodes: Empty Video Latent, Video Sampler, Step Cache, Load Video LoRA."
+        )
     rules = found.rules if rope_layout == "auto" else found.rope_layouts.get(rope_layout)
     if rules is None:
         known = ", ".join(["auto", *found.rope_layouts])

@@ -27,16 +27,19 @@ def known(model: Any) -> Variant:
     return variant
 
 
-def used_size(variant: Variant, width: int, height: int, frames: int) -> tuple[tuple[int, int, int], list[str]]:
+def used_size(
+    variant: Variant, width: int, height: int, frames: int, fps: float = 0.0
+) -> tuple[tuple[int, int, int], list[str]]:
     """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
     own = variant.defaults
+    fps = fps or own.fps
     asked = (width or own.width, height or own.height, frames or own.frames)
     used = variant.geometry.legal(*asked)
-    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {own.fps:g} fps ({used[2] / own.fps:.1f} s)"]
+    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {fps:g} fps ({used[2] / fps:.1f} s)"]
     changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
     if changed:
-        step = variant.geometry.frame_step
-        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {step}n + 1" if step > 1 else "")
+        frames = variant.geometry.frame_rule
+        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {frames}" if frames else "")
         remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
     return used, remarks
 
@@ -141,17 +144,44 @@ class OpenT2VEmptyLatent:
                         "made for 256 and 768. 0: the model's own.",
                     },
                 ),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1000.0,
+                        "step": 0.01,
+                        "tooltip": "For models with sound (LTX-2): frames per second, by which the sound's length is "
+                        "found; the same as in LTXVConditioning. 0: the model's own.",
+                        "advanced": True,
+                    },
+                ),
             },
         }
 
     def create(
-        self, model: Any, width: int, height: int, frames: int, aspect_ratio: str = AS_SET, area: int = 0
+        self,
+        model: Any,
+        width: int,
+        height: int,
+        frames: int,
+        aspect_ratio: str = AS_SET,
+        area: int = 0,
+        fps: float = 0.0,
     ) -> dict[str, Any]:
         variant = known(model)
         if aspect_ratio != AS_SET:
             width, height = size_of(variant, aspect_ratio, area)
         elif area:
             raise FamilyError(f"area is {area}, and no aspect ratio is chosen. Choose one, or set area to 0.")
-        (width, height, frames), remarks = used_size(variant, width, height, frames)
-        samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
-        return with_remarks(({"samples": samples}, width, height, frames, variant.defaults.fps), remarks)
+        if fps and not (variant.sound and variant.family.reads_rate):
+            raise FamilyError(
+                f"fps is {fps:g}; {variant.title} makes {variant.defaults.fps:g} frames per second only. Set fps to 0."
+            )
+        fps = fps or variant.defaults.fps
+        (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
+        samples: Any = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
+        if variant.sound is not None:
+            samples = host.nested([samples, torch.zeros(1, *variant.sound.shape(frames, fps))])
+            remarks.append("With sound")
+        return with_remarks(({"samples": samples}, width, height, frames, fps), remarks)

@@ -136,6 +136,11 @@ class OpenT2VImageToVideo:
     ) -> dict[str, Any]:
         variant = known(model)
         prepare = variant.family.image_to_video
+        if variant.family.hosts_pictures:
+            raise FamilyError(
+                f"Pictures for {variant.title} are prepared by ComfyUI's own {variant.family.hosts_pictures}. Connect "
+                "what it makes to Video Sampler."
+            )
         if prepare is None:
             raise FamilyError(
                 f"{variant.title} is a text-to-video model and cannot start from a picture. Use Empty Video Latent "
@@ -237,7 +242,7 @@ class OpenT2VEncodeVideo:
         remarks = [f"{width} x {height}, {frames} frames"]
         remarks += _fitted("The video", images, width, height)
         if frames < len(images):
-            rule = f"; the model makes {variant.geometry.frame_step}n + 1" if frames < count else ""
+            rule = f"; the model makes {variant.geometry.frame_rule}" if frames < count else ""
             remarks.append(f"The first {frames} of {len(images)} frames are used{rule}.")
         samples = host.encode(vae, fit(images[:frames], width, height))
         latent = {"samples": samples, "opent2v": made_by(variant)}

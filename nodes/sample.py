@@ -17,6 +17,7 @@ from .latent import in_models_scale, known
 from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
 from .sample_checks import CFG_SCHEDULES, check_experts, check_fits, check_width, known_cfg_schedule
+from .streams import picture
 
 # What pictures put into a CONDITIONING's dictionary.
 PICTURES = ("concat_latent_image", "concat_mask")
@@ -231,7 +232,7 @@ class OpenT2VSampler:
         if variant.embeds_guidance:
             positive, negative = (_with_guidance(c, scale) for c in (positive, negative))
             remark, scale = f"{steps} steps, guidance {scale:g}", 1.0
-        shape = tuple(latent["samples"].shape)
+        shape = tuple(picture(latent).shape)
         schedule = make_schedule(
             variant.scheduler,
             solver,
@@ -258,11 +259,11 @@ class OpenT2VSampler:
             remark = told(guidance, remark)
         unpictured = None
         if variant.family.picture_guidance is not None:
-            picture = picture_cfg or own.picture_guidance
-            levels = variant.family.picture_guidance(variant, cfg_schedule, picture, positive[0][1], steps, shape[2])
+            closeness = picture_cfg or own.picture_guidance
+            levels = variant.family.picture_guidance(variant, cfg_schedule, closeness, positive[0][1], steps, shape[2])
             if levels is not None:
                 unpictured = _unpictured(negative), levels
-                remark += f", picture_cfg {picture:g}"
+                remark += f", picture_cfg {closeness:g}"
         if cfg_rescale:
             remark += f", rescaled {cfg_rescale:g}"
         if is_setting and cache is not None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from ..families import Variant
 from ..sampling import SamplingError
 from .latent import known
+from .streams import shapes, streams
 
 CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
 
@@ -62,21 +61,22 @@ def check_width(variant: Variant, name: str, conditioning: Any) -> None:
         SamplingError: the CONDITIONING is of another model's text encoder.
     """
     for context, _ in conditioning:
-        if context.shape[-1] != variant.context_width:
+        if context.shape[-1] not in (variant.context_width, *variant.further_widths):
             raise SamplingError(
                 f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
                 "It was made by another model's text encoder: encode the prompt with this model's own CLIP."
             )
 
 
-def check_fits(variant: Variant, samples: Tensor) -> None:
+def check_fits(variant: Variant, samples: Any) -> None:
     """
     Args:
-        samples: [B, C, T, h, w] or [B, C, h, w].
+        samples: [B, C, T, h, w] or [B, C, h, w], or nested with a sound.
     Raises:
         SamplingError: the model cannot make a latent of this shape.
     """
-    geometry = variant.geometry
+    _check_sound(variant, samples)
+    geometry, samples = variant.geometry, streams(samples)[0]
     if samples.ndim not in (4, 5):
         raise SamplingError(
             f"The latent has {samples.ndim} dimensions; expected [batch, channels, frames, height, width]. "
@@ -98,4 +98,28 @@ def check_fits(variant: Variant, samples: Tensor) -> None:
             f"The latent has {frames} frames of {samples.shape[-1]} x {samples.shape[-2]}; {variant.title} takes up to "
             f"{geometry.max_positions} frames and {geometry.max_positions * geometry.patch} a side (a video of "
             f"{geometry.max_frames} frames, {geometry.max_size} pixels a side)."
+        )
+
+
+def _check_sound(variant: Variant, samples: Any) -> None:
+    _, *further = streams(samples)
+    if variant.sound is None:
+        if further:
+            raise SamplingError(
+                f"The latent holds {shapes(samples)}; {variant.title} makes pictures only. Take the first one out with "
+                "ComfyUI's Separate AV Latent, or make it with Empty Video Latent."
+            )
+        return
+    if not further:
+        if variant.sound.is_needed:
+            raise SamplingError(
+                f"The latent holds a picture only; {variant.title} makes picture and sound together. Make it with "
+                "Empty Video Latent, or add the sound with ComfyUI's Concat AV Latent."
+            )
+        return
+    wanted, found = variant.sound.shape(variant.defaults.frames, variant.defaults.fps), tuple(further[0].shape[1:])
+    if len(further) != 1 or len(found) != len(wanted) or found[0] != wanted[0]:
+        raise SamplingError(
+            f"The latent holds {shapes(samples)}; {variant.title} makes a picture and a sound of {wanted[0]} channels "
+            f"({len(wanted) + 1} dimensions). Make it with Empty Video Latent."
         )

@@ -8,6 +8,7 @@ from .files import missing, model_files, tokenizer_folder
 from .known import title
 from .lora_loaders import teach_lora_loaders
 from .model import Model, device_dtypes, fingerprint, model, variant
+from .nested import nested
 from .patches import apply_patches, patch_target
 from .place import (
     check_interrupt,
@@ -50,6 +51,7 @@ __all__ = [
     "model",
     "model_files",
     "model_roots",
+    "nested",
     "output_folder",
     "patch_target",
     "profile_folder",

@@ -40,7 +40,8 @@ def sample(
     """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
 
     Args:
-        latent: {"samples" [B, C, T, h, w], optional "noise_mask", "batch_index"}; mask 1 is made anew, 0 is kept.
+        latent: {"samples" [B, C, T, h, w], optional "noise_mask", "batch_index"}; mask 1 is made anew, 0 is kept. Both
+            may be nested, of several streams.
         cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
         on_step: called with the number of steps done, before the host's own preview and progress.
         low_noise: (MODEL, cfg) that takes over below the variant's boundary.
@@ -50,9 +51,10 @@ def sample(
         unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change): what
             pictures change is the difference between negative and this one, and is added (scale - 1) times.
     Returns:
-        VAE latents [B, C, T, h, w] float32.
+        VAE latents [B, C, T, h, w] float32; nested where `latent` is.
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    shapes = [tuple(one.shape) for one in samples.unbind()] if samples.is_nested else [tuple(samples.shape)]
     found, mask, lead = variant(model), latent.get("noise_mask"), 0
     if found is not None and (lead := found.geometry.lead(samples.shape[2])):
         mask = None if mask is None else found.geometry.led(comfy.utils.reshape_mask(mask, samples.shape))
@@ -60,7 +62,7 @@ def sample(
     model = _in_our_space(model, schedule)
     low_noise = None if low_noise is None else (_in_our_space(low_noise[0], schedule), low_noise[1])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    preview = _moving(latent_preview.prepare_callback(model, schedule.steps))
+    preview = _moving(latent_preview.prepare_callback(model, schedule.steps), shapes)
     if guidance is not None:
         assert found is not None
         model = _steered(model, schedule, guidance, found.family.blocks)
@@ -73,7 +75,7 @@ def sample(
         if part.steps:
             if step_cache is not None:
                 one = under(one, lambda: step_cache, expert=n)
-            run = _Stage(_rescaling(one, schedule, cfg_rescale), scale, part, walked, done, on_step, unpictured)
+            run = _Stage(_rescaling(one, schedule, cfg_rescale, shapes), scale, part, walked, done, on_step, unpictured)
             run.guider.set_conds(positive, negative)
             if unpictured:
                 run.guider.inner_set_conds({"unpictured": unpictured[0]})
@@ -90,7 +92,7 @@ def sample(
                 )
             walked = run.walked
         done += part.steps
-    return result[:, :, lead:].to(mm.intermediate_device())
+    return (result[:, :, lead:] if lead else result).to(mm.intermediate_device())
 
 
 def _in_our_space(model: Any, schedule: Schedule) -> Any:
@@ -113,8 +115,12 @@ def _in_our_space(model: Any, schedule: Schedule) -> Any:
     return clone
 
 
-def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:
-    """The MODEL, or a clone whose guided predictions are rescaled."""
+def _rescaling(model: Any, schedule: Schedule, share: float, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """The MODEL, or a clone whose guided predictions are rescaled, each stream by itself.
+
+    Args:
+        shapes: of the streams; several come as one row of numbers.
+    """
     if not share:
         return model
 
@@ -122,7 +128,10 @@ def _rescaling(model: Any, schedule: Schedule, share: float) -> Any:
         if args["cond_scale"] == 1:
             return args["denoised"]
         sigma, predicts = args["sigma"], schedule.prediction
-        return rescaled(args["denoised"], args["cond_denoised"], args["input"], sigma, predicts, share)
+        whole = [args[name] for name in ("denoised", "cond_denoised", "input")]
+        streams = zip(*(comfy.utils.unpack_latents(one, shapes) for one in whole), strict=True)
+        done = [rescaled(*stream, sigma, predicts, share) for stream in streams]
+        return done[0] if len(done) == 1 else comfy.utils.pack_latents(done)[0]
 
     model = model.clone()
     model.set_model_sampler_post_cfg_function(after_cfg)
@@ -243,17 +252,24 @@ class _Stage:
             start = self.schedule.prediction.model_input(x, sigmas[:1])
         x = self.walked = solve(denoise, start, self.schedule, on_step=report)
         mask = extra_args.get("denoise_mask")
-        # Solvers of higher order leave a trace of their history where the mask keeps the latent.
-        return x if mask is None else x * mask + inner.latent_image * (1 - mask)
+        # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a part
+        # of a change through, each step has blended already.
+        return x if mask is None else torch.where(mask > 0, x, inner.latent_image)
 
 
-def _moving(show: Callable[[int, Tensor, Tensor, int], None]) -> Callable[[int, Tensor, Tensor, int], None]:
+def _moving(
+    show: Callable[[int, Tensor, Tensor, int], None], shapes: Sequence[tuple[int, ...]]
+) -> Callable[[int, Tensor, Tensor, int], None]:
     """Have the host's preview, which is one still picture of a clip's first frame, show the next frame at each step.
 
-    The clip is turned round, not cut: previews of other packs that show all of it still find all of it.
+    The clip is turned round, not cut: previews of other packs that show all of it still find all of it. Of several
+    streams, which older hosts hand over as one row of numbers, the picture's is shown.
     """
 
-    def turned(step: int, clean: Tensor, x: Tensor, total: int) -> None:
-        show(step, clean.roll(-step, dims=2), x, total)
+    def picture(x: Any) -> Tensor:
+        return x.unbind()[0] if x.is_nested else comfy.utils.unpack_latents(x, shapes)[0]
+
+    def turned(step: int, clean: Any, x: Any, total: int) -> None:
+        show(step, picture(clean).roll(-step, dims=2), picture(x), total)
 
     return turned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .files import Missing, missing, model_files, tokenizer_folder
+from .nested import nested
 from .objects import (
     Clip,
     Model,
@@ -72,6 +73,7 @@ __all__ = [
     "model",
     "model_files",
     "model_roots",
+    "nested",
     "output_folder",
     "patch_target",
     "profile_folder",

@@ -135,7 +135,9 @@ def sample(
                     x = solve(denoiser(one, scale, stage), x, part, on_step=report)
             done += part.steps
         if mask is not None:
-            x = x * mask + start * (1 - mask)  # solvers of higher order leave a trace of their history there
+            # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a
+            # part of a change through, each step has blended already.
+            x = torch.where(mask > 0, x, start)
     return variant.denormalise(x[:, :, lead:]).cpu()
 
 

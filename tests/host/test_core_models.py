@@ -12,7 +12,9 @@ pytestmark = pytest.mark.host
 # Class -> what the instances of it are taken for.
 OURS = {
     "GenmoMochi": ["Mochi 1"],
+    "LTXAV": ["LTX-2 2.0"],
     "LTXV": ["LTX-Video 2B", "LTX-Video 13B"],
+    "MiniMaxH3": ["MiniMax H3"],
     "HunyuanVideo": ["HunyuanVideo T2V"],
     "HunyuanVideoI2V": ["HunyuanVideo I2V"],
     "HunyuanVideoSkyreelsI2V": ["HunyuanVideo T2V"],
@@ -33,8 +35,6 @@ NAMES = {
     "HunyuanVideo15_SR_Distilled": "HunyuanVideo 1.5's upscaler",
     "Kandinsky5": "Kandinsky 5",
     "Kandinsky5Image": "Kandinsky 5 Image",
-    "LTXAV": "LTX-2",
-    "MiniMaxH3": "MiniMax H3",
     "WAN21_Camera": "Wan 2.1 Fun Camera",
     "WAN21_CausalAR_T2V": "causal Wan (Self-Forcing and others)",
     "WAN21_FlowRVS": "FlowRVS",

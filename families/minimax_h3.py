@@ -1,0 +1,98 @@
+"""MiniMax H3: ComfyUI's own MODEL, which makes picture and sound together.
+
+ComfyUI's loader builds it; the pack knows it by the names and shapes of its weights, its sizes, and the noise levels
+that its makers walk. Guidance is distilled into it: one prompt, cfg 1.
+
+Source: ComfyUI 0.33.0, comfy/ldm/minimax and comfy_extras/nodes_minimax_h3.py; diffusers 0.42.1, MiniMaxH3Scheduler;
+the settings of ComfyUI's template video_minimax_h3_t2v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .base import Defaults, Family, Geometry, Shapes, Sound, Variant
+from .recognise import Recognised, without_prefix
+
+FPS = 24.0
+SHIFT = 12.0
+SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent channels, stereo, latents a second
+# Video frames of the latent frames of one group; a clip is whole groups, and the first two latent frames of one more.
+GROUP = (1, 4, 4, 4, 4)
+_FRAMES, _START = sum(GROUP), sum(GROUP[:2])
+_MARKERS = (
+    "video_patch_proj.weight",
+    "audio_patch_proj.weight",
+    "final_layer.video_out.weight",
+    "condition_proj.weight",
+)
+
+
+@dataclass(frozen=True)
+class GroupedGeometry(Geometry):
+    """Lengths of 17n + 5 frames, which are 5n + 2 latent frames."""
+
+    @property
+    def frame_rule(self) -> str:
+        return f"{_FRAMES}n + {_START}"
+
+    def nearest(self, frames: int) -> int:
+        return max(0, int((frames - _START) / _FRAMES + 0.5)) * _FRAMES + _START
+
+    def latent_frames(self, frames: int) -> int:
+        return (frames - _START) // _FRAMES * len(GROUP) + 2
+
+    def frames(self, latent_frames: int) -> int:
+        whole, rest = divmod(latent_frames, len(GROUP))
+        return whole * _FRAMES + sum(GROUP[:rest])
+
+
+def recognise(shapes: Shapes, name: str) -> Recognised | str:
+    found = without_prefix(shapes, _MARKERS[0])
+    missing = [marker for marker in _MARKERS if found is None or marker not in found[1]]
+    if found is None or missing:
+        return f"no {', '.join(missing)}"
+    prefix, inner = found
+    hidden, text = inner["condition_proj.weight"]
+    channels = inner["final_layer.video_out.weight"][0] // 4  # of a patch of 2 x 2
+    variant = Variant(
+        family=FAMILY,
+        name="",
+        geometry=GroupedGeometry(channels=channels, temporal=4, spatial=16),
+        defaults=Defaults(1344, 768, 124, FPS, 20, 1.0),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
+        latent_format="MiniMaxH3AV",
+        context_width=text,
+        further_widths=(hidden,),
+        sound=Sound(
+            lambda frames, fps: (SOUND_CHANNELS, SOUND_SIDES, round(frames / FPS * SOUND_RATE)), is_needed=True
+        ),
+        memory_factor=0.114 * channels,  # comfy/supported_models.py, MiniMaxH3
+        pairs={
+            "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "
+            "CLIP (type minimax)",
+            "vae": "minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors",
+        },
+    )
+    return Recognised("transformer", "original", "", {}, variant, prefix=prefix)
+
+
+def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[int]) -> list[float]:
+    """[steps] noise levels of the picture, falling, without the final 0; the model derives those of the sound."""
+    ratio = SHIFT if shift is None else shift
+    even = [(steps - n) / steps for n in range(steps)]
+    return [ratio * s / (1 + (ratio - 1) * s) for s in even]
+
+
+FAMILY = Family(
+    id="minimax_h3",
+    title="MiniMax H3",
+    source="MiniMaxAI/MiniMax-H3, MiniMax H3 Community License",
+    sigmas=sigmas,
+    recognise=recognise,
+    hosts="ComfyUI's Load Diffusion Model",
+    hosts_pictures="MiniMaxH3ImageToVideo",
+)

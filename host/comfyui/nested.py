@@ -1,0 +1,13 @@
+"""LATENTs of several streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import comfy.nested_tensor
+from torch import Tensor
+
+
+def nested(streams: Sequence[Tensor]) -> comfy.nested_tensor.NestedTensor:
+    """The samples of a LATENT of several streams, the picture's first."""
+    return comfy.nested_tensor.NestedTensor(streams)
