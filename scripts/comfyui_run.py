@@ -110,11 +110,8 @@ def _start(comfyui: Path, output: Path) -> tuple[Any, Any]:
         queue_updated=lambda: None,
         send_sync=None,
     )
-    try:  # ComfyUI 0.8 and newer
-        cache = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}}
-        return nodes, execution.PromptExecutor(server, **cache)
-    except TypeError:
-        return nodes, execution.PromptExecutor(server)
+    cache = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}}
+    return nodes, execution.PromptExecutor(server, **cache)
 
 
 def _execute(executor: Any, graph: Any, data: dict[str, Any]) -> dict[str, dict[str, Any]]:

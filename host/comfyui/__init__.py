@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import floor  # noqa: F401 - first: an older host would break the others in some way of its own
 from .cache import apply_step_cache
 from .clip import clip, embed, tokens
 from .files import missing, model_files, tokenizer_folder

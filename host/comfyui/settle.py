@@ -9,12 +9,8 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy.patcher_extension import CallbacksMP
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
-
-try:
-    from comfy.quant_ops import QuantizedTensor  # not in 0.3.64
-except ImportError:
-    QuantizedTensor = ()
 
 KEY = "opent2v_lora"
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import struct
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def test_the_fields_of_the_registry(data):
     assert project["urls"]["Repository"] == REPOSITORY
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
     assert comfy["PublisherId"] and comfy["DisplayName"] == "OpenT2V"
+
+
+@pytest.mark.parametrize(
+    ("version", "is_refused"), [("0.3.64", True), ("0.7.9", True), ("0.8.0", False), ("nightly", False)]
+)
+def test_a_comfyui_older_than_stated_is_told_what_to_do(data, monkeypatch, version, is_refused):
+    monkeypatch.setitem(sys.modules, "comfyui_version", types.SimpleNamespace(__version__=version))
+    spec = importlib.util.spec_from_file_location("floor", ROOT / "host" / "comfyui" / "floor.py")
+    floor = importlib.util.module_from_spec(spec)
+    if is_refused:
+        with pytest.raises(ImportError, match=rf"^This is ComfyUI {version}; OpenT2V needs 0.8.0 or newer. Update"):
+            spec.loader.exec_module(floor)
+    else:
+        spec.loader.exec_module(floor)
+    assert data["tool"]["comfy"]["requires-comfyui"] == f">={floor.FLOOR}"
 
 
 def test_the_classifiers_are_ones_the_registry_knows(data):
