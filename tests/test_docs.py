@@ -253,6 +253,14 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
         assert target or anchor in headings, f"{link}: no such heading"
 
 
+def test_every_test_that_a_table_names_exists() -> None:
+    defined = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        defined |= set(re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.M))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "interoperates.md").read_text(encoding="utf-8"))
+    assert len(named) > 40 and sorted(set(named) - defined) == []
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_document_names_somebodys_machine(path: Path) -> None:
     place = re.compile(r"/(?:home|root|Users)/|[A-Z]:\\|~/|file://|localhost|127\.0\.0\.1")

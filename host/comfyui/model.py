@@ -24,6 +24,7 @@ from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again, patcher
 from .settle import settle_on_load
+from .unread import refuse_other_space, refuse_unread
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 Model = comfy.model_patcher.ModelPatcher
@@ -90,6 +91,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         **kwargs: Any,
     ) -> Tensor:
         options = transformer_options or {}
+        refuse_unread(options)
+        refuse_other_space(self.model_sampling, self.opent2v.variant.prediction)
         dtype = self.manual_cast_dtype or self.get_dtype()
         inputs = self.model_sampling.calculate_input(t, x).to(dtype)
         if inputs.data_ptr() == x.data_ptr():

@@ -58,6 +58,11 @@ def _renamed(weights: dict[str, Tensor], rules: list[tuple[str, Any]]) -> dict[s
     return renamed
 
 
+def renamed_transformer(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a diffusers module under the makers' names."""
+    return _renamed(weights, _TRANSFORMER)
+
+
 def transformer(channels: int = 16, layers: int = 2, into: int | None = None) -> tuple[Any, dict[str, Tensor]]:
     """(diffusers module, the same weights under the makers' names). ComfyUI's heads are 128 wide, its text 4096."""
     from diffusers import WanTransformer3DModel
@@ -68,11 +73,11 @@ def transformer(channels: int = 16, layers: int = 2, into: int | None = None) ->
         text_dim=4096, freq_dim=256, ffn_dim=64, num_layers=layers,
     )  # fmt: skip
     module.eval().requires_grad_(False)
-    return module, _renamed(module.state_dict(), _TRANSFORMER)
+    return module, renamed_transformer(module.state_dict())
 
 
 def vae() -> tuple[Any, dict[str, Tensor]]:
-    """(diffusers module, the same weights under the makers' names). 0.3.64 takes only the published width, 96."""
+    """(diffusers module, the same weights under the makers' names). Core takes only the published width, 96."""
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(1)
