@@ -33,7 +33,7 @@ ADVANCED = {
     "OpenT2VEmptyLatent": ["area"],
     "OpenT2VSampler": ["shift", "solver", "low_noise_cfg", "cfg_schedule", "cfg_rescale", "picture_cfg"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
-    "OpenT2VLoadVideo": ["every", "fit"],
+    "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
     "OpenT2VContentCheck": ["every"],
     "OpenT2VStepCache": [
         *("start", "end", "max_consecutive", "predictor", "device", "memory", "plan", "few_steps", "boundary"),
