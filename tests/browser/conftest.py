@@ -50,6 +50,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
 @pytest.fixture(scope="session")
 def server(chromium: str, comfyui: Path, python: str, quickstart_model: Path, tmp_path_factory) -> Iterator[Server]:
     with Server(comfyui, python, tmp_path_factory.mktemp("comfyui") / "base") as running:
+        (running.base / "input").mkdir(exist_ok=True)
+        shutil.copy(comfyui / "input" / "example.png", running.base / "input")  # which every ComfyUI comes with
         yield running
 
 

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from PIL import Image
 
 from opent2v.tests.browser.pages import BOXES, Browser, Page, overlapping, workflow
 from opent2v.tests.host.server import ROOT, Server
@@ -29,13 +28,11 @@ SAY_MUCH = """() => app.graph.nodes.forEach(({ widgets }) => {
 
 @pytest.fixture(scope="module", params=["classic", "nodes2"])
 def page(request, browser: Browser, server: Server) -> Iterator[Page]:
-    """A page with previews. Its ComfyUI has the picture that it comes with, and none of the templates' models."""
+    """A page with previews, whose ComfyUI has none of the templates' models."""
     for name in NAMES:
         for node in workflow(name)["nodes"]:
             for model in node["properties"].get("models", []):
                 (server.base / "models" / model["directory"] / model["name"]).unlink(missing_ok=True)
-    (server.base / "input").mkdir(exist_ok=True)
-    Image.new("RGB", (768, 768), "green").save(server.base / "input" / "example.png")
     settings = {"Comfy.VueNodes.Enabled": request.param == "nodes2", "Comfy.Execution.PreviewMethod": "latent2rgb"}
     with browser.open(server, f"layout-{request.param}", **settings) as opened:
         # The floor's page says where it could not ask for a size, with the lines of its own code.
