@@ -320,9 +320,9 @@ def _note(template: Template) -> str:
 def quickstart() -> Graph:
     """The model of the pack: from words to a file by the nodes that every model has."""
     graph = Graph()
-    graph.column(320)
+    graph.column(370)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(QUICKSTART_NOTE, 520, "Try it / 试一试")
+    graph.note(QUICKSTART_NOTE, 590, "Try it / 试一试")
     graph.column(380)
     said = {"positive": "a red triangle moving to the right on a black background"}
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, said)
