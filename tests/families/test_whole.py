@@ -86,10 +86,10 @@ def test_what_is_wrong_is_named():
     del (less := dict(shapes))["blocks.1.ffn.0.bias"]
     other = shapes | {"head.head.bias": (7,), "blocks.1.cam_encoder.weight": (8, 8)}
     for changed, said in (
-        (less, "Of 73 tensors: 1 missing, first blocks.1.ffn.net.0.proj.bias"),
+        (less, "Of 87 tensors: 1 missing, first blocks.1.ffn.net.0.proj.bias"),
         (
             other,
-            "Of 73 tensors: 1 of the wrong shape, first head.head.bias: found [7], expected [64]; 1 unexpected, first "
+            "Of 87 tensors: 1 of the wrong shape, first head.head.bias: found [7], expected [64]; 1 unexpected, first "
             "blocks.1.cam_encoder.weight",
         ),
     ):
