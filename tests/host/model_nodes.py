@@ -51,6 +51,7 @@ ELSEWHERE = {
     "TorchCompileModel": "test_torch_compile_model",
     "ARVideoI2V": "for core's sampler of causal Wan, which is another model",
     "LTXVReferenceAudio": "reads an audio VAE of LTX-2",
+    "TrainLoraNode": "trains; older cores, 0.8 among them, give the MODEL with what it learnt",
     "TripoSplatSamplingPreview": "reads a VAE of TripoSplat",
     "WanUni3CControlnetApply": "a ControlNet beside core's own Wan; it says itself that ours is none",
     # The rest read a file made for core's own network and ask for patches in it: refused, as any patch is.
