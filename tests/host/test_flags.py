@@ -27,6 +27,7 @@ EXACT = 1e-5
 # Flags that only newer hosts know are left out on older ones.
 GROUPS = {
     "none": ([], EXACT),
+    "no caches": (["--cache-none", "--fast", "--disable-dynamic-vram", "--reserve-vram=1"], EXACT),
 }
 
 
