@@ -154,7 +154,7 @@ def vaes():
             streamed = torch.cat(list(real.decode_stream(ours, latent)))
         found[family] = {
             "range": [decoded.min().item() >= 0, decoded.max().item() <= 1, decoded.std().item() > 0.01],
-            "Decode Video": largest(call("OpenT2VDecode", vae=ours, latent={"samples": latent}), decoded),
+            "Decode Video": largest(call("OpenT2VDecode", vae=ours, latent={"samples": latent})[0], decoded),
             "VAEDecode": largest(call("VAEDecode", vae=ours, samples={"samples": latent}), decoded),
             "VAEDecodeTiled": largest(call("VAEDecodeTiled", vae=ours, samples={"samples": latent}, **whole), decoded),
             "stream": largest(streamed, decoded),
