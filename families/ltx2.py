@@ -15,11 +15,8 @@ from .base import Defaults, Family, Geometry, Shapes, Sound, Variant
 from .ltx_video.versions import sigmas as shifted
 from .recognise import Recognised, without_prefix
 
-SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = (
-    8,
-    16,
-    25,
-)  # of the audio VAE: latent channels, frequency bins, latents a second
+# Of the audio VAE: latent channels, frequency bins, latents a second.
+SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = 8, 16, 25
 # What ComfyUI's LTX-2 takes where no LTXVConditioning sets another rate.
 FPS = 25.0
 # The only noise levels that distilled checkpoints know, as the templates of 2.0, 2.3 and 2.5 have them.

@@ -23,11 +23,13 @@ from .keep_frames import KeepFrames
 from .server import ROOT, Server
 
 pytestmark = [pytest.mark.host, pytest.mark.flags]
-EXACT = 1e-5
+EXACT, HALF = 1e-5, 0.01
 # Flags that only newer hosts know are left out on older ones.
 GROUPS = {
     "none": ([], EXACT),
-    "no caches": (["--cache-none", "--fast", "--disable-dynamic-vram", "--reserve-vram=1"], EXACT),
+    "no caches": (["--cache-none", "--disable-dynamic-vram", "--reserve-vram=1"], EXACT),
+    "fast": (["--cache-ram", "--fast"], EXACT),
+    "half precision": (["--fp16-intermediates"], HALF),
 }
 
 
