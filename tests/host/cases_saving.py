@@ -79,7 +79,7 @@ down, up = torch.randn(4, plain[f"{LAYER}.weight"].shape[1]), torch.randn(plain[
 up *= size / (up @ down).abs().mean()
 LORA = _put(
     "loras",
-    "lora.safetensors",
+    "saving.safetensors",  # a name of its own: the host looks in the folders of all cases
     {f"diffusion_model.{LAYER}.lora_A.weight": down, f"diffusion_model.{LAYER}.lora_B.weight": up},
 )
 

@@ -113,7 +113,8 @@ def test_a_bypass_loader_fails_rather_than_dropping_a_change(inside):
 
 def test_a_model_of_which_the_host_takes_a_part_out_again(inside):
     found = inside("lora partly_unloaded")
-    assert found["freed"] > 0.3
+    # Layers with a change beside their fp8 weights stay: the host would add it a second time to what it takes out.
+    assert found["freed"] > 0.1
     assert found["first"] <= CLOSE and found["again"] <= CLOSE and found["untouched"] is True
 
 

@@ -51,7 +51,7 @@ def is_as_expected(outcome: str, found: dict[str, Any]) -> bool:
 @pytest.mark.host
 @pytest.mark.parametrize("number", [0, 1], ids=SAMPLERS)
 def test_each_node_does_what_it_does_to_cores_model(walked, number):
-    report, sampler = walked("wan_nodes"), SAMPLERS[number]
+    report, sampler = dict(walked("wan_nodes")), SAMPLERS[number]
     assert report.pop("unchanged")[sampler]["apart"] <= CLOSE
     wrong = {
         name: {"expected": ROWS[name][number], **found[sampler]}
