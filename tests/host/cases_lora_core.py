@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import boot
@@ -36,6 +38,20 @@ def _drawn(module: torch.nn.Module) -> torch.nn.Module:
     return module.eval()
 
 
+@contextmanager
+def _whole_layers():
+    """Under dynamic loading the host's layers have no weights until a file gives them; here they are drawn."""
+    room = sys.modules.get("comfy.memory_management")
+    before = getattr(room, "aimdo_enabled", False)
+    if before:
+        room.aimdo_enabled = False
+    try:
+        yield
+    finally:
+        if before:
+            room.aimdo_enabled = before
+
+
 def _wan():
     import original
 
@@ -61,12 +77,13 @@ def _hunyuan_video():
     hunyuan = importlib.import_module("comfy.ldm.hunyuan_video.model")
     newer = {"use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False}
     newer = {name: value for name, value in newer.items() if name in hunyuan.HunyuanVideoParams.__annotations__}
-    module = hunyuan.HunyuanVideo(
-        image_model="hunyuan_video", in_channels=16, out_channels=16, vec_in_dim=768, context_in_dim=16,
-        hidden_size=256, mlp_ratio=4.0, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[16, 56, 56], theta=256,
-        patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=True, byt5=False, meanflow=False, dtype=torch.float32,
-        operations=comfy.ops.disable_weight_init, **newer,
-    )  # fmt: skip
+    with _whole_layers():
+        module = hunyuan.HunyuanVideo(
+            image_model="hunyuan_video", in_channels=16, out_channels=16, vec_in_dim=768, context_in_dim=16,
+            hidden_size=256, mlp_ratio=4.0, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[16, 56, 56],
+            theta=256, patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=True, byt5=False, meanflow=False,
+            dtype=torch.float32, operations=comfy.ops.disable_weight_init, **newer,
+        )  # fmt: skip
     return _drawn(module).state_dict(), sites.hunyuan_video(2, 2), 16, {"pooled_output": torch.ones(1, 768)}
 
 

@@ -42,7 +42,9 @@ def test_our_models_compute_what_plain_ones_do(inside, family):
     """With weights that come for the first time, that are there already, and that find no room."""
     found = inside(f"ours {family}")
     assert found["dynamic"] is True and found["plain"] is True
-    assert found["off"] <= CLOSE and found["prompt"] <= CLOSE and found["untouched"] is True
+    # VideoCrafter2's latents of random weights are some 25 wide, all others' about 1.
+    close = 5 * CLOSE if family == "videocrafter" else CLOSE
+    assert found["off"] <= close and found["prompt"] <= CLOSE and found["untouched"] is True
 
 
 @pytest.mark.parametrize("family", FAMILIES)
