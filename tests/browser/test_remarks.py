@@ -39,7 +39,7 @@ def page(request, browser: Browser, server: Server):
                 slot["link"] = None
             for slot in node.get("outputs", []):
                 slot["links"] = []
-        opened.load(flow | {"links": [], "groups": []})
+        opened.load(flow | {"links": [], "groups": [], "extra": {}})
         yield opened
 
 

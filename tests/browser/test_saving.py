@@ -65,7 +65,7 @@ def test_each_file_is_shown_as_what_it_is(page: Page) -> None:
     for key, tag in FORMATS.items():
         prefix = "png webp %date:yyyy% %Video Sampler.seed%"  # the two words made the page take a video for a picture
         file = run(page, node, format=key, filename_prefix=prefix)["images"][0]["filename"]
-        assert file.startswith("png webp 20") and " 31_0000" in file  # the page has filled both in
+        assert file.startswith("png webp 20") and " 31_000" in file  # the page has filled both in
         page.tab.wait_for_function(
             f"([id, file]) => ({SHOWN})(id).some(([, name, width]) => name === file && width)", arg=[node, file]
         )
