@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import comfy.clip_vision
+from comfy.clip_vision import ClipVisionModel as ClipVision
 from torch import nn
 
 from .ops import move_orphans_on_load
 
 
-def clip_vision(encoder: nn.Module) -> comfy.clip_vision.ClipVisionModel:
+def clip_vision(encoder: nn.Module) -> ClipVision:
     """A CLIP_VISION for core's CLIPVisionEncode.
 
     The host's classes read transformers' configs and names, so that nothing of ours is left in it.
@@ -34,7 +34,7 @@ def clip_vision(encoder: nn.Module) -> comfy.clip_vision.ClipVisionModel:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.json"  # ComfyUI 0.8 reads a file only
         file.write_text(json.dumps(config, default=str), encoding="utf-8")
-        made = comfy.clip_vision.ClipVisionModel(str(file))
+        made = ClipVision(str(file))
     # Assigned, not copied: the dtype stays the one that was loaded, and no second copy is made.
     made.model.load_state_dict(weights, assign=True)
     made.dtype = next(encoder.parameters()).dtype
