@@ -20,4 +20,5 @@ class KeepFrames:
         return {"ui": {}}
 
 
-NODE_CLASS_MAPPINGS = {"KeepFrames": KeepFrames}
+# Not written as a dictionary: the Manager's scan of the repository would take this for a node of the pack.
+NODE_CLASS_MAPPINGS = dict(KeepFrames=KeepFrames)

@@ -30,7 +30,7 @@ ADVANCED = {
     "OpenT2VLoadModel": ["dtype"],
     "OpenT2VLoadDiffusionModel": ["dtype", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
-    "OpenT2VEmptyLatent": ["area"],
+    "OpenT2VEmptyLatent": ["area", "fps"],
     "OpenT2VSampler": ["shift", "solver", "low_noise_cfg", "cfg_schedule", "cfg_rescale", "picture_cfg"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
