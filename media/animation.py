@@ -1,4 +1,4 @@
-"""Animated WebP and PNG, and folders of numbered pictures, by Pillow: FFmpeg reads none of them whole."""
+"""Animated WebP and PNG, by Pillow: FFmpeg reads neither whole."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MILLISECONDS = 1000
 class Animation:
     """An animated picture; the surface is `film.Film`'s."""
 
-    is_interlaced = False
+    is_interlaced = has_losses = False
 
     def __init__(self, path: Path):
-        self.path, self.remarks, self.losses, self.jumping = path, list[str](), (), ""
+        self.path, self.remarks, self.jumping = path, list[str](), ""
         self.pixel_aspect, self.codec, self.transfer, self.is_hdr, self.has_sound = Fraction(1), "", 0, False, False
         with self._opened() as picture:
             self.timeline = _timeline(picture)

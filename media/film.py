@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,6 @@ class _Damage(Exception):
     """A packet that cannot be decoded, met by a decoder of several threads."""
 
 
-@dataclass
-class Losses:
-    """What could not be decoded, in seconds of the file's clock (None: not known when)."""
-
-    at: list[Fraction | None] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.at)
-
-
 class Film:
     """A video file.
 
@@ -51,6 +40,7 @@ class Film:
         pixel_aspect: width of a pixel by its height.
         is_hdr: the light is coded by SMPTE ST 2084 (PQ) or ARIB STD-B67 (HLG).
         is_interlaced: one of the frames that were decoded is.
+        has_losses: a packet could not be decoded.
         has_sound: there is a sound track, readable or not.
         jumping: the container's name where the file's clock jumps, else ""; see `Clock`.
         remarks: what is wrong with the file as a whole.
@@ -60,7 +50,7 @@ class Film:
 
     def __init__(self, path: Path):
         self.path, self.remarks, self.jumping = path, list[str](), ""
-        self.losses, self.is_interlaced = Losses(), False
+        self.has_losses, self.is_interlaced = False, False
         with opened(path) as container:
             stream = moving_pictures(path, container)
             self.format = container.format.name
@@ -109,7 +99,7 @@ class Film:
         def lost(packet: Any) -> None:
             if threads != "NONE":
                 raise _Damage
-            self.losses.at.append(None if packet.pts is None else packet.pts * stream.time_base)
+            self.has_losses = True
 
         with opened(self.path) as container:
             stream = moving_pictures(self.path, container)
@@ -159,14 +149,14 @@ class Film:
             first = None
         if first is None:
             raise VideoError(f"No frame of {self.path.name} can be decoded; the file is damaged. Choose another file.")
-        self.losses.at.clear()
+        self.has_losses = False  # what is in front of it is no damage
         return Timeline(timeline.times[first:], timeline.fps, timeline.ticks[first:])
 
     def _tell_cut_off(self, container: Any, stream: Any, frames: int, end: Fraction) -> None:
         """Say that the file ends before it should, where it states how much there should be."""
         if self.format.split(",")[0] in _STATING:
             stated = Fraction(container.duration or 0, 1_000_000) + Fraction(container.start_time or 0, 1_000_000)
-            if stream.frames > frames + max(2, frames // 50) and self.format not in ("flv",):
+            if stream.frames > frames + max(2, frames // 50):
                 self.remarks.append(
                     f"The file is damaged or cut off: it holds {frames} of the {stream.frames} frames that it states."
                 )

@@ -185,7 +185,7 @@ def _read_frames(
         remarks.append(_INTERLACED[deinterlace])
     if film.is_hdr:
         remarks.append("This is an HDR video; its light was toned down for an SDR screen.")
-    if held and film.losses:
+    if held and film.has_losses:
         remarks.append(
             f"The file is damaged: {_frames(len(held))} from number {held[0]} on could not be decoded; the frame "
             "before stands in their place."
