@@ -6,39 +6,9 @@ import importlib
 import pkgutil
 from functools import cache, lru_cache
 
-from .base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Sound, Variant
-from .lora import LoraNames
-from .parts import TextEncoder, VideoModel, VideoVAE
-from .patches import Patch, Target
-from .recognise import Near, NotWhole, Recognised
-from .teacache import TeaCache
+from ..base import Family, Near, NotWhole, Recognised, Shapes, Variant
 
-__all__ = [
-    "Defaults",
-    "Entry",
-    "Family",
-    "FamilyError",
-    "Geometry",
-    "Guided",
-    "LoraNames",
-    "Near",
-    "NotWhole",
-    "Patch",
-    "Pictures",
-    "Prompt",
-    "Recognised",
-    "Shapes",
-    "Sound",
-    "Target",
-    "TeaCache",
-    "TextEncoder",
-    "Variant",
-    "VideoModel",
-    "VideoVAE",
-    "families",
-    "recognised",
-    "variant_of",
-]
+__all__ = ["families", "recognised", "variant_of"]
 
 
 @cache

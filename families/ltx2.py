@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Defaults, Family, Geometry, Shapes, Sound, Variant
+from ..base import Defaults, Family, Geometry, Recognised, Shapes, Sound, Variant
+from ..base.recognise import without_prefix
 from .ltx_video.versions import sigmas as shifted
-from .recognise import Recognised, without_prefix
 
 # Of the audio VAE: latent channels, frequency bins, latents a second.
 SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = 8, 16, 25

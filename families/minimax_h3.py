@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import Defaults, Family, Geometry, Shapes, Sound, Variant
-from .recognise import Recognised, without_prefix
+from ..base import Defaults, Family, Geometry, Recognised, Shapes, Sound, Variant
+from ..base.recognise import without_prefix
 
 FPS = 24.0
 SHIFT = 12.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..families import Family, Variant, families
+from ..base import Family, Variant
+from ..families import families
 from .errors import ModelFileError
 from .header import TensorInfo, read_header
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..families import Shapes
+from ..base import Shapes
 
 # (marker inside a tensor's name, what the file looks like and where it goes); the first that is found counts.
 _OWN = "which this version does not know; use ComfyUI's own Load Diffusion Model"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..families import TextEncoder, VideoModel, VideoVAE
-from ..families.keys import Rule, rename
+from ..base import TextEncoder, VideoModel, VideoVAE
+from ..base.keys import Rule, rename
 from .folder import Folder
 from .tokenizers import read_tokenizer
 from .weights import build, check, extension, fill

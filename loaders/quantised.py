@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..families.recognise import HELPERS, SCALES
+from ..base.recognise import HELPERS, SCALES
 from .errors import ModelFileError
 from .header import TensorInfo
 

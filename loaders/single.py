@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from ..families import FamilyError, Near, Recognised, VideoModel, VideoVAE, families
-from ..families.recognise import stated
+from ..base import FamilyError, Near, Recognised, VideoModel, VideoVAE
+from ..base.recognise import stated
+from ..families import families
 from .errors import ModelFileError
 from .header import TensorInfo, read_header_and_metadata
 from .looks import looks_like

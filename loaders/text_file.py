@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..families import Shapes, TextEncoder, Variant
-from ..families.keys import Rule, chunk, rename
+from ..base import Shapes, TextEncoder, Variant
+from ..base.keys import Rule, chunk, rename
 from .errors import ModelFileError
 from .header import read_header
 from .looks import looks_like

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..families import Variant
-from ..families.keys import Rule, joined, translate
+from ..base import Variant
+from ..base.keys import Rule, joined, translate
 from .cast import FP8, cast
 from .errors import ModelFileError
 from .header import read_header

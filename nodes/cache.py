@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import host
-from ..families import Variant
+from ..base import Variant
 from ..sampling import SamplingError, own_shift, scheduler_class
 from ..sampling.caches import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, CacheRun, StepCache, cache_runs
 from ..sampling.caches.choice import AUTO, TARGETS, Choice, preview

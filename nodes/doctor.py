@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..families import FamilyError, Variant
+from ..base import FamilyError, Variant
 from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
 from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
 from .load_files import chosen, combo

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from .. import host
-from ..families import FamilyError, Variant, families
+from ..base import FamilyError, Variant
+from ..families import families
 from .remarks import with_remarks
 
 AS_SET = "as set"

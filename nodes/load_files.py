@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from .. import host
-from ..families import FamilyError, Variant
+from ..base import FamilyError, Variant
 from ..loaders import (
     DTYPES,
     ModelFile,

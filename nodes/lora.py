@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .. import host
-from ..families import FamilyError, Patch, Target
+from ..base import FamilyError, Target, WeightChange
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
 from .load_files import NONE, chosen, combo, files_of, states_of
 from .remarks import with_remarks
@@ -38,7 +38,7 @@ class Applied:
     """Applies files to a MODEL and a CLIP, and remembers what it read of them for the next run."""
 
     def __init__(self) -> None:
-        self._read: dict[Any, tuple[Verdict, tuple[Patch, ...]]] = {}
+        self._read: dict[Any, tuple[Verdict, tuple[WeightChange, ...]]] = {}
 
     def run(
         self, model: Any, clip: Any, files: Sequence[tuple[Path, float, float]], blocks: str, node: str | None
@@ -82,7 +82,9 @@ class Applied:
             (logging.warning if line.startswith("WARNING") else logging.info)(line)
         return model, clip, lines
 
-    def _new(self, file: LoraFile, target: Target, blocks: str, node: str | None) -> tuple[Verdict, tuple[Patch, ...]]:
+    def _new(
+        self, file: LoraFile, target: Target, blocks: str, node: str | None
+    ) -> tuple[Verdict, tuple[WeightChange, ...]]:
         verdict = match(file, target, "" if target.is_text else blocks)
         verdict.check()
         return verdict, load_patches(verdict, host.progress(verdict.matched, node))
@@ -219,7 +221,7 @@ class OpenT2VLoraStack:
         return with_remarks((model, clip, "\n".join(lines)), lines)
 
 
-def read_for_host(target: Target, tensors: Mapping[str, Tensor]) -> Sequence[Patch]:
+def read_for_host(target: Target, tensors: Mapping[str, Tensor]) -> Sequence[WeightChange]:
     """What the host's own LoRA loaders apply to our MODELs and CLIPs; what does not fit is in the log."""
     verdict = match(held_lora(tensors), target)
     for line in verdict.lines() if verdict.total else ():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..families import Family, FamilyError, Variant, families
+from ..base import Family, FamilyError, Variant
+from ..families import families
 from ..host import PROMPT_FAMILY
 
 

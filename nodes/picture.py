@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import host
-from ..families import FamilyError, Geometry, Pictures, Variant
+from ..base import FamilyError, Geometry, Pictures, Variant
 from .latent import known, used_size
 from .pairing import made_by, same_latents
 from .remarks import with_remarks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .. import host
-from ..families import FamilyError, Variant
+from ..base import FamilyError, Variant
 from .remarks import with_remarks
 
 

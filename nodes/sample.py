@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .. import host
-from ..families import Variant
+from ..base import Variant
 from ..loaders import library
 from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
 from ..sampling.caches import CacheRun, StepCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..families import Variant
+from ..base import Variant
 from ..sampling import SamplingError
 from .latent import known
 from .streams import shapes, streams

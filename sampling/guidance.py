@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..families import Variant
-from ..families.stg import Stg
+from ..base import Variant
+from ..base.stg import Stg
 from .errors import SamplingError
 from .prediction import Prediction
 

@@ -269,7 +269,7 @@ def refitted(rows: Sequence[Any], variant: Any) -> Any:
     """TeaCache's polynomial for this very model, from a recorded run, as the published ones were made."""
     import numpy
 
-    from opent2v.families import TeaCache
+    from opent2v.base import TeaCache
 
     pairs = [(row.signal, row.output) for row in rows if row.signal is not None and row.label == "positive"]
     x, y = numpy.array(pairs).T

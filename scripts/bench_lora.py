@@ -70,7 +70,8 @@ def meta_model():
     """Wan 2.1 T2V 14B as a MODEL of the embedded host, without memory."""
     import torch
 
-    from opent2v.families import VideoModel, families
+    from opent2v.base import VideoModel
+    from opent2v.families import families
     from opent2v.host.embedded import Model
     from opent2v.loaders.weights import build
 
@@ -154,12 +155,12 @@ def merging(model, patches, rounds: int) -> None:
     """One merge of real-size bf16 layers, beside copying the same weights."""
     import torch
 
-    from opent2v.families.patches import patched
+    from opent2v.base.weight_changes import apply_change
 
     shapes = {name: weight.shape for name, weight in model.part.transformer.named_parameters()}
     weights = [torch.randn(shapes[patch.key]).mul_(0.02).bfloat16() for patch in patches]
     size = sum(weight.numel() * 2 for weight in weights) / 1e9
-    merge = timed(lambda: [patched(w, p, 1.0) for w, p in zip(weights, patches, strict=True)], rounds)
+    merge = timed(lambda: [apply_change(w, p, 1.0) for w, p in zip(weights, patches, strict=True)], rounds)
     copy = timed(lambda: [weight.clone() for weight in weights], rounds)
     print(f"merging      {merge[1] / size:7.2f} s processor per GB of bf16 weights; copying {copy[1] / size:.2f}")
 

@@ -17,6 +17,7 @@ from typing import Any
 import console
 import environment
 import pack
+
 from headless import Outcome
 
 
@@ -66,8 +67,8 @@ def run(
     nodes, executor = _start(comfyui, output)
     classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
     room = classes["OpenT2VSaveVideo"].__module__.split(".")[0]  # the name under which ComfyUI imported this pack
-    overrides = importlib.import_module(f"{room}.host.embedded.overrides")
-    workflow = importlib.import_module(f"{room}.host.embedded.workflow")
+    overrides = importlib.import_module(f"{room}.headless.overrides")
+    workflow = importlib.import_module(f"{room}.headless.workflow")
     data = overrides.override(workflow.read_json(text), changes, classes, titles)
     graph = workflow.load_workflow(data, classes, titles)
     workflow.validate(graph, classes)

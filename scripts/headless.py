@@ -77,8 +77,8 @@ def run(
         raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
     pack.mount()
     from opent2v import nodes  # pyright: ignore[reportMissingImports]
+    from opent2v.headless import overrides, runner, workflow  # pyright: ignore[reportMissingImports]
     from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
-    from opent2v.host.embedded import overrides, runner, workflow  # pyright: ignore[reportMissingImports]
 
     embedded.configure(
         models=models and models.resolve(),

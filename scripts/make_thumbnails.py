@@ -51,9 +51,9 @@ def main() -> int:
 
 def run(name: str, base: Path, **values: Any) -> Path:
     """Run a template on the embedded host in a folder of its own, seed 1, with other values, and return the video."""
+    from opent2v.headless.runner import run as execute  # pyright: ignore[reportMissingImports]
+    from opent2v.headless.workflow import load_workflow  # pyright: ignore[reportMissingImports]
     from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
-    from opent2v.host.embedded.runner import run as execute  # pyright: ignore[reportMissingImports]
-    from opent2v.host.embedded.workflow import load_workflow  # pyright: ignore[reportMissingImports]
     from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
 
     folder = base / name

@@ -211,8 +211,8 @@ def _core(kind: str, values: Mapping[str, Any] | None) -> Described:
 
 def _ours(kind: str, links: Mapping[str, Any], values: Mapping[str, Any]) -> Described:
     """Sockets, then the widgets that are fed by a link; outputs; values in the order the page saves them."""
-    from opent2v.host.embedded.catalog import Catalog  # pyright: ignore[reportMissingImports]
-    from opent2v.host.embedded.page import widget_layout  # pyright: ignore[reportMissingImports]
+    from opent2v.headless.catalog import Catalog  # pyright: ignore[reportMissingImports]
+    from opent2v.headless.page import widget_layout  # pyright: ignore[reportMissingImports]
     from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
 
     catalog = Catalog(NODE_CLASS_MAPPINGS)

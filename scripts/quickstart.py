@@ -16,8 +16,9 @@ from pathlib import Path
 import comfyui_run
 import console
 import environment
-import headless
 import pack
+
+import headless
 
 WORKFLOW = pack.ROOT / "workflows" / "quickstart.json"
 STAGES = {

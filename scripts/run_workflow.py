@@ -11,8 +11,9 @@ from pathlib import Path
 
 import console
 import environment
-import headless
 import pack
+
+import headless
 
 
 def main() -> int:

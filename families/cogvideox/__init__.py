@@ -15,8 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
-from ..recognise import Recognised
+from ...base import (
+    Defaults,
+    Entry,
+    Family,
+    FamilyError,
+    Geometry,
+    Guided,
+    Pictures,
+    Prompt,
+    Recognised,
+    Shapes,
+    Variant,
+)
 from . import files
 from .lora import LORA
 from .teacache import teacache

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base import FamilyError, Shapes, Variant
-from ..keys import Rule, chunk, rename
-from ..recognise import Recognised, layers, without_prefix
-from ..tensors import PROJECTIONS, Tensors
+from ...base import FamilyError, Recognised, Shapes, Variant
+from ...base.keys import Rule, chunk, rename
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import PROJECTIONS, Tensors
 
 Describe = Callable[[Mapping[str, Any], float, bool], Variant]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..lora import Found, LoraNames, width
+from ...base import LoraNames
+from ...base.lora import Found, width
 from .files import COMFYUI, SAT
 
 _ATTENTION = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))

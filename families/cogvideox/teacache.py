@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..base import Variant
-from ..teacache import TeaCache, timestep
+from ...base import TeaCache, Variant
+from ...base.teacache import timestep
 
 _5B = TeaCache(
     (-1.53880483e03, 8.43202495e02, -1.34363087e02, 7.97131516e00, -5.23162339e-02), 0.0075, 0.3299, timestep

@@ -13,9 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..base import Defaults, Entry, Family, FamilyError, Geometry, Guided, Pictures, Prompt, Shapes, Variant
-from ..recognise import Recognised
-from ..teacache import TeaCache, normed
+from ...base import (
+    Defaults,
+    Entry,
+    Family,
+    FamilyError,
+    Geometry,
+    Guided,
+    Pictures,
+    Prompt,
+    Recognised,
+    Shapes,
+    TeaCache,
+    Variant,
+)
+from ...base.teacache import normed
 from . import files
 from .lora import LORA
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ..base import FamilyError, Shapes, Variant
-from ..keys import Rule, chunk, pieces, rename, swap_halves
-from ..recognise import layers, without_prefix
-from ..tensors import PROJECTIONS, Tensors
+from ...base import FamilyError, Shapes, Variant
+from ...base.keys import Rule, chunk, pieces, rename, swap_halves
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import PROJECTIONS, Tensors
 
 # part, layout, prefix, class, config, rules
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]

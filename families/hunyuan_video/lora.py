@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..base import Shapes
-from ..keys import Rule
-from ..lora import Found, LoraNames, width
+from ...base import LoraNames, Shapes
+from ...base.keys import Rule
+from ...base.lora import Found, width
 from .files import rules
 
 _WIDTH = 3072

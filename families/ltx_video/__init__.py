@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Shapes, Variant
-from ..recognise import Recognised
-from ..stg import OwnStg
-from ..teacache import TeaCache, modulated
+from ...base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Recognised, Shapes, TeaCache, Variant
+from ...base.stg import OwnStg
+from ...base.teacache import modulated
 from . import files
 from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in

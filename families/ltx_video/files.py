@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..base import FamilyError, Shapes, Variant
-from ..keys import Rule, rename, translate
-from ..recognise import Recognised, layers, without_prefix
-from ..tensors import Tensors
+from ...base import FamilyError, Recognised, Shapes, Variant
+from ...base.keys import Rule, rename, translate
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import Tensors
 from .versions import DYNAMIC, FIRST_PASS, STATIC, make_variant, version_in
 
 if TYPE_CHECKING:
-    from ..base import Family
+    from ...base import Family
 
 TRANSFORMER_RULES = (
     rename("patchify_proj", "proj_in"),

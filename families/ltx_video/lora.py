@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..lora import Found, LoraNames, width
+from ...base import LoraNames
+from ...base.lora import Found, width
 from .files import TRANSFORMER_RULES
 
 _ATTENTION = tuple(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..base import Defaults, FamilyError, Geometry, Prompt, Variant
-from ..stg import Band, Stg
+from ...base import Defaults, FamilyError, Geometry, Prompt, Variant
+from ...base.stg import Band, Stg
 
 if TYPE_CHECKING:
-    from ..base import Family
+    from ...base import Family
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"

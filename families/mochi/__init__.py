@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
-from ..recognise import Recognised
-from ..teacache import TeaCache, normed
+from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, TeaCache, Variant
+from ...base.teacache import normed
 from . import files
 from .lora import LORA
 

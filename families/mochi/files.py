@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ..base import Shapes, Variant
-from ..keys import Rule, chunk, rename, swap_halves
-from ..recognise import layers, without_prefix
-from ..tensors import Tensors
+from ...base import Shapes, Variant
+from ...base.keys import Rule, chunk, rename, swap_halves
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import Tensors
 
 # part, layout, prefix, class, config, rules
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..base import Shapes
-from ..keys import Rule
-from ..lora import Found, LoraNames, width
-from ..recognise import layers
+from ...base import LoraNames, Shapes
+from ...base.keys import Rule
+from ...base.lora import Found, width
+from ...base.recognise import layers
 from .files import transformer_rules
 
 _VIDEO = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v"))

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
+from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, Variant
 from ..hunyuan_video import SCALE, decode, encode
-from ..recognise import Recognised
 from . import files
 from .guidance import OSCILLATING, guidance, picture_guidance
 from .lora import LORA

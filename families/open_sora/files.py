@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..base import FamilyError, Shapes, Variant
-from ..keys import Rule, Split, chunk, pieces, rename, swap_halves
-from ..recognise import layers, without_prefix
-from ..tensors import Tensors
+from ...base import FamilyError, Shapes, Variant
+from ...base.keys import Rule, Split, chunk, pieces, rename, swap_halves
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import Tensors
 
 CLASS = "FluxTransformer2DModel"
 # What the weight of a norm of query or key is called: in the published file, and in what ComfyUI writes since 0.14.

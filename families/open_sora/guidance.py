@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..base import Entry, Variant
+from ...base import Entry, Variant
 from .pictures import known_frames
 
 OSCILLATING = "oscillating"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..base import Entry, FamilyError, Guided, Pictures, Variant
+from ...base import Entry, FamilyError, Guided, Pictures, Variant
 
 # Frames of a video that can be gone on with: 9 or 17 latent frames.
 CLIPS = (33, 65)

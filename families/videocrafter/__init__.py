@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Shapes, Variant
-from ..recognise import Recognised
+from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, Variant
 from . import files
 from .lora import LORA
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..base import FamilyError, Shapes, Variant
-from ..keys import Rule, rename, squeeze_last
-from ..recognise import Recognised, layers, without_prefix
-from ..tensors import PROJECTIONS, Tensors
+from ...base import FamilyError, Recognised, Shapes, Variant
+from ...base.keys import Rule, rename, squeeze_last
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import PROJECTIONS, Tensors
 
 Describe = Callable[[Mapping[str, Any], float], Variant]
 

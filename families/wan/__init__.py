@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Family, FamilyError, Shapes, Variant
-from ..recognise import Recognised
+from ...base import Family, FamilyError, Recognised, Shapes, Variant
 from .files import recognise_file, tensors
 from .lora import LORA
 from .pictures import condition, image_to_video

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..base import Family, FamilyError, Shapes, Variant
-from ..keys import Rule, rename, translate
-from ..recognise import Recognised, layers, without_prefix
-from ..tensors import PROJECTIONS, Tensors
+from ...base import Family, FamilyError, Recognised, Shapes, Variant
+from ...base.keys import Rule, rename, translate
+from ...base.recognise import layers, without_prefix
+from ...base.tensors import PROJECTIONS, Tensors
 from .variants import PUBLISHED, VAES, Published, build_variant, encoded_pictures, published
 
 # The makers' names -> diffusers'. norm2 and norm3 change places.

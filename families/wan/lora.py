@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..keys import rename
-from ..lora import Found, LoraNames, width
+from ...base import LoraNames
+from ...base.keys import rename
+from ...base.lora import Found, width
 from .files import TRANSFORMER
 
 # Changes of the modulation tables, as step-distilled LoRAs have them beside the layers'.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..base import Entry, FamilyError, Guided, Pictures, Variant
+from ...base import Entry, FamilyError, Guided, Pictures, Variant
 
 # diffusers takes everything before the last 512 tokens for the picture's (transformer_wan.py, WanAttnProcessor).
 TEXT_TOKENS = 512

@@ -6,8 +6,8 @@ timestep before it is projected, which no block gets to see.
 
 from __future__ import annotations
 
-from ..base import Variant
-from ..teacache import TeaCache, timestep
+from ...base import TeaCache, Variant
+from ...base.teacache import timestep
 
 _T2V_SMALL = (-5.21862437e04, 9.23041404e03, -5.28275948e02, 1.36987616e01, -4.99875664e-02)
 _T2V = (-3.03318725e05, 4.90537029e04, -2.65530556e03, 5.87365115e01, -3.15583525e-01)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..base import Defaults, Family, Geometry, Prompt, Variant
+from ...base import Defaults, Family, Geometry, Prompt, Variant
 
 # Wan's own recommended negative prompt (wan/configs/shared_config.py, sample_neg_prompt).
 NEGATIVE = (

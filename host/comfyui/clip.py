@@ -12,7 +12,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...families import TextEncoder
+from ...base import TextEncoder
 from ..tags import PROMPT_FAMILY
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from ...families import FamilyError, Recognised, recognised
+from ...base import FamilyError, Recognised
+from ...families import recognised
 
 # Class in ComfyUI's comfy/supported_models.py -> the family here whose network it is. Tensors alone cannot tell: causal
 # Wan, Animate 2 and FlowRVS have those of plain Wan and sample in another way. A class that is not here is not sampled.

@@ -9,12 +9,12 @@ from typing import Any
 import comfy.lora
 from torch import Tensor
 
-from ...families import Patch, Target
+from ...base import Target, WeightChange
 from .patches import host_patches, model_target, text_target
 
 KEY = "opent2v_lora"
 # What reads a LoRA's tensors for them.
-Read = Callable[[Target, Mapping[str, Tensor]], Sequence[Patch]]
+Read = Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]
 
 
 class Names(dict):

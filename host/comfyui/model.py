@@ -16,7 +16,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...families import Variant, VideoModel
+from ...base import Variant, VideoModel
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .attention import Told, attend_through_host

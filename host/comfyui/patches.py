@@ -9,9 +9,10 @@ import comfy.weight_adapter
 import torch
 from torch import Tensor
 
-from ...families import FamilyError, NotWhole, Patch, Target, recognised
-from ...families.keys import rename
-from ...families.patches import patched, storage_of
+from ...base import FamilyError, NotWhole, Target, WeightChange
+from ...base.keys import rename
+from ...base.weight_changes import apply_change, storage_of
+from ...families import recognised
 from .known import tensor_shapes
 from .settle import settle_on_load
 
@@ -25,28 +26,28 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
         """As the host makes its own: dynamic loading builds an adapter anew around tensors that it has moved.
 
         Args:
-            weights: for each change (kind, key, scale, roles, one tensor for each role, pick), see `Patch`.
+            weights: for each change (kind, key, scale, roles, one tensor for each role, pick), see `WeightChange`.
         """
         self.loaded_keys = loaded_keys
         self.weights = weights
 
     @classmethod
-    def of(cls, patches: Iterable[Patch]) -> Changes:
+    def of(cls, patches: Iterable[WeightChange]) -> Changes:
         """The changes of one weight, or of some of its rows, which the host narrows it to by itself."""
         return cls(
             set(), [(p.kind, p.key, p.scale, tuple(p.tensors), tuple(p.tensors.values()), p.pick) for p in patches]
         )
 
     @property
-    def patches(self) -> Iterator[Patch]:
+    def patches(self) -> Iterator[WeightChange]:
         for kind, key, scale, roles, tensors, pick in self.weights:
-            yield Patch(key, kind, dict(zip(roles, tensors, strict=True)), scale, pick=pick)
+            yield WeightChange(key, kind, dict(zip(roles, tensors, strict=True)), scale, pick=pick)
 
     def calculate_weight(self, weight: Tensor, key: str, strength: float, *args: Any, **kwargs: Any) -> Tensor:
         """In place, as the host's own do: the weight may be some rows of a larger one."""
         new = weight
         for patch in self.patches:
-            new = patched(new, patch, strength)
+            new = apply_change(new, patch, strength)
         return weight.copy_(new)
 
     def h(self, *_: Any) -> Tensor:
@@ -109,7 +110,7 @@ def _storage(weights: Iterable[Tensor]) -> torch.dtype:
     return storage_of(getattr(weight, "_qdata", weight) for weight in weights)
 
 
-def apply_patches(thing: Any, patches: Sequence[Patch], strength: float) -> Any:
+def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
     """A clone of the MODEL or CLIP with the host's own patches; weights change when it is loaded for a run."""
     clone = thing.clone()
     clone.add_patches(host_patches(patches), strength)
@@ -117,9 +118,9 @@ def apply_patches(thing: Any, patches: Sequence[Patch], strength: float) -> Any:
     return clone
 
 
-def host_patches(patches: Sequence[Patch]) -> dict[Any, Any]:
+def host_patches(patches: Sequence[WeightChange]) -> dict[Any, Any]:
     """The patches as `add_patches` takes them: weight, or (weight, (axis, first, count)) -> what to do."""
-    grouped: dict[Any, list[Patch]] = {}
+    grouped: dict[Any, list[WeightChange]] = {}
     for patch in patches:
         grouped.setdefault((patch.key, (0, *patch.rows)) if patch.rows else patch.key, []).append(patch)
     own = {key: _hosts_own(group[0]) if len(group) == 1 else None for key, group in grouped.items()}
@@ -136,7 +137,7 @@ _ADAPTERS: dict[str, tuple[Any, Callable[[str], str]]] = {
 }
 
 
-def _hosts_own(patch: Patch) -> Any:
+def _hosts_own(patch: WeightChange) -> Any:
     """The host's own patch for a change; None where it has none or another arithmetic than the trainers.
 
     OFT ignores `rescale`, BOFT wants an alpha, DoRA takes the norm of the unchanged weight, and what is not flat

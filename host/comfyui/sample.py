@@ -14,7 +14,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...families.stg import attentions, values_only
+from ...base.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun
 from .cache import PASS, under

@@ -11,7 +11,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...families import Variant, VideoVAE
+from ...base import Variant, VideoVAE
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load

@@ -26,8 +26,7 @@ from .objects import (
     video,
 )
 from .patches import apply_patches, patch_target, teach_lora_loaders
-from .sample import sample
-from .settings import (
+from .place import (
     Interrupted,
     check_interrupt,
     configure,
@@ -41,6 +40,7 @@ from .settings import (
     running,
     say,
 )
+from .sample import sample
 from .sound import audio_decoder
 from .vision import ClipVision, clip_vision
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ...families import Patch
-from ...families.patches import patched
+from ...base import WeightChange
+from ...base.weight_changes import apply_change
 
 # Changes in the order they were added, each with its strength.
-Patches = tuple[tuple[tuple[Patch, ...], float], ...]
+Patches = tuple[tuple[tuple[WeightChange, ...], float], ...]
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
         modules: by the slot that names of weights start with; "" for names without one.
         dtype: the model computes in; changed weights have it, so that a weight stored as fp8 is never rounded back.
     """
-    listed: dict[str, list[tuple[Patch, float]]] = {}
+    listed: dict[str, list[tuple[WeightChange, float]]] = {}
     for group, strength in patches:
         for patch in group:
             listed.setdefault(patch.key, []).append((patch, strength))
@@ -36,7 +36,7 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
             own.append((owner, leaf, weight))
             new = weight.detach().float()
             for patch, strength in changes:
-                new = patched(new, patch, strength)
+                new = apply_change(new, patch, strength)
             kept = weight.dtype if weight.dtype == torch.float32 else dtype
             owner._parameters[leaf] = nn.Parameter(new.to(kept), requires_grad=False)
         yield

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .settings import model_roots
+from .place import model_roots
 
 # What ComfyUI lists in its model folders.
 _ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...families import TextEncoder, Variant, VideoModel, VideoVAE
+from ...base import TextEncoder, Variant, VideoModel, VideoVAE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun, StepCache, cache_runs
 from ..fingerprint import of_patches, of_weights
@@ -22,7 +22,7 @@ from ..memory import or_in_tiles
 from ..pieces import overlapped
 from ..tags import PROMPT_FAMILY
 from .changed import Patches, changed
-from .settings import check_interrupt
+from .place import check_interrupt
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...families import Patch, Target
-from ...families.patches import storage_of
+from ...base import Target, WeightChange
+from ...base.weight_changes import storage_of
 from .objects import Clip, Model
 
 
@@ -33,10 +33,10 @@ def patch_target(thing: Model | Clip) -> Target:
     )
 
 
-def apply_patches(thing: Any, patches: Sequence[Patch], strength: float) -> Any:
+def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
     """A MODEL or CLIP that runs with these changes behind those it has; the weights are not touched before."""
     return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
 
 
-def teach_lora_loaders(read: Callable[[Target, Mapping[str, Tensor]], Sequence[Patch]]) -> None:
+def teach_lora_loaders(read: Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]) -> None:
     """This host has no LoRA loaders of its own."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...families.stg import attentions, values_only
+from ...base.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun, Part, Stage
 from .objects import Model, free_memory
-from .settings import check_interrupt
+from .place import check_interrupt
 
 
 def sample(

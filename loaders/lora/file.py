@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ...families.patches import is_old_glora
+from ...base.weight_changes import is_old_glora
 from ..errors import ModelFileError
 from ..header import TensorInfo, read_header_and_metadata
 from .keys import Role, is_text, parse

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...families import Patch
-from ...families.patches import is_old_glora
+from ...base import WeightChange
+from ...base.weight_changes import is_old_glora
 from ..errors import ModelFileError
 from .file import Adapter, LoraFile
 from .match import Verdict
@@ -19,7 +19,7 @@ from .scale import scale_of
 _ROWS = {"lora": ("up",), "loha": ("w1_a", "w2_a"), "diff": ("diff",)}
 
 
-def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = None) -> tuple[Patch, ...]:
+def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = None) -> tuple[WeightChange, ...]:
     """The changes that fit, in their stored dtype.
 
     Args:
@@ -39,9 +39,9 @@ def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = N
 
 def patches_of(
     verdict: Verdict, get: Callable[[str], Tensor], on_progress: Callable[[int], None] | None = None
-) -> tuple[Patch, ...]:
+) -> tuple[WeightChange, ...]:
     """As `load_patches`, from tensors by their name in the file."""
-    patches: list[Patch] = []
+    patches: list[WeightChange] = []
     for n, (adapter, places) in enumerate(verdict.places, 1):
         tensors = {role: _finite(get(key), key, verdict.file) for role, key in adapter.keys.items()}
         alpha = _number(tensors.pop("alpha", None))
@@ -56,18 +56,18 @@ def patches_of(
     return tuple(patches)
 
 
-def _patch(adapter: Adapter, prefix: str, place: Place, tensors: dict[str, Tensor], scale: float) -> Patch:
+def _patch(adapter: Adapter, prefix: str, place: Place, tensors: dict[str, Tensor], scale: float) -> WeightChange:
     key, pick, rows = prefix + place.name, place.pick, _ROWS.get(adapter.kind, ())
     if adapter.kind == "glora":
         rows = ("b2",) if is_old_glora(adapter.shapes["a1"]) else ("b1",)
     if pick is None:
-        return Patch(key, adapter.kind, tensors, scale, place.rows)
+        return WeightChange(key, adapter.kind, tensors, scale, place.rows)
     if adapter.kind == "oft":
-        return Patch(key, "oft", _turned(tensors, scale, pick), 0.0, place.rows)
+        return WeightChange(key, "oft", _turned(tensors, scale, pick), 0.0, place.rows)
     has_rows = bool(rows) and "mid" not in tensors and "t1" not in tensors
     taken = {*(rows if has_rows else ()), *(("dora",) if "dora" in tensors else ())}
     picked = {role: tensor[pick] if role in taken else tensor for role, tensor in tensors.items()}
-    return Patch(key, adapter.kind, picked, scale, place.rows, None if has_rows else pick)
+    return WeightChange(key, adapter.kind, picked, scale, place.rows, None if has_rows else pick)
 
 
 def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ...families import FamilyError, Target
+from ...base import FamilyError, Target
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat
 from .names import Names, Place

@@ -10,8 +10,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ...families import Target
-from ...families.keys import Renamed, Rule, translate
+from ...base import Target
+from ...base.keys import Renamed, Rule, translate
 
 DIFFUSERS = "diffusers"
 # Stands for a block's number while a name goes through the rules; no model has so many blocks.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ...families import LoraNames, families
-from ...families.keys import Rule
+from ...base import LoraNames
+from ...base.keys import Rule
+from ...families import families
 from .file import Adapter, LoraFile
 from .keys import forms, is_flat
 from .names import Layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...families import Variant
+from ...base import Variant
 from .plan import Recorded, best_plan, planned
 from .policies import maker
 from .run import CacheRun, recording_run

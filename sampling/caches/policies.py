@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ...families import TeaCache, Variant
+from ...base import TeaCache, Variant
 from ..errors import SamplingError
 from .settings import StepCache
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from ...families import Variant
+from ...base import Variant
 from .plan import Recorded
 from .policies import Policy, maker
 from .record import Recorder

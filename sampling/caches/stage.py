@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...families import Variant
+from ...base import Variant
 from ..errors import SamplingError
 from .gate import Gate
 from .kept import Kept

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opent2v.headless import runner
+from opent2v.headless.workflow import load_workflow
 from opent2v.host import embedded
-from opent2v.host.embedded import runner
-from opent2v.host.embedded.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.browser.pages import DIALOG, Browser, Page, workflow
 from opent2v.tests.host.server import Server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opent2v.host.embedded.workflow import load_workflow
+from opent2v.headless.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.browser.pages import Browser, Page, workflow
 from opent2v.tests.host.server import ROOT, Server

@@ -9,7 +9,6 @@ import torch
 
 from opent2v.families import cogvideox, hunyuan_video, ltx_video, mochi, open_sora, videocrafter, wan
 from opent2v.loaders.weights import build, extension
-from opent2v.tests import tiny_videocrafter
 from opent2v.tests.families import test_cogvideox_files as cog
 from opent2v.tests.families import test_hunyuan_video_files as hunyuan
 from opent2v.tests.families import test_ltx_video_files as ltx
@@ -17,6 +16,7 @@ from opent2v.tests.families import test_mochi_files as genmo
 from opent2v.tests.families import test_open_sora_files as sora
 from opent2v.tests.families import test_videocrafter_files as lvdm
 from opent2v.tests.families import test_wan_files as alibaba
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 
 Shapes = dict[str, tuple[int, ...]]
 PREFIX = "model.diffusion_model."

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Geometry, families
-from opent2v.tests import tiny
+from opent2v.base import FamilyError, Geometry
+from opent2v.families import families
+from opent2v.tests.tiny import wan as tiny
 
 WAN = Geometry(channels=16, temporal=4, spatial=8, patch=2)
 TI2V = Geometry(channels=48, temporal=4, spatial=16, patch=2)

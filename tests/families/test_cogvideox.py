@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Pictures, cogvideox
+from opent2v.base import FamilyError, Pictures
+from opent2v.families import cogvideox
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny
-from opent2v.tests import tiny_cogvideox as tiny_cog
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import cogvideox as tiny_cog
+from opent2v.tests.tiny import wan as tiny
 
 BASE = {
     "num_attention_heads": 30, "attention_head_dim": 64, "in_channels": 16, "out_channels": 16, "num_layers": 30,

@@ -8,12 +8,13 @@ from functools import cache
 import pytest
 import torch
 
-from opent2v.families import FamilyError, cogvideox, families
+from opent2v.base import FamilyError
+from opent2v.base.keys import translate
+from opent2v.families import cogvideox, families
 from opent2v.families.cogvideox import files
-from opent2v.families.keys import translate
 from opent2v.loaders.weights import fill
-from opent2v.tests import tiny_cogvideox as tiny_cog
 from opent2v.tests.families.test_cogvideox import BASE, FIVE, NEW
+from opent2v.tests.tiny import cogvideox as tiny_cog
 
 # Name -> (transformer config, parameters in billions).
 PUBLISHED = {

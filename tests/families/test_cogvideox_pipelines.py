@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 import torch
 
-from opent2v.families import Pictures
+from opent2v.base import Pictures
 from opent2v.host import embedded
 from opent2v.sampling import make_schedule
-from opent2v.tests import tiny_cogvideox as tiny_cog
+from opent2v.tests.tiny import cogvideox as tiny_cog
 
 pytest.importorskip("accelerate", reason="diffusers loads its own pipeline only where accelerate is installed")
 PROMPT, NEGATIVE, SEED = "a green star moving left, grey background", "blurry, noisy", 7

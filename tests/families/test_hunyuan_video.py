@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Pictures, hunyuan_video
-from opent2v.families.parts import VideoModel
+from opent2v.base import FamilyError, Pictures, VideoModel
+from opent2v.families import hunyuan_video
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
 from opent2v.sampling import make_schedule
-from opent2v.tests import tiny, tiny_hunyuan
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import wan as tiny
 
 PROMPT, NEGATIVE = "a green star moving left, grey background", "blurry, noisy"
 

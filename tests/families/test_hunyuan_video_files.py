@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Recognised, families, hunyuan_video
-from opent2v.families.keys import translate
+from opent2v.base import FamilyError, Recognised
+from opent2v.base.keys import translate
+from opent2v.families import families, hunyuan_video
 from opent2v.loaders import load_model, load_vae, open_file
 from opent2v.loaders.weights import build
-from opent2v.tests import tiny_hunyuan
 from opent2v.tests.loaders.text_files import save
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 
 CLASS = "HunyuanVideoTransformer3DModel"
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Pictures, ltx_video
+from opent2v.base import FamilyError, Pictures
+from opent2v.families import ltx_video
 from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC, linear_quadratic
 from opent2v.host import embedded
 from opent2v.sampling import make_schedule
-from opent2v.tests import tiny_ltx_video as tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import ltx_video as tiny
 
 PROMPT, NEGATIVE = "a red circle moving left on a black background", "blurry"
 SIZE = (96, 64, 17)

@@ -8,12 +8,13 @@ from functools import cache
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Recognised, families, ltx_video
-from opent2v.families.keys import translate
+from opent2v.base import FamilyError, Recognised
+from opent2v.base.keys import translate
+from opent2v.families import families, ltx_video
 from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC
 from opent2v.loaders.single import load_model, load_vae, open_file
 from opent2v.loaders.weights import build, fill
-from opent2v.tests import tiny_ltx_video as tiny
+from opent2v.tests.tiny import ltx_video as tiny
 
 SIZES = {"2B": {"attention_head_dim": 64, "num_layers": 28, "cross_attention_dim": 2048},
          "13B": {"attention_head_dim": 128, "num_layers": 48, "cross_attention_dim": 4096}}  # fmt: skip

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from opent2v.families import FamilyError, ltx_video
+from opent2v.base import FamilyError
+from opent2v.base.stg import Band, OwnStg, Stg, values_only
+from opent2v.families import ltx_video
 from opent2v.families.ltx_video.versions import BANDS
-from opent2v.families.stg import Band, OwnStg, Stg, values_only
 from opent2v.host import embedded
 from opent2v.sampling import Guidance, SamplingError, Steps, guidance_steps
-from opent2v.tests import tiny_ltx_video as tiny
 from opent2v.tests.families.test_ltx_video import TRANSFORMER_13B, VAE_095, configs, empty, prompts, schedule_of
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import ltx_video as tiny
 
 LEVELS = [1.0, 0.9967, 0.995, 0.985, 0.98, 0.95, 0.7, 0.2]
 
@@ -168,7 +169,7 @@ class TestNode:
             self.sample(**self.settings(blocks=""))
 
     def test_another_family(self):
-        from opent2v.tests import tiny as tiny_wan
+        from opent2v.tests.tiny import wan as tiny_wan
 
         model, clip, _ = tiny_wan.shared()
         conditioning = embedded.embed(clip, "a")

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.families import FamilyError, mochi
+from opent2v.base import FamilyError
+from opent2v.families import mochi
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
 from opent2v.sampling import make_schedule
-from opent2v.tests import tiny, tiny_mochi
+from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import wan as tiny
 
 PROMPT, NEGATIVE = "a green star moving left, grey background", "blurry, noisy"
 

@@ -20,16 +20,19 @@ import sys
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Pictures, open_sora
-from opent2v.families.keys import translate
+from opent2v.base import FamilyError, Pictures
+from opent2v.base.keys import translate
+from opent2v.families import open_sora
 from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file, open_folder
 from opent2v.sampling import SamplingError
 from opent2v.sampling.caches import Part, cache_runs
-from opent2v.tests import tiny, tiny_hunyuan, tiny_open_sora
 from opent2v.tests.loaders.text_files import save
 from opent2v.tests.nodes.calls import call, remarks
-from opent2v.tests.tiny_open_sora import recorded
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import open_sora as tiny_open_sora
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny.open_sora import recorded
 
 
 def weights(is_fused=False):

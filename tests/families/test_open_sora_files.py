@@ -8,16 +8,17 @@ from functools import cache
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Recognised, families, open_sora
-from opent2v.families.keys import joined, rename, translate
+from opent2v.base import FamilyError, Recognised
+from opent2v.base.keys import joined, rename, translate
+from opent2v.families import families, open_sora
 from opent2v.loaders import ModelFileError, load_model, open_file
 from opent2v.loaders.header import read_header
 from opent2v.loaders.weights import build
 from opent2v.nodes.doctor import report
 from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel
-from opent2v.tests import tiny_open_sora
 from opent2v.tests.live import peak_bytes
 from opent2v.tests.loaders.text_files import save
+from opent2v.tests.tiny import open_sora as tiny_open_sora
 
 CLASS = "FluxTransformer2DModel"
 

@@ -15,15 +15,16 @@ from functools import cache
 import pytest
 import torch
 
-from opent2v.families import FamilyError, videocrafter
+from opent2v.base import FamilyError
+from opent2v.families import videocrafter
 from opent2v.host import embedded
 from opent2v.loaders import load_model, load_vae, open_file, open_folder
 from opent2v.sampling import SamplingError, make_schedule, prediction, solve
 from opent2v.sampling.caches import CacheRun, StepCache
-from opent2v.tests import tiny_videocrafter
 from opent2v.tests.live import peak_bytes
 from opent2v.tests.nodes.calls import call, remarks
-from opent2v.tests.tiny_videocrafter import seeded
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
+from opent2v.tests.tiny.videocrafter import seeded
 
 RECORDED = tiny_videocrafter.recorded()
 # (shape, timesteps, fps) of the recorded predictions: two in a batch, one frame, the length of training.

@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from opent2v.families import FamilyError, families, videocrafter
-from opent2v.families.keys import translate
+from opent2v.base import FamilyError
+from opent2v.base.keys import translate
+from opent2v.families import families, videocrafter
 from opent2v.families.videocrafter.files import SCALE
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, load_model, load_text, load_vae, open_file, open_text_file
 from opent2v.loaders.weights import build, extension
 from opent2v.nodes.doctor import report
-from opent2v.tests import tiny_videocrafter as tiny
 from opent2v.tests.loaders.text_files import save
+from opent2v.tests.tiny import videocrafter as tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = tiny.PREFIXES["unet"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError, wan
-from opent2v.tests import tiny
+from opent2v.base import FamilyError
+from opent2v.families import wan
+from opent2v.tests.tiny import wan as tiny
 
 MEAN16, STD16 = [0.0] * 16, [1.0] * 16
 VAE = {

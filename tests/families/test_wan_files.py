@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from opent2v.families import FamilyError, Recognised, families, wan
-from opent2v.families.keys import translate
+from opent2v.base import FamilyError, Recognised
+from opent2v.base.keys import translate
+from opent2v.families import families, wan
 from opent2v.families.wan.files import FOUR_SIGMAS
 from opent2v.families.wan.variants import VAES
 from opent2v.loaders.single import load_model, load_vae, open_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.tests import tiny
+from opent2v.tests.tiny import wan as tiny
 
 
 @pytest.mark.parametrize(("kind", "side"), [("plain", 6), ("ti2v", 4)])

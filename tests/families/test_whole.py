@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from opent2v.families import FamilyError, Near, Recognised, families, variant_of
-from opent2v.families.recognise import HELPERS, SCALES, stated
+from opent2v.base import FamilyError, Near, Recognised
+from opent2v.base.recognise import HELPERS, SCALES, stated
+from opent2v.families import families, variant_of
 from opent2v.loaders import ModelFileError, open_file
 from opent2v.tests.families import headers
 from opent2v.tests.families import test_wan_files as alibaba

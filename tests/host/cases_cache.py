@@ -10,7 +10,8 @@ import cases_core
 import torch
 from boot import call, case, largest
 
-from opent2v.families.teacache import TeaCache, modulated, normed, timestep
+from opent2v.base import TeaCache
+from opent2v.base.teacache import modulated, normed, timestep
 from opent2v.host import comfyui as real
 from opent2v.host import embedded
 from opent2v.host.comfyui.cache import under

@@ -17,7 +17,7 @@ import torch
 from boot import call, case, largest
 
 from opent2v import host
-from opent2v.families import VideoModel, VideoVAE
+from opent2v.base import VideoModel, VideoVAE
 
 scratch = boot.scratch()
 for kind in ("diffusion_models", "vae", "text_encoders"):

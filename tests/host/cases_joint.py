@@ -462,7 +462,7 @@ def every_node() -> dict[str, Any]:
 def _ours() -> tuple[Any, Any, Any]:
     """A tiny Wan of the pack's own: MODEL, a prompt, VAE."""
     from opent2v.loaders import load_pipeline, open_folder
-    from opent2v.tests import tiny as wan
+    from opent2v.tests.tiny import wan as wan
 
     parts = load_pipeline(
         open_folder(wan.folder()), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32

@@ -234,12 +234,12 @@ def others():
 @case
 def bypassed():
     """What a newer host's bypass loader hears of a change that its adapters do not compute."""
-    from opent2v.families import Patch
+    from opent2v.base import WeightChange
     from opent2v.host.comfyui.patches import host_patches
 
     tensors = {"up": torch.ones(2, 1), "down": torch.ones(1, 2), "dora": torch.ones(2, 1)}
     try:
-        host_patches([Patch("a.weight", "lora", tensors)])["a.weight"].h(torch.ones(1, 2), torch.ones(1, 2))
+        host_patches([WeightChange("a.weight", "lora", tensors)])["a.weight"].h(torch.ones(1, 2), torch.ones(1, 2))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

@@ -14,16 +14,14 @@ from boot import call, case, largest
 from opent2v.host import comfyui as real
 from opent2v.host import embedded
 from opent2v.loaders.single import load_vae, open_file
-from opent2v.tests import (
-    tiny,
-    tiny_cogvideox,
-    tiny_hunyuan,
-    tiny_ltx_video,
-    tiny_mochi,
-    tiny_open_sora,
-    tiny_videocrafter,
-    tiny_wan,
-)
+from opent2v.tests.tiny import cogvideox as tiny_cogvideox
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import ltx_video as tiny_ltx_video
+from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import open_sora as tiny_open_sora
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny import wan_kinds as tiny_wan
 
 FOLDERS = {
     "wan 2.1": tiny.folder(),

@@ -16,7 +16,7 @@ import torch
 from boot import call, case, largest
 
 from opent2v import host
-from opent2v.families import Prompt, TextEncoder, VideoModel, VideoVAE
+from opent2v.base import Prompt, TextEncoder, VideoModel, VideoVAE
 from opent2v.training import captions
 
 scratch = boot.scratch()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from opent2v.families import Variant
+from opent2v.base import Variant
 from opent2v.host import comfyui as real
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 

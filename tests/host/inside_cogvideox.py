@@ -29,12 +29,12 @@ import comfy.latent_formats  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 
-from opent2v.families import Pictures  # noqa: E402
+from opent2v.base import Pictures  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
-from opent2v.tests import tiny_cogvideox as tiny_cog  # noqa: E402
+from opent2v.tests.tiny import cogvideox as tiny_cog  # noqa: E402
 
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)

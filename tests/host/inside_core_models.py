@@ -19,7 +19,7 @@ import torch  # noqa: E402
 from boot import call, case, largest  # noqa: E402
 
 from opent2v import host  # noqa: E402
-from opent2v.families import FamilyError  # noqa: E402
+from opent2v.base import FamilyError  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
 from opent2v.nodes.latent import known  # noqa: E402
 

@@ -39,8 +39,9 @@ from in_our_sampler import compared  # noqa: E402
 from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from opent2v.families import Pictures, ltx_video  # noqa: E402
-from opent2v.families.stg import Stg  # noqa: E402
+from opent2v.base import Pictures  # noqa: E402
+from opent2v.base.stg import Stg  # noqa: E402
+from opent2v.families import ltx_video  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
@@ -48,8 +49,8 @@ from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import summary  # noqa: E402
-from opent2v.tests import tiny_ltx_video as tiny  # noqa: E402
 from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
+from opent2v.tests.tiny import ltx_video as tiny  # noqa: E402
 
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)

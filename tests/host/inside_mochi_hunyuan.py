@@ -38,7 +38,8 @@ from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_vae, open_file, open_folder  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
-from opent2v.tests import tiny_hunyuan, tiny_mochi  # noqa: E402
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan  # noqa: E402
+from opent2v.tests.tiny import mochi as tiny_mochi  # noqa: E402
 
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)

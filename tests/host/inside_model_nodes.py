@@ -24,11 +24,11 @@ from model_nodes import ELSEWHERE, ROWS  # noqa: E402
 
 import nodes as core_nodes  # noqa: E402
 from opent2v import host  # noqa: E402
-from opent2v.families import FamilyError, VideoModel  # noqa: E402
+from opent2v.base import FamilyError, VideoModel  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
 from opent2v.sampling import SamplingError  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
-from opent2v.tests.tiny_open_sora import recorded  # noqa: E402
+from opent2v.tests.tiny.open_sora import recorded  # noqa: E402
 
 scratch = boot.scratch()
 for kind in ("diffusion_models", "loras", "vae"):

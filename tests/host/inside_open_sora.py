@@ -14,7 +14,8 @@ import comfy.sd  # noqa: E402
 import torch  # noqa: E402
 
 import nodes as core  # noqa: E402
-from opent2v.families import Pictures, TextEncoder, open_sora  # noqa: E402
+from opent2v.base import Pictures, TextEncoder  # noqa: E402
+from opent2v.families import open_sora  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, open_file, open_folder, open_text_file  # noqa: E402
@@ -22,9 +23,9 @@ from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import strips  # noqa: E402
-from opent2v.tests import tiny_open_sora  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
-from opent2v.tests.tiny_open_sora import recorded  # noqa: E402
+from opent2v.tests.tiny import open_sora as tiny_open_sora  # noqa: E402
+from opent2v.tests.tiny.open_sora import recorded  # noqa: E402
 
 torch.set_grad_enabled(False)
 scratch = boot.scratch()

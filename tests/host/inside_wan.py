@@ -42,8 +42,9 @@ from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.nodes import NODE_CLASS_MAPPINGS  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
-from opent2v.tests import tiny, tiny_wan  # noqa: E402
 from opent2v.tests.families.test_wan_files import original, original_vae  # noqa: E402
+from opent2v.tests.tiny import wan as tiny  # noqa: E402
+from opent2v.tests.tiny import wan_kinds as tiny_wan  # noqa: E402
 
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)

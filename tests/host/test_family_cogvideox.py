@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opent2v.tests.tiny_cogvideox import KINDS
+from opent2v.tests.tiny.cogvideox import KINDS
 
 from .report import report_of
 

@@ -11,7 +11,7 @@ import av
 import pytest
 from PIL import Image
 
-from opent2v.host.embedded.workflow import load_workflow
+from opent2v.headless.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
 from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES

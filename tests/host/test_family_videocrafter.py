@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from opent2v.host.embedded.workflow import load_workflow
+from opent2v.headless.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from opent2v.host.embedded.runner import run
-from opent2v.host.embedded.workflow import load_workflow
+from opent2v.headless.runner import run
+from opent2v.headless.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 
 from .keep_frames import KeepFrames

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import pytest
 
-from opent2v.host.embedded.workflow import load_workflow
+from opent2v.headless.workflow import load_workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 
 from .server import ROOT, Server

@@ -9,7 +9,8 @@ import torch
 
 from opent2v.loaders import ModelFileError
 from opent2v.loaders.classifier import load_classifier
-from opent2v.tests import red, tiny
+from opent2v.tests import red
+from opent2v.tests.tiny import wan as tiny
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.loaders import ModelFileError, is_model_folder, open_folder
-from opent2v.tests import tiny
+from opent2v.tests.tiny import wan as tiny
 
 MODEL = "diffusion_pytorch_model"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from opent2v.families.keys import pieces, rename
+from opent2v.base.keys import pieces, rename
 from opent2v.loaders import ModelFileError, read_header
 from opent2v.loaders.quantised import split_header
 from opent2v.loaders.weights import fill

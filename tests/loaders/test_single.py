@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from opent2v.loaders import ModelFileError, load_model, load_vae, open_file
-from opent2v.tests import tiny_hunyuan
 from opent2v.tests.loaders.text_files import save
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 
 
 @pytest.fixture(scope="module")

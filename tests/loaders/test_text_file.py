@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.families import Prompt
+from opent2v.base import Prompt
 from opent2v.loaders import ModelFileError, load_text, match_text, open_text_file
-from opent2v.tests import tiny
 from opent2v.tests.loaders import text_files
+from opent2v.tests.tiny import wan as tiny
 
 IDS = torch.tensor([[5, 9, 7, 1]])
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from opent2v.loaders import DTYPES, ModelFileError, load_pipeline, open_folder
 from opent2v.loaders.weights import _as_dtype, _meta_parameters, build, check, fill
-from opent2v.tests import tiny
+from opent2v.tests.tiny import wan as tiny
 
 TIED = {"encoder.embed_tokens.weight": "shared.weight"}
 

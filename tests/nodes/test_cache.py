@@ -10,8 +10,8 @@ import torch
 from opent2v.host import tags
 from opent2v.sampling import SamplingError
 from opent2v.sampling.caches.choice import Choice
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 
 def sample(model=None, **given):

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from opent2v import host
-from opent2v.families import Patch
+from opent2v.base import WeightChange
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny, tiny_ltx_video, tiny_wan
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import ltx_video as tiny_ltx_video
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny import wan_kinds as tiny_wan
 
 STEPS = 12
 
@@ -152,7 +154,7 @@ def test_apply_step_cache_plans_by_a_profile_too():
 def test_a_profile_holds_for_its_loras_only():
     model = tiny.shared()[0]
     name, weight = next(iter(model.part.transformer.named_parameters()))
-    lora = [Patch(name, "diff", {"diff": torch.ones_like(weight)})]
+    lora = [WeightChange(name, "diff", {"diff": torch.ones_like(weight)})]
     one, other = (embedded.apply_patches(model, lora, strength) for strength in (0.1, 0.2))
     profile = calibrated(model=one)[0]
     cached(profile, model=one, policy="optimal")

@@ -9,8 +9,9 @@ from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.media.finishing import ContentFound
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests import red, tiny
+from opent2v.tests import red
 from opent2v.tests.nodes.calls import call
+from opent2v.tests.tiny import wan as tiny
 
 
 @pytest.fixture

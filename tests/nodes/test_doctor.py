@@ -7,9 +7,9 @@ import torch
 
 from opent2v.host import embedded
 from opent2v.nodes.doctor import report
-from opent2v.tests import tiny_mochi
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import mochi as tiny_mochi
 
 
 def put(tmp_path, folder, name, tensors, **options):

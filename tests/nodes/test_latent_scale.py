@@ -7,8 +7,8 @@ import torch
 
 from opent2v.host import embedded
 from opent2v.nodes.latent import SCALES, in_models_scale
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call
+from opent2v.tests.tiny import wan as tiny
 
 # 32 x 64 pixels and 17 frames of LTX-Video's latents, which have 32 pixels and 8 frames each.
 LTX = {"samples": torch.zeros(1, 128, 3, 1, 2), "downscale_ratio_spacial": 32, "downscale_ratio_temporal": 8}

@@ -15,8 +15,9 @@ from opent2v import host
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
-from opent2v.tests import tiny, tiny_wan
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny import wan_kinds as tiny_wan
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, numbers_of, open_file
 from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, stored_dtype
-from opent2v.tests import tiny_hunyuan, tiny_mochi
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import mochi as tiny_mochi
 
 
 @pytest.fixture
@@ -130,8 +131,8 @@ def test_a_vae(models):
 
 
 def test_a_part_that_is_missing_stops_the_run_with_its_message(models):
-    from opent2v.host.embedded.runner import NodeError, run
-    from opent2v.host.embedded.workflow import load_workflow
+    from opent2v.headless.runner import NodeError, run
+    from opent2v.headless.workflow import load_workflow
     from opent2v.nodes import NODE_CLASS_MAPPINGS
 
     flow = {

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded, tags
 from opent2v.loaders import ModelFileError
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.nodes import lora as nodes
 from opent2v.nodes.doctor import report as inspected
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 QUERY = "blocks.0.attn1.to_q"
 

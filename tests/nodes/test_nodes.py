@@ -7,11 +7,11 @@ from pathlib import Path
 import av
 import pytest
 
+from opent2v.headless.catalog import Catalog
 from opent2v.host import embedded
-from opent2v.host.embedded.catalog import Catalog
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)

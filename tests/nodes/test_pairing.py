@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded
-from opent2v.tests import tiny, tiny_hunyuan, tiny_mochi
 from opent2v.tests.nodes.calls import call
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import wan as tiny
 
 
 def sample(model, clip, latent=None, **given):

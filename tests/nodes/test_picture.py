@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.families import FamilyError, Guided
+from opent2v.base import FamilyError, Guided
 from opent2v.host import embedded
 from opent2v.nodes.picture import fit
-from opent2v.tests import tiny, tiny_wan
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny import wan_kinds as tiny_wan
 
 
 @pytest.fixture(scope="module")

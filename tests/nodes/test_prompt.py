@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from opent2v.host import embedded
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 
 def encode(**given):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError, families
+from opent2v.base import FamilyError
+from opent2v.families import families
 from opent2v.host import embedded
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 
 def empty(kind="plain", **given):

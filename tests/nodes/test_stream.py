@@ -12,9 +12,9 @@ import torch
 from opent2v.host import InputRefused, embedded
 from opent2v.media.finishing import FrameRate, Loop
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests import tiny
 from opent2v.tests.media.clips import read
 from opent2v.tests.nodes.calls import call
+from opent2v.tests.tiny import wan as tiny
 
 LATENT = {"samples": torch.randn(1, 16, 3, 4, 4)}
 

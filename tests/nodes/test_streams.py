@@ -9,9 +9,9 @@ import torch
 from opent2v import host
 from opent2v.host.sound import AudioDecoder
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.nodes.nested import Nested, nested
+from opent2v.tests.tiny import wan as tiny
 
 RATE = 16000
 AUDIO_VAE = "an audio VAE"

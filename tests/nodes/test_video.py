@@ -13,9 +13,9 @@ from opent2v.host import InputRefused, embedded
 from opent2v.media.formats import FORMATS, available
 from opent2v.media.pyav import MissingPyAV
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests import tiny
 from opent2v.tests.media.pages import page_metadata
 from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import wan as tiny
 
 FRAMES = torch.rand(5, 32, 48, 3)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.sampling import SamplingError
-from opent2v.tests import tiny, tiny_hunyuan, tiny_wan
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import wan as tiny
+from opent2v.tests.tiny import wan_kinds as tiny_wan
 
 
 @pytest.fixture(scope="module")

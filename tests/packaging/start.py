@@ -36,8 +36,8 @@ def load(folder: Path):
 
 def run(pack, folder: Path, output: Path) -> str:
     """The message of the error that ends the quickstart workflow; "" where it made its file."""
+    from the_pack.headless import runner, workflow  # pyright: ignore[reportMissingImports]
     from the_pack.host import embedded  # pyright: ignore[reportMissingImports]
-    from the_pack.host.embedded import runner, workflow  # pyright: ignore[reportMissingImports]
 
     embedded.configure(output=output)
     classes = pack.NODE_CLASS_MAPPINGS

@@ -7,7 +7,7 @@ import torch
 
 from opent2v.sampling import Discrete, Flow, SamplingError, make_schedule, prediction, solve
 from opent2v.sampling.prediction import alphas_of
-from opent2v.tests.tiny_cogvideox import TABLE
+from opent2v.tests.tiny.cogvideox import TABLE
 
 DDIM = {"_class_name": "CogVideoXDDIMScheduler", **TABLE, "snr_shift_scale": 3.0}
 DPM = {"_class_name": "CogVideoXDPMScheduler", **TABLE, "snr_shift_scale": 1.0}

@@ -13,9 +13,9 @@ def test_rooms_are_found_under_the_mounted_name_and_the_root_module_does_not_run
 
     try:
         mounted = pack.mount("opent2v_again")
-        from opent2v_again.host.embedded import graph
+        from opent2v_again.headless import graph
 
-        assert graph.__name__ == "opent2v_again.host.embedded.graph"
+        assert graph.__name__ == "opent2v_again.headless.graph"
         assert not hasattr(mounted, "WEB_DIRECTORY")
         assert pack.mount("opent2v_again") is mounted
     finally:

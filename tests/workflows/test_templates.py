@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from opent2v.families.wan.variants import PUBLISHED
+from opent2v.headless import runner, workflow
 from opent2v.host import embedded
-from opent2v.host.embedded import runner, workflow
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
 from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES

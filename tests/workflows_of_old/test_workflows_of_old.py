@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from opent2v.host.embedded import runner
-from opent2v.host.embedded.workflow import Graph, WorkflowError, load_workflow, validate
+from opent2v.headless import runner
+from opent2v.headless.workflow import Graph, WorkflowError, load_workflow, validate
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from opent2v.tests import tiny
+from opent2v.tests.tiny import wan as tiny
 
 HERE = Path(__file__).parent
 ALL = sorted(path for path in HERE.glob("*/*.json") if not path.stem.endswith("_api"))

@@ -13,16 +13,14 @@ from torch import Tensor
 
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.sampling import make_schedule
-from opent2v.tests import (
-    tiny,
-    tiny_cogvideox,
-    tiny_hunyuan,
-    tiny_ltx_video,
-    tiny_mochi,
-    tiny_open_sora,
-    tiny_videocrafter,
-)
 from opent2v.tests.loaders.lora import sites
+from opent2v.tests.tiny import cogvideox as tiny_cogvideox
+from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import ltx_video as tiny_ltx_video
+from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import open_sora as tiny_open_sora
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
+from opent2v.tests.tiny import wan as tiny
 
 PROMPT = "a green star moving left on a sky-blue background"
 

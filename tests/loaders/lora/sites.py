@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from opent2v.tests import tiny_videocrafter
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 
 State = Mapping[str, Tensor]
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.tests.loaders.lora import files, models

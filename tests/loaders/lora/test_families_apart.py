@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from opent2v.families import FamilyError
+from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders.lora import made_for, match, read_lora
 from opent2v.tests.loaders.lora import sites

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from opent2v.families import Target
-from opent2v.families.keys import chunk, rename, swap_halves
-from opent2v.families.lora import LoraNames
+from opent2v.base import LoraNames, Target
+from opent2v.base.keys import chunk, rename, swap_halves
 from opent2v.loaders.lora.file import Adapter
 from opent2v.loaders.lora.keys import forms, parse
 from opent2v.loaders.lora.names import Layout, Names, Place

@@ -60,7 +60,7 @@ def model(name: str):
     """A MODEL of the embedded host at its real size, without memory."""
     from dataclasses import replace
 
-    from opent2v.families import VideoModel
+    from opent2v.base import VideoModel
     from opent2v.tests.loaders.lora import models
 
     family, _, kind, config = REAL[name]
@@ -218,7 +218,7 @@ def test_the_issues_example(tmp_path):
 
 
 def families_error():
-    from opent2v.families import FamilyError
+    from opent2v.base import FamilyError
 
     return FamilyError
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from opent2v.tests import tiny
 from opent2v.tests.loaders.lora import table
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES
 from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS, NONE
+from opent2v.tests.tiny import wan as tiny
 
 PAGES = (tiny.ROOT / "README.md", *sorted((tiny.ROOT / "docs").rglob("*.md")))
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from opent2v.families import TeaCache, families
+from opent2v.base import TeaCache
+from opent2v.families import families
 from opent2v.sampling.caches import planned
 from opent2v.sampling.caches.policies import Easy, FirstBlock, Look, Plan, Sea, Tea, seen_through
 from opent2v.sampling.caches.settings import StepCache

@@ -1,0 +1,7 @@
+"""What goes wrong with a model's files or a request."""
+
+from __future__ import annotations
+
+
+class FamilyError(ValueError):
+    """A model folder or a request does not fit the family. The message says found, expected, what to do."""

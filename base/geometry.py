@@ -1,0 +1,133 @@
+"""How pixels, frames and sound fold into latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import FamilyError
+
+# Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
+MAX_TOKENS = 2**22
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How pixels fold into latents and tokens.
+
+    Attributes:
+        channels: latent channels.
+        temporal: video frames per latent frame; the first latent frame holds one frame (temporal * n + 1 frames).
+        spatial: pixels per latent pixel, along each side.
+        patch: latent pixels per token, along each side.
+        max_positions: longest axis the position embedding knows, in tokens (or latent frames).
+        patch_frames: latent frames per token. A run on a length that is no multiple of it gets further frames in front,
+            which are left out again at its end: LATENTs never hold them.
+        group: latent frames that the VAE was trained to decode at once: lengths are temporal * group * n + 1.
+        only: the only (width, height, frames) the model can make, or None.
+    """
+
+    channels: int
+    temporal: int
+    spatial: int
+    patch: int = 2
+    max_positions: int = 1024
+    patch_frames: int = 1
+    group: int = 1
+    only: tuple[int, int, int] | None = None
+
+    @property
+    def multiple(self) -> int:
+        """Width and height are multiples of this many pixels."""
+        return self.spatial * self.patch
+
+    @property
+    def frame_step(self) -> int:
+        """Lengths are multiples of this many frames, and 1."""
+        return self.temporal * self.group
+
+    @property
+    def max_size(self) -> int:
+        """Largest width or height in pixels."""
+        return self.max_positions * self.multiple
+
+    @property
+    def frame_rule(self) -> str:
+        """Which lengths there are, in the user's words; "" for all."""
+        return f"{self.frame_step}n + 1" if self.frame_step > 1 else ""
+
+    @property
+    def max_frames(self) -> int:
+        return self.frames(self.max_positions)
+
+    def nearest(self, frames: int) -> int:
+        """The nearest length that the model can make; halves go up."""
+        return int((frames - 1) / self.frame_step + 0.5) * self.frame_step + 1
+
+    def legal(self, width: int, height: int, frames: int) -> tuple[int, int, int]:
+        """The nearest (width, height, frames) the model can make; halves round up.
+
+        Raises:
+            FamilyError: a side or the frame count is not positive or beyond the position embedding, all of it together
+                is more than `MAX_TOKENS`, or the model makes one size only and this is another.
+        """
+        if self.only is not None and (width, height, frames) != self.only:
+            found, made = (f"{w} x {h} pixels with {n} frames" for w, h, n in ((width, height, frames), self.only))
+            raise FamilyError(f"{found} are asked for; this model makes only {made}. 0 means the model's own.")
+        for name, value, limit, unit in (
+            ("width", width, self.max_size, "pixels"),
+            ("height", height, self.max_size, "pixels"),
+            ("frames", frames, self.max_frames, "frames"),
+        ):
+            if not 1 <= value <= limit:
+                raise FamilyError(f"{name} is {value}; this model takes 1 to {limit} {unit}. 0 means the model's own.")
+
+        def side(pixels: int) -> int:
+            return max(1, int(pixels / self.multiple + 0.5)) * self.multiple
+
+        legal = side(width), side(height), self.nearest(frames)
+        _, latent_frames, rows, columns = self.latent_shape(*legal)
+        tokens = latent_frames * (rows // self.patch) * (columns // self.patch)
+        if tokens > MAX_TOKENS:
+            raise FamilyError(
+                f"{legal[0]} x {legal[1]} pixels with {legal[2]} frames are {tokens:,} tokens; at most {MAX_TOKENS:,} "
+                "can be computed at once. Choose a smaller size or fewer frames."
+            )
+        return legal
+
+    def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
+        """(channels, latent frames, latent height, latent width) of a legal size."""
+        return self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames of a legal length."""
+        return (frames - 1) // self.temporal + 1
+
+    def frames(self, latent_frames: int) -> int:
+        """Video frames that so many latent frames decode to."""
+        return (latent_frames - 1) * self.temporal + 1
+
+    def lead(self, latent_frames: int) -> int:
+        """How many frames a run puts in front of so many, see `patch_frames`."""
+        return -latent_frames % self.patch_frames
+
+    def led(self, latent: Tensor) -> Tensor:
+        """[B, C, T, h, w] with the lead in front: its first frame again."""
+        lead = self.lead(latent.shape[2])
+        return torch.cat([latent[:, :, :1]] * lead + [latent], dim=2) if lead else latent
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound that a joint model makes with its picture: the second stream of its LATENTs.
+
+    Attributes:
+        shape: (frames, frames per second) -> [C, ...] of the latent of so much sound; the first is its channels.
+        is_needed: the model makes no picture without it.
+    """
+
+    shape: Callable[[int, float], tuple[int, ...]]
+    is_needed: bool = False

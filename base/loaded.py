@@ -1,0 +1,108 @@
+"""The loaded parts of a model: what loaders make and hosts drive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .family import Variant
+from .types import Entry
+
+
+@dataclass(frozen=True)
+class VideoModel:
+    """A transformer with what its family knows about it.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
+
+    variant: Variant
+    transformer: nn.Module
+    path: Path
+    again: Callable[[], VideoModel] | None = field(default=None, compare=False, repr=False)
+
+    def conditions(self, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w]."""
+        return self.variant.family.condition(self.variant, entry, shape)
+
+    def predict(self, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000."""
+        return self.variant.family.predict(self.variant, self.transformer, x, t, conditions)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The text encoders of a model with their tokenizers, both by the encoder's slot.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
+
+    variant: Variant
+    encoders: Mapping[str, nn.Module]
+    tokenizers: Mapping[str, Any]
+    path: Path
+    again: Callable[[], TextEncoder] | None = field(default=None, compare=False, repr=False)
+
+    def tokens(self, text: str) -> tuple[dict[str, list[int]], int]:
+        """({slot: ids of the prompt's real tokens}, how many tokens the whole prompt has for the first encoder).
+
+        The ids end with the encoder's end token and are cut to what it reads.
+        """
+        ids, whole = {}, 0
+        for n, prompt in enumerate(self.variant.prompts):
+            tokenizer, ready = self.tokenizers[prompt.slot], prompt.prepare(text)
+            ids[prompt.slot] = tokenizer(ready, truncation=True, max_length=prompt.max_tokens).input_ids
+            if n == 0:
+                whole = len(tokenizer(ready).input_ids)
+        return ids, whole
+
+    def embed(self, ids: Mapping[str, list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, dict[str, Any]]:
+        """(context [1, L, D], further entries of the CONDITIONING's dictionary), each prompt padded to its length."""
+        padded = {}
+        for prompt in self.variant.prompts:
+            row, limit = ids[prompt.slot][: prompt.max_tokens], prompt.max_tokens
+            pad = (self.tokenizers[prompt.slot].pad_token_id or 0) if prompt.pad is None else prompt.pad
+            values = torch.tensor([row + [pad] * (limit - len(row))], device=device)
+            mask = (torch.arange(limit, device=device) < len(row)).long().unsqueeze(0)
+            padded[prompt.slot] = values, mask
+        return self.variant.family.embed(self.encoders, padded)
+
+
+@dataclass(frozen=True)
+class VideoVAE:
+    """A VAE with what its family knows about it.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
+
+    variant: Variant
+    vae: nn.Module
+    path: Path
+    again: Callable[[], VideoVAE] | None = field(default=None, compare=False, repr=False)
+
+    def decode(self, latent: Tensor, seed: int = 0) -> Tensor:
+        """VAE latent [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1."""
+        return self.variant.family.decode(self.vae, latent, seed)
+
+    @property
+    def streams(self) -> bool:
+        """Whether `decode_frames` can be called."""
+        return self.variant.family.decode_frames is not None
+
+    def decode_frames(self, latent: Tensor, tiled: bool = False) -> Iterator[Tensor]:
+        """What `decode` returns, in pieces [B, 3, f, H, W] that follow each other; `tiled`: in tiles of space."""
+        decode_frames = self.variant.family.decode_frames
+        assert decode_frames is not None
+        return decode_frames(self.vae, latent, tiled)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Video [B, 3, F, H, W] in -1..1 -> VAE latent [B, C, T, h, w]."""
+        return self.variant.family.encode(self.vae, video)

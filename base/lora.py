@@ -1,0 +1,33 @@
+"""What a family tells of LoRA files: the names its transformer has elsewhere, and how to tell what a LoRA is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .keys import Rule
+from .types import Shapes
+
+# Layer, with "{}" for its number: "blocks.{}.attn1.to_q" -> (outputs, inputs) of the weight that a LoRA changes.
+Found = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class LoraNames:
+    """
+    Attributes:
+        layouts: (shapes of the transformer in diffusers' names, empty where there is none) -> name of each further
+            layout -> its rules, as for single files.
+        signs: layers, in diffusers' names with "{}" for their number, that tell the family's LoRAs from others.
+        made_for: (the signs that are in a file, 1 + the highest number of a block) -> the published model with layers
+            of these sizes, in the user's words; "" where no model of this family has them.
+    """
+
+    layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
+    signs: tuple[str, ...]
+    made_for: Callable[[Found, int], str]
+
+
+def width(found: Found, *signs: str) -> int:
+    """How many inputs the first of these layers has that is there; 0 for none."""
+    return next((found[sign][1] for sign in signs if sign in found), 0)

@@ -1,0 +1,189 @@
+"""What a single file is: found in its tensors' names and shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import FamilyError
+from .family import Variant
+from .keys import Rule, joined, translate
+from .types import Shapes
+
+if TYPE_CHECKING:
+    from .family import Family
+
+# Prefixes that tools put before a transformer's names; the longest match counts.
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "transformer.", "module.", "net.", "")
+# What weights stored in few bits have beside them, as ends of names: the scale of `<layer>.weight`, and what only their
+# matrix products need.
+SCALES = (".scale_weight", ".weight_scale")
+HELPERS = (".scale_input", ".input_scale", ".comfy_quant", ".pre_quant_scale", ".weight_scale_2", ".scaled_fp8")
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """One part of a model inside a file.
+
+    Attributes:
+        part: "transformer" or "vae".
+        layout: "diffusers", "original" or a further one the family tells apart, in the user's words.
+        prefix: what every name of this part starts with in the file.
+        class_name, config: the module to build.
+        rules: file's names (without prefix) -> module's names.
+        variant: of the model; for a VAE with the values that only a transformer tells at their family's own.
+        remark: what the user should know (a distilled checkpoint's own values), or "".
+        rope_layouts: rules by how the file may have stored its rotary positions, where the tensors cannot tell; `rules`
+            are the likely ones.
+    """
+
+    part: str
+    layout: str
+    class_name: str
+    config: Mapping[str, Any]
+    variant: Variant
+    rules: tuple[Rule, ...] = ()
+    prefix: str = ""
+    remark: str = ""
+    rope_layouts: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+
+
+def without_prefix(shapes: Shapes, marker: str) -> tuple[str, dict[str, tuple[int, ...]]] | None:
+    """(prefix, names without it) where `marker` is a tensor's whole name behind one of `PREFIXES`; None elsewhere."""
+    for prefix in PREFIXES:
+        if prefix + marker in shapes:
+            return prefix, {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    return None
+
+
+def layers(shapes: Shapes, stem: str) -> int:
+    """How many numbered entries `stem.<n>.` has, counted from 0."""
+    numbers = {n.split(".")[0] for n in (k[len(stem) + 1 :] for k in shapes if k.startswith(stem + ".")) if n}
+    return len([n for n in numbers if n.isdecimal()])
+
+
+class Near(str):
+    """Why what has a family's marks is no model of it after all: names and shapes, compared whole.
+
+    Attributes:
+        found: what it was taken for.
+        wrong: what differs, see `told`.
+    """
+
+    found: Recognised
+    wrong: str
+
+
+class NotWhole(FamilyError):
+    """A MODEL that is near to one of ours.
+
+    Attributes:
+        found: what it was taken for, whose names it has.
+    """
+
+    def __init__(self, near: Near):
+        super().__init__(
+            f"This MODEL {near}. It is a variant that this version does not know: sample it with ComfyUI's own "
+            "KSampler."
+        )
+        self.found = near.found
+
+
+Recognise = Callable[[Shapes, str], "Recognised | str"]
+
+
+def whole(family: Family, recognise: Recognise) -> Recognise:
+    """A family's `recognise`, made sure of: it never stumbles over a header, and what it finds is compared whole."""
+
+    def sure(shapes: Shapes, name: str) -> Recognised | str:
+        try:
+            found = recognise(shapes, name)
+            if isinstance(found, str) or found.part != "transformer" or family.tensors is None:
+                return found
+            wrong = difference(shapes, found, family.tensors(found.variant, found.config))
+        except FamilyError:
+            raise
+        except KeyError as error:
+            return f"{error} is missing"
+        except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError, StopIteration):
+            return f"its tensors do not have the shapes of {family.title}'s"
+        if not wrong:
+            return found
+        near = Near(f"looks like {found.variant.title}, and is not that model whole. {wrong}")
+        near.found, near.wrong = found, wrong
+        return near
+
+    return sure
+
+
+# Networks with a plain model's tensors, told by ComfyUI's "model_type" in a file's metadata.
+_PLAIN_TYPES = frozenset({"", "t2v", "i2v", "ti2v", "flf2v"})
+_OTHER_TYPES = {"animate2": "Wan Animate 2", "flow_rvs": "FlowRVS"}
+
+
+def stated(metadata: Mapping[str, str]) -> str:
+    """What a file's metadata say its network is, where its tensors are those of a plain model: "Wan Animate 2"; or "".
+
+    Source: ComfyUI 0.33.0, comfy/model_detection.py: {"config": {"transformer": {"model_type", "causal_ar"}}}.
+    """
+    try:
+        config = json.loads(metadata.get("config", "{}"))["transformer"]
+        kind, is_causal = str(config.get("model_type") or ""), bool(config.get("causal_ar"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    if is_causal:
+        return "a causal model (Self-Forcing and others)"
+    return "" if kind in _PLAIN_TYPES else _OTHER_TYPES.get(kind, f"a model of the type {kind!r}")
+
+
+def difference(shapes: Shapes, found: Recognised, wanted: Shapes) -> str:
+    """What tells tensors from those of the module they are taken for, by name; "" where nothing does.
+
+    Args:
+        shapes: the file's or the MODEL's; what goes with weights in few bits is not looked at.
+        wanted: all names and shapes of the module.
+    """
+    have: dict[str, tuple[int, ...]] = {}
+    stored: dict[str, str] = {}
+    joins: dict[str, dict[int, Tensor]] = {}
+    for name, shape in shapes.items():
+        if f".{name}".endswith((*SCALES, *HELPERS)) or (renamed := translate(name, found.rules, found.prefix)) is None:
+            continue
+        if renamed.place is not None:
+            joins.setdefault(renamed.names[0], {})[renamed.place] = torch.empty(shape, device="meta")
+        have.update(zip(renamed.names, renamed.shapes(shape), strict=True))
+        stored.update(dict.fromkeys(renamed.names, name))
+    places = {place for pieces in joins.values() for place in pieces}
+    for name, pieces in joins.items():
+        del have[name]
+        if pieces.keys() == places:  # else a part of what is joined is missing, which its shape would not tell
+            have[name] = tuple(joined(pieces).shape)
+    return told(have, wanted, stored)
+
+
+def told(have: Shapes, wanted: Shapes, stored: Mapping[str, str]) -> str:
+    """ "Of 3 tensors: 1 missing, first x": what `have` lacks, has besides, or has in another shape; "" for nothing.
+
+    Args:
+        stored: what a name of `have` is called where the user sees it.
+    """
+    missing = [name for name in wanted if name not in have]
+    unexpected = [name for name in have if name not in wanted]
+    misshapen = [name for name in have if name in wanted and have[name] != wanted[name]]
+    said = []
+    if misshapen:
+        name = misshapen[0]
+        said.append(
+            f"{len(misshapen)} of the wrong shape, first {stored.get(name, name)}: found {list(have[name])}, "
+            f"expected {list(wanted[name])}"
+        )
+    if missing:
+        said.append(f"{len(missing)} missing, first {missing[0]}")
+    if unexpected:
+        said.append(f"{len(unexpected)} unexpected, first {stored.get(unexpected[0], unexpected[0])}")
+    return f"Of {len(wanted)} tensors: {'; '.join(said)}" if said else ""

@@ -1,0 +1,1 @@
+"""Workflow files run without a page, on either host."""
