@@ -105,7 +105,7 @@ def test_the_rooms_keep_the_rules():
         ("nodes/load.py", "from .. import NODE_CLASS_MAPPINGS", "nodes may not import the root"),
         ("nodes/load.py", "from ..training import world", "nodes may not import training"),
         ("nodes/load.py", "def f():\n    import comfy.sd", "only host/comfyui may import comfy"),
-        ("host/embedded/objects.py", "import folder_paths", "only host/comfyui may import folder_paths"),
+        ("host/embedded/model.py", "import folder_paths", "only host/comfyui may import folder_paths"),
         ("nodes/load.py", "from loaders import DTYPES", "loaders is imported absolutely"),
         ("loaders/header.py", "import pickle", "pickle is banned"),
         ("media/writer.py", "from subprocess import run", "subprocess is banned"),

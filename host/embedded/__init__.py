@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
+from .cache import apply_step_cache
+from .clip import Clip, clip, embed, tokens
 from .files import Missing, missing, model_files, tokenizer_folder
+from .model import Model, device_dtypes, fingerprint, model, title, variant
 from .nested import nested
-from .objects import (
-    Clip,
-    Model,
-    Vae,
-    apply_step_cache,
-    clip,
-    clip_frames,
-    decode,
-    decode_stream,
-    device_dtypes,
-    embed,
-    encode,
-    fingerprint,
-    latent_channels,
-    model,
-    title,
-    tokens,
-    vae,
-    variant,
-    video,
-)
 from .patches import apply_patches, patch_target, teach_lora_loaders
 from .place import (
     Interrupted,
@@ -42,6 +24,7 @@ from .place import (
 )
 from .sample import sample
 from .sound import audio_decoder
+from .vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .vision import ClipVision, clip_vision
 
 __all__ = [

@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from ...base import Target, WeightChange
-from ...base.weight_changes import storage_of
-from .objects import Clip, Model
+from ...base import Target, VideoModel, WeightChange
+from ...base.weight_changes import apply_change, storage_of
+
+# Changes in the order they were added, each with its strength.
+Patches = tuple[tuple[tuple[WeightChange, ...], float], ...]
 
 
-def patch_target(thing: Model | Clip) -> Target:
+@contextmanager
+def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dtype) -> Iterator[None]:
+    """Put changed weights into the modules; at the end their own stand there again, the very same tensors.
+
+    Args:
+        modules: by the slot that names of weights start with; "" for names without one.
+        dtype: the model computes in; changed weights have it, so that a weight stored as fp8 is never rounded back.
+    """
+    listed: dict[str, list[tuple[WeightChange, float]]] = {}
+    for group, strength in patches:
+        for patch in group:
+            listed.setdefault(patch.key, []).append((patch, strength))
+    own: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+    try:
+        for key, changes in listed.items():
+            owner, leaf = _owner(modules, key)
+            weight = owner._parameters[leaf]
+            assert weight is not None
+            own.append((owner, leaf, weight))
+            new = weight.detach().float()
+            for patch, strength in changes:
+                new = apply_change(new, patch, strength)
+            kept = weight.dtype if weight.dtype == torch.float32 else dtype
+            owner._parameters[leaf] = nn.Parameter(new.to(kept), requires_grad=False)
+        yield
+    finally:
+        for owner, leaf, weight in own:
+            owner._parameters[leaf] = weight
+
+
+def _owner(modules: Mapping[str, nn.Module], key: str) -> tuple[nn.Module, str]:
+    slot, module = next((s, m) for s, m in modules.items() if key.startswith(s + "." if s else ""))
+    path, _, leaf = (key[len(slot) + 1 :] if slot else key).rpartition(".")
+    return module.get_submodule(path), leaf
+
+
+def patch_target(thing: Any) -> Target:
     """The weights of a MODEL or CLIP that LoRA files may change."""
-    if isinstance(thing, Model):
-        variant, modules = thing.part.variant, {"": thing.part.transformer}
-    else:
-        variant, modules = thing.part.variant, thing.part.encoders
+    part, variant = thing.part, thing.part.variant
+    is_text = not isinstance(part, VideoModel)
+    modules = part.encoders if is_text else {"": part.transformer}
     weights = {
         f"{slot}.{name}" if slot else name: weight
         for slot, module in modules.items()
         for name, weight in module.named_parameters()
     }
     return Target(
-        variant.title if isinstance(thing, Model) else f"the text encoder of {variant.title}",
+        f"the text encoder of {variant.title}" if is_text else variant.title,
         variant,
         {name: tuple(weight.shape) for name, weight in weights.items()},
         storage=storage_of(weights.values()),
-        is_text=isinstance(thing, Clip),
+        is_text=is_text,
     )
 
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 from ...base.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
 from ...sampling.caches import CacheRun, Part, Stage
-from .objects import Model, free_memory
+from .machine import free_memory
+from .model import Model
 from .place import check_interrupt
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..leaves import switch_leaves
 from ..pixels import clip_pixels
-from .objects import LEAVES, device
+from . import machine
+from .ops import LEAVES
 
 
 @dataclass(frozen=True)
@@ -32,4 +33,4 @@ class ClipVision:
 
 def clip_vision(encoder: nn.Module) -> ClipVision:
     """A CLIP_VISION around a model folder's image encoder (transformers' CLIPVisionModel)."""
-    return ClipVision(switch_leaves(encoder, LEAVES).to(device()), device())
+    return ClipVision(switch_leaves(encoder, LEAVES).to(machine.device()), machine.device())

@@ -66,7 +66,7 @@ def test_an_unknown_name(models, name):
     ],
 )
 def test_dtype_is_how_the_video_model_is_stored(models, monkeypatch, dtype, stored, said):
-    monkeypatch.setattr(embedded.objects, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(embedded.machine, "device", lambda: torch.device("cpu"))
     (model, clip, vae, low, vision), ui = call("OpenT2VLoadModel", model="tiny", dtype=dtype)
     assert low is vision is None
     assert model.part.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == stored

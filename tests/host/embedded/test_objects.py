@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from opent2v.host import NAMES, embedded
-from opent2v.host.embedded import objects
+from opent2v.host.embedded import machine, ops
 from opent2v.host.leaves import switch_leaves
 from opent2v.tests.tiny import wan as tiny
 
@@ -32,7 +32,7 @@ def test_cast_layers_compute_in_their_inputs_dtype(stored):
     expected = nn.functional.linear(x, weights[0].float(), plain[0].bias) @ weights[1].float().T
     for layer, weight in zip(plain, weights, strict=True):
         layer.weight = nn.Parameter(weight, requires_grad=False)
-    assert switch_leaves(plain, objects.LEAVES) is plain
+    assert switch_leaves(plain, ops.LEAVES) is plain
     assert torch.allclose(plain(x), expected, atol=1e-6) and plain(x).dtype == torch.float32
     assert plain(x.bfloat16()).dtype == torch.bfloat16
     assert plain[0].weight.dtype == stored
@@ -45,7 +45,7 @@ def test_only_exact_types_are_switched():
 
     known = nn.Linear(2, 2), nn.Conv3d(2, 2, 1), nn.RMSNorm(2), nn.GroupNorm(1, 2)
     module = nn.Sequential(Own(2, 2), *known, nn.Embedding(2, 2))
-    kinds = [type(leaf).__name__ for leaf in switch_leaves(module, objects.LEAVES)]
+    kinds = [type(leaf).__name__ for leaf in switch_leaves(module, ops.LEAVES)]
     assert kinds == ["Own", "CastLinear", "CastConv3d", "CastRMSNorm", "CastGroupNorm", "Embedding"]
 
 
@@ -54,7 +54,7 @@ def test_only_exact_types_are_switched():
 
 @pytest.mark.parametrize("stored", [torch.float32, *HALVES])
 def test_a_cpu_computes_in_fp32_whatever_is_stored(monkeypatch, stored):
-    monkeypatch.setattr(objects, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
     model, _, _ = tiny.hosted(tiny.folder(), stored)
     assert model.dtype == torch.float32
     assert model.part.transformer.get_parameter("blocks.0.attn1.to_q.weight").dtype == stored
@@ -71,17 +71,17 @@ def test_a_cpu_computes_in_fp32_whatever_is_stored(monkeypatch, stored):
 )
 def test_a_gpu_computes_in_what_is_stored(monkeypatch, stored, computes):
     part, _, _ = tiny.parts(tiny.folder(), stored)
-    monkeypatch.setattr(objects, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(nn.Module, "to", lambda self, *_: self)
-    assert objects.model(part).dtype == computes
+    assert embedded.model(part).dtype == computes
 
 
 def test_storage_dtypes_of_the_parts(monkeypatch):
-    monkeypatch.setattr(objects, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
     assert set(embedded.device_dtypes(None, torch.float16).values()) == {torch.float32}
     asked = embedded.device_dtypes(torch.bfloat16, torch.float16)
     assert asked == {"model_dtype": torch.bfloat16, "text_dtype": torch.float32, "vae_dtype": torch.float32}
-    monkeypatch.setattr(objects, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cuda"))
     assert set(embedded.device_dtypes(None, torch.float32).values()) == {torch.bfloat16}
 
 
@@ -133,7 +133,7 @@ def test_decoding_in_tiles_where_memory_is_short(monkeypatch):
     _, _, vae = tiny.hosted(tiny.folder())
     whole = vae.part.vae.use_tiling
     seen = []
-    monkeypatch.setattr(objects, "free_memory", lambda device: 0.0)
+    monkeypatch.setattr(machine, "free_memory", lambda device: 0.0)
     decode = type(vae.part).decode
     monkeypatch.setattr(
         type(vae.part), "decode", lambda part, z: (seen.append(part.vae.use_tiling), decode(part, z))[1]
@@ -143,7 +143,7 @@ def test_decoding_in_tiles_where_memory_is_short(monkeypatch):
 
 
 def test_free_memory_is_a_number_of_bytes():
-    assert objects.free_memory(torch.device("cpu")) > 1e6
+    assert machine.free_memory(torch.device("cpu")) > 1e6
 
 
 # --- settings ---

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opent2v.host import embedded
-from opent2v.host.embedded import objects
+from opent2v.host.embedded import machine
 from opent2v.host.pieces import FADE, SPAN, WARM_UP, overlapped, stretches
 from opent2v.tests.tiny import wan as tiny
 
@@ -41,7 +41,7 @@ def test_in_tiles_where_one_piece_does_not_fit(monkeypatch):
     latent = torch.randn(1, 16, 2, 4, 4)
     one_piece = vae.part.variant.decode_memory((1, 16, 1, 4, 4), 4)
     for free in (one_piece - 1, one_piece + 1):
-        monkeypatch.setattr(objects, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(machine, "free_memory", lambda device, free=free: free)
         assert torch.cat(list(embedded.decode_stream(vae, latent))).shape == (5, 32, 32, 3)
     assert asked == [True, False]
 

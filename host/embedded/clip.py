@@ -1,0 +1,44 @@
+"""CLIP of the embedded host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...base import TextEncoder
+from ..leaves import switch_leaves
+from ..tags import PROMPT_FAMILY
+from . import machine
+from .ops import LEAVES
+from .patches import Patches, changed
+
+
+@dataclass(frozen=True)
+class Clip:
+    part: TextEncoder
+    device: torch.device
+    patches: Patches = ()
+
+
+def clip(part: TextEncoder) -> Clip:
+    for encoder in part.encoders.values():
+        switch_leaves(encoder, LEAVES).to(machine.device())
+    return Clip(part, machine.device())
+
+
+def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
+    """(tokens that count, tokens in the whole prompt)."""
+    ids, whole = clip.part.tokens(text)
+    return len(ids[clip.part.variant.prompts[0].slot]), whole
+
+
+@torch.inference_mode()
+def embed(clip: Clip, text: str) -> list[list[Any]]:
+    """CONDITIONING for a prompt."""
+    ids, _ = clip.part.tokens(text)
+    with changed(clip.part.encoders, clip.patches, torch.float32):
+        context, further = clip.part.embed(ids, clip.device)
+    further = {name: value.cpu() for name, value in further.items()}
+    return [[context.cpu(), {"pooled_output": None, **further, PROMPT_FAMILY: clip.part.variant.family.id}]]

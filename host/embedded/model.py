@@ -1,0 +1,88 @@
+"""MODEL of the embedded host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...base import Variant, VideoModel
+from ...sampling import prediction
+from ...sampling.caches import CacheRun
+from ..fingerprint import of_patches, of_weights
+from ..leaves import dtype_keeping_norms, switch_leaves
+from . import machine
+from .ops import LEAVES
+from .patches import Patches, changed
+
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+@dataclass(frozen=True)
+class Model:
+    part: VideoModel
+    device: torch.device
+    dtype: torch.dtype
+    step_cache: Callable[[], CacheRun] | None = None
+    patches: Patches = ()
+
+    def changed(self) -> AbstractContextManager[None]:
+        """Run with the LoRAs that were applied."""
+        return changed({"": self.part.transformer}, self.patches, self.dtype)
+
+    def denoised(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
+        predicts = prediction(self.part.variant.prediction, self.part.variant.scheduler)
+        inputs = predicts.model_input(x, sigma).to(self.dtype)
+        output = self.part.predict(inputs, predicts.timestep(sigma), conditions)
+        return predicts.clean(x, output.float(), sigma)
+
+    def conditions(self, entry: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """The family's conditions, on the device, tensors of three and more dimensions in the computing dtype."""
+        return {
+            name: value.to(self.device, self.dtype if value.ndim > 2 and value.is_floating_point() else None)
+            for name, value in self.part.conditions(entry, shape).items()
+        }
+
+
+def device_dtypes(
+    asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
+) -> dict[str, torch.dtype | None]:
+    """Storage dtypes for the parts, from what the user asked for (None: automatic).
+
+    A CPU computes half precision slowly, so automatic means fp32 there and bf16 on a GPU.
+    """
+    automatic = torch.float32 if machine.device().type == "cpu" else torch.bfloat16
+    return {"model_dtype": asked or automatic, "text_dtype": automatic, "vae_dtype": automatic}
+
+
+def model(part: VideoModel) -> Model:
+    switch_leaves(part.transformer, LEAVES | dtype_keeping_norms()).to(machine.device())
+    # The largest weight tells the storage dtype: small layers may be kept in fp32. A CPU computes in fp32 only.
+    stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
+    computes = torch.bfloat16 if stored in FP8 else stored
+    return Model(part, machine.device(), torch.float32 if machine.device().type == "cpu" else computes)
+
+
+def variant(thing: Any) -> Variant | None:
+    """What is known about a MODEL, CLIP or VAE."""
+    return getattr(getattr(thing, "part", None), "variant", None)
+
+
+def title(thing: Any) -> str:
+    """What a MODEL of the host's own loaders is called: there are none here."""
+    return ""
+
+
+def fingerprint(model: Model) -> tuple[str, str]:
+    """(its weights', its LoRAs', "" without)."""
+    patches = {
+        (n, patch.key, patch.rows): (strength, patch.kind, patch.scale, list(patch.tensors.values()))
+        for n, (lora, strength) in enumerate(model.patches)
+        for patch in lora
+    }
+    return of_weights(dict(model.part.transformer.named_parameters())), of_patches(patches)

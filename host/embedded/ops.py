@@ -1,0 +1,55 @@
+"""Casting layers: they compute in the dtype of what comes in, whatever their weights are stored in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CastLinear(nn.Linear):
+    """Computes in its input's dtype, whatever the weight is stored as."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastConv3d(nn.Conv3d):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+
+
+class CastLayerNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = _to(self.weight, input.dtype), _to(self.bias, input.dtype)
+        return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
+
+
+class CastGroupNorm(nn.GroupNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = _to(self.weight, input.dtype), _to(self.bias, input.dtype)
+        return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
+
+
+class CastRMSNorm(nn.RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.normalized_shape, _to(self.weight, x.dtype), self.eps)
+
+
+def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if weight is None else weight.to(dtype)
+
+
+LEAVES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: CastLinear,
+    nn.Conv2d: CastConv2d,
+    nn.Conv3d: CastConv3d,
+    nn.LayerNorm: CastLayerNorm,
+    nn.GroupNorm: CastGroupNorm,
+    nn.RMSNorm: CastRMSNorm,
+}

@@ -1,0 +1,120 @@
+"""VAE and VIDEO of the embedded host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...base import VideoVAE
+from ..memory import or_in_tiles
+from ..pieces import overlapped
+from . import machine
+from .place import check_interrupt
+
+
+@dataclass(frozen=True)
+class Vae:
+    part: VideoVAE
+    device: torch.device
+    dtype: torch.dtype
+
+
+def vae(part: VideoVAE) -> Vae:
+    part.vae.to(machine.device())
+    return Vae(part, machine.device(), next(part.vae.parameters()).dtype)
+
+
+def latent_channels(vae: Vae) -> int:
+    """How many channels the latents have that this VAE decodes."""
+    return vae.part.variant.geometry.channels
+
+
+def clip_frames(vae: Vae, latent: Tensor) -> int:
+    """How many frames each clip of LATENT samples decodes to."""
+    return vae.part.variant.geometry.frames(latent.shape[2]) if latent.ndim == 5 else 1
+
+
+@torch.inference_mode()
+def decode(vae: Vae, latent: Tensor) -> Tensor:
+    """LATENT samples [B, C, T, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is short."""
+    part = vae.part
+    if latent.ndim == 4:
+        latent = latent.unsqueeze(2)  # one picture
+    needed = part.variant.decode_memory((1, *latent.shape[1:]), vae.dtype.itemsize)
+    tiled = needed > machine.free_memory(vae.device)
+    return torch.cat([_images(_run(part, part.decode, one[None].to(vae.device, vae.dtype), tiled)) for one in latent])
+
+
+def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
+    """Encode or decode one clip; in tiles if asked for, or where memory runs out, and the VAE can."""
+    of: Any = part.vae
+    if not hasattr(of, "enable_tiling"):
+        return run(tensor)
+
+    def pieces(tiled: bool) -> Iterator[Tensor]:
+        if tiled:
+            of.enable_tiling()
+        try:
+            yield run(tensor)
+        finally:
+            of.disable_tiling()
+
+    ((_, made),) = or_in_tiles(pieces, tiled)
+    return made
+
+
+@torch.inference_mode()
+def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] | None = None) -> Iterator[Tensor]:
+    """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
+
+    Args:
+        on_progress: called with the latent frames decoded so far, over all clips of a batch.
+    """
+    part, done = vae.part, 0
+    for clip in (latent.unsqueeze(2) if latent.ndim == 4 else latent).split(1):
+        if part.streams:
+            needed = part.variant.decode_memory((*clip.shape[:2], 1, *clip.shape[3:]), vae.dtype.itemsize)
+            frames = partial(part.decode_frames, clip.to(vae.device, vae.dtype))
+            videos = or_in_tiles(frames, needed > machine.free_memory(vae.device))
+            pieces = ((n, _images(video)) for n, video in videos)
+        else:
+            pieces = overlapped(lambda stretch: decode(vae, stretch), clip, part.variant.geometry.frames)
+        for count, images in pieces:
+            check_interrupt()
+            if on_progress:
+                on_progress(done + count)
+            yield images
+        done += clip.shape[2]
+
+
+def _images(video: Tensor) -> Tensor:
+    """[B, 3, F, H, W] in -1..1 -> IMAGE [B * F, H, W, 3] in 0..1, on the CPU."""
+    return video.float().cpu().add(1).div_(2).clamp_(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class VideoFromFile:
+    """VIDEO of the embedded host: a file, named as in ComfyUI."""
+
+    path: Path
+
+    def get_stream_source(self) -> str:
+        return str(self.path)
+
+
+def video(path: Path) -> VideoFromFile:
+    """A VIDEO that is read from its file when it is asked for."""
+    return VideoFromFile(path)
+
+
+@torch.inference_mode()
+def encode(vae: Vae, images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+    video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+    return _run(vae.part, vae.part.encode, video.to(vae.device, vae.dtype)).float().cpu()
