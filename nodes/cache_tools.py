@@ -16,12 +16,12 @@ from ..sampling.caches.choice import Choice, estimate
 from ..sampling.caches.compare import Likeness, compare, table
 from ..sampling.caches.profile import Profile
 from ..sampling.caches.report import loop_seconds, summary
-from .cache import PROFILE, STEP_CACHE, cache_run, made_for, profile_path, save_profile
-from .latent import in_models_scale, known
+from .inputs import PROFILE, STEP_CACHE, check_latent, require_variant
 from .remarks import with_remarks
 from .sample import OpenT2VSampler, steps_of
+from .sizes import in_models_scale
+from .step_caches import cache_run, made_for, profile_path, save_profile
 from .streams import picture, same_streams
-from .video import check_latent
 
 # Thresholds that Calibrate Step Cache shows the plans of.
 SHOWN = (0.05, 0.1, 0.2, 0.4)
@@ -68,7 +68,7 @@ class OpenT2VCalibrateCache:
         return {"required": required, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def calibrate(self, model: Any, steps: int, name: str = "", **inputs: Any) -> dict[str, Any]:
-        variant, low = known(model), inputs.get("low_noise_model")
+        variant, low = require_variant(model), inputs.get("low_noise_model")
         steps = steps_of(variant, steps)
         path = profile_path(name or re.sub(r"[^\w .+-]+", "_", f"{variant.title} {steps} steps"))
         now = made_for([model] if low is None else [model, low], variant, inputs["solver"], inputs["shift"])
@@ -208,7 +208,7 @@ class OpenT2VSweepCache:
         latent: dict[str, Any],
         **inputs: Any,
     ) -> dict[str, Any]:
-        variant, low = known(model), inputs.get("low_noise_model")
+        variant, low = require_variant(model), inputs.get("low_noise_model")
         latent = in_models_scale(variant, latent)
         check_latent(vae, latent)
         choices = _choices(step_cache, strengths)

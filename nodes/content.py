@@ -9,8 +9,7 @@ from .. import host
 from ..loaders import ModelFileError
 from ..loaders.classifier import is_classifier_folder, load_classifier
 from ..media.finishing import ACTIONS, ContentCheck, Step
-from .finishing import FinishingStep, share
-from .stream import finishing_input
+from .inputs import FinishingStep, finishing_input, share
 
 NOTHING = "put a classifier's folder into models/classifiers"
 

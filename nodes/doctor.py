@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..base import FamilyError, Variant
 from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
 from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
-from .load_files import chosen, combo
+from .inputs import chosen, combo
 from .remarks import with_remarks
 
 KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")

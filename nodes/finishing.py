@@ -22,23 +22,9 @@ from ..media.finishing import (
     read_captions,
 )
 from ..media.writer import exact_fps
-from .stream import FINISHING, finishing_input
+from .inputs import FinishingStep, finishing_input, share
 
 Steps = tuple[Step, ...]
-
-
-def share(default: float, tooltip: str) -> tuple[str, dict[str, Any]]:
-    return ("FLOAT", {"default": default, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": tooltip})
-
-
-class FinishingStep:
-    """What the steps have in common: one wire in, one wire out."""
-
-    CATEGORY = "OpenT2V/finishing"
-    FUNCTION = "add"
-    RETURN_TYPES = (FINISHING,)
-    RETURN_NAMES = ("finishing",)
-    OUTPUT_TOOLTIPS = ("The steps so far, for the next step, Decode to Video File or Finish Frames.",)
 
 
 class OpenT2VColourMatch(FinishingStep):

@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
 
 from .. import host
-from ..base import FamilyError, Variant
-from ..families import families
+from ..base import FamilyError
+from .inputs import require_variant
 from .remarks import with_remarks
+from .sizes import size_of, used_size
 
 AS_SET = "as set"
 RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "2.39:1", "1:2.39")
-
-
-def known(model: Any) -> Variant:
-    variant = host.variant(model)
-    if variant is None:
-        title = host.title(model)
-        raise FamilyError(
-            f"No family here recognises this MODEL{title and f' ({title})'}, so its sizes and schedule are not known "
-            f"(known: {', '.join(family.title for family in families().values())}). "
-            "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
-        )
-    return variant
-
-
-def used_size(
-    variant: Variant, width: int, height: int, frames: int, fps: float = 0.0
-) -> tuple[tuple[int, int, int], list[str]]:
-    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
-    own = variant.defaults
-    fps = fps or own.fps
-    asked = (width or own.width, height or own.height, frames or own.frames)
-    used = variant.geometry.legal(*asked)
-    remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {fps:g} fps ({used[2] / fps:.1f} s)"]
-    changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
-    if changed:
-        frames = variant.geometry.frame_rule
-        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {frames}" if frames else "")
-        remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
-    return used, remarks
-
-
-def size_of(variant: Variant, aspect_ratio: str, area: int) -> tuple[int, int]:
-    """(width, height) of a ratio with as many pixels as a square of side `area`, or as the model's own size has.
-
-    Source: hpcaitech/Open-Sora @7ad6a96, opensora/datasets/aspect.py (the order of rounding).
-    """
-    across, down = map(float, aspect_ratio.split(":"))
-    if across < down:  # the same size as the landscape's, turned
-        height, width = size_of(variant, ":".join(reversed(aspect_ratio.split(":"))), area)
-        return width, height
-    step, own = variant.geometry.multiple, variant.defaults
-    pixels = area**2 or own.width * own.height
-    width = max(step, int(math.sqrt(pixels * across / down) // step) * step)
-    return width, max(step, int(pixels / width // step) * step)
-
-
-# What nodes that make an empty LATENT say of it: pixels to a latent pixel, frames to a latent frame.
-SCALES = ("downscale_ratio_spacial", "downscale_ratio_temporal")
-
-
-def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
-    """The LATENT; an empty one of another model's scale in the size and length in pixels that were asked for.
-
-    Source: ComfyUI 0.33.0, comfy/sample.py, fix_empty_latent_channels. Older hosts' nodes do not state a scale.
-    """
-    samples, rest = latent["samples"], {key: value for key, value in latent.items() if key not in SCALES}
-    if samples.is_nested or samples.ndim not in (4, 5) or bool(samples.any()):
-        return {**rest, "samples": samples}
-    geometry, (spatial, temporal) = variant.geometry, (latent.get(key) for key in SCALES)
-    batch, _, *sizes = samples.shape
-    frames, height, width = sizes if len(sizes) == 3 else (1, *sizes)
-    if spatial:
-        height, width = (round(side * spatial / geometry.spatial) for side in (height, width))
-    if temporal:
-        frames = max(1, round(frames * temporal / geometry.temporal))
-    return {**rest, "samples": samples.new_zeros(batch, geometry.channels, frames, height, width)}
 
 
 class OpenT2VEmptyLatent:
@@ -170,7 +104,7 @@ class OpenT2VEmptyLatent:
         area: int = 0,
         fps: float = 0.0,
     ) -> dict[str, Any]:
-        variant = known(model)
+        variant = require_variant(model)
         if aspect_ratio != AS_SET:
             width, height = size_of(variant, aspect_ratio, area)
         elif area:

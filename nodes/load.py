@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import host
 from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, numbers_of, open_folder
+from .inputs import model_folders
 from .remarks import with_remarks
 from .shared import files_state, shared
 
 # Outputs that only some folders have -> the component that makes them.
 _FURTHER = {"low_noise_model": "transformer_2", "clip_vision": "image_encoder"}
 NOTHING = "put a diffusers folder into models/diffusers"
-
-
-def model_folders() -> dict[str, Path]:
-    """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first."""
-    found: dict[str, Path] = {}
-    for root in host.model_roots("diffusers"):
-        for index in sorted(root.glob("*/model_index.json")) + sorted(root.glob("*/*/model_index.json")):
-            found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
-    return found
 
 
 class OpenT2VLoadModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ from ..base import FamilyError, Variant
 from ..loaders import (
     DTYPES,
     ModelFile,
-    ModelFileError,
     library,
     load_model,
     load_text,
@@ -22,11 +20,10 @@ from ..loaders import (
     open_file,
     open_text_file,
 )
-from .load import model_folders
+from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .remarks import with_remarks
 from .shared import files_state, shared
 
-NONE = "none"
 _STORED = {
     "F32": torch.float32,
     "F16": torch.float16,
@@ -34,41 +31,6 @@ _STORED = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-
-
-def files_of(*kinds: str) -> dict[str, Path]:
-    """Model files by their name in a combo; the first folder that has a name wins."""
-    found: dict[str, Path] = {}
-    for kind in kinds:
-        for name, path in host.model_files(kind).items():
-            found.setdefault(name, path)
-    return found
-
-
-def states_of(names: Iterable[Any], *kinds: str) -> str:
-    """What the host compares to find out whether the files of these names are still those of the last run."""
-    paths = files_of(*kinds)
-    return " ".join(files_state(paths[name]) for name in map(str, names) if name in paths)
-
-
-def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
-    """An input that lists files; where there are none it says where to put them."""
-    names = list(files_of(*kinds)) or [f"put a safetensors file into models/{kinds[0]}"]
-    return names, {"default": names[0], "tooltip": tooltip}
-
-
-def chosen(name: str, *kinds: str) -> Path:
-    """The file a combo names.
-
-    Raises:
-        ModelFileError: it is not there any more.
-    """
-    path = files_of(*kinds).get(name)
-    if path is None:
-        raise ModelFileError(
-            f"The file {name!r} is not there (any more). Put it into models/{kinds[0]} and press R to refresh the list."
-        )
-    return path
 
 
 _DTYPE = (

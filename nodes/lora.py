@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import host
 from ..base import FamilyError, Target, WeightChange
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
-from .load_files import NONE, chosen, combo, files_of, states_of
+from .inputs import NONE, chosen, combo, files_of, states_of
 from .remarks import with_remarks
 from .shared import files_state
 

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from .. import host
 from ..base import FamilyError, Geometry, Pictures, Variant
-from .latent import known, used_size
+from .inputs import require_variant
 from .pairing import made_by, same_latents
 from .remarks import with_remarks
+from .sizes import used_size
 
 
 def fit(images: Tensor, width: int, height: int) -> Tensor:
@@ -134,7 +135,7 @@ class OpenT2VImageToVideo:
         end_image: Tensor | None = None,
         clip_vision_output: Any = None,
     ) -> dict[str, Any]:
-        variant = known(model)
+        variant = require_variant(model)
         prepare = variant.family.image_to_video
         if variant.family.hosts_pictures:
             raise FamilyError(

@@ -11,12 +11,13 @@ from ..loaders import library
 from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
 from ..sampling.caches import CacheRun, StepCache
 from ..sampling.caches.report import details, remarks, summary
-from .cache import STEP_CACHE, cache_run, foreseen
 from .guidance import GUIDANCE, told
-from .latent import in_models_scale, known
+from .inputs import STEP_CACHE, require_variant
 from .pairing import check_made_for, check_prompt, made_by
 from .remarks import with_remarks
 from .sample_checks import CFG_SCHEDULES, check_experts, check_fits, check_width, known_cfg_schedule
+from .sizes import in_models_scale
+from .step_caches import cache_run, foreseen
 from .streams import picture
 
 # What pictures put into a CONDITIONING's dictionary.
@@ -208,7 +209,7 @@ class OpenT2VSampler:
         picture_cfg: float = 0.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        variant = known(model)
+        variant = require_variant(model)
         latent = in_models_scale(variant, latent)
         check_fits(variant, latent["samples"])
         check_made_for(variant, latent, "This model")

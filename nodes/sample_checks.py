@@ -6,7 +6,7 @@ from typing import Any
 
 from ..base import Variant
 from ..sampling import SamplingError
-from .latent import known
+from .inputs import require_variant
 from .streams import shapes, streams
 
 CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
@@ -42,7 +42,7 @@ def check_experts(variant: Variant, low_noise_model: Any) -> None:
                 "stay noise. Connect the low-noise one to low_noise_model."
             )
         return
-    low = known(low_noise_model)
+    low = require_variant(low_noise_model)
     if low.family.id != variant.family.id or low.geometry.channels != variant.geometry.channels:
         raise SamplingError(f"low_noise_model is {low.title}, model is {variant.title}; both belong to one checkpoint.")
     if not variant.boundary:

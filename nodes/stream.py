@@ -13,17 +13,13 @@ from ..media.finishing import Step, finish
 from ..media.formats import FORMATS, available
 from ..media.stream import save_stream
 from ..media.writer import exact_fps
+from .inputs import audio_vae_input, check_latent, finishing_input
 from .preview import preview
 from .remarks import with_remarks
 from .streams import Sound, picture
-from .video import OpenT2VSaveVideo, audio_vae_input, bits, check_latent, rate_factor, saved_video
+from .video import OpenT2VSaveVideo, bits, rate_factor, saved_video
 
-FINISHING = "OPENT2V_FINISHING"
 PIECE = 16  # frames of an IMAGE that are finished at a time
-
-
-def finishing_input() -> tuple[str, dict[str, Any]]:
-    return (FINISHING, {"tooltip": "Finishing steps, applied in the order they are chained."})
 
 
 def file_formats() -> list[str]:

@@ -10,10 +10,10 @@ from ..media import OutputError, VideoWriter, check_prefix, save_location
 from ..media.formats import BIT_DEPTHS, FORMATS, available
 from ..media.pyav import MissingPyAV, check_pyav
 from ..media.settings import AUDIO_LENGTHS, SIZE_RULES, check_settings
-from .pairing import check_made_for
+from .inputs import audio_vae_input, check_latent
 from .preview import preview
 from .remarks import with_remarks
-from .streams import AUDIO_VAES, Sound, check_is_video, picture
+from .streams import Sound, picture
 
 CHUNK = 16  # frames converted at a time
 
@@ -280,23 +280,6 @@ def saved_video(path: Path, format: str) -> Any:
     return host.missing(
         f"A file saved as {format} is no VIDEO. Choose a format such as mp4 h264, or connect what made the frames."
     )
-
-
-def audio_vae_input() -> tuple[str, dict[str, Any]]:
-    return ("VAE", {"tooltip": f"For latents with sound: the model's audio VAE ({AUDIO_VAES})."})
-
-
-def check_latent(vae: Any, latent: dict[str, Any]) -> None:
-    """Raise ValueError where a VAE cannot decode this LATENT's picture."""
-    check_is_video(vae)
-    variant, samples, channels = host.variant(vae), picture(latent), host.latent_channels(vae)
-    check_made_for(variant, latent, "This VAE")
-    if samples.shape[1] != channels:
-        name = f" ({variant.title})" if variant else ""
-        raise ValueError(
-            f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "
-            "Use the VAE that belongs to the model that made the latent."
-        )
 
 
 def rate_factor(crf: float | None) -> float | None:

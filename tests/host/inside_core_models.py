@@ -21,7 +21,7 @@ from boot import call, case, largest  # noqa: E402
 from opent2v import host  # noqa: E402
 from opent2v.base import FamilyError  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
-from opent2v.nodes.latent import known  # noqa: E402
+from opent2v.nodes.inputs import require_variant  # noqa: E402
 
 scratch = boot.scratch()
 folder_paths.add_model_folder_path("diffusion_models", str(scratch))
@@ -149,7 +149,7 @@ def classes():
                 said.append(f"not built: {type(error).__name__}: {error}"[:300])
                 continue
             try:
-                said.append(known(model).title)
+                said.append(require_variant(model).title)
             except FamilyError as error:
                 said.append(str(error))
     return {"found": found, "others": OTHERS}

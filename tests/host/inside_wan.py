@@ -77,7 +77,7 @@ def started(one, images, seen=None):
     """(prompts, latent) of our node, its door pointed at one side."""
     module = sys.modules["opent2v.nodes.picture"]
     before, module.host = module.host, one.side
-    sys.modules["opent2v.nodes.latent"].host = one.side
+    sys.modules["opent2v.nodes.inputs"].host = one.side
     try:
         if seen is None and one.vision is not None:
             seen = one.vision.encode_image(torch.cat(list(images.values())))
@@ -86,7 +86,7 @@ def started(one, images, seen=None):
             one.model, one.vae, *one.prompts, 0, 0, 0, 1.0, clip_vision_output=seen, **images
         )["result"]  # fmt: skip
     finally:
-        module.host = sys.modules["opent2v.nodes.latent"].host = before
+        module.host = sys.modules["opent2v.nodes.inputs"].host = before
     return made[:2], made[2]
 
 

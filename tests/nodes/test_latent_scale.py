@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opent2v.host import embedded
-from opent2v.nodes.latent import SCALES, in_models_scale
+from opent2v.nodes.sizes import SCALES, in_models_scale
 from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import wan as tiny
 

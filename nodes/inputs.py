@@ -1,0 +1,127 @@
+"""What nodes share: names of wires, inputs that several have, and checks of what comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .. import host
+from ..base import FamilyError, Variant
+from ..families import families
+from ..loaders import ModelFileError
+from .pairing import check_made_for
+from .shared import files_state
+from .streams import AUDIO_VAES, check_is_video, picture
+
+STEP_CACHE = "OPENT2V_STEP_CACHE"
+PROFILE = "OPENT2V_CACHE_PROFILE"
+FINISHING = "OPENT2V_FINISHING"
+# The entry of a combo that names no file.
+NONE = "none"
+
+
+def number(
+    default: float, low: float, high: float, step: float, tooltip: str, **options: Any
+) -> tuple[str, dict[str, Any]]:
+    """A FLOAT input."""
+    return ("FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip, **options})
+
+
+def share(default: float, tooltip: str) -> tuple[str, dict[str, Any]]:
+    return number(default, 0.0, 1.0, 0.01, tooltip)
+
+
+def finishing_input() -> tuple[str, dict[str, Any]]:
+    return (FINISHING, {"tooltip": "Finishing steps, applied in the order they are chained."})
+
+
+class FinishingStep:
+    """A node of one finishing step: one wire in, one wire out."""
+
+    CATEGORY = "OpenT2V/finishing"
+    FUNCTION = "add"
+    RETURN_TYPES = (FINISHING,)
+    RETURN_NAMES = ("finishing",)
+    OUTPUT_TOOLTIPS = ("The steps so far, for the next step, Decode to Video File or Finish Frames.",)
+
+
+def audio_vae_input() -> tuple[str, dict[str, Any]]:
+    return ("VAE", {"tooltip": f"For latents with sound: the model's audio VAE ({AUDIO_VAES})."})
+
+
+def files_of(*kinds: str) -> dict[str, Path]:
+    """Model files by their name in a combo; the first folder that has a name wins."""
+    files: dict[str, Path] = {}
+    for kind in kinds:
+        for name, path in host.model_files(kind).items():
+            files.setdefault(name, path)
+    return files
+
+
+def states_of(names: Iterable[Any], *kinds: str) -> str:
+    """What the host compares to find out whether the files of these names are still those of the last run."""
+    paths = files_of(*kinds)
+    return " ".join(files_state(paths[name]) for name in map(str, names) if name in paths)
+
+
+def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
+    """An input that lists files; where there are none it says where to put them."""
+    names = list(files_of(*kinds)) or [f"put a safetensors file into models/{kinds[0]}"]
+    return names, {"default": names[0], "tooltip": tooltip}
+
+
+def chosen(name: str, *kinds: str) -> Path:
+    """The file a combo names.
+
+    Raises:
+        ModelFileError: it is not there any more.
+    """
+    path = files_of(*kinds).get(name)
+    if path is None:
+        raise ModelFileError(
+            f"The file {name!r} is not there (any more). Put it into models/{kinds[0]} and press R to refresh the list."
+        )
+    return path
+
+
+def model_folders() -> dict[str, Path]:
+    """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first."""
+    folders: dict[str, Path] = {}
+    for root in host.model_roots("diffusers"):
+        for index in sorted(root.glob("*/model_index.json")) + sorted(root.glob("*/*/model_index.json")):
+            folders.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+    return folders
+
+
+def require_variant(model: Any) -> Variant:
+    """The variant of a MODEL.
+
+    Raises:
+        FamilyError: no family recognises it.
+    """
+    variant = host.variant(model)
+    if variant is None:
+        title = host.title(model)
+        raise FamilyError(
+            f"No family here recognises this MODEL{title and f' ({title})'}, so its sizes and schedule are not known "
+            f"(known: {', '.join(family.title for family in families().values())}). "
+            "Sample it with ComfyUI's own empty latent and KSampler, or take a model from Load Video Model."
+        )
+    return variant
+
+
+def check_latent(vae: Any, latent: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: the VAE cannot decode this LATENT's picture.
+    """
+    check_is_video(vae)
+    variant, samples, channels = host.variant(vae), picture(latent), host.latent_channels(vae)
+    check_made_for(variant, latent, "This VAE")
+    if samples.shape[1] != channels:
+        name = f" ({variant.title})" if variant else ""
+        raise ValueError(
+            f"The latent has {samples.shape[1]} channels; this VAE{name} decodes {channels}. "
+            "Use the VAE that belongs to the model that made the latent."
+        )

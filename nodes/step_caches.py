@@ -1,0 +1,89 @@
+"""What nodes share of step caches: fresh runs, what is known before a run, and the files of saved profiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import host
+from ..base import Variant
+from ..sampling import SamplingError, own_shift, scheduler_class
+from ..sampling.caches import CacheRun, StepCache, cache_runs
+from ..sampling.caches.choice import Choice, preview
+from ..sampling.caches.profile import MadeFor, Profile
+from ..sampling.caches.report import EXPERTS
+
+
+def made_for(
+    models: list[Any], variant: Variant | None, solver: str | None = None, shift: float | None = None
+) -> MadeFor:
+    """What a profile must be of to hold for a run; without a solver, another sampler makes the steps."""
+    weights, loras = zip(*(host.fingerprint(model) for model in models), strict=True)
+    title = variant.title if variant else "this MODEL"
+    if variant is None or solver is None:
+        return MadeFor(title, weights, loras)
+    scheduler = scheduler_class(variant.scheduler, solver, variant.prediction)
+    return MadeFor(title, weights, loras, scheduler, shift or own_shift(variant.scheduler))
+
+
+def checked(
+    step_cache: StepCache,
+    models: list[Any],
+    variant: Variant | None,
+    solver: str | None = None,
+    shift: float | None = None,
+) -> StepCache:
+    """The settings with what their profile says of these models; without a solver, another sampler makes the steps.
+
+    Raises:
+        SamplingError: the profile is of something else.
+    """
+    if not isinstance(step_cache, Choice) or step_cache.source is None:
+        return step_cache
+    return step_cache.of_profile(made_for(models, variant, solver, shift))
+
+
+def cache_run(step_cache: StepCache, models: list[Any], variant: Variant, solver: str, shift: float) -> CacheRun:
+    """A fresh run under a step cache, of steps of ours."""
+    return cache_runs(checked(step_cache, models, variant, solver, shift), variant)()
+
+
+def foreseen(cache: CacheRun, experts: Sequence[Sequence[float]]) -> list[str]:
+    """What is known of a step cache before its run.
+
+    Args:
+        experts: sigmas [steps + 1] of each of the run's models.
+    """
+    lines = []
+    for expert, sigmas in enumerate(experts):
+        if len(sigmas) > 1:
+            said = preview(cache.settings.settled(sigmas, expert), sigmas, expert)
+            lines += [f"{EXPERTS[expert]}: {line}" for line in said] if len(experts) > 1 else said
+    return lines
+
+
+def profiles() -> dict[str, Path]:
+    """Saved profiles by their name in a combo."""
+    return {path.stem: path for path in sorted(host.profile_folder().glob("*.json"))}
+
+
+def profile_path(name: str) -> Path:
+    """Where to keep a profile of this name, with a number behind it where that is taken.
+
+    Raises:
+        SamplingError: the name cannot be one of a file.
+    """
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+        raise SamplingError(f"A profile cannot be called {name!r}: use letters, digits, spaces, . + - and _.")
+    taken = profiles()
+    names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 2))]
+    return host.profile_folder() / f"{next(one for one in names if one not in taken)}.json"
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(profile.to_json(), encoding="utf-8")
+    unfinished.replace(path)
