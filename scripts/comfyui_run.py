@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import logging
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,42 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import comfyui_start
 import console
-import environment
 import pack
 
 from headless import Outcome
-
-
-def ensure(comfyui: Path) -> None:
-    """Return only in an interpreter that has what ComfyUI and the pack need; else start again in the checkout's own.
-
-    Raises:
-        SetupError: no checkout there, or no interpreter that would do.
-    """
-    if not (comfyui / "comfy").is_dir() or not (comfyui / "execution.py").is_file():
-        raise environment.SetupError(
-            f"{comfyui} is no ComfyUI checkout (no comfy/ and execution.py in it); give the folder of its main.py"
-        )
-    # Packages called comfyui-... belong to its page, which does not run here.
-    needed = [one for one in environment.requirements(comfyui / "requirements.txt") if not one.startswith("comfyui-")]
-    needed += [environment.TORCH, *environment.requirements(pack.ROOT / "requirements.txt")]
-    lacking = environment.missing(needed)
-    if not lacking:
-        return
-    for venv in (comfyui / "venv", comfyui / ".venv"):
-        python = environment.python_of(venv)
-        if python.exists():
-            if Path(sys.prefix).resolve() != venv.resolve():
-                environment.restart(python)
-            raise environment.SetupError(
-                f"ComfyUI's Python lacks {', '.join(lacking)}; run: "
-                f"{python} -m pip install -r {pack.ROOT / 'requirements.txt'}"
-            )
-    raise environment.SetupError(
-        f"{sys.executable} lacks {', '.join(lacking)}, and {comfyui} has no venv or .venv; start this script with "
-        "ComfyUI's Python"
-    )
 
 
 def run(
@@ -85,20 +53,16 @@ def _interrupt(*_: Any) -> None:
 
 
 def _start(comfyui: Path, output: Path) -> tuple[Any, Any]:
-    """Import ComfyUI in the order it needs, load the pack, make an executor."""
+    """Start ComfyUI, load the pack, make an executor: (its module `nodes`, the executor)."""
     import torch
 
-    sys.path.insert(0, str(comfyui))
     has_device = (
         torch.cuda.is_available()
         or torch.backends.mps.is_available()
         or (hasattr(torch, "xpu") and torch.xpu.is_available())
     )
-    sys.argv = [str(comfyui / "main.py"), *([] if has_device else ["--cpu"])]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("utils.extra_config")  # before nodes, which puts a folder with another utils in front
+    nodes = comfyui_start.start(comfyui, *([] if has_device else ["--cpu"]))
     importlib.import_module("folder_paths").set_output_directory(str(output))
-    nodes = importlib.import_module("nodes")
     execution = importlib.import_module("execution")
     asyncio.run(nodes.load_custom_node(str(pack.ROOT)))
     if "OpenT2VSaveVideo" not in nodes.NODE_CLASS_MAPPINGS:

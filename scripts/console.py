@@ -30,6 +30,11 @@ def guard(main: Callable[[], int]) -> int:
         return 1
 
 
+def describe(text: str | None) -> None:
+    """Read the command line of a script that takes no options: `--help` prints its docstring."""
+    argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
+
 def add_traceback(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it happened")
 

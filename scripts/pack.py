@@ -39,5 +39,9 @@ def mount(name: str = "opent2v") -> ModuleType:
 
 
 def hide_scripts() -> None:
-    """Take this folder off `sys.path`, where Python put it for a script that runs: it would shadow Python's `test`."""
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "scripts"]
+    """Take the folders of scripts off `sys.path`, where they would shadow modules of the same names: Python's `test`.
+
+    Python puts a script's own folder there; the scripts in `bench/` and `make/` put this one there.
+    """
+    scripts = ROOT / "scripts"
+    sys.path[:] = [entry for entry in sys.path if not Path(entry or ".").resolve().is_relative_to(scripts)]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import comfyui_run
+import comfyui_start
 import console
 import environment
 import pack
@@ -50,7 +51,7 @@ def main() -> int:
     text = headless.read(WORKFLOW)
     comfyui = arguments.comfyui and arguments.comfyui.expanduser().resolve()
     if comfyui:
-        comfyui_run.ensure(comfyui)
+        comfyui_start.ensure(comfyui)
     else:
         environment.ensure()
     pack.hide_scripts()

@@ -1,6 +1,6 @@
 """Write the trained parts as a diffusers folder, small and complete.
 
-python -m training.export --transformer PATH/transformer.pt --vae PATH --out FOLDER
+python3 scripts/train.py export --transformer PATH/transformer.pt --vae PATH --out FOLDER
 """
 
 from __future__ import annotations
@@ -115,7 +115,3 @@ def main() -> None:
     export(arguments.transformer, arguments.vae, latents.LatentSpace.load(), arguments.out)
     size = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
     print(f"{arguments.out}: {size / 1e6:.2f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Train the LoRA with which the bundled model draws outlines: peft, on the shipped weights, which stay as they are.
 
-    python -m training.train_lora --work WORK --out models/loras/opent2v-quickstart-outline.safetensors
+    python3 scripts/train.py lora --work WORK --out models/loras/opent2v-quickstart-outline.safetensors
 
 What is drawn is left to the base, which is at work while there is much noise. From there on the LoRA turns what the
 base is about to draw into an outline (`outlines`). It learns on its own way: clips are under way all the time, every
@@ -326,7 +326,3 @@ def main(argv: list[str] | None = None) -> None:
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
     write(weights, arguments.out)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 Every batch is drawn from the step number alone, so a run resumed from a checkpoint sees the same data as one
 that was never stopped.
 
-    python -m training.train_transformer --steps 20000 --work PATH [--device cuda]
+    python3 scripts/train.py transformer --steps 20000 --work PATH [--device cuda]
 
 `--start models/diffusers/opent2v-quickstart` goes on from the shipped weights, with fresh solvers;
 `--data-from` with a step that was not reached before gives it new clips.
@@ -256,7 +256,3 @@ def main() -> None:
             state |= {"solvers": [solver.state_dict() for solver in solvers], "step": step + 1}
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,8 +4,8 @@ The encoder is the exact linear map, written into its weights (see `linear_encod
 clips from their linear latents plus a little noise, so that it forgives the transformer's errors. Every batch is
 drawn from the step number alone, so a resumed run sees the same data as one that was never stopped.
 
-    python -m training.train_vae --work PATH --steps 4400 [--threads 1]
-    python -m training.train_vae --work PATH --export FOLDER
+    python3 scripts/train.py vae --work PATH --steps 4400 [--threads 1]
+    python3 scripts/train.py vae --work PATH --export FOLDER
 """
 
 from __future__ import annotations
@@ -248,7 +248,3 @@ def train(arguments, checkpoint: Path, space: latents.LatentSpace) -> None:
             }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-
-
-if __name__ == "__main__":
-    main()

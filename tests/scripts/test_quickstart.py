@@ -137,16 +137,16 @@ def test_a_finished_video_never_takes_a_name_that_is_in_use(tmp_path):
 
 
 def test_comfyui_must_be_a_checkout(tmp_path):
-    import comfyui_run
+    import comfyui_start
     import environment
 
     with pytest.raises(environment.SetupError, match=r"is no ComfyUI checkout \(no comfy/ and execution\.py in it\)"):
-        comfyui_run.ensure(tmp_path)
+        comfyui_start.ensure(tmp_path)
 
 
 @pytest.mark.parametrize("has_venv", [False, True])
 def test_comfyuis_own_python_is_used_when_this_one_lacks_something(has_venv, tmp_path, monkeypatch):
-    import comfyui_run
+    import comfyui_start
     import environment
 
     (tmp_path / "comfy").mkdir()
@@ -159,7 +159,7 @@ def test_comfyuis_own_python_is_used_when_this_one_lacks_something(has_venv, tmp
     started = []
     monkeypatch.setattr(environment, "restart", started.append)
     with pytest.raises(environment.SetupError, match="lacks no-such-thing"):
-        comfyui_run.ensure(tmp_path)
+        comfyui_start.ensure(tmp_path)
     assert started == ([python] if has_venv else [])
 
 

@@ -88,12 +88,12 @@ def test_there_is_one_for_every_family_and_task():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_what_the_script_writes(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import make_workflows
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
+    import workflows
 
-    made = {one.name: one for one in make_workflows.TEMPLATES}
-    graph = make_workflows.generation(made[name]) if name in made else getattr(make_workflows, name)()
-    assert graph.page(name) == read(name), "run scripts/make_workflows.py"
+    made = {one.name: one for one in workflows.TEMPLATES}
+    graph = workflows.generation(made[name]) if name in made else getattr(workflows, name)()
+    assert graph.page(name) == read(name), "run scripts/make/workflows.py"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -173,10 +173,10 @@ def test_nodes_lie_apart_and_in_the_window(name):
 
 
 def test_nothing_is_put_below_a_node_that_grows(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import make_workflows
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
+    import workflows
 
-    graph = make_workflows.Graph()
+    graph = workflows.Graph()
     graph.column(340)
     graph.add("OpenT2VSampler")
     with pytest.raises(ValueError, match="OpenT2VDecode would stand below OpenT2VSampler, which grows"):

@@ -3,7 +3,7 @@
 Every batch is drawn from the step number alone, so a run resumed from a checkpoint sees the same data as one
 that was never stopped.
 
-    python -m training.quickstart.train_transformer --work PATH [--steps 10000] [--device cuda]
+    python3 scripts/train.py quickstart-transformer --work PATH [--steps 10000] [--device cuda]
 """
 
 from __future__ import annotations
@@ -277,7 +277,3 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     options = {name: getattr(arguments, name) for name in ("steps", "stop", "device", "workers")}
     train(arguments.work, **options)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,8 +6,8 @@ edges and calm grounds: besides the picture, its differences from pixel to pixel
 right, and its edges as steep as drawn ones. Every batch is drawn from the step number alone, so a resumed run sees
 the same data as one that was never stopped.
 
-    python -m training.quickstart.train_vae --work PATH [--steps 5000] [--threads 1]
-    python -m training.quickstart.train_vae --work PATH --export FOLDER
+    python3 scripts/train.py quickstart-vae --work PATH [--steps 5000] [--threads 1]
+    python3 scripts/train.py quickstart-vae --work PATH --export FOLDER
 """
 
 from __future__ import annotations
@@ -269,7 +269,3 @@ def main() -> None:
     else:
         options = {name: getattr(arguments, name) for name in ("steps", "stop", "device", "workers")}
         train(arguments.work, **options)
-
-
-if __name__ == "__main__":
-    main()

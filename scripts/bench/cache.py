@@ -1,5 +1,5 @@
 """What step caches save and cost on the bundled model, against the run with every step computed: python
-scripts/bench_cache.py [--comfyui FOLDER]
+scripts/bench/cache.py [--comfyui FOLDER]
 
 For each rule a curve: steps computed, speed of the sampling loop, PSNR, SSIM, and how well the prompts are followed. In
 a ComfyUI checkout its own EasyCache is measured on the same MODEL, by the same sampler. The fair comparison is the row
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import comfyui_run
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import comfyui_start
 import environment
 import pack
 
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="rules whose names start so")
     arguments = parser.parse_args()
     if arguments.comfyui:
-        comfyui_run.ensure(arguments.comfyui)
+        comfyui_start.ensure(arguments.comfyui)
     else:
         environment.ensure()
     bench = Bench(arguments.comfyui, arguments.steps)
@@ -128,12 +131,7 @@ class Bench:
     def __init__(self, comfyui: Path | None, steps: int):
         self.comfyui, self.steps = comfyui, steps
         if comfyui:
-            import sys
-
-            sys.path.insert(0, str(pack.ROOT / "tests" / "host"))
-            import boot
-
-            boot.start(comfyui)
+            comfyui_start.start_with_pack(comfyui, "--cpu")
         pack.hide_scripts()
         pack.mount()
         import torch
@@ -248,10 +246,8 @@ class Bench:
         return found
 
     def _core(self, threshold: float) -> Way:
-        import boot
-
         def change(model: Any) -> Any:
-            return boot.call("EasyCache", model=model, reuse_threshold=threshold)
+            return comfyui_start.call("EasyCache", model=model, reuse_threshold=threshold)
 
         return Way("ComfyUI's EasyCache", f"{threshold:g}", change=change)
 

@@ -1,6 +1,6 @@
 """Draws the pictures that the registry and the Manager show: docs/icon.png and docs/banner.png.
 
-    python3 scripts/brand.py
+    python3 scripts/make/brand.py
 
 Everything is drawn here, from the shapes and colours of the bundled model's world: no picture or font of others but
 Pillow's own.
@@ -9,6 +9,10 @@ Pillow's own.
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import console
 import environment
@@ -22,6 +26,7 @@ COLOURS = ((120, 52, 168), (52, 92, 226), (28, 160, 132), (250, 190, 40))
 
 
 def main() -> int:
+    console.describe(__doc__)
     environment.ensure(["pillow>=10.1"])
     docs = pack.ROOT / "docs"
     for name, picture in {"icon": icon(), "banner": banner()}.items():

@@ -1,6 +1,6 @@
 """Measure LoRA files of a real size on a model of a real size, as ratios, on one processor core.
 
-    python3 scripts/bench_lora.py [--rank 32] [--rounds 5] [--layers 4] [--keep FILE]
+    python3 scripts/bench/lora.py [--rank 32] [--rounds 5] [--layers 4] [--keep FILE]
 
 A 300 MB file (rank 32, bf16, diffusers' names, every attention and feed-forward layer) for Wan 2.1 T2V 14B, whose
 weights are on the meta device. The file is in the system's cache. Wall and processor time:
@@ -28,12 +28,10 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import environment
 import pack
-
-environment.ensure()
-pack.hide_scripts()
-pack.mount()
 
 CONFIG = {
     "num_attention_heads": 40, "attention_head_dim": 128, "in_channels": 16, "out_channels": 16, "text_dim": 4096,
@@ -50,7 +48,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="real-size layers that are merged")
     parser.add_argument("--keep", type=Path, help="where the file is written, and left")
     arguments = parser.parse_args()
-
+    environment.ensure()
+    pack.hide_scripts()
+    pack.mount()
     import torch
 
     torch.set_num_threads(1)

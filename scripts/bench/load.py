@@ -1,6 +1,6 @@
 """Measure, in one run and as ratios, what loading a single file costs: time and memory.
 
-    python3 scripts/bench_load.py [--layers 30] [--rounds 3] [--cold] [--folder PATH]
+    python3 scripts/bench/load.py [--layers 30] [--rounds 3] [--cold] [--folder PATH]
 
 The file is a transformer of Wan 2.1 T2V 1.3B's shape with random weights (2.8 GB as bf16) in the makers' names, and is
 removed afterwards. Each load runs in a process of its own; the file lies in the system's cache, and loads alternate
@@ -32,6 +32,8 @@ import threading
 import time
 from datetime import date
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import environment
 import pack

@@ -1,6 +1,6 @@
 """Measure, in one run, as ratios: the sampler's overhead over the bare transformer, and the pack's import.
 
-    python3 scripts/bench.py [--model NAME] [--steps 20] [--rounds 7] [--comfyui FOLDER]
+    python3 scripts/bench/sampler.py [--model NAME] [--steps 20] [--rounds 7] [--comfyui FOLDER]
 
 The overhead is the time of a whole sampling run (schedule, guidance, solver steps, progress) over the time of the
 bare transformer called as often with inputs of the same shape; the two alternate, and the medians are compared, as wall
@@ -20,7 +20,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import comfyui_run
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import comfyui_start
 import environment
 import pack
 
@@ -115,12 +117,8 @@ def _started(comfyui: Path | None) -> Any:
         from opent2v.host import embedded
 
         return embedded
-    comfyui_run.ensure(comfyui)
-    sys.path.insert(0, str(pack.ROOT / "tests" / "host"))
-    import boot
-
-    boot.start(comfyui.resolve())
-    pack.hide_scripts()
+    comfyui_start.ensure(comfyui)
+    comfyui_start.start_with_pack(comfyui, "--cpu")
     from opent2v.host import comfyui as host
 
     return host

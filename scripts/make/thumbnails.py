@@ -1,6 +1,6 @@
-"""Draws the pictures beside the templates in workflows/ (quickstart's is of scripts/showcase.py).
+"""Draws the pictures beside the templates in workflows/ (quickstart's is of scripts/make/showcase.py).
 
-    python3 scripts/make_thumbnails.py
+    python3 scripts/make/thumbnails.py
 
 Those of video_to_video, step_cache, lora and finishing are frames of those templates' own runs, here and now. The
 other models are not here to run: their templates get a title card, which says that it is an example and shows frames of
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import console
 import environment
 import pack
-from make_workflows import FOLDER
 from workflow_data import TEMPLATES
+
+from workflows import FOLDER
 
 WIDTH, HEIGHT = 400, 300
 BAND = 96  # height of a row of frames; four of them fill the width
@@ -28,6 +32,7 @@ LARGEST = 25_000  # bytes
 
 
 def main() -> int:
+    console.describe(__doc__)
     environment.ensure(["pillow>=10.1"])
     pack.mount()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Train the next bundled model from nothing, or go on: python scripts/train_quickstart.py --work FOLDER [--out FOLDER]
+"""Train the next bundled model from nothing, or go on: python3 scripts/train.py quickstart --work FOLDER [--out FOLDER]
 
 VAE and transformer take turns, so that pictures can be looked at early; each goes on from its checkpoint in the work
 folder, whenever the command was stopped. One run sees what every other run sees: data and first weights come from
@@ -11,7 +11,13 @@ import argparse
 import time
 from pathlib import Path
 
-import pack
+import torch
+
+from .. import captions, evaluate, world
+from . import train_transformer, train_vae
+from .export import export
+from .latents import LatentSpace
+from .machine import reuse_memory
 
 # (part, share of its steps to go on to): the decoder is good enough to look through long before it is done.
 TURNS = (("vae", 0.16), ("transformer", 0.05), ("vae", 0.4), ("transformer", 0.2), ("vae", 1.0), ("transformer", 1.0))
@@ -29,13 +35,6 @@ def main() -> None:
     parser.add_argument("--look", action="store_true", help="train nothing: measure what there is, and draw a sheet")
     parser.add_argument("--limit", type=int, default=100, help="held-out scenes that are measured (default 100)")
     arguments = parser.parse_args()
-    pack.hide_scripts()
-    pack.mount()
-    import torch
-
-    from opent2v.training.quickstart import train_transformer, train_vae
-    from opent2v.training.quickstart.machine import reuse_memory
-
     torch.set_num_threads(arguments.threads)
     reuse_memory()
     began = time.time()
@@ -59,16 +58,11 @@ def main() -> None:
 
 def look(arguments) -> None:
     """Export, measure and draw what the work folder holds."""
-    from opent2v.training import captions, evaluate, world
-    from opent2v.training.quickstart.export import export
-    from opent2v.training.quickstart.latents import LatentSpace
-    from opent2v.training.quickstart.train_vae import check, export_vae
-
     out = arguments.out or arguments.work / "model"
     export(arguments.work, out)
     print(f"{out}: {sum(p.stat().st_size for p in out.rglob('*') if p.is_file()) / 1e6:.2f} MB")
     space = LatentSpace.of(arguments.work)
-    print("vae", check(export_vae(arguments.work / "vae.pt", space), space, 20))
+    print("vae", train_vae.check(train_vae.export_vae(arguments.work / "vae.pt", space), space, 20))
     scenes, source = world.split()[1][: arguments.limit], evaluate.from_folder(out)
     for pictures in (False, True):
         records, shown = [], []
@@ -80,7 +74,3 @@ def look(arguments) -> None:
         print("from a first picture" if pictures else "from words")
         print(evaluate.report(records))
         evaluate.save_sheet(shown, arguments.work / ("pictures.png" if pictures else "words.png"))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,16 @@
 """Makes the pictures that show the bundled model: README's moving picture and the template's thumbnail.
 
-    python3 scripts/showcase.py
+    python3 scripts/make/showcase.py
 
 Everything in them is a real output at the model's own values; nothing is chosen but the prompts and one seed.
 """
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import console
 import environment
@@ -24,6 +29,7 @@ SCALE, GAP, COLUMNS = 3, 6, 3
 
 
 def main() -> int:
+    console.describe(__doc__)
     environment.ensure()
     pack.hide_scripts()
     pack.mount()

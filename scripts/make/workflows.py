@@ -1,8 +1,8 @@
 """Writes the templates in workflows/: quickstart, one for each family and task, and those of single nodes.
 
-    python3 scripts/make_workflows.py
+    python3 scripts/make/workflows.py
 
-What they hold stands in scripts/workflow_data.py; how it is laid out, here. scripts/make_thumbnails.py draws the
+What they hold stands in scripts/make/workflow_data.py; how it is laid out, here. scripts/make/thumbnails.py draws the
 pictures beside them.
 """
 
@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import console
 import environment
@@ -72,6 +76,7 @@ HEIGHTS = STAYING | GROWING
 
 
 def main() -> int:
+    console.describe(__doc__)
     environment.ensure()
     pack.mount()
     made = {template.name: generation(template) for template in TEMPLATES}

@@ -1,4 +1,4 @@
-"""What bench_media.py measures of writing: against a plain PyAV loop, against ComfyUI's own writer, and GIFs."""
+"""What media.py measures of writing: against a plain PyAV loop, against ComfyUI's own writer, and GIFs."""
 
 from __future__ import annotations
 

@@ -1,14 +1,17 @@
 """Measure, as ratios, a sampling run of each family against diffusers' pipeline and the bare transformer.
 
-    python3 scripts/bench_families.py [--families wan ltx_video ...] [--steps 6] [--rounds 5] [--comfyui PATH]
+    python3 scripts/bench/families.py FOLDER ... [--steps 6] [--rounds 5]
+    python3 scripts/bench/families.py FILE ... --comfyui PATH
 
-Each transformer is 512 wide with 4 layers and random weights, fp32, on latents of 3 x 16 x 16. All three get the same
-prompt embeddings: our sampler on the embedded host, the pipeline's denoising loop without text encoder and VAE, and the
-transformer alone with exactly the inputs that the pipeline gave it. They alternate; ratios are medians, as wall time
-and as processor time. The folders are those of the tests, so this needs their libraries and accelerate.
+Each FOLDER is one of diffusers' layout; `python3 tests/tiny FOLDER` writes a small one of every family below it. The
+transformer is replaced by one with 4 layers and random weights, fp32, of about 512 wide, on latents of 3 x
+16 x 16. All three get the same prompt embeddings: our sampler on the embedded host, the pipeline's denoising loop
+without text encoder and VAE, and the transformer alone with exactly the inputs that the pipeline gave it. They
+alternate; ratios are medians, as wall time and as processor time. This needs accelerate.
 
 With `--comfyui` the script runs in that ComfyUI's Python and on the CPU, and compares core's model class with ours
-there instead: Wan and LTX-Video, both in core's KSampler (euler, simple) with the same weights.
+there instead, both in core's KSampler (euler, simple): each FILE is a transformer of Wan or LTX-Video in the makers'
+names (`python3 tests/tiny` writes those too).
 """
 
 from __future__ import annotations
@@ -24,40 +27,40 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import comfyui_run
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import comfyui_start
 import environment
 import pack
 
-# family -> (module of the tests, kind of folder or None, pipeline, config of the transformer).
-FAMILIES: dict[str, tuple[str, str | None, str, dict]] = {
-    "wan": ("tiny", "plain", "WanPipeline", {"num_attention_heads": 8, "attention_head_dim": 64, "ffn_dim": 2048}),
-    "ltx_video": (
-        "tiny_ltx_video", "0.9.1", "LTXPipeline",
-        {"num_attention_heads": 8, "attention_head_dim": 64, "cross_attention_dim": 512},
-    ),
-    "cogvideox": ("tiny_cogvideox", "2b", "CogVideoXPipeline", {
+# Pipeline in a folder's model_index.json -> what its transformer's config says instead, with 4 layers.
+SIZES: dict[str, dict[str, Any]] = {
+    "WanPipeline": {"num_attention_heads": 8, "attention_head_dim": 64, "ffn_dim": 2048},
+    "LTXPipeline": {"num_attention_heads": 8, "attention_head_dim": 64, "cross_attention_dim": 512},
+    "CogVideoXPipeline": {
         "num_attention_heads": 8, "attention_head_dim": 64, "sample_width": 16, "sample_height": 16, "sample_frames": 9,
-    }),
-    "mochi": ("tiny_mochi", None, "MochiPipeline", {"num_attention_heads": 8, "attention_head_dim": 64}),
-    "hunyuan_video": ("tiny_hunyuan", None, "HunyuanVideoPipeline", {
+    },
+    "MochiPipeline": {"num_attention_heads": 8, "attention_head_dim": 64},
+    "HunyuanVideoPipeline": {
         "num_attention_heads": 8, "attention_head_dim": 64, "rope_axes_dim": (16, 24, 24), "num_single_layers": 4,
-    }),
+    },
 }  # fmt: skip
 LATENT = (3, 16, 16)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FOLDER", help="with --comfyui: a file")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--comfyui", type=Path)
     arguments = parser.parse_args()
     if arguments.comfyui:
-        comfyui_run.ensure(arguments.comfyui)
+        comfyui_start.ensure(arguments.comfyui)
     else:
         environment.ensure(["accelerate"])
     pack.hide_scripts()
@@ -74,19 +77,18 @@ def main() -> None:
     print(
         f"{date.today()}, {threads} torch threads, torch {torch.__version__}, Python {python}, {arguments.steps} steps"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.comfyui:
-            for name, ways in in_comfyui(arguments.comfyui.resolve(), Path(folder), arguments.steps):
-                if name not in arguments.families:
-                    continue
-                print_ratios(f"{name} in core's sampler", ways, arguments.rounds)
-        for name in arguments.families if not arguments.comfyui else ():
-            ways = ways_of(name, Path(folder) / name, arguments.steps)
+    if arguments.comfyui:
+        for name, ways in in_comfyui(arguments.comfyui, arguments.paths, arguments.steps):
+            print_ratios(f"{name} in core's sampler", ways, arguments.rounds)
+        return
+    for path in arguments.paths:
+        with tempfile.TemporaryDirectory() as folder:
+            name, ways = ways_of(path, Path(folder) / path.name, arguments.steps)
             print_ratios(name, ways, arguments.rounds)
 
 
-def ways_of(name: str, path: Path, steps: int) -> dict[str, Callable[[], Any]]:
-    """Our sampler, the pipeline and the bare transformer, each as a function."""
+def ways_of(source: Path, path: Path, steps: int) -> tuple[str, dict[str, Callable[[], Any]]]:
+    """(family, our sampler, the pipeline and the bare transformer, each as a function), of a copy of `source`."""
     import diffusers
     import torch
 
@@ -94,7 +96,7 @@ def ways_of(name: str, path: Path, steps: int) -> dict[str, Callable[[], Any]]:
     from opent2v.loaders import load_pipeline, open_folder
     from opent2v.sampling import make_schedule
 
-    make(name, path)
+    pipeline_class = resized(source, path)
     loaded = load_pipeline(open_folder(path), **embedded.device_dtypes(None, None))
     model, clip = embedded.model(loaded.models[0]), embedded.clip(loaded.text)
     variant = model.part.variant
@@ -110,7 +112,7 @@ def ways_of(name: str, path: Path, steps: int) -> dict[str, Callable[[], Any]]:
         cfg = 1.0 if variant.embeds_guidance else 4.0
         return embedded.sample(model, *prompts, latent, schedule=schedule, cfg=cfg, seed=0)
 
-    pipeline = getattr(diffusers, FAMILIES[name][2]).from_pretrained(path, torch_dtype=torch.float32)
+    pipeline = getattr(diffusers, pipeline_class).from_pretrained(path, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     sizes = {
         "width": columns * geometry.spatial, "height": rows * geometry.spatial, "num_frames": geometry.frames(frames),
@@ -137,25 +139,25 @@ def ways_of(name: str, path: Path, steps: int) -> dict[str, Callable[[], Any]]:
         for args, kwargs in calls:
             pipeline.transformer(*args, **kwargs)
 
-    return {"ours": ours, "pipeline": theirs, "bare": bare}
+    return variant.family.id, {"ours": ours, "pipeline": theirs, "bare": bare}
 
 
-def make(name: str, path: Path) -> None:
-    """The tests' folder of the family, with a larger transformer."""
-    import importlib
-
+def resized(source: Path, path: Path) -> str:
+    """Copy a folder, its transformer made anew with 4 layers; returns the class of its pipeline."""
     import diffusers
     import torch
 
-    module, kind, _, changes = FAMILIES[name]
-    tests = importlib.import_module(f"opent2v.tests.{module}")
-    shutil.copytree(tests.folder(kind) if kind else tests.folder(), path)
+    name = json.loads((source / "model_index.json").read_text())["_class_name"]
+    if name not in SIZES:
+        raise ValueError(f"{source} is a folder of {name}; measured are {', '.join(SIZES)}")
+    shutil.copytree(source, path)
     config = json.loads((path / "transformer" / "config.json").read_text())
     cls = getattr(diffusers, config["_class_name"])
-    config = {k: v for k, v in config.items() if not k.startswith("_")} | {"num_layers": 4} | changes
+    config = {k: v for k, v in config.items() if not k.startswith("_")} | {"num_layers": 4} | SIZES[name]
     torch.manual_seed(0)
     shutil.rmtree(path / "transformer")
     cls(**config).save_pretrained(path / "transformer")
+    return name
 
 
 def embeddings(prompts, is_guided: bool) -> dict[str, Any]:
@@ -170,46 +172,37 @@ def embeddings(prompts, is_guided: bool) -> dict[str, Any]:
     return given
 
 
-def in_comfyui(comfyui: Path, folder: Path, steps: int) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
     """(family, {"ours", "core"}): the same file in our model class and in core's, both sampled by core."""
-    import importlib
-
-    sys.path.insert(0, str(comfyui))
-    sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]  # the attention that ours uses
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("utils.extra_config")  # before nodes, which puts a folder with another utils in front
-    importlib.import_module("comfy.utils").PROGRESS_BAR_ENABLED = False
-    core, sd = importlib.import_module("nodes"), importlib.import_module("comfy.sd")
+    # The attention that ours uses.
+    core = comfyui_start.start(comfyui, "--cpu", "--use-pytorch-cross-attention")
+    import_module("comfy.utils").PROGRESS_BAR_ENABLED = False
     import torch
-    from diffusers import LTXVideoTransformer3DModel, WanTransformer3DModel
-    from safetensors.torch import save_file
 
     from opent2v.host import comfyui as real
     from opent2v.loaders import load_model, open_file
-    from opent2v.tests.families.test_ltx_video_files import original_transformer
-    from opent2v.tests.families.test_wan_files import original
 
-    torch.manual_seed(0)
-    wan = WanTransformer3DModel(num_attention_heads=4, attention_head_dim=128, ffn_dim=2048, num_layers=4)
-    ltx = LTXVideoTransformer3DModel(attention_head_dim=16, cross_attention_dim=512, num_layers=4)
-    mask = {"attention_mask": torch.ones(1, 128, dtype=torch.long), "frame_rate": 25}
-    for name, module, rename, channels, text, further in (
-        ("wan", wan, original, 16, 512, {}),
-        ("ltx_video", ltx, original_transformer, 128, 128, mask),
-    ):
-        path = folder / f"{name}.safetensors"
-        weights = {f"model.diffusion_model.{rename(key)}": value for key, value in module.state_dict().items()}
-        save_file({key: value.detach().clone() for key, value in weights.items()}, path)
-        models = {"ours": real.model(load_model(open_file(path), torch.float32))}
-        models["core"] = sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32})
-        prompts = [[[torch.randn(1, text, 4096), dict(further)]] for _ in range(2)]
-        latent = {"samples": torch.zeros(1, channels, *LATENT)}
+    # Length of the prompt in tokens, and what comes with it.
+    prompt_of: dict[str, tuple[int, dict[str, Any]]] = {
+        "wan": (512, {}),
+        "ltx_video": (128, {"attention_mask": torch.ones(1, 128, dtype=torch.long), "frame_rate": 25}),
+    }
+    for path in paths:
+        part = load_model(open_file(path), torch.float32)
+        variant = part.variant
+        models = {"ours": real.model(part)}
+        models["core"] = import_module("comfy.sd").load_diffusion_model(
+            str(path), model_options={"dtype": torch.float32}
+        )
+        length, further = prompt_of[variant.family.id]
+        prompts = [[[torch.randn(1, length, 4096), dict(further)]] for _ in range(2)]
+        latent = {"samples": torch.zeros(1, variant.geometry.channels, *LATENT)}
 
         def sampled(model: Any, prompts: list = prompts, latent: dict = latent) -> None:
             with torch.inference_mode():  # as the executor runs it
                 core.common_ksampler(model, 0, steps, 4.0, "euler", "simple", *prompts, latent)
 
-        yield name, {way: partial(sampled, model) for way, model in models.items()}
+        yield variant.family.id, {way: partial(sampled, model) for way, model in models.items()}
 
 
 def print_ratios(name: str, ways: dict[str, Callable[[], Any]], rounds: int) -> None:

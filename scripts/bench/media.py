@@ -1,6 +1,6 @@
 """Measure, in one run and as ratios: decoding straight into a file against decoding and then saving, and the writer.
 
-    python3 scripts/bench_media.py [SECTION ...] [--frames 33 65 330 3300] [--rounds 3] [--comfyui PATH]
+    python3 scripts/bench/media.py [SECTION ...] [--frames 33 65 330 3300] [--rounds 3] [--comfyui PATH]
 
 Sections, all of them where none is named:
 
@@ -28,11 +28,13 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-import bench_writers
-import comfyui_run
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import comfyui_start
 import environment
 import pack
-from bench_writers import HEIGHT, WIDTH
+import writers
+from writers import HEIGHT, WIDTH
 
 SECTIONS = ("memory", "equality", "time", "writer", "long", "gif")
 # Frames up to which the whole clip is held as well: 330 are 1.5 GiB of numbers, and as much again for their copy.
@@ -50,7 +52,7 @@ def main() -> None:
         parser.error(f"no section is called {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     chosen = arguments.sections or SECTIONS
     if arguments.comfyui:
-        comfyui_run.ensure(arguments.comfyui)
+        comfyui_start.ensure(arguments.comfyui)
         sys.path.append(str(arguments.comfyui.resolve()))
     else:
         environment.ensure()
@@ -64,7 +66,7 @@ def main() -> None:
         f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} torch threads, torch {torch.__version__}"
     )
     if "memory" in chosen:
-        print_memory(sorted(arguments.frames), bench_writers.by_core if arguments.comfyui else bench_writers.written)
+        print_memory(sorted(arguments.frames), writers.by_core if arguments.comfyui else writers.written)
     if {"equality", "time"} & {*chosen}:
         vae = load()
         latent = encoded(vae, 128, 33)
@@ -73,11 +75,11 @@ def main() -> None:
         if "time" in chosen:
             print_time(vae, latent, arguments.rounds)
     if "writer" in chosen:
-        bench_writers.print_writer(arguments.rounds, arguments.comfyui)
+        writers.print_writer(arguments.rounds, arguments.comfyui)
     if "long" in chosen and arguments.comfyui:
-        bench_writers.print_long()
+        writers.print_long()
     if "gif" in chosen:
-        bench_writers.print_gif()
+        writers.print_gif()
     print(f"\n{time.perf_counter() - began:.0f} s in all, {time.process_time():.0f} s of processor time")
 
 
@@ -121,7 +123,7 @@ def encoded(vae, size: int, frames: int):
     import torch
 
     with torch.inference_mode():
-        latent = vae.part.encode(bench_writers.moving(size, size, 17))
+        latent = vae.part.encode(writers.moving(size, size, 17))
     return latent.repeat(1, 1, frames // 17 + 1, 1, 1)[:, :, : (frames - 1) // 4 + 1].clone()
 
 
@@ -165,9 +167,9 @@ def print_memory(lengths: list[int], save) -> None:
     for n, frames in enumerate([5, *lengths]):  # the first is for what libraries keep for good after their first use
         picture = torch.randn(1, 16, 1, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(0)) / 3
         latent = torch.cat([picture.roll(k, dims=-1) for k in range((frames - 1) // 4 + 1)], dim=2)
-        whole = bench_writers.peak(partial(held, vae, latent)) if frames <= MOST_HELD else 0.0
+        whole = writers.peak(partial(held, vae, latent)) if frames <= MOST_HELD else 0.0
         began = time.perf_counter()
-        own = bench_writers.peak(partial(streamed, vae, latent))
+        own = writers.peak(partial(streamed, vae, latent))
         shortest = own if n == 1 else shortest
         if n:
             said = f"{whole:10.0f}" if whole else "         -"
@@ -204,7 +206,7 @@ def print_time(vae, latent, rounds: int) -> None:
             "decode, then save": lambda: whole(vae, latent, Path(folder)),
         }
         print(f"\n{latent.shape[2] * 4 - 3} frames from latent to file")
-        bench_writers.print_ratio(ways, rounds)
+        writers.print_ratio(ways, rounds)
 
 
 if __name__ == "__main__":

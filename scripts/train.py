@@ -1,0 +1,44 @@
+"""Trains the bundled model and its LoRA, a part at a time: python3 scripts/train.py PART --work FOLDER ...
+
+    transformer, vae, export    the bundled model: transformer with text encoder, VAE, and the folder of both
+    lora                        its outline LoRA; needs peft
+    quickstart                  the next bundled model, VAE and transformer in turns
+    quickstart-transformer, quickstart-vae    its parts alone
+
+`python3 scripts/train.py PART --help` lists a part's options. training/README.md says how the parts go together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+import environment
+import pack
+
+# Part -> its module in training/.
+PARTS = {
+    "transformer": "train_transformer",
+    "vae": "train_vae",
+    "export": "export",
+    "lora": "train_lora",
+    "quickstart": "quickstart.train",
+    "quickstart-transformer": "quickstart.train_transformer",
+    "quickstart-vae": "quickstart.train_vae",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    part = parser.parse_args(sys.argv[1:2]).part
+    environment.ensure(["peft"] if part == "lora" else [])
+    pack.hide_scripts()
+    pack.mount()
+    sys.argv = [f"{sys.argv[0]} {part}", *sys.argv[2:]]
+    importlib.import_module(f"opent2v.training.{PARTS[part]}").main()
+
+
+if __name__ == "__main__":
+    main()
