@@ -137,43 +137,34 @@ def folders(work: Path, pack: Path) -> None:
 
 
 def _write_folders(target: Path) -> None:
-    from opent2v.tests import (
-        tiny,
-        tiny_cogvideox,
-        tiny_hunyuan,
-        tiny_ltx_video,
-        tiny_mochi,
-        tiny_open_sora,
-        tiny_videocrafter,
-        tiny_wan,
-    )
+    from opent2v.tests.tiny import cogvideox, hunyuan_video, ltx_video, mochi, open_sora, videocrafter, wan, wan_kinds
 
     target.mkdir(parents=True)
-    shutil.copytree(tiny.BUNDLED, target / "quickstart")
+    shutil.copytree(wan.BUNDLED, target / "quickstart")
     for name, kind in (("t2v", "plain"), ("ti2v", "ti2v"), ("euler", "euler")):
-        tiny.make(target / f"wan-{name}", kind)
-    for kind in tiny_wan.KINDS:
-        tiny_wan.make(target / f"wan-{kind}", kind)
-    for kind in tiny_cogvideox.KINDS:
-        tiny_cogvideox.make(target / f"cogvideox-{kind}", kind)
-    for kind in tiny_ltx_video.KINDS:
-        tiny_ltx_video.make(target / f"ltx-{kind}", kind)
-    tiny_mochi.make(target / "mochi")
-    tiny_hunyuan.make(target / "hunyuan")
+        wan.make(target / f"wan-{name}", kind)
+    for kind in wan_kinds.KINDS:
+        wan_kinds.make(target / f"wan-{kind}", kind)
+    for kind in cogvideox.KINDS:
+        cogvideox.make(target / f"cogvideox-{kind}", kind)
+    for kind in ltx_video.KINDS:
+        ltx_video.make(target / f"ltx-{kind}", kind)
+    mochi.make(target / "mochi")
+    hunyuan_video.make(target / "hunyuan")
     pictured = {
         "concat": {"in_channels": 33, "guidance_embeds": False, "image_condition_type": "latent_concat"},
         "replace": {"image_condition_type": "token_replace"},
     }
     for kind, changes in pictured.items():
         folder = target / f"hunyuan-i2v-{kind}"
-        tiny_hunyuan.make(folder)
+        hunyuan_video.make(folder)
         shutil.rmtree(folder / "transformer")
-        tiny_hunyuan.transformer(**changes).save_pretrained(folder / "transformer")
-    tiny_open_sora.make(target / "open_sora")
-    tiny_videocrafter.make(target / "videocrafter")
-    tiny_videocrafter.make(target / "videocrafter-no-rate", False)
+        hunyuan_video.transformer(**changes).save_pretrained(folder / "transformer")
+    open_sora.make(target / "open_sora")
+    videocrafter.make(target / "videocrafter")
+    videocrafter.make(target / "videocrafter-no-rate", False)
     for name, title in OFFICIAL.items():
-        tiny.edit(target / name / "opent2v.json", title=title)
+        wan.edit(target / name / "opent2v.json", title=title)
     if set(MODELS) != {folder.name for folder in target.iterdir()}:
         raise SystemExit(f"made {sorted(folder.name for folder in target.iterdir())}; expected {sorted(MODELS)}")
 
