@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from .defaults import Defaults
 from .errors import FamilyError
-from .family import Defaults, Family, Prompt, Variant
+from .family import Family, Files, HostNodes, Images, Network, Sampling, Text, Video
 from .geometry import Geometry, Sound
 from .loaded import TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
 from .pictures import Guided, Pictures
-from .recognise import Near, NotWhole, Recognised
+from .prompt import Prompt
+from .recognise import Near, NotWhole, Recognised, Recognition
 from .teacache import TeaCache
 from .types import Entry, Shapes
+from .variant import Variant
 from .weight_changes import Target, WeightChange
 
 __all__ = [
@@ -18,20 +21,28 @@ __all__ = [
     "Entry",
     "Family",
     "FamilyError",
+    "Files",
     "Geometry",
     "Guided",
+    "HostNodes",
+    "Images",
     "LoraNames",
     "Near",
+    "Network",
     "NotWhole",
     "Pictures",
     "Prompt",
     "Recognised",
+    "Recognition",
+    "Sampling",
     "Shapes",
     "Sound",
     "Target",
     "TeaCache",
+    "Text",
     "TextEncoder",
     "Variant",
+    "Video",
     "VideoModel",
     "VideoVAE",
     "WeightChange",

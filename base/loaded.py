@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .family import Variant
+from .family import Text, Video
 from .types import Entry
+from .variant import Variant
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class VideoModel:
 
     def conditions(self, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w]."""
-        return self.variant.family.condition(self.variant, entry, shape)
+        return self.variant.family.network.condition(self.variant, entry, shape)
 
     def predict(self, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000."""
-        return self.variant.family.predict(self.variant, self.transformer, x, t, conditions)
+        predict = self.variant.family.network.predict
+        assert predict is not None, "the pack builds no network that only the host calls"
+        return predict(self.variant, self.transformer, x, t, conditions)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class TextEncoder:
     tokenizers: Mapping[str, Any]
     path: Path
     again: Callable[[], TextEncoder] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def _text(self) -> Text:
+        assert self.variant.family.text is not None, "the pack loads no text encoder for this family"
+        return self.variant.family.text
 
     def tokens(self, text: str) -> tuple[dict[str, list[int]], int]:
         """({slot: ids of the prompt's real tokens}, how many tokens the whole prompt has for the first encoder).
@@ -72,7 +80,7 @@ class TextEncoder:
             values = torch.tensor([row + [pad] * (limit - len(row))], device=device)
             mask = (torch.arange(limit, device=device) < len(row)).long().unsqueeze(0)
             padded[prompt.slot] = values, mask
-        return self.variant.family.embed(self.encoders, padded)
+        return self._text.embed(self.encoders, padded)
 
 
 @dataclass(frozen=True)
@@ -88,21 +96,26 @@ class VideoVAE:
     path: Path
     again: Callable[[], VideoVAE] | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def _video(self) -> Video:
+        assert self.variant.family.video is not None, "the pack loads no VAE of this family"
+        return self.variant.family.video
+
     def decode(self, latent: Tensor, seed: int = 0) -> Tensor:
         """VAE latent [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1."""
-        return self.variant.family.decode(self.vae, latent, seed)
+        return self._video.decode(self.vae, latent, seed)
 
     @property
     def streams(self) -> bool:
         """Whether `decode_frames` can be called."""
-        return self.variant.family.decode_frames is not None
+        return self._video.decode_frames is not None
 
     def decode_frames(self, latent: Tensor, tiled: bool = False) -> Iterator[Tensor]:
         """What `decode` returns, in pieces [B, 3, f, H, W] that follow each other; `tiled`: in tiles of space."""
-        decode_frames = self.variant.family.decode_frames
+        decode_frames = self._video.decode_frames
         assert decode_frames is not None
         return decode_frames(self.vae, latent, tiled)
 
     def encode(self, video: Tensor) -> Tensor:
         """Video [B, 3, F, H, W] in -1..1 -> VAE latent [B, C, T, h, w]."""
-        return self.variant.family.encode(self.vae, video)
+        return self._video.encode(self.vae, video)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import FamilyError
-from .family import Variant
 from .keys import Rule, joined, translate
 from .types import Shapes
-
-if TYPE_CHECKING:
-    from .family import Family
+from .variant import Variant
 
 # Prefixes that tools put before a transformer's names; the longest match counts.
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "transformer.", "module.", "net.", "")
@@ -94,31 +91,44 @@ class NotWhole(FamilyError):
         self.found = near.found
 
 
-Recognise = Callable[[Shapes, str], "Recognised | str"]
+@dataclass(frozen=True)
+class Recognition:
+    """How a family knows its parts by the names and shapes of tensors.
+
+    Attributes:
+        find: (shapes of a file, its name) -> Recognised, or the reason why it is none of this family's. The name counts
+            only where tensors cannot tell. Raises FamilyError for a variant that is refused; other errors, from a
+            header that only begins like the family's, count as a reason.
+        tensors: (variant, config of the denoiser, both as `find` gives them) -> name and shape of every tensor of that
+            denoiser, in its library's names. None: they are not compared.
+    """
+
+    find: Callable[[Shapes, str], Recognised | str]
+    tensors: Callable[[Variant, Mapping[str, Any]], Shapes] | None = None
 
 
-def whole(family: Family, recognise: Recognise) -> Recognise:
-    """A family's `recognise`, made sure of: it never stumbles over a header, and what it finds is compared whole."""
+def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -> Recognised | str:
+    """See `Family.recognise`.
 
-    def sure(shapes: Shapes, name: str) -> Recognised | str:
-        try:
-            found = recognise(shapes, name)
-            if isinstance(found, str) or found.part != "transformer" or family.tensors is None:
-                return found
-            wrong = difference(shapes, found, family.tensors(found.variant, found.config))
-        except FamilyError:
-            raise
-        except KeyError as error:
-            return f"{error} is missing"
-        except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError, StopIteration):
-            return f"its tensors do not have the shapes of {family.title}'s"
-        if not wrong:
+    Args:
+        title: of the family.
+    """
+    try:
+        found = recognition.find(shapes, name)
+        if isinstance(found, str) or found.part != "transformer" or recognition.tensors is None:
             return found
-        near = Near(f"looks like {found.variant.title}, and is not that model whole. {wrong}")
-        near.found, near.wrong = found, wrong
-        return near
-
-    return sure
+        wrong = difference(shapes, found, recognition.tensors(found.variant, found.config))
+    except FamilyError:
+        raise
+    except KeyError as error:
+        return f"{error} is missing"
+    except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError, StopIteration):
+        return f"its tensors do not have the shapes of {title}'s"
+    if not wrong:
+        return found
+    near = Near(f"looks like {found.variant.title}, and is not that model whole. {wrong}")
+    near.found, near.wrong = found, wrong
+    return near
 
 
 # Networks with a plain model's tensors, told by ComfyUI's "model_type" in a file's metadata.

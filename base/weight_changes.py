@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .family import Variant
 from .keys import Rule
 from .types import Shapes
+from .variant import Variant
 
 
 @dataclass(frozen=True)

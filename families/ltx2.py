@@ -3,15 +3,28 @@
 ComfyUI's loaders build them; the pack knows them by the names and shapes of their weights, their sizes, and the noise
 levels that their makers walk.
 
-Source: Lightricks/LTX-2 @d5b526ed; diffusers 0.42.1, pipelines/ltx2; the settings of ComfyUI's own templates
-(comfyui-workflow-templates 0.1.123) and nodes (LTXVScheduler, LTXVEmptyLatentAudio of 0.33.0).
+Source: Lightricks/LTX-2 @d5b526ed (LTX-2 Community License; facts, no code); diffusers 0.42.1, pipelines/ltx2; the
+settings of ComfyUI's own templates (comfyui-workflow-templates 0.1.123) and nodes (LTXVScheduler, LTXVEmptyLatentAudio
+of 0.33.0).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..base import Defaults, Family, Geometry, Recognised, Shapes, Sound, Variant
+from ..base import (
+    Defaults,
+    Family,
+    Geometry,
+    HostNodes,
+    Network,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    Sound,
+    Variant,
+)
 from ..base.recognise import without_prefix
 from .ltx_video.versions import sigmas as shifted
 
@@ -32,7 +45,7 @@ _SCHEDULE = {
 }
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     found = without_prefix(shapes, "audio_adaln_single.linear.weight")
     if found is None or "transformer_blocks.0.audio_attn1.to_q.weight" not in found[1]:
         return "no audio_adaln_single.linear.weight, transformer_blocks.0.audio_attn1.to_q.weight"
@@ -91,11 +104,8 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[in
 FAMILY = Family(
     id="ltx2",
     title="LTX-2",
-    source="Lightricks/LTX-2 @d5b526ed, LTX-2 Community License",
-    sigmas=sigmas,
-    recognise=recognise,
-    blocks="transformer_blocks",
-    reads_rate=True,
-    hosts="ComfyUI's Load Checkpoint or Load Diffusion Model",
-    hosts_pictures="LTXVImgToVideoInplace",
+    recognition=Recognition(find),
+    network=Network(blocks="transformer_blocks", reads_rate=True),
+    sampling=Sampling(sigmas),
+    host_nodes=HostNodes("ComfyUI's Load Checkpoint or Load Diffusion Model", "LTXVImgToVideoInplace"),
 )

@@ -3,8 +3,9 @@
 ComfyUI's loader builds it; the pack knows it by the names and shapes of its weights, its sizes, and the noise levels
 that its makers walk. Guidance is distilled into it: one prompt, cfg 1.
 
-Source: ComfyUI 0.33.0, comfy/ldm/minimax and comfy_extras/nodes_minimax_h3.py; diffusers 0.42.1, MiniMaxH3Scheduler;
-the settings of ComfyUI's template video_minimax_h3_t2v.
+Source: MiniMaxAI/MiniMax-H3 (MiniMax H3 Community License; facts, no code); ComfyUI 0.33.0, comfy/ldm/minimax and
+comfy_extras/nodes_minimax_h3.py; diffusers 0.42.1, MiniMaxH3Scheduler; the settings of ComfyUI's template
+video_minimax_h3_t2v.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base import Defaults, Family, Geometry, Recognised, Shapes, Sound, Variant
+from ..base import (
+    Defaults,
+    Family,
+    Geometry,
+    HostNodes,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    Sound,
+    Variant,
+)
 from ..base.recognise import without_prefix
 
 FPS = 24.0
@@ -48,7 +60,7 @@ class GroupedGeometry(Geometry):
         return whole * _FRAMES + sum(GROUP[:rest])
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     found = without_prefix(shapes, _MARKERS[0])
     missing = [marker for marker in _MARKERS if found is None or marker not in found[1]]
     if found is None or missing:
@@ -90,9 +102,7 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[in
 FAMILY = Family(
     id="minimax_h3",
     title="MiniMax H3",
-    source="MiniMaxAI/MiniMax-H3, MiniMax H3 Community License",
-    sigmas=sigmas,
-    recognise=recognise,
-    hosts="ComfyUI's Load Diffusion Model",
-    hosts_pictures="MiniMaxH3ImageToVideo",
+    recognition=Recognition(find),
+    sampling=Sampling(sigmas),
+    host_nodes=HostNodes("ComfyUI's Load Diffusion Model", "MiniMaxH3ImageToVideo"),
 )

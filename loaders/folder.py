@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..base import Family, Variant
+from ..base import Family, Files, Variant
 from ..families import families
 from .errors import ModelFileError
 from .header import TensorInfo, read_header
@@ -35,6 +35,11 @@ class Folder:
     configs: dict[str, dict[str, Any]]
     weights: dict[str, tuple[Path, ...]]
 
+    @property
+    def layout(self) -> Files:
+        assert self.family.files is not None, "only a family with files is looked for in folders"
+        return self.family.files
+
     def headers(self, component: str) -> dict[str, TensorInfo]:
         """Names, dtypes and shapes of a component, over all its shards."""
         merged: dict[str, TensorInfo] = {}
@@ -58,36 +63,36 @@ def open_folder(path: Path) -> Folder:
     if not path.is_dir():
         raise ModelFileError(f"{path}: no such folder. Expected a diffusers folder (with {INDEX} in it).")
     index = _read_json(path / INDEX)
-    family = _family_of(path, index)
+    family, layout = _family_of(path, index)
     configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
-    for component, allowed in family.components.items():
+    for component, allowed in layout.components.items():
         folder = path / component
         named = _named_class(index, component)
-        if not named and component in family.optional:
+        if not named and component in layout.optional:
             continue
         if not named:
             raise ModelFileError(
-                f"{path / INDEX}: names no {component}. A {family.title} folder has: {_needed(family)}."
+                f"{path / INDEX}: names no {component}. A {family.title} folder has: {_needed(layout)}."
             )
         if named not in allowed:
-            raise ModelFileError(_foreign_class(path / INDEX, component, named, family))
+            raise ModelFileError(_foreign_class(path / INDEX, component, named, family.title, allowed))
         if not folder.is_dir():
             raise ModelFileError(
-                f"{path}: the folder {component}/ is missing. Expected: {_needed(family)}. "
+                f"{path}: the folder {component}/ is missing. Expected: {_needed(layout)}. "
                 "The download is not complete: get the missing folder too."
             )
         configs[component] = _read_component(folder, component)
         stated = str(configs[component].get("_class_name") or named)
         if stated not in allowed:
-            raise ModelFileError(_foreign_class(folder, component, stated, family))
+            raise ModelFileError(_foreign_class(folder, component, stated, family.title, allowed))
         configs[component]["_class_name"] = stated
         if has_weights(component):
             weights[component] = _weight_files(folder)
     if (path / "opent2v.json").is_file():
         configs["opent2v"] = _read_json(path / "opent2v.json")
     try:
-        variant = family.read(configs)
+        variant = layout.read(configs)
     except KeyError as error:
         raise ModelFileError(
             f"{path}: a config.json lacks the entry {error}. The folder is damaged or made for another version."
@@ -97,25 +102,26 @@ def open_folder(path: Path) -> Folder:
             f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
         ) from error
     folder = Folder(path, family, variant, configs, weights)
-    if family.look is None:
+    if layout.inspect is None:
         return folder
-    return replace(folder, variant=family.look(variant, folder.headers(family.denoiser)))
+    return replace(folder, variant=layout.inspect(variant, folder.headers(family.network.slot)))
 
 
 def has_weights(component: str) -> bool:
     return component != "scheduler" and component not in _PROCESSORS and not component.startswith("tokenizer")
 
 
-def _needed(family: Family) -> str:
-    return ", ".join(c for c in family.components if c not in family.optional)
+def _needed(layout: Files) -> str:
+    return ", ".join(c for c in layout.components if c not in layout.optional)
 
 
-def _family_of(path: Path, index: dict[str, Any]) -> Family:
+def _family_of(path: Path, index: dict[str, Any]) -> tuple[Family, Files]:
     pipeline = index.get("_class_name")
-    for family in families().values():
-        if isinstance(pipeline, str) and pipeline in family.pipelines:
-            return family
-    known = "; ".join(f"{f.title}: {', '.join(sorted(f.pipelines))}" for f in families().values() if f.loads)
+    layouts = [(family, family.files) for family in families().values() if family.files is not None]
+    for family, layout in layouts:
+        if isinstance(pipeline, str) and pipeline in layout.pipelines:
+            return family, layout
+    known = "; ".join(f"{family.title}: {', '.join(sorted(layout.pipelines))}" for family, layout in layouts)
     raise ModelFileError(
         f"{path / INDEX}: the pipeline {pipeline!r} belongs to no family this pack knows. Known: {known}."
     )
@@ -127,10 +133,10 @@ def _named_class(index: dict[str, Any], component: str) -> str:
     return named[-1] if isinstance(named, list) and named and isinstance(named[-1], str) else ""
 
 
-def _foreign_class(where: Path, component: str, found: str, family: Family) -> str:
-    allowed = " or ".join(sorted(family.components[component]))
+def _foreign_class(where: Path, component: str, found: str, title: str, allowed: frozenset[str]) -> str:
+    names = " or ".join(sorted(allowed))
     return (
-        f"{where}: names the class {found!r} for {component}. A {family.title} folder may only name {allowed}; "
+        f"{where}: names the class {found!r} for {component}. A {title} folder may only name {names}; "
         "nothing else is loaded, so that a model folder can never run code."
     )
 

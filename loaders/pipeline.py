@@ -46,7 +46,7 @@ def load_pipeline(
     Raises:
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
-    variant, denoiser = folder.variant, folder.family.denoiser
+    variant, denoiser = folder.variant, folder.family.network.slot
     dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in folder.weights}
     dtypes["vae"] = vae_dtype
     tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
@@ -83,10 +83,10 @@ def _modules(
     counts: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
     for component in dtypes:
-        config, is_model = folder.configs[component], component == family.denoiser
+        config, is_model = folder.configs[component], component == family.network.slot
         parts[component] = build(config["_class_name"], config, extension(folder.variant) if is_model else None)
         rules[component] = _older_names(parts[component], folder.headers(component))
-        tied = family.tied.get(component)
+        tied = folder.layout.tied.get(component)
         counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
     total, before = sum(counts.values()), 0
     for component, dtype in dtypes.items():
@@ -99,7 +99,7 @@ def _modules(
             parts[component],
             folder.weights[component],
             dtype=dtype,
-            tied=family.tied.get(component),
+            tied=folder.layout.tied.get(component),
             rules=rules[component],
             on_tensor=tick,
         )

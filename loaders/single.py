@@ -92,9 +92,10 @@ def load_model(
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
     found = _part(file, "transformer")
-    if not found.variant.family.loads:
+    host_nodes = found.variant.family.host_nodes
+    if host_nodes is not None:
         raise ModelFileError(
-            f"{file.path}: this is {found.variant.title}, which {found.variant.family.hosts} loads. The MODEL works in "
+            f"{file.path}: this is {found.variant.title}, which {host_nodes.load} loads. The MODEL works in "
             "this pack's nodes: Empty Video Latent, Video Sampler, Step Cache, Load Video LoRA."
         )
     rules = found.rules if rope_layout == "auto" else found.rope_layouts.get(rope_layout)
@@ -105,12 +106,10 @@ def load_model(
             "rope_layout to auto."
         )
     module = build(found.class_name, found.config, extension(found.variant))
-    tied = found.variant.family.tied.get("transformer")
     fill(
         module,
         (file.path,),
         dtype=dtype or (torch.bfloat16 if file.quantisation.scales else None),
-        tied=tied,
         rules=rules,
         prefix=found.prefix,
         from_folder=False,

@@ -116,7 +116,8 @@ def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFil
     Raises:
         ModelFileError: a slot without a file, a file without a slot, or the wrong width.
     """
-    wanted = {prompt.slot: variant.family.components[prompt.slot] for prompt in variant.prompts}
+    layout = variant.family.files
+    wanted = {prompt.slot: layout.components[prompt.slot] for prompt in variant.prompts if layout}
     chosen: dict[str, TextFile] = {}
     for file in files:
         slot = next((s for s, classes in wanted.items() if file.class_name in classes and s not in chosen), None)

@@ -47,7 +47,7 @@ def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Modul
 
 def extension(variant: Variant) -> Callable[[nn.Module], None] | None:
     """What `build` is given for a variant's denoiser."""
-    extend = variant.family.extend
+    extend = variant.family.network.extend
     return None if extend is None else lambda module: extend(variant, module)
 
 

@@ -109,7 +109,7 @@ class OpenT2VEmptyLatent:
             width, height = size_of(variant, aspect_ratio, area)
         elif area:
             raise FamilyError(f"area is {area}, and no aspect ratio is chosen. Choose one, or set area to 0.")
-        if fps and not (variant.sound and variant.family.reads_rate):
+        if fps and not (variant.sound and variant.family.network.reads_rate):
             raise FamilyError(
                 f"fps is {fps:g}; {variant.title} makes {variant.defaults.fps:g} frames per second only. Set fps to 0."
             )

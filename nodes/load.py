@@ -84,7 +84,7 @@ class OpenT2VLoadModel:
             )
         folder = open_folder(path)
         library("diffusers")
-        header = folder.headers(folder.family.denoiser)
+        header = folder.headers(folder.family.network.slot)
         numbers = numbers_of(header)
         most = max(numbers, key=lambda kind: numbers[kind], default="")
         stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(most, ""))

@@ -41,7 +41,12 @@ def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -
 
 def same_latents(one: Family, other: Family) -> bool:
     """Whether one's VAE can take what is made for the other's."""
-    return (one.latents or one.id) == (other.latents or other.id)
+    return _latents(one) == _latents(other)
+
+
+def _latents(family: Family) -> str:
+    """Id of the family whose VAE makes its latents."""
+    return (family.video and family.video.latents) or family.id
 
 
 def check_prompt(variant: Variant, name: str, conditioning: Any) -> None:

@@ -136,13 +136,13 @@ class OpenT2VImageToVideo:
         clip_vision_output: Any = None,
     ) -> dict[str, Any]:
         variant = require_variant(model)
-        prepare = variant.family.image_to_video
-        if variant.family.hosts_pictures:
+        images, host_nodes = variant.family.images, variant.family.host_nodes
+        if host_nodes is not None:
             raise FamilyError(
-                f"Pictures for {variant.title} are prepared by ComfyUI's own {variant.family.hosts_pictures}. Connect "
+                f"Pictures for {variant.title} are prepared by ComfyUI's own {host_nodes.pictures}. Connect "
                 "what it makes to Video Sampler."
             )
-        if prepare is None:
+        if images is None:
             raise FamilyError(
                 f"{variant.title} is a text-to-video model and cannot start from a picture. Use Empty Video Latent "
                 "with it, or choose an image-to-video model."
@@ -151,11 +151,11 @@ class OpenT2VImageToVideo:
         (width, height, frames), remarks = used_size(variant, width, height, frames)
         given = {"start_image": start_image, "end_image": end_image}
         ready: dict[str, Tensor | None] = dict.fromkeys(given)
-        for name, images in given.items():
-            if images is not None:
-                count = max(n for n in (1, *variant.family.clips) if n <= len(images))
-                one = images[:count] if name == "start_image" else images[-count:]
-                remarks += _fitted(name, one, width, height) + _used(variant, name, count, len(images))
+        for name, frames_given in given.items():
+            if frames_given is not None:
+                count = max(n for n in (1, *images.clips) if n <= len(frames_given))
+                one = frames_given[:count] if name == "start_image" else frames_given[-count:]
+                remarks += _fitted(name, one, width, height) + _used(images.clips, name, count, len(frames_given))
                 # [F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1
                 ready[name] = (fit(one, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
 
@@ -166,7 +166,7 @@ class OpenT2VImageToVideo:
                 raise _other_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(wanted))
             return latent
 
-        guided = prepare(
+        guided = images.prepare(
             variant,
             Pictures(
                 start=ready["start_image"],
@@ -182,13 +182,13 @@ class OpenT2VImageToVideo:
         return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
 
 
-def _used(variant: Variant, name: str, used: int, found: int) -> list[str]:
-    """Which frames of several are taken, of a model that can go on from a video."""
-    if found == 1 or not variant.family.clips:
+def _used(clips: tuple[int, ...], name: str, used: int, found: int) -> list[str]:
+    """Which frames of several are taken, of a model that can go on from a video of one of these lengths."""
+    if found == 1 or not clips:
         return []
     which = "first" if name == "start_image" else "last"
     if used == 1:
-        return [f"{name} has {found} frames, fewer than the {variant.family.clips[0]} of a video: the {which} is used."]
+        return [f"{name} has {found} frames, fewer than the {clips[0]} of a video: the {which} is used."]
     return [f"{name} is a video: its {which} {used} of {found} frames are used."]
 
 

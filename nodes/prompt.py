@@ -89,11 +89,12 @@ class OpenT2VEncodePrompt:
         variant = host.variant(clip)
         if not positive.strip():
             remarks.append("The prompt is empty: the video will show anything.")
-        if variant is not None and variant.family.tell is not None:
-            told = variant.family.tell(positive, fps or variant.defaults.fps, motion_score)
+        complete = variant and variant.family.text and variant.family.text.complete
+        if variant is not None and complete:
+            told = complete(positive, fps or variant.defaults.fps, motion_score)
             remarks.append(f"Told behind the prompt: {told[len(positive.strip()) :].lstrip('. ')}")
             positive = told
-        elif fps and not motion_score and variant is not None and variant.family.reads_rate:
+        elif fps and not motion_score and variant is not None and variant.family.network.reads_rate:
             entries = {"frame_rate": fps}
             remarks.append(f"The model is told {fps:g} frames per second.")
         elif fps or motion_score:
@@ -116,7 +117,7 @@ class OpenT2VEncodePrompt:
 
 
 def _not_told(variant: Variant | None) -> str:
-    if variant is not None and variant.family.reads_rate:
+    if variant is not None and variant.family.network.reads_rate:
         return f"{variant.title} is told fps, but no motion score. Set motion_score to 0."
     if variant is not None:
         return f"{variant.title} is not told fps or a motion score in its prompt. Set both to 0."

@@ -218,7 +218,9 @@ class OpenT2VSampler:
             check_prompt(variant, name, conditioning)
         check_experts(variant, low_noise_model)
         cfg_schedule = known_cfg_schedule(variant, cfg_schedule)
-        if picture_cfg and variant.family.picture_guidance is None:
+        images = variant.family.images
+        picture_guidance = images and images.guidance
+        if picture_cfg and picture_guidance is None:
             raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
         if not 0 <= cfg_rescale <= 1:
             raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
@@ -241,12 +243,12 @@ class OpenT2VSampler:
             shift=shift or None,
             denoise=denoise,
             kind=variant.prediction,
-            sigmas=lambda total: variant.family.sigmas(variant, total, shift or None, shape),
+            sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift or None, shape),
             seed=seed,
         )
         scales: float | Sequence[float] = scale
-        if cfg_schedule != "constant" and variant.family.guidance:
-            scales = variant.family.guidance(variant, cfg_schedule, scale, schedule.timesteps)
+        if cfg_schedule != "constant" and variant.family.sampling.cfg:
+            scales = variant.family.sampling.cfg(variant, cfg_schedule, scale, schedule.timesteps)
             remark += f" {cfg_schedule}"
         low = None
         if low_noise_model is not None:
@@ -259,9 +261,9 @@ class OpenT2VSampler:
             scales = steered.cfg or scales
             remark = told(guidance, remark)
         unpictured = None
-        if variant.family.picture_guidance is not None:
+        if picture_guidance is not None:
             closeness = picture_cfg or own.picture_guidance
-            levels = variant.family.picture_guidance(variant, cfg_schedule, closeness, positive[0][1], steps, shape[2])
+            levels = picture_guidance(variant, cfg_schedule, closeness, positive[0][1], steps, shape[2])
             if levels is not None:
                 unpictured = _unpictured(negative), levels
                 remark += f", picture_cfg {closeness:g}"
@@ -285,14 +287,14 @@ class OpenT2VSampler:
             guidance=steered,
             unpictured=unpictured,
         )
-        if variant.family.finished is not None:
-            samples = variant.family.finished(variant, positive[0][1], samples)
+        if images is not None and images.finish is not None:
+            samples = images.finish(variant, positive[0][1], samples)
         made: dict[str, Any] = {**latent, "samples": samples, "opent2v": made_by(variant)}
         if cache is not None:
             made["opent2v"] |= {"cache": summary(cache), "cache_report": details(cache)}
         name = type(schedule.scheduler).__name__.removesuffix("Scheduler")
         lines = [f"{remark}, {name}, seed {seed}", *(remarks(cache) if cache else [])]
-        makers = variant.family.cfg_schedules[0]
+        makers = variant.family.sampling.cfg_schedules[0]
         if cfg_schedule == "constant" != makers:
             lines.append(f"The makers of this model use cfg_schedule {makers} (auto).")
         return with_remarks((made, "\n".join(lines)), lines)

@@ -20,7 +20,7 @@ def known_cfg_schedule(variant: Variant, cfg_schedule: str) -> str:
     """
     if cfg_schedule not in CFG_SCHEDULES:
         raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
-    own = variant.family.cfg_schedules
+    own = variant.family.sampling.cfg_schedules
     if cfg_schedule == "auto":
         return own[0]
     if len(own) == 1 and cfg_schedule not in own:

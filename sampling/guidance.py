@@ -58,7 +58,7 @@ def guidance_steps(settings: Guidance, variant: Variant, sigmas: Sequence[float]
     Raises:
         SamplingError: the model's makers use no such guidance or publish no schedule, or a setting is out of range.
     """
-    own = variant.family.stg(variant)
+    own = variant.family.sampling.stg(variant)
     if own is None:
         raise SamplingError(
             f"{variant.title} is not made for spatio-temporal guidance; LTX-Video is. Disconnect guidance."

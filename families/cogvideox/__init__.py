@@ -20,13 +20,20 @@ from ...base import (
     Entry,
     Family,
     FamilyError,
+    Files,
     Geometry,
     Guided,
+    Images,
+    Network,
     Pictures,
     Prompt,
     Recognised,
+    Recognition,
+    Sampling,
     Shapes,
+    Text,
     Variant,
+    Video,
 )
 from . import files
 from .lora import LORA
@@ -249,7 +256,7 @@ def crop(rows: int, columns: int, base_rows: int, base_columns: int) -> tuple[tu
     return (top, left), (top + fitted[0], left + fitted[1])
 
 
-def guidance(variant: Variant, mode: str, scale: float, timesteps: Tensor) -> list[float]:
+def cfg(variant: Variant, mode: str, scale: float, timesteps: Tensor) -> list[float]:
     """cfg from 1 up to scale + 1 over the run.
 
     "dynamic" goes by the share of the schedule that is done. "dynamic (reference)" is what SAT's DynamicCFG and
@@ -308,43 +315,38 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     return Guided({"concat_latent_image": torch.cat([latent, behind], dim=2)}, samples)
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(shapes, describe)
 
 
 FAMILY = Family(
     id="cogvideox",
     title="CogVideoX",
-    source="THUDM/CogVideo @7a1af71, Apache-2.0 (code)",
-    pipelines=frozenset(
-        {
-            "CogVideoXPipeline",
-            "CogVideoXImageToVideoPipeline",
-            "CogVideoXVideoToVideoPipeline",
-            "CogVideoXFunControlPipeline",
-        }
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, blocks="transformer_blocks"),
+    sampling=Sampling(cfg_schedules=("constant", "dynamic", "dynamic (reference)"), cfg=cfg, teacache=teacache),
+    files=Files(
+        pipelines=frozenset(
+            {
+                "CogVideoXPipeline",
+                "CogVideoXImageToVideoPipeline",
+                "CogVideoXVideoToVideoPipeline",
+                "CogVideoXFunControlPipeline",
+            }
+        ),
+        components={
+            "transformer": frozenset({"CogVideoXTransformer3DModel"}),
+            "vae": frozenset({"AutoencoderKLCogVideoX"}),
+            "text_encoder": frozenset({"T5EncoderModel"}),
+            # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
+            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+            "scheduler": frozenset({"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}),
+        },
+        read=read,
+        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    components={
-        "transformer": frozenset({"CogVideoXTransformer3DModel"}),
-        "vae": frozenset({"AutoencoderKLCogVideoX"}),
-        "text_encoder": frozenset({"T5EncoderModel"}),
-        # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
-        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
-        "scheduler": frozenset({"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}),
-    },
-    read=read,
-    condition=condition,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    encode=encode,
-    recognise=recognise,
-    tensors=files.tensors,
-    image_to_video=image_to_video,
-    guidance=guidance,
-    cfg_schedules=("constant", "dynamic", "dynamic (reference)"),
-    blocks="transformer_blocks",
-    teacache=teacache,
-    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    text=Text(embed),
+    video=Video(decode, encode),
+    images=Images(image_to_video),
     lora=LORA,
 )

@@ -154,7 +154,7 @@ def _transformer(
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     head, time, offset = config["attention_head_dim"], config["time_embed_dim"], config["ofs_embed_dim"]
     width, patch, made = config["num_attention_heads"] * head, config["patch_size"], Tensors()
     numbers = patch**2 * (config["patch_size_t"] or 1)

@@ -18,14 +18,21 @@ from ...base import (
     Entry,
     Family,
     FamilyError,
+    Files,
     Geometry,
     Guided,
+    Images,
+    Network,
     Pictures,
     Prompt,
     Recognised,
+    Recognition,
+    Sampling,
     Shapes,
     TeaCache,
+    Text,
     Variant,
+    Video,
 )
 from ...base.teacache import normed
 from . import files
@@ -66,7 +73,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     """Transformer or VAE; a file that replaces tokens is told by its name, its tensors are those of text-to-video."""
     found = files.transformer(shapes, name) or files.vae(shapes)
     if found is None:
@@ -218,28 +225,24 @@ _TEACACHE = TeaCache((7.33226126e02, -4.01131952e02, 6.75869174e01, -3.14987800e
 FAMILY = Family(
     id="hunyuan_video",
     title="HunyuanVideo",
-    source="Tencent-Hunyuan/HunyuanVideo, Tencent-Hunyuan/HunyuanVideo-I2V: facts; diffusers (Apache-2.0)",
-    pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),
-    components={
-        "transformer": frozenset({"HunyuanVideoTransformer3DModel"}),
-        "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
-        "text_encoder": frozenset({"LlamaModel"}),
-        "text_encoder_2": frozenset({"CLIPTextModel"}),
-        "tokenizer": _TOKENIZERS,
-        "tokenizer_2": _TOKENIZERS,
-        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
-    },
-    read=read,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    encode=encode,
-    condition=condition,
-    sigmas=sigmas,
-    recognise=recognise,
-    tensors=files.tensors,
-    image_to_video=image_to_video,
-    blocks="transformer_blocks",
-    teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None,
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, blocks="transformer_blocks"),
+    sampling=Sampling(sigmas, teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None),
+    files=Files(
+        pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),
+        components={
+            "transformer": frozenset({"HunyuanVideoTransformer3DModel"}),
+            "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
+            "text_encoder": frozenset({"LlamaModel"}),
+            "text_encoder_2": frozenset({"CLIPTextModel"}),
+            "tokenizer": _TOKENIZERS,
+            "tokenizer_2": _TOKENIZERS,
+            "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+        },
+        read=read,
+    ),
+    text=Text(embed),
+    video=Video(decode, encode),
+    images=Images(image_to_video),
     lora=LORA,
 )

@@ -103,7 +103,7 @@ def _config(
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     head = config["attention_head_dim"]
     width, made = config["num_attention_heads"] * head, Tensors()
     inner, patch, text = int(width * config["mlp_ratio"]), config["patch_size"], "context_embedder"

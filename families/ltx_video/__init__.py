@@ -14,7 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...base import Entry, Family, FamilyError, Geometry, Guided, Pictures, Recognised, Shapes, TeaCache, Variant
+from ...base import (
+    Entry,
+    Family,
+    FamilyError,
+    Files,
+    Geometry,
+    Guided,
+    Images,
+    Network,
+    Pictures,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    TeaCache,
+    Text,
+    Variant,
+    Video,
+)
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from . import files
@@ -205,7 +223,7 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     return Guided(entries, samples, mask)
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(FAMILY, shapes, name)
 
 
@@ -220,28 +238,23 @@ _TEACACHE = TeaCache(
 FAMILY = Family(
     id="ltx_video",
     title="LTX-Video",
-    source="Lightricks/LTX-Video @5260738, Apache-2.0",
-    pipelines=frozenset({"LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"}),
-    components={
-        "transformer": frozenset({"LTXVideoTransformer3DModel"}),
-        "vae": frozenset({"AutoencoderKLLTXVideo"}),
-        "text_encoder": frozenset({"T5EncoderModel"}),
-        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
-        "scheduler": frozenset({STATIC["_class_name"]}),
-    },
-    read=read,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    encode=encode,
-    condition=condition,
-    sigmas=sigmas,
-    recognise=recognise,
-    tensors=files.tensors,
-    image_to_video=image_to_video,
-    blocks="transformer_blocks",
-    stg=stg,
-    teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None,
-    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, blocks="transformer_blocks"),
+    sampling=Sampling(sigmas, stg=stg, teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None),
+    files=Files(
+        pipelines=frozenset({"LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"}),
+        components={
+            "transformer": frozenset({"LTXVideoTransformer3DModel"}),
+            "vae": frozenset({"AutoencoderKLLTXVideo"}),
+            "text_encoder": frozenset({"T5EncoderModel"}),
+            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+            "scheduler": frozenset({STATIC["_class_name"]}),
+        },
+        read=read,
+        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    ),
+    text=Text(embed),
+    video=Video(decode, encode),
+    images=Images(image_to_video),
     lora=LORA,
 )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...base import FamilyError, Recognised, Shapes, Variant
+from ...base import Family, FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, translate
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
 from .versions import DYNAMIC, FIRST_PASS, STATIC, make_variant, version_in
-
-if TYPE_CHECKING:
-    from ...base import Family
 
 TRANSFORMER_RULES = (
     rename("patchify_proj", "proj_in"),
@@ -24,7 +21,7 @@ _HEADS = 32  # of the 2B and the 13B; tensors do not tell
 
 
 def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
-    """See `Family.recognise`. 0.9.5 to 0.9.8 have the same tensors: the name tells them apart."""
+    """See `Recognition.find`. 0.9.5 to 0.9.8 have the same tensors: the name tells them apart."""
     if shapes.get("initial_conv.weight", (0, 0))[1] == 128 and any(n.startswith("upsampler.") for n in shapes):
         raise FamilyError(
             f"{name} is an upscaler of LTX-Video's latents, which this version cannot use. Choose the model itself "
@@ -87,7 +84,7 @@ def _transformer(
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     width, made = config["num_attention_heads"] * config["attention_head_dim"], Tensors()
     made.linear("proj_in", width, config["in_channels"])
     made.embedder("time_embed.emb.timestep_embedder", width, 256)

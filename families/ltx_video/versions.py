@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...base import Defaults, FamilyError, Geometry, Prompt, Variant
+from ...base import Defaults, Family, FamilyError, Geometry, Prompt, Variant
 from ...base.stg import Band, Stg
-
-if TYPE_CHECKING:
-    from ...base import Family
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"

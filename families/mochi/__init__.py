@@ -10,7 +10,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, TeaCache, Variant
+from ...base import (
+    Defaults,
+    Entry,
+    Family,
+    FamilyError,
+    Files,
+    Geometry,
+    Network,
+    Prompt,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    TeaCache,
+    Text,
+    Variant,
+    Video,
+)
 from ...base.teacache import normed
 from . import files
 from .lora import LORA
@@ -51,7 +68,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     return _variant(transformer, vae, configs["scheduler"], configs.get("opent2v", {}))
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     """Transformer or VAE, in the names of diffusers or of the original."""
     found = files.transformer(shapes) or files.vae(shapes)
     if isinstance(found, str):
@@ -176,26 +193,22 @@ _TEACACHE = TeaCache(
 FAMILY = Family(
     id="mochi",
     title="Mochi",
-    source="genmoai/mochi @075b6e3, Apache-2.0",
-    pipelines=frozenset({"MochiPipeline"}),
-    components={
-        "transformer": frozenset({"MochiTransformer3DModel"}),
-        "vae": frozenset({"AutoencoderKLMochi"}),
-        "text_encoder": frozenset({"T5EncoderModel"}),
-        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
-        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
-    },
-    read=read,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    encode=encode,
-    condition=condition,
-    sigmas=sigmas,
-    recognise=recognise,
-    tensors=files.tensors,
-    blocks="transformer_blocks",
-    teacache=lambda variant: _TEACACHE if variant.name == "1" else None,
-    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, blocks="transformer_blocks"),
+    sampling=Sampling(sigmas, teacache=lambda variant: _TEACACHE if variant.name == "1" else None),
+    files=Files(
+        pipelines=frozenset({"MochiPipeline"}),
+        components={
+            "transformer": frozenset({"MochiTransformer3DModel"}),
+            "vae": frozenset({"AutoencoderKLMochi"}),
+            "text_encoder": frozenset({"T5EncoderModel"}),
+            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+            "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+        },
+        read=read,
+        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    ),
+    text=Text(embed),
+    video=Video(decode, encode),
     lora=LORA,
 )

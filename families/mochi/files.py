@@ -68,7 +68,7 @@ def _config(shapes: Shapes, stem: str, patch: str, norm: str, caption: str, time
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     heads, head, text = config["num_attention_heads"], config["attention_head_dim"], config["text_embed_dim"]
     width, pooled, last = heads * head, config["pooled_projection_dim"], config["num_layers"] - 1
     patch, made = config["patch_size"], Tensors()

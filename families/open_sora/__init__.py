@@ -14,12 +14,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, Variant
+from ...base import (
+    Defaults,
+    Entry,
+    Family,
+    FamilyError,
+    Files,
+    Geometry,
+    Images,
+    Network,
+    Prompt,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    Text,
+    Variant,
+    Video,
+)
 from ..hunyuan_video import SCALE, decode, encode
 from . import files
-from .guidance import OSCILLATING, guidance, picture_guidance
+from .guidance import OSCILLATING, cfg, picture_guidance
 from .lora import LORA
-from .pictures import CLIPS, beside_the_noise, finished, image_to_video
+from .pictures import CLIPS, beside_the_noise, finish, image_to_video
 
 SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
 PAIRS = {
@@ -47,7 +64,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     """The transformer; the VAE is HunyuanVideo's, name for name, and recognised there."""
     files.check_known(shapes, name)
     found = files.transformer(shapes, name)
@@ -116,7 +133,7 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, 
     return [bend * u / (1 + (bend - 1) * u) for u in (1 - n / steps for n in range(steps))]
 
 
-def tell(prompt: str, fps: float, motion_score: float) -> str:
+def complete(prompt: str, fps: float, motion_score: float) -> str:
     """The prompt as the model was trained to read it: it ends with the frame rate and how much is to move."""
     text = prompt.strip()
     text = text if text.endswith(".") else f"{text}."
@@ -187,35 +204,25 @@ _TOKENIZERS = frozenset(
 FAMILY = Family(
     id="open_sora",
     title="Open-Sora 2.0",
-    source="hpcaitech/Open-Sora @7ad6a96 (Apache-2.0): facts; diffusers (Apache-2.0)",
-    pipelines=frozenset({"OpenSoraPipeline", "OpenSora2Pipeline"}),
-    components={
-        "transformer": frozenset({files.CLASS}),
-        "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
-        "text_encoder": frozenset({"T5EncoderModel"}),
-        "text_encoder_2": frozenset({"CLIPTextModel"}),
-        "tokenizer": _TOKENIZERS,
-        "tokenizer_2": _TOKENIZERS,
-        "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
-    },
-    read=read,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    encode=encode,
-    condition=condition,
-    sigmas=sigmas,
-    recognise=recognise,
-    tensors=files.tensors,
-    image_to_video=image_to_video,
-    guidance=guidance,
-    cfg_schedules=(OSCILLATING, "constant"),
-    picture_guidance=picture_guidance,
-    finished=finished,
-    clips=CLIPS,
-    tell=tell,
-    latents="hunyuan_video",
-    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
-    blocks="transformer_blocks",
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, blocks="transformer_blocks"),
+    sampling=Sampling(sigmas, cfg_schedules=(OSCILLATING, "constant"), cfg=cfg),
+    files=Files(
+        pipelines=frozenset({"OpenSoraPipeline", "OpenSora2Pipeline"}),
+        components={
+            "transformer": frozenset({files.CLASS}),
+            "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
+            "text_encoder": frozenset({"T5EncoderModel"}),
+            "text_encoder_2": frozenset({"CLIPTextModel"}),
+            "tokenizer": _TOKENIZERS,
+            "tokenizer_2": _TOKENIZERS,
+            "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
+        },
+        read=read,
+        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    ),
+    text=Text(embed, complete),
+    video=Video(decode, encode, latents="hunyuan_video"),
+    images=Images(image_to_video, CLIPS, picture_guidance, finish),
     lora=LORA,
 )

@@ -91,7 +91,7 @@ def _config(
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     head = config["attention_head_dim"]
     width, made = config["num_attention_heads"] * head, Tensors()
     made.embedder("time_text_embed.timestep_embedder", width, 256)

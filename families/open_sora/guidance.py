@@ -18,7 +18,7 @@ FULL = 10
 PICTURES = 2
 
 
-def guidance(variant: Variant, mode: str, scale: float, timesteps: Tensor) -> list[float]:
+def cfg(variant: Variant, mode: str, scale: float, timesteps: Tensor) -> list[float]:
     """cfg of each step: `scale`, and from the eleventh step on 1 in every second one."""
     return _oscillating(scale, len(timesteps))
 

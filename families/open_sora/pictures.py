@@ -73,7 +73,7 @@ def known_frames(entry: Entry, latent_frames: int) -> Tensor:
     return known
 
 
-def finished(variant: Variant, entry: Entry, samples: Tensor) -> Tensor:
+def finish(variant: Variant, entry: Entry, samples: Tensor) -> Tensor:
     """The video's latents [B, C, T, h, w] with its pictures at the ends put back: the model only comes close to them.
 
     A video that was gone on with stays as the model made it, so that there is no seam.

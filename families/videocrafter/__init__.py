@@ -15,7 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...base import Defaults, Entry, Family, FamilyError, Geometry, Prompt, Recognised, Shapes, Variant
+from ...base import (
+    Defaults,
+    Entry,
+    Family,
+    FamilyError,
+    Files,
+    Geometry,
+    Network,
+    Prompt,
+    Recognised,
+    Recognition,
+    Shapes,
+    Text,
+    Variant,
+    Video,
+)
 from . import files
 from .lora import LORA
 
@@ -127,7 +142,7 @@ def clean(text: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
 
 
-def look(variant: Variant, names: Collection[str]) -> Variant:
+def inspect(variant: Variant, names: Collection[str]) -> Variant:
     """Whether the makers' fps embedding is among the UNet's tensors."""
     if any(name.startswith("fps_embedding.") for name in names):
         return variant
@@ -194,34 +209,30 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return torch.stack([of.encode(frame, return_dict=False)[0].mode() for frame in video.unbind(2)], dim=2)
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     return files.recognise(shapes, name, describe)
 
 
 FAMILY = Family(
     id="videocrafter",
     title="VideoCrafter2",
-    source="AILab-CVC/VideoCrafter @11bcd76, Apache-2.0",
-    pipelines=frozenset({"TextToVideoSDPipeline", "VideoCrafterPipeline"}),
-    components={
-        "unet": frozenset({"UNet3DConditionModel"}),
-        "vae": frozenset({"AutoencoderKL"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "tokenizer": frozenset({"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
-        "scheduler": frozenset({"DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"}),
-    },
-    reads_rate=True,
-    denoiser="unet",
-    read=read,
-    look=look,
-    extend=extend,
-    condition=condition,
-    predict=predict,
-    embed=embed,
-    decode=decode,
-    decode_frames=decode_frames,
-    encode=encode,
-    recognise=recognise,
-    tensors=files.tensors,
+    recognition=Recognition(find, files.tensors),
+    network=Network(predict, condition, slot="unet", extend=extend, reads_rate=True),
+    files=Files(
+        pipelines=frozenset({"TextToVideoSDPipeline", "VideoCrafterPipeline"}),
+        components={
+            "unet": frozenset({"UNet3DConditionModel"}),
+            "vae": frozenset({"AutoencoderKL"}),
+            "text_encoder": frozenset({"CLIPTextModel"}),
+            "tokenizer": frozenset(
+                {"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
+            ),
+            "scheduler": frozenset({"DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"}),
+        },
+        read=read,
+        inspect=inspect,
+    ),
+    text=Text(embed),
+    video=Video(decode, encode, decode_frames),
     lora=LORA,
 )

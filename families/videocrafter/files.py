@@ -187,13 +187,13 @@ def _recognised(
     layout: str, config: dict[str, Any], rules: tuple[Rule, ...], prefix: str, own: Shapes, describe: Describe
 ) -> Recognised:
     variant = describe(config, SCALE)
-    assert variant.family.look is not None
-    variant = variant.family.look(variant, own)
+    assert variant.family.files is not None and variant.family.files.inspect is not None
+    variant = variant.family.files.inspect(variant, own)
     return Recognised("transformer", layout, "UNet3DConditionModel", config, variant, rules, prefix, variant.remark)
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     widths, context, made = config["block_out_channels"], config["cross_attention_dim"], Tensors()
     first, time = widths[0], 4 * widths[0]
     attends = [kind.startswith("CrossAttn") for kind in config["down_block_types"]]

@@ -12,7 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...base import Family, FamilyError, Recognised, Shapes, Variant
+from ...base import (
+    Family,
+    FamilyError,
+    Files,
+    Images,
+    Network,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    Text,
+    Variant,
+    Video,
+)
 from .files import recognise_file, tensors
 from .lora import LORA
 from .pictures import condition, image_to_video
@@ -165,40 +178,36 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
-def recognise(shapes: Shapes, name: str) -> Recognised | str:
+def find(shapes: Shapes, name: str) -> Recognised | str:
     return recognise_file(FAMILY, shapes, name)
 
 
 FAMILY = Family(
     id="wan",
     title="Wan",
-    source="Wan-Video/Wan2.1 @9737cba, Wan-Video/Wan2.2 @42bf4cf, Apache-2.0",
-    pipelines=frozenset({"WanPipeline", "WanImageToVideoPipeline"}),
-    components={
-        "transformer": frozenset({"WanTransformer3DModel"}),
-        "transformer_2": frozenset({"WanTransformer3DModel"}),
-        "vae": frozenset({"AutoencoderKLWan"}),
-        "text_encoder": frozenset({"UMT5EncoderModel"}),
-        # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
-        "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
-        "scheduler": frozenset(
-            {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"}
-        ),
-        "image_encoder": frozenset({"CLIPVisionModel", "CLIPVisionModelWithProjection"}),
-    },
-    optional=frozenset({"transformer_2", "image_encoder"}),
-    read=read,
-    condition=condition,
-    predict=predict,
-    embed=embed,
-    sigmas=sigmas,
-    decode=decode,
-    encode=encode,
-    recognise=recognise,
-    tensors=tensors,
-    image_to_video=image_to_video,
-    decode_frames=decode_frames,
-    teacache=teacache,
-    tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    recognition=Recognition(find, tensors),
+    network=Network(predict, condition),
+    sampling=Sampling(sigmas, teacache=teacache),
+    files=Files(
+        pipelines=frozenset({"WanPipeline", "WanImageToVideoPipeline"}),
+        components={
+            "transformer": frozenset({"WanTransformer3DModel"}),
+            "transformer_2": frozenset({"WanTransformer3DModel"}),
+            "vae": frozenset({"AutoencoderKLWan"}),
+            "text_encoder": frozenset({"UMT5EncoderModel"}),
+            # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
+            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+            "scheduler": frozenset(
+                {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"}
+            ),
+            "image_encoder": frozenset({"CLIPVisionModel", "CLIPVisionModelWithProjection"}),
+        },
+        read=read,
+        optional=frozenset({"transformer_2", "image_encoder"}),
+        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
+    ),
+    text=Text(embed),
+    video=Video(decode, encode, decode_frames),
+    images=Images(image_to_video),
     lora=LORA,
 )

@@ -189,7 +189,7 @@ def _config(known: Shapes, count: int) -> dict[str, Any]:
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
-    """See `Family.tensors`."""
+    """See `Recognition.tensors`."""
     width, ffn, image = config["num_attention_heads"] * 128, config["ffn_dim"], config["image_dim"]
     embedder, made = "condition_embedder", Tensors()
     made.linear("patch_embedding", width, config["in_channels"], *config["patch_size"])

@@ -111,10 +111,10 @@ class OpenT2VModel(comfy.model_base.BaseModel):
 
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at call time: compile nodes replace diffusion_model.
-            variant = self.opent2v.variant
+            variant, predict = self.opent2v.variant, self.opent2v.variant.family.network.predict
             self.told.transformer_options = kwargs.get("transformer_options") or {}
             try:
-                return variant.family.predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
+                return predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
             finally:
                 self.told.transformer_options = {}
 

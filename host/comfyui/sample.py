@@ -65,7 +65,7 @@ def sample(
     preview = _moving(latent_preview.prepare_callback(model, schedule.steps), shapes)
     if guidance is not None:
         assert found is not None
-        model = _steered(model, schedule, guidance, found.family.blocks)
+        model = _steered(model, schedule, guidance, found.family.network.blocks)
     stages = [(model, cfg, schedule)]
     if low_noise is not None:
         high, low = schedule.split(found.boundary if found else 0.0)

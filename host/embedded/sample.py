@@ -71,7 +71,7 @@ def sample(
         together = _can_batch(conditions) and _fits(model, len(conditions) * len(samples), samples)
         predicts, transformer = schedule.prediction, model.part.transformer
         for stg in guidance.stg if guidance else ():
-            attentions(transformer, variant.family.blocks, stg.blocks)  # says at once which block there is not
+            attentions(transformer, variant.family.network.blocks, stg.blocks)  # says at once which block there is not
 
         def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
             with stage.call(parts, sigma[0].item(), x) if stage else nullcontext():
@@ -104,7 +104,7 @@ def sample(
 
                 def weakened() -> Tensor:
                     given = {k: _rows(v, len(x)) for k, v in conditions[1].items()}
-                    with values_only(transformer, variant.family.blocks, stg.blocks):
+                    with values_only(transformer, variant.family.network.blocks, stg.blocks):
                         return predicted(x, sigma, given, labels[3:])
 
                 clean = with_stg(clean, parts[-1], weakened, x, sigma, predicts, stg)

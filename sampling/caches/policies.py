@@ -206,7 +206,7 @@ def maker(settings: StepCache, variant: Variant | None) -> Callable[[], Policy]:
         SamplingError: TeaCache is asked for and nobody has published coefficients for this model.
     """
     if settings.policy == "teacache":
-        official = variant.family.teacache(variant) if variant else None
+        official = variant.family.sampling.teacache(variant) if variant else None
         if official is None:
             title = variant.title if variant else "this MODEL, which no family here recognises"
             raise SamplingError(

@@ -91,7 +91,7 @@ class Stage:
         plan = self.plan = planned(settings, sigmas, expert)
         self._make = policy if plan is None else lambda: Plan(plan)
         self.policy = self._make()
-        self._tea = variant.family.teacache(variant) if recorder and variant else None
+        self._tea = variant.family.sampling.teacache(variant) if recorder and variant else None
         saw = self._saw_first if recorder else None
         is_whole = settings.is_whole and recorder is None
         self.gate = Gate(transformer, self._enter, self._leave, self.policy.after_first, saw, is_whole)

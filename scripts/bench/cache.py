@@ -270,7 +270,7 @@ def refitted(rows: Sequence[Any], variant: Any) -> Any:
     pairs = [(row.signal, row.output) for row in rows if row.signal is not None and row.label == "positive"]
     x, y = numpy.array(pairs).T
     coefficients = tuple(float(one) for one in numpy.polyfit(x, y, 4))
-    return TeaCache(coefficients, float(x.min()), float(x.max()), variant.family.teacache(variant).signal)
+    return TeaCache(coefficients, float(x.min()), float(x.max()), variant.family.sampling.teacache(variant).signal)
 
 
 if __name__ == "__main__":

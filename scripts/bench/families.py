@@ -107,7 +107,7 @@ def ways_of(source: Path, path: Path, steps: int) -> tuple[str, dict[str, Callab
     latent = {"samples": torch.zeros(shape)}
 
     def ours() -> torch.Tensor:
-        sigmas = lambda count: variant.family.sigmas(variant, count, None, shape)  # noqa: E731
+        sigmas = lambda count: variant.family.sampling.sigmas(variant, count, None, shape)  # noqa: E731
         schedule = make_schedule(variant.scheduler, steps=steps, kind=variant.prediction, sigmas=sigmas)
         cfg = 1.0 if variant.embeds_guidance else 4.0
         return embedded.sample(model, *prompts, latent, schedule=schedule, cfg=cfg, seed=0)

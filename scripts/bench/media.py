@@ -113,7 +113,8 @@ def load_enlarger():
         return torch.cat(list(decode_frames(vae, latent, False)), dim=2)
 
     vae = load()
-    family = dataclasses.replace(vae.part.variant.family, decode=decode, decode_frames=decode_frames)
+    video = dataclasses.replace(vae.part.variant.family.video, decode=decode, decode_frames=decode_frames)
+    family = dataclasses.replace(vae.part.variant.family, video=video)
     variant = dataclasses.replace(vae.part.variant, family=family)
     return dataclasses.replace(vae, part=dataclasses.replace(vae.part, variant=variant))
 
@@ -187,7 +188,8 @@ def print_equality(vae, latent) -> None:
     images = embedded.decode(vae, latent)
     difference = (torch.cat(list(embedded.decode_stream(vae, latent))) - images).abs()
     print(f"\nstreamed against decoded at once, {len(images)} frames: largest difference {difference.max():.1e}")
-    family = dataclasses.replace(vae.part.variant.family, decode_frames=None)
+    family = vae.part.variant.family
+    family = dataclasses.replace(family, video=dataclasses.replace(family.video, decode_frames=None))
     variant = dataclasses.replace(vae.part.variant, family=family)
     forgetful = dataclasses.replace(vae, part=dataclasses.replace(vae.part, variant=variant))
     latent = torch.cat([latent, latent.flip(2), latent], dim=2)  # longer than one stretch

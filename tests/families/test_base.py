@@ -105,13 +105,16 @@ def test_every_family_says_who_it_is_and_names_classes_that_exist(family):
     import transformers
 
     assert family.id == family.id.lower().strip() and families()[family.id] is family
-    assert family.title and family.source and (family.pipelines if family.loads else family.hosts)
-    for component, classes in family.components.items():
+    assert family.title and (family.files is None) != (family.host_nodes is None)
+    if family.files is None:
+        return
+    assert family.files.pipelines
+    for component, classes in family.files.components.items():
         known = {name for name in classes if hasattr(diffusers, name) or hasattr(transformers, name)}
         # Tokenizer classes come and go between transformers 4 and 5.
         assert known if component == "tokenizer" else known == classes, component
-    for slot, names in family.tied.items():
-        assert slot in family.components and names
+    for slot, names in family.files.tied.items():
+        assert slot in family.files.components and names
 
 
 def test_a_module_without_a_family_is_none():

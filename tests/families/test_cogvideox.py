@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.base import FamilyError, Pictures
+from opent2v.base import FamilyError, Pictures, Sampling
 from opent2v.families import cogvideox
 from opent2v.sampling import SamplingError
 from opent2v.tests.nodes.calls import call, remarks
@@ -161,10 +161,10 @@ def test_rotary_positions_are_the_pipelines(transformer, size):
 def test_dynamic_guidance_rises_smoothly_or_as_the_reference_computes_it():
     variant = cogvideox.read(configs(FIVE))
     timesteps = torch.arange(999, 0, -20).float()
-    smooth = cogvideox.guidance(variant, "dynamic", 6.0, timesteps)
+    smooth = cogvideox.cfg(variant, "dynamic", 6.0, timesteps)
     assert smooth[0] == 1.0 and smooth[-1] == pytest.approx(1 + 6 * (1 - math.cos(math.pi * 0.98**5)) / 2)
     assert smooth == sorted(smooth) and smooth[-1] > 6.7
-    reference = cogvideox.guidance(variant, "dynamic (reference)", 6.0, timesteps)
+    reference = cogvideox.cfg(variant, "dynamic (reference)", 6.0, timesteps)
     # The pipeline's own line, with its 50 steps.
     expected = [1 + 6.0 * ((1 - math.cos(math.pi * ((50 - t) / 50) ** 5.0)) / 2) for t in range(999, 0, -20)]
     assert reference == expected and reference != sorted(reference) and 1 <= min(reference) < max(reference) <= 7
@@ -307,7 +307,7 @@ def test_a_cfg_schedule_of_no_family_or_none_at_all():
         "No cfg_schedule is called 'wild'. Choose one of: constant, dynamic, dynamic (reference), oscillating, auto."
     )
     model = tiny_cog.shared("5b")[0]
-    plain = replace(cogvideox.FAMILY, guidance=None, cfg_schedules=("constant",))
+    plain = replace(cogvideox.FAMILY, sampling=Sampling())
     other = replace(model, part=replace(model.part, variant=replace(model.part.variant, family=plain)))
     positive = [[torch.zeros(1, 12, 16), {}]]
     with pytest.raises(SamplingError) as error:

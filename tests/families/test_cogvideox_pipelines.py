@@ -67,10 +67,10 @@ def ours(kind, steps, cfg, size=(48, 32, 17), change=None, scheduler=None, seed=
     latent = {"samples": torch.zeros(1, *variant.geometry.latent_shape(*size))}
     if tiny_cog.is_image(kind):
         start = picture(size[1], size[0]).unsqueeze(2) * 2 - 1
-        guided = variant.family.image_to_video(variant, Pictures(start, None, size[2], 1.0, None, vae.part.encode))
+        guided = variant.family.images.prepare(variant, Pictures(start, None, size[2], 1.0, None, vae.part.encode))
         conditioning = [[[c, {**further, **guided.entries}] for c, further in one] for one in conditioning]
     schedule = make_schedule({**variant.scheduler, **(scheduler or {})}, steps=steps, kind="v", seed=seed)
-    scales = cfg if isinstance(cfg, float) else variant.family.guidance(variant, *cfg, schedule.timesteps)
+    scales = cfg if isinstance(cfg, float) else variant.family.sampling.cfg(variant, *cfg, schedule.timesteps)
     return embedded.sample(model, *conditioning, latent, schedule=schedule, cfg=scales, seed=SEED)
 
 

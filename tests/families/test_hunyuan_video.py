@@ -33,7 +33,9 @@ def run(conditioning, *, steps, guidance, cfg=1.0, shift=None):
     variant = model.part.variant
     shape = (1, *variant.geometry.latent_shape(32, 32, 9))
     schedule = make_schedule(
-        variant.scheduler, steps=steps, sigmas=lambda total: variant.family.sigmas(variant, total, shift, shape)
+        variant.scheduler,
+        steps=steps,
+        sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift, shape),
     )
     conditioning = [[[c, {**further, "guidance": guidance}]] for ((c, further),) in conditioning]
     return embedded.sample(model, *conditioning, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=cfg, seed=7)
@@ -140,7 +142,7 @@ def test_the_picture_goes_beside_the_noise_as_in_the_pipeline():
     """HunyuanVideoImageToVideoPipeline: cat([latents, picture in frame 0 and zeros behind, mask])."""
     variant = hunyuan_video.read(configs(**CONCAT))
     assert variant.title == "HunyuanVideo I2V" and variant.task == "image" and not variant.embeds_guidance
-    guided = variant.family.image_to_video(variant, pictures())
+    guided = variant.family.images.prepare(variant, pictures())
     assert guided.mask is None and guided.samples.shape == (1, 16, 3, 4, 4) and guided.samples.eq(0).all()
     module = tiny_hunyuan.transformer(**CONCAT)
     part = VideoModel(variant, module, tiny_hunyuan.folder())
@@ -162,7 +164,7 @@ def test_the_picture_goes_beside_the_noise_as_in_the_pipeline():
 def test_the_picture_replaces_the_first_frame():
     variant = hunyuan_video.read(configs(**REPLACE))
     assert variant.keeps_clean and variant.embeds_guidance
-    guided = variant.family.image_to_video(variant, pictures())
+    guided = variant.family.images.prepare(variant, pictures())
     assert guided.samples[:, :, 0].eq(2).all() and guided.samples[:, :, 1:].eq(0).all()
     assert guided.mask[:, :, 0].eq(0).all() and guided.mask[:, :, 1:].eq(1).all()
 
@@ -170,11 +172,11 @@ def test_the_picture_replaces_the_first_frame():
 def test_pictures_it_cannot_use_and_missing_ones_are_named():
     variant = hunyuan_video.read(configs(**CONCAT))
     with pytest.raises(FamilyError, match="starts from one picture; found none"):
-        variant.family.image_to_video(variant, pictures(start=False))
+        variant.family.images.prepare(variant, pictures(start=False))
     with pytest.raises(FamilyError, match="starts from one picture; found an end picture"):
-        variant.family.image_to_video(variant, pictures(end=True))
+        variant.family.images.prepare(variant, pictures(end=True))
     entry = {"cross_attn": torch.zeros(1, 2, 4), "pooled_output": torch.zeros(1, 8)}
     with pytest.raises(FamilyError, match=r"holds no picture \(concat_latent_image\)\. Connect positive"):
-        variant.family.condition(variant, entry, (1, 16, 3, 4, 4))
+        variant.family.network.condition(variant, entry, (1, 16, 3, 4, 4))
     with pytest.raises(FamilyError, match="no pooled_output: HunyuanVideo reads a second text encoder"):
-        variant.family.condition(variant, {"cross_attn": torch.zeros(1, 2, 4)}, (1, 16, 3, 4, 4))
+        variant.family.network.condition(variant, {"cross_attn": torch.zeros(1, 2, 4)}, (1, 16, 3, 4, 4))

@@ -123,7 +123,7 @@ def test_the_published_transformers(name, changes, title, config, layout, prefix
     if layout == "ComfyUI":
         shapes = in_comfyui(shapes)
     shapes = {prefix + key: shape for key, shape in shapes.items()}
-    found = hunyuan_video.recognise(shapes, f"{name}.safetensors")
+    found = hunyuan_video.find(shapes, f"{name}.safetensors")
     assert isinstance(found, Recognised)
     assert (found.part, found.layout, found.prefix, found.variant.title) == ("transformer", layout, prefix, title)
     assert translated(found, shapes) == expected == wanted(build(found.class_name, found.config))
@@ -139,7 +139,7 @@ def test_the_rules_agree_with_diffusers_own_converter():
     shapes = original(double=1, single=1, refiners=1)
     with torch.device("meta"):
         expected = convert_hunyuan_video_transformer_to_diffusers({n: torch.empty(s) for n, s in shapes.items()})
-    found = hunyuan_video.recognise(shapes, "")
+    found = hunyuan_video.find(shapes, "")
     assert translated(found, shapes) == {name: tuple(tensor.shape) for name, tensor in expected.items()}
     rows = {name: torch.arange(shape[0]).float() for name, shape in shapes.items() if name.endswith(".bias")}
     numbered = convert_hunyuan_video_transformer_to_diffusers(dict(rows))
@@ -152,7 +152,7 @@ def test_the_rules_agree_with_diffusers_own_converter():
 def test_a_tiny_file_loads_to_the_very_tensors(tmp_path):
     module = tiny_hunyuan.transformer()
     shapes = original(2, 2, 1, width=24, head=12, text=16, pooled=8)
-    found = hunyuan_video.recognise(shapes, "")
+    found = hunyuan_video.find(shapes, "")
     state, tensors = module.state_dict(), {}
     for name in shapes:
         renamed = translate(name, found.rules, "")
@@ -168,7 +168,7 @@ def test_the_vae_has_the_same_names_everywhere(tmp_path):
     from diffusers import AutoencoderKLHunyuanVideo
 
     whole = wanted(build("AutoencoderKLHunyuanVideo", {}))
-    found = hunyuan_video.recognise(whole, "hunyuan_video_vae_bf16.safetensors")
+    found = hunyuan_video.find(whole, "hunyuan_video_vae_bf16.safetensors")
     assert isinstance(found, Recognised) and found.part == "vae"
     assert wanted(build(found.class_name, found.config)) == whole
     torch.manual_seed(0)
@@ -191,9 +191,9 @@ def test_relatives_are_refused(patch, without, name):
     shapes = {key: shape for key, shape in original().items() if not key.startswith(without)}
     shapes["img_in.proj.weight"] = patch
     with pytest.raises(FamilyError, match=rf"^a\.safetensors: this is {name}, a relative of HunyuanVideo which is not"):
-        hunyuan_video.recognise(shapes, "a.safetensors")
+        hunyuan_video.find(shapes, "a.safetensors")
 
 
 def test_another_file_is_none_of_hunyuans():
-    said = hunyuan_video.recognise({"head.modulation": (1, 2, 3)}, "")
+    said = hunyuan_video.find({"head.modulation": (1, 2, 3)}, "")
     assert said == "'txt_in.individual_token_refiner.blocks.0.norm1.weight' is missing"

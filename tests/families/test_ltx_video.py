@@ -229,7 +229,7 @@ def given(conditionings) -> dict:
 def schedule_of(model, steps: int, seed: int = 7, shift: float | None = None):
     variant = model.part.variant
     shape = (1, *variant.geometry.latent_shape(*SIZE))
-    levels = lambda total: variant.family.sigmas(variant, total, shift, shape)  # noqa: E731
+    levels = lambda total: variant.family.sampling.sigmas(variant, total, shift, shape)  # noqa: E731
     return make_schedule(variant.scheduler, steps=steps, shift=shift, sigmas=levels, seed=seed)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from opent2v.base import FamilyError
+from opent2v.base import FamilyError, Sampling
 from opent2v.base.stg import Band, OwnStg, Stg, values_only
 from opent2v.families import ltx_video
 from opent2v.families.ltx_video.versions import BANDS
@@ -95,7 +95,7 @@ def test_a_published_schedule_by_noise_level():
     model, clip, _ = tiny.shared("0.9.7")
     bands = (Band(1.0, 1, Stg(0)), Band(0.9, 6, Stg(4, (1,), 0.5)), Band(0.6, 1, Stg(2, (0,))))
     variant = model.part.variant
-    family = replace(variant.family, stg=lambda _: OwnStg((1,), bands))
+    family = replace(variant.family, sampling=Sampling(stg=lambda _: OwnStg((1,), bands)))
     schedule = schedule_of(model, 6)
     steps = guidance_steps(Guidance("published"), replace(variant, family=family), schedule.sigmas[:-1].tolist())
     assert list(steps.cfg) == [1, 6, 6, 6, 1, 1] and steps.cfg_star  # at 1, 0.992, 0.983, 0.975 and two below 0.9

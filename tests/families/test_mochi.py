@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.base import FamilyError
+from opent2v.base import FamilyError, Sampling
 from opent2v.families import mochi
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
@@ -33,7 +33,7 @@ def run(variant, model, conditioning, noise_seed, *, steps, cfg, **changes):
     schedule = make_schedule(
         variant.scheduler,
         steps=steps,
-        sigmas=lambda total: variant.family.sigmas(variant, total, None, shape),
+        sigmas=lambda total: variant.family.sampling.sigmas(variant, total, None, shape),
         **changes,
     )
     latent = {"samples": torch.zeros(shape)}
@@ -67,7 +67,7 @@ def test_the_equality_would_notice_a_wrong_mask_and_a_wrong_schedule(pipeline):
     unmasked = [[[c, {"pooled_output": None}]] for ((c, _),) in conditioning]
     assert (run(variant, model, unmasked, 7, steps=6, cfg=4.5) - right).abs().max() > 1e-2
     line = lambda variant, steps, *_: [1 - n / steps for n in range(steps)]  # noqa: E731
-    straight = replace(variant, family=replace(variant.family, sigmas=line))
+    straight = replace(variant, family=replace(variant.family, sampling=Sampling(line)))
     assert (run(straight, model, conditioning, 7, steps=6, cfg=4.5) - right).abs().max() > 1e-2
 
 

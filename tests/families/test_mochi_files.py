@@ -69,7 +69,7 @@ def test_the_published_transformer(prefix, layout):
     if layout == "diffusers":
         shapes = wanted(build("MochiTransformer3DModel", {}))
     shapes = {prefix + name: shape for name, shape in shapes.items()}
-    found = mochi.recognise(shapes, "anything.safetensors")
+    found = mochi.find(shapes, "anything.safetensors")
     assert isinstance(found, Recognised)
     assert (found.part, found.layout, found.prefix, found.variant.title) == ("transformer", layout, prefix, "Mochi 1")
     module = build(found.class_name, found.config)
@@ -86,7 +86,7 @@ def test_the_rules_agree_with_diffusers_own_converter():
     shapes = original_transformer(48, width=12, text=6, head=6, t5=4, time_dim=8)
     tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
     expected = convert_mochi_transformer_checkpoint_to_diffusers(dict(tensors))
-    found = mochi.recognise(shapes, "")
+    found = mochi.find(shapes, "")
     made = {}
     for name, tensor in tensors.items():
         renamed = translate(name, found.rules, "")
@@ -110,7 +110,7 @@ def original_of(module, rules, names):
 def test_a_tiny_file_loads_to_the_very_tensors(tmp_path):
     module = tiny_mochi.transformer()
     shapes = original_transformer(2, width=24, text=16, head=12, t5=16, time_dim=16)
-    found = mochi.recognise(shapes, "")
+    found = mochi.find(shapes, "")
     path = save(tmp_path / "dit.safetensors", original_of(module, found.rules, shapes))
     loaded = load_model(open_file(path), torch.float32).transformer
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in module.state_dict().items())
@@ -167,12 +167,12 @@ def original_vae():
 
 def test_the_published_vae():
     shapes = original_vae()
-    found = mochi.recognise(shapes, "mochi_vae.safetensors")
+    found = mochi.find(shapes, "mochi_vae.safetensors")
     assert isinstance(found, Recognised) and (found.part, found.layout) == ("vae", "original")
     module = build(found.class_name, found.config)
     assert translated(found, shapes) == wanted(module) == wanted(build("AutoencoderKLMochi", {}))
     assert len(wanted(module)) == 437
-    diffusers = mochi.recognise(wanted(module), "")
+    diffusers = mochi.find(wanted(module), "")
     assert isinstance(diffusers, Recognised) and diffusers.layout == "diffusers"
     assert wanted(build(diffusers.class_name, diffusers.config)) == wanted(module)
 
@@ -186,7 +186,7 @@ def test_half_a_vae_is_named(half, bare):
         if name.startswith(half)
     }
     with pytest.raises(FamilyError, match=f"This is the {half} of Mochi's VAE alone. Expected both halves"):
-        mochi.recognise(shapes, "")
+        mochi.find(shapes, "")
 
 
 def test_a_vae_file_loads_to_the_very_tensors(tmp_path):
@@ -201,5 +201,5 @@ def test_a_vae_file_loads_to_the_very_tensors(tmp_path):
 
 
 def test_another_file_is_none_of_mochis():
-    said = mochi.recognise({"head.modulation": (1, 2, 3)}, "")
+    said = mochi.find({"head.modulation": (1, 2, 3)}, "")
     assert said == "'t5_yproj.weight' (or 'time_embed.pooler.to_kv.weight') is missing"

@@ -272,8 +272,8 @@ def test_the_models_own_size(model):
 )
 def test_the_prompt_ends_as_in_training(typed, read):
     """add_fps_info_to_text and add_motion_score_to_text of the original."""
-    assert open_sora.tell(typed, 24, 0) == read
-    assert open_sora.tell("a", 16.0, 6.5) == "a. 16 FPS. 6.5 motion score."
+    assert open_sora.complete(typed, 24, 0) == read
+    assert open_sora.complete("a", 16.0, 6.5) == "a. 16 FPS. 6.5 motion score."
 
 
 # --- prompts ---

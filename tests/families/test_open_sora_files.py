@@ -96,7 +96,7 @@ def test_the_published_transformer(layout, prefix):
     shapes = expected if layout == "diffusers" else original(fused="fused" in layout)
     shapes = {prefix + key: shape for key, shape in shapes.items()}
     began = time.perf_counter()
-    found = open_sora.recognise(shapes, "Open_Sora_v2.safetensors")
+    found = open_sora.find(shapes, "Open_Sora_v2.safetensors")
     assert isinstance(found, Recognised)
     assert (found.part, found.layout, found.prefix, found.variant.title) == (
         "transformer", layout, prefix, "Open-Sora 2.0",
@@ -168,7 +168,7 @@ def test_two_layers_of_the_file_are_one_of_the_module():
 def test_the_high_compression_variant_is_named_and_refused():
     shapes = original(channels=128, known=129)
     with pytest.raises(FamilyError) as error:
-        open_sora.recognise(shapes, "Open_Sora_v2_Video_DC_AE.safetensors")
+        open_sora.find(shapes, "Open_Sora_v2_Video_DC_AE.safetensors")
     assert str(error.value) == (
         "Open_Sora_v2_Video_DC_AE.safetensors: is the high-compression Open-Sora 2.0 (Open_Sora_v2_Video_DC_AE). Only "
         "its own video DC-AE decodes its latents, and diffusers has none: its AutoencoderDC is for pictures. Use "
@@ -181,28 +181,28 @@ def test_its_autoencoder_is_named_and_refused():
     inside = "encoder.stages.0.op_list.0.main.conv1.conv.weight"
     shapes = {"encoder.project_in.conv.weight": (128, 3, 3, 3, 3), inside: (128, 128, 3, 3, 3)}
     with pytest.raises(FamilyError, match=r"F32T4C128_AE: is the video DC-AE of the high-compression Open-Sora 2\.0"):
-        open_sora.recognise(shapes, "F32T4C128_AE")
+        open_sora.find(shapes, "F32T4C128_AE")
 
 
 def test_open_sora_1_is_refused():
     shapes = {"spatial_blocks.0.attn.qkv.weight": (3, 3), "temporal_blocks.0.attn.qkv.weight": (3, 3)}
     with pytest.raises(FamilyError, match=r"^a: is Open-Sora 1\.x \(STDiT\), another network, which is not supported"):
-        open_sora.recognise(shapes, "a")
+        open_sora.find(shapes, "a")
 
 
 def test_flux_and_hunyuan_video_are_none_of_ours():
-    assert open_sora.recognise(original(known=0), "flux1-dev") == "'cond_in.weight' is missing"
+    assert open_sora.find(original(known=0), "flux1-dev") == "'cond_in.weight' is missing"
     for name, config in ((CLASS, {}), ("HunyuanVideoTransformer3DModel", {})):
-        assert open_sora.recognise(wanted(build(name, config)), name) == "'cond_in.weight' is missing"
+        assert open_sora.find(wanted(build(name, config)), name) == "'cond_in.weight' is missing"
 
 
 def test_a_damaged_header_and_another_width_are_named():
     shapes = original()
     del shapes["txt_in.weight"]
     with pytest.raises(FamilyError, match=r"looks like Open-Sora 2\.0, and 'txt_in\.weight' is missing"):
-        open_sora.recognise(shapes, "a")
+        open_sora.find(shapes, "a")
     with pytest.raises(FamilyError, match="takes 131 channels a token and returns 64; expected 132: 64 of noise"):
-        open_sora.recognise(original(known=67), "a")
+        open_sora.find(original(known=67), "a")
 
 
 # --- what users see of a file ---
@@ -234,7 +234,7 @@ def test_the_memory_it_says_a_run_takes():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     config = open_sora.files.transformer_config(num_layers=1, num_single_layers=1)
-    variant = open_sora.recognise(original(), "").variant
+    variant = open_sora.find(original(), "").variant
     with FakeTensorMode(allow_non_fake_inputs=True):
         torch.set_default_dtype(torch.bfloat16)
         try:

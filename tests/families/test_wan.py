@@ -235,4 +235,4 @@ def test_the_vae_folds_as_the_geometry_says(kind, channels, size):
 
 def test_a_family_named_block_list_is_there():
     model, _, _ = tiny.shared()
-    assert len(model.part.transformer.get_submodule(model.part.variant.family.blocks)) == 2
+    assert len(model.part.transformer.get_submodule(model.part.variant.family.network.blocks)) == 2

@@ -167,14 +167,16 @@ def test_a_distilled_checkpoint_brings_its_own_steps(name, boundary):
     assert (variant.defaults.steps, variant.defaults.guidance, variant.boundary) == (4, 1.0, boundary)
     levels = lambda shift, steps: make_schedule(  # noqa: E731
         variant.scheduler, steps=steps, shift=shift,
-        sigmas=lambda n: variant.family.sigmas(variant, n, shift, (1, 16, 3, 4, 4)),
+        sigmas=lambda n: variant.family.sampling.sigmas(variant, n, shift, (1, 16, 3, 4, 4)),
     ).sigmas  # fmt: skip
     # sigma -> 5 sigma / (1 + 4 sigma) of 1, 3/4, 1/2, 1/4
     assert torch.allclose(levels(None, 4), torch.tensor([1, 15 / 16, 5 / 6, 5 / 8, 0]))
     assert len(levels(None, 6)) == 7 and not torch.allclose(levels(3.0, 4)[:4], torch.tensor(FOUR_SIGMAS))
     if boundary:  # as LightX2V's boundary_step_index 2
         assert (
-            make_schedule(variant.scheduler, steps=4, sigmas=lambda n: variant.family.sigmas(variant, n, None, ()))
+            make_schedule(
+                variant.scheduler, steps=4, sigmas=lambda n: variant.family.sampling.sigmas(variant, n, None, ())
+            )
             .split(boundary)[0]
             .steps
             == 2

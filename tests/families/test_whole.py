@@ -22,12 +22,12 @@ def test_a_family_says_the_very_tensors_of_its_network(title):
     family = next(f for f in headers.FAMILIES if title.startswith(f.title))
     found = family.recognise(wanted, "videocrafter")
     assert isinstance(found, Recognised), found
-    assert dict(family.tensors(found.variant, found.config)) == wanted
+    assert dict(family.recognition.tensors(found.variant, found.config)) == wanted
 
 
-@pytest.mark.parametrize("family", [one for one in families().values() if one.loads], ids=lambda family: family.id)
+@pytest.mark.parametrize("family", [one for one in families().values() if one.files], ids=lambda family: family.id)
 def test_every_family_states_its_tensors(family):
-    assert family.tensors is not None, f"{family.title}: names and shapes are not compared, see Family.tensors"
+    assert family.recognition.tensors is not None, f"{family.title}: names and shapes are not compared"
 
 
 @pytest.mark.parametrize("layout", TRANSFORMERS)

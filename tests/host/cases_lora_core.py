@@ -146,7 +146,7 @@ class Core:
         shape = (1, self.channels, 3, 8, 6)
         schedule = make_schedule(
             self.variant.scheduler, steps=1, kind=self.variant.prediction,
-            sigmas=lambda n: self.variant.family.sigmas(self.variant, n, None, shape),
+            sigmas=lambda n: self.variant.family.sampling.sigmas(self.variant, n, None, shape),
         )  # fmt: skip
         made = side.sample(
             model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=1.0, seed=3

@@ -56,7 +56,7 @@ def load(side, kind, dtype=torch.float32):
     one.prompts = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
     if tiny_cog.is_image(kind):
         start = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
-        guided = one.variant.family.image_to_video(one.variant, Pictures(start, None, 17, 1.0, None, parts.vae.encode))
+        guided = one.variant.family.images.prepare(one.variant, Pictures(start, None, 17, 1.0, None, parts.vae.encode))
         one.bare = one.prompts
         one.prompts = [[[c, {**further, **guided.entries}] for c, further in p] for p in one.prompts]
     return one
@@ -64,7 +64,7 @@ def load(side, kind, dtype=torch.float32):
 
 def sampled(one, solver="reference", cfg=6.0, steps=5, denoise=1.0, **latent):
     schedule = make_schedule(one.variant.scheduler, solver, steps=steps, denoise=denoise, kind="v", seed=3)
-    scales = cfg if isinstance(cfg, float) else one.variant.family.guidance(one.variant, *cfg, schedule.timesteps)
+    scales = cfg if isinstance(cfg, float) else one.variant.family.sampling.cfg(one.variant, *cfg, schedule.timesteps)
     latent = {"samples": torch.zeros(1, 16, 5, 4, 6), **latent}
     return one.side.sample(one.model, *one.prompts, latent, schedule=schedule, cfg=scales, seed=3)
 

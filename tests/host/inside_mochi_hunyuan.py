@@ -81,7 +81,7 @@ def on_both_hosts(tiny, guidance):
         conds = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
         conds = [[[context, {**further, **guidance}] for context, further in cond] for cond in conds]
         schedule = make_schedule(
-            variant.scheduler, steps=4, sigmas=lambda n, v=variant, s=shape: v.family.sigmas(v, n, None, s)
+            variant.scheduler, steps=4, sigmas=lambda n, v=variant, s=shape: v.family.sampling.sigmas(v, n, None, s)
         )
         latent = {"samples": torch.zeros(shape)}
         samples = side.sample(model, *conds, latent, schedule=schedule, cfg=3.0, seed=3)

@@ -96,7 +96,7 @@ def pictured(side):
             variant.scheduler, steps=steps, sigmas=lambda total: open_sora.sigmas(variant, total, None, shape)
         )
         levels = open_sora.picture_guidance(variant, "oscillating", 3.0, prompts[0][0][1], steps, shape[2])
-        cfg = open_sora.guidance(variant, "oscillating", 7.5, schedule.timesteps)
+        cfg = open_sora.cfg(variant, "oscillating", 7.5, schedule.timesteps)
         given = {"cfg": cfg, "unpictured": (words[1], levels), **given}
         return side.sample(patcher, *prompts, {"samples": torch.zeros(shape)}, schedule=schedule, seed=3, **given).cpu()
 

@@ -19,9 +19,10 @@ def variant(classes=("UMT5EncoderModel",), width=16, **pairs):
     """A tiny model's variant that reads encoders of these classes."""
     base = tiny.shared()[0].part.variant
     slots = ["text_encoder", "text_encoder_2"][: len(classes)]
-    components = {**base.family.components, **{s: frozenset({c}) for s, c in zip(slots, classes, strict=True)}}
+    files = base.family.files
+    components = {**files.components, **{s: frozenset({c}) for s, c in zip(slots, classes, strict=True)}}
     prompts = tuple(Prompt(12, slot=slot) for slot in slots)
-    family = replace(base.family, components=components)
+    family = replace(base.family, files=replace(files, components=components))
     return replace(base, family=family, prompts=prompts, context_width=width, pairs=pairs)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opent2v.base import FamilyError, Guided
+from opent2v.base import FamilyError, Guided, Images
 from opent2v.host import embedded
 from opent2v.nodes.picture import fit
 from opent2v.tests.nodes.calls import call, remarks
@@ -174,7 +174,7 @@ def test_pictures_that_a_model_cannot_use(parts, kind, given, said):
 
 def test_a_family_without_pictures(parts):
     model, *_ = parts("plain")
-    bare = replace(model.part.variant, family=replace(model.part.variant.family, image_to_video=None))
+    bare = replace(model.part.variant, family=replace(model.part.variant.family, images=None))
     model = replace(model, part=replace(model.part, variant=bare))
     assert refusal(parts, "plain", model=model, start_image=tiny_wan.picture(1)) == (
         "Wan tiny is a text-to-video model and cannot start from a picture. Use Empty Video Latent with it, or choose "
@@ -191,7 +191,7 @@ def test_every_familys_entries_and_mask_go_on(parts):
         seen.append(pictures)
         return Guided({"frame_rate": 16.0}, torch.ones(1, 16, 3, 4, 4), torch.zeros(1, 1, 3, 4, 4))
 
-    own = replace(model.part.variant, family=replace(model.part.variant.family, image_to_video=prepare))
+    own = replace(model.part.variant, family=replace(model.part.variant.family, images=Images(prepare)))
     model = replace(model, part=replace(model.part, variant=own))
     image = tiny_wan.picture(1)
     (positive, _, latent, *_), _ = start(parts, "plain", model=model, start_image=image, strength=0.5)

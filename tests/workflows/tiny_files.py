@@ -88,7 +88,7 @@ def _ltx(name: str) -> Tensors:
 
 def _mochi(name: str) -> Tensors:
     shapes = mochi_names.original_transformer(2, width=24, text=16, head=12, t5=WIDTH, time_dim=16)
-    found = mochi.recognise(shapes, name)
+    found = mochi.find(shapes, name)
     assert not isinstance(found, str), found
     return mochi_names.original_of(tiny_mochi.transformer(), found.rules, shapes)
 

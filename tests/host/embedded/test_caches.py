@@ -54,7 +54,7 @@ def run(name, cache=None, model=None, on_step=None, seed=1, steps=STEPS, **given
     shape = tuple(latent["samples"].shape)
     schedule = make_schedule(
         variant.scheduler, steps=steps, kind=variant.prediction,
-        sigmas=lambda total: variant.family.sigmas(variant, total, None, shape),
+        sigmas=lambda total: variant.family.sampling.sigmas(variant, total, None, shape),
     )  # fmt: skip
     cfg = 1.0 if variant.embeds_guidance else 4.0
     conds = [embedded.embed(clip, text) for text in (tiny.PROMPT, "blurry")]

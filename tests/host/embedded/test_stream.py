@@ -16,7 +16,8 @@ from opent2v.tests.tiny import wan as tiny
 
 def forgetful(vae):
     """The same VAE, of a family that cannot decode frame by frame."""
-    family = dataclasses.replace(vae.part.variant.family, decode_frames=None)
+    family = vae.part.variant.family
+    family = dataclasses.replace(family, video=dataclasses.replace(family.video, decode_frames=None))
     variant = dataclasses.replace(vae.part.variant, family=family)
     return dataclasses.replace(vae, part=dataclasses.replace(vae.part, variant=variant))
 

@@ -80,7 +80,7 @@ class Loaded:
         shape = (1, *self.variant.geometry.latent_shape(own.width, own.height, own.frames))
         schedule = make_schedule(
             self.variant.scheduler, steps=self.steps, kind=self.variant.prediction,
-            sigmas=lambda n: self.variant.family.sigmas(self.variant, n, None, shape),
+            sigmas=lambda n: self.variant.family.sampling.sigmas(self.variant, n, None, shape),
         )  # fmt: skip
         made = self.side.sample(
             model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=1.0, seed=3

@@ -1,0 +1,37 @@
+"""What is used where the user leaves 0 or an empty text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+_FLOATS = ("fps", "guidance", "picture_guidance")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What is used where the user leaves 0 or an empty text.
+
+    Attributes:
+        guidance: classifier-free guidance scale; 1 switches it off. For a guidance-distilled model (see
+            `Variant.embeds_guidance`) the scale that the transformer is told.
+        low_noise_guidance: the same for the low-noise expert of a model with two; None: as `guidance`.
+        picture_guidance: how closely pictures are followed, for a family with `Images.guidance`; 1 is off.
+        negative: recommended negative prompt.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    steps: int
+    guidance: float
+    low_noise_guidance: float | None = None
+    negative: str = ""
+    picture_guidance: float = 1.0
+
+    def with_own(self, own: Mapping[str, Any]) -> Defaults:
+        """These, with what a folder's opent2v.json states in their place; its other keys are not read here."""
+        stated = {one.name: own[one.name] for one in fields(self) if one.name in own}
+        return replace(self, **{name: float(value) if name in _FLOATS else value for name, value in stated.items()})

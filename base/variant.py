@@ -1,0 +1,124 @@
+"""All that is true of one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .defaults import Defaults
+from .geometry import Geometry, Sound
+from .prompt import Prompt
+
+if TYPE_CHECKING:
+    from .family import Family
+
+# A video VAE works on one frame alone first and on groups after it.
+ONE_FRAME = 0.28
+
+
+@dataclass(frozen=True)
+class Variant:
+    """All that is true of one checkpoint: found by the family in the folder's configs or the file's shapes.
+
+    Attributes:
+        mean, std: per latent channel; what the transformer sees is (latent - mean) / std.
+        scheduler: the folder's scheduler config, with `_class_name`.
+        prompts: how the text encoders read a prompt; the first one's length is shown to the user.
+        prediction: what the transformer returns: "flow" (noise minus clean), "v" or "eps"; the latter two walk the
+            betas of `scheduler`.
+        task: "text" (text to video), "image" (starts from a picture).
+        expert: "high" or "low" for one of two transformers that share a run, else "".
+        boundary: share of noise from which on the high-noise expert works; 0 for models without experts.
+        embeds_guidance: the transformer is told the guidance scale; no second call for the negative prompt.
+        keeps_clean: latents outside a mask enter the transformer clean, with a timestep of 0 of their own, instead of
+            with noise.
+        sigmas: for distilled checkpoints: the only noise levels it knows, falling, without the final 0.
+        latent_format: name of the host's latent format class with the same numbers, where it has one.
+        rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
+        context_width: width of the prompt embedding the transformer reads.
+        further_widths: others that it reads as well, of embeddings that are prepared further.
+        sound: what comes with the picture, None for most.
+        memory_factor: ComfyUI's memory_usage_factor for this transformer.
+        decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
+            clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
+        whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
+        one_frame: share of the two that a single frame takes.
+        pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
+        facts: further facts that only the family itself reads.
+        remark: what the user should know of this checkpoint, or "".
+    """
+
+    family: Family
+    name: str
+    geometry: Geometry
+    defaults: Defaults
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scheduler: Mapping[str, Any]
+    prompts: tuple[Prompt, ...] = (Prompt(512),)
+    prediction: str = "flow"
+    task: str = "text"
+    expert: str = ""
+    boundary: float = 0.0
+    embeds_guidance: bool = False
+    keeps_clean: bool = False
+    sigmas: tuple[float, ...] = ()
+    latent_format: str = ""
+    rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
+    context_width: int = 0
+    further_widths: tuple[int, ...] = ()
+    sound: Sound | None = None
+    memory_factor: float = 2.0
+    decode_floats: float = 7000.0
+    encode_floats: float = 6000.0
+    whole_clip: bool = False
+    one_frame: float = ONE_FRAME
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
+
+    def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
+        """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.
+
+        Attention counts without its matrix of weights: on a GPU it never exists (fused attention).
+        Source: ComfyUI's way of counting (BaseModel.memory_required); tests/families/test_memory.py measures it.
+        """
+        batch, _, frames, height, width = shape
+        return batch * frames * height * width * item_bytes * 0.01 * self.memory_factor * 1024**2
+
+    def decode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
+        """Bytes that decoding latents [B, C, T, h, w] takes at its peak, the finished video included."""
+        batch, _, frames, height, width = shape
+        pixels = batch * height * width * self.geometry.spatial**2
+        return pixels * (self._alive(self.decode_floats, frames) * item_bytes + self.geometry.frames(frames) * 3 * 4)
+
+    def encode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
+        """Bytes that encoding a video [B, 3, F, H, W] takes at its peak."""
+        batch, _, frames, height, width = shape
+        return batch * height * width * (self._alive(self.encode_floats, frames) + frames * 3) * item_bytes
+
+    def _alive(self, floats: float, frames: int) -> float:
+        """Values alive per pixel while the VAE works on so many frames."""
+        if self.whole_clip:
+            return floats * frames
+        return floats * self.one_frame if frames == 1 else floats
+
+    @property
+    def title(self) -> str:
+        return f"{self.family.title} {self.name}".strip()
+
+    def normalise(self, latent: Tensor) -> Tensor:
+        """VAE latent [B, C, T, H, W] -> what the transformer sees."""
+        return (latent - self._column(self.mean, latent)) / self._column(self.std, latent)
+
+    def denormalise(self, latent: Tensor) -> Tensor:
+        """What the transformer sees [B, C, T, H, W] -> VAE latent."""
+        return latent * self._column(self.std, latent) + self._column(self.mean, latent)
+
+    @staticmethod
+    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1, 1)
