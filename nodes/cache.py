@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from .. import host
 from ..sampling import SamplingError
-from ..sampling.caches import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, StepCache
-from ..sampling.caches.choice import AUTO, TARGETS, Choice
-from ..sampling.caches.profile import Profile
+from ..sampling.caches import AUTO, BOUNDARIES, DEVICES, POLICIES, PREDICTORS, TARGETS, CacheRequest, StepCache
+from ..sampling.calibration import Profile
 from .inputs import PROFILE, STEP_CACHE
 from .remarks import with_remarks
 from .shared import files_state
@@ -43,7 +42,7 @@ class OpenT2VStepCache:
         def number(default: float, high: float, step: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip, **more})
 
-        own = Choice()
+        own = StepCache()
         return {
             "required": {
                 "policy": (
@@ -142,8 +141,8 @@ class OpenT2VStepCache:
             },
         }
 
-    def choose(self, policy: str, profile: Profile | None = None, **settings: Any) -> tuple[Choice]:
-        return (Choice.of(policy, profile, **settings),)
+    def choose(self, policy: str, profile: Profile | None = None, **settings: Any) -> tuple[CacheRequest]:
+        return (CacheRequest.of(policy, profile, **settings),)
 
 
 class OpenT2VApplyStepCache:
@@ -166,7 +165,7 @@ class OpenT2VApplyStepCache:
             }
         }
 
-    def apply(self, model: Any, step_cache: StepCache) -> tuple[Any]:
+    def apply(self, model: Any, step_cache: CacheRequest) -> tuple[Any]:
         return (host.apply_step_cache(model, checked(step_cache, [model], host.variant(model))),)
 
 

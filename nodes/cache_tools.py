@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from .. import host
+from ..media.compare import ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplingError
-from ..sampling.caches import CacheRun, StepCache, cache_runs, planned, recording_run
-from ..sampling.caches.choice import Choice, estimate
-from ..sampling.caches.compare import Likeness, compare, table
-from ..sampling.caches.profile import Profile
+from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs, planned, recording_run
+from ..sampling.caches.plan import estimate
 from ..sampling.caches.report import loop_seconds, summary
+from ..sampling.calibration import Profile
 from .inputs import PROFILE, STEP_CACHE, check_latent, require_variant
 from .remarks import with_remarks
 from .sample import OpenT2VSampler, steps_of
@@ -146,7 +145,7 @@ class OpenT2VCompareCache:
             rows["frames"] = _of_images(images, reference_images)
         if latent is not None and reference_latent is not None:
             for name, *pair in same_streams(latent["samples"], reference_latent["samples"]):
-                rows[name] = compare(*map(_frames, pair), is_pixels=False)
+                rows[name] = _likeness(*map(_frames, pair), is_pixels=False)
         if not rows:
             raise SamplingError(
                 "There is nothing to compare: connect images and reference_images, or latent and reference_latent."
@@ -157,7 +156,23 @@ class OpenT2VCompareCache:
 
 
 def _of_images(images: Tensor, reference: Tensor) -> Likeness:
-    return compare(images[..., :3].permute(0, 3, 1, 2), reference[..., :3].permute(0, 3, 1, 2))
+    return _likeness(images[..., :3].permute(0, 3, 1, 2), reference[..., :3].permute(0, 3, 1, 2))
+
+
+def _likeness(cached: Tensor, reference: Tensor, is_pixels: bool = True) -> Likeness:
+    """
+    Raises:
+        SamplingError: the clips cannot be compared.
+    """
+    if cached.shape != reference.shape:
+        raise SamplingError(
+            f"The cached run is {described(cached)}, the reference {described(reference)}; only runs of the same size "
+            "and length can be compared. Give both samplers the same empty latent."
+        )
+    try:
+        return compare(cached, reference, is_pixels, "cached run")
+    except ComparisonError as error:
+        raise SamplingError(str(error)) from error
 
 
 def _frames(samples: Tensor) -> Tensor:
@@ -201,7 +216,7 @@ class OpenT2VSweepCache:
     def sweep(
         self,
         vae: Any,
-        step_cache: Choice,
+        step_cache: CacheRequest,
         strengths: str,
         model: Any,
         steps: int,
@@ -241,16 +256,17 @@ class OpenT2VSweepCache:
                 rows[control] = _of_images(clip(_sampled(uncached, steps=fewer, **given)), frames)
                 speeds[control] = (f"{fewer} of {fewer}", f"{whole / loop_seconds(uncached):.2f} x")
         lines = [f"{steps} steps without a cache: {whole:.1f} s", *table(rows, speeds).split("\n")]
-        why = {line: None for run in runs if not run.stages for settled in run.settled for line in settled.said}
+        why = {line: None for run in runs if not run.stages for settings in run.resolved for line in settings.notes}
         lines += why  # the cache was off
         return with_remarks(("\n".join(lines), reference), lines)
 
 
-def _choices(step_cache: Choice, strengths: str) -> dict[str, Choice]:
+def _choices(step_cache: CacheRequest, strengths: str) -> dict[str, CacheRequest]:
     """What a row of the table is called -> its settings."""
-    if step_cache.policy in ("plan", "off"):
+    policy = POLICIES[step_cache.settings.policy]
+    if not policy.has_strength:
         raise SamplingError(
-            f"A sweep tries several strengths, and policy {step_cache.policy} of the step cache has none. Choose "
+            f"A sweep tries several strengths, and policy {policy.name} of the step cache has none. Choose "
             "another policy in Step Cache."
         )
     try:
@@ -259,6 +275,5 @@ def _choices(step_cache: Choice, strengths: str) -> dict[str, Choice]:
         values = []
     if not values or not all(math.isfinite(value) and value > 0 for value in values):
         raise SamplingError(f"strengths is {strengths!r}; expected numbers above 0, such as 0.05, 0.1, 0.2.")
-    if step_cache.target_speedup:
-        return {f"target {value:g}": replace(step_cache, target_speedup=value) for value in values}
-    return {f"{step_cache.policy} {value:g}": replace(step_cache, threshold=value) for value in values}
+    name = "target" if step_cache.target_speedup else policy.name
+    return {f"{name} {value:g}": step_cache.with_strength(value) for value in values}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..base import FamilyError, Variant
+from ..base.units import bytes_text
 from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
 from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
 from .inputs import chosen, combo
@@ -58,7 +59,7 @@ def report(path: Path) -> list[str]:
         return [str(error)]
     kinds = Counter(info.dtype for info in header.values())
     stored = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    first = f"{path.name}: {len(header)} tensors ({stored}), {_size(tensor_bytes(header))}"
+    first = f"{path.name}: {len(header)} tensors ({stored}), {bytes_text(tensor_bytes(header))}"
     for kind in (lambda: _lora_lines(read_lora(path)), lambda: _text_lines(open_text_file(path))):
         try:
             return [first, *kind()]
@@ -113,10 +114,7 @@ def _memory(file: ModelFile, variant: Variant) -> str:
     shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
     weights = tensor_bytes(dict(file.header))
     return (
-        f"Memory: {_size(weights)} of weights as stored, and about {_size(variant.sample_memory(shape, 2))} more while "
-        f"sampling {own.width} x {own.height} with {own.frames} frames in bf16"
+        f"Memory: {bytes_text(weights)} of weights as stored, and about "
+        f"{bytes_text(variant.sample_memory(shape, 2))} more while sampling "
+        f"{own.width} x {own.height} with {own.frames} frames in bf16"
     )
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

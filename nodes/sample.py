@@ -9,7 +9,7 @@ from .. import host
 from ..base import Variant
 from ..loaders import library
 from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
-from ..sampling.caches import CacheRun, StepCache
+from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, remarks, summary
 from .guidance import GUIDANCE, told
 from .inputs import STEP_CACHE, require_variant
@@ -204,7 +204,7 @@ class OpenT2VSampler:
         low_noise_cfg: float = 0.0,
         cfg_schedule: str = "constant",
         cfg_rescale: float = 0.0,
-        step_cache: StepCache | CacheRun | None = None,
+        step_cache: CacheRequest | CacheRun | None = None,
         guidance: Guidance | None = None,
         picture_cfg: float = 0.0,
         unique_id: str | None = None,
@@ -225,7 +225,7 @@ class OpenT2VSampler:
         if not 0 <= cfg_rescale <= 1:
             raise SamplingError(f"cfg_rescale is {cfg_rescale}; expected 0 (off) to 1.")
         models = [model] if low_noise_model is None else [model, low_noise_model]
-        is_setting = isinstance(step_cache, StepCache)  # else a run, which a node that measures reads afterwards
+        is_setting = isinstance(step_cache, CacheRequest)  # else a run, which a node that measures reads afterwards
         cache = cache_run(step_cache, models, variant, solver, shift) if is_setting else step_cache
         library("diffusers")
         own = variant.defaults

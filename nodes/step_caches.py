@@ -10,10 +10,9 @@ from typing import Any
 from .. import host
 from ..base import Variant
 from ..sampling import SamplingError, own_shift, scheduler_class
-from ..sampling.caches import CacheRun, StepCache, cache_runs
-from ..sampling.caches.choice import Choice, preview
-from ..sampling.caches.profile import MadeFor, Profile
-from ..sampling.caches.report import EXPERTS
+from ..sampling.caches import CacheRequest, CacheRun, cache_runs
+from ..sampling.caches.report import EXPERTS, preview
+from ..sampling.calibration import MadeFor, Profile
 
 
 def made_for(
@@ -29,23 +28,23 @@ def made_for(
 
 
 def checked(
-    step_cache: StepCache,
+    step_cache: CacheRequest,
     models: list[Any],
     variant: Variant | None,
     solver: str | None = None,
     shift: float | None = None,
-) -> StepCache:
-    """The settings with what their profile says of these models; without a solver, another sampler makes the steps.
+) -> CacheRequest:
+    """The request with the rows of its profile for these models; without a solver, another sampler makes the steps.
 
     Raises:
         SamplingError: the profile is of something else.
     """
-    if not isinstance(step_cache, Choice) or step_cache.source is None:
+    if step_cache.source is None:
         return step_cache
-    return step_cache.of_profile(made_for(models, variant, solver, shift))
+    return step_cache.for_models(made_for(models, variant, solver, shift))
 
 
-def cache_run(step_cache: StepCache, models: list[Any], variant: Variant, solver: str, shift: float) -> CacheRun:
+def cache_run(step_cache: CacheRequest, models: list[Any], variant: Variant, solver: str, shift: float) -> CacheRun:
     """A fresh run under a step cache, of steps of ours."""
     return cache_runs(checked(step_cache, models, variant, solver, shift), variant)()
 
@@ -59,8 +58,8 @@ def foreseen(cache: CacheRun, experts: Sequence[Sequence[float]]) -> list[str]:
     lines = []
     for expert, sigmas in enumerate(experts):
         if len(sigmas) > 1:
-            said = preview(cache.settings.settled(sigmas, expert), sigmas, expert)
-            lines += [f"{EXPERTS[expert]}: {line}" for line in said] if len(experts) > 1 else said
+            expected = preview(cache.request.resolve(sigmas, expert), sigmas, expert)
+            lines += [f"{EXPERTS[expert]}: {line}" for line in expected] if len(experts) > 1 else expected
     return lines
 
 
@@ -79,7 +78,7 @@ def profile_path(name: str) -> Path:
         raise SamplingError(f"A profile cannot be called {name!r}: use letters, digits, spaces, . + - and _.")
     taken = profiles()
     names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 2))]
-    return host.profile_folder() / f"{next(one for one in names if one not in taken)}.json"
+    return host.profile_folder() / f"{next(free for free in names if free not in taken)}.json"
 
 
 def save_profile(profile: Profile, path: Path) -> None:

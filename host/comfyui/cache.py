@@ -10,9 +10,8 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ...sampling import SamplingError
-from ...sampling.caches import CacheRun, Part, Stage, StepCache, cache_runs
-from ...sampling.caches.choice import preview
-from ...sampling.caches.report import remarks
+from ...sampling.caches import CachedStage, CacheRequest, CacheRun, Part, StepCache, cache_runs
+from ...sampling.caches.report import preview, remarks
 from .model import variant
 
 KEY = "opent2v_step_cache"
@@ -20,13 +19,13 @@ KEY = "opent2v_step_cache"
 PASS = "opent2v_pass"
 
 
-def apply_step_cache(model: Any, settings: StepCache) -> Any:
+def apply_step_cache(model: Any, step_cache: CacheRequest | StepCache) -> Any:
     """A MODEL whose runs, by whatever sampler, are under a step cache, in place of one that it may have had.
 
     Raises:
         sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
     """
-    return under(model, cache_runs(settings, variant(model)), says=True)
+    return under(model, cache_runs(step_cache, variant(model)), says=True)
 
 
 def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: int = 0) -> Any:
@@ -52,7 +51,7 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: 
                     options = guider.model_options
                     add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _telling(stage), options, is_model_options=True)
                 if says:
-                    for line in preview(cache.settled[-1], sigmas.tolist()):
+                    for line in preview(cache.resolved[-1], sigmas.tolist()):
                         logging.info(line)
                 result = executor(*args, **kwargs)
         finally:
@@ -87,7 +86,7 @@ def _check_split(model: Any) -> None:
         )
 
 
-def _telling(stage: Stage) -> Callable[..., Any]:
+def _telling(stage: CachedStage) -> Callable[..., Any]:
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
         # Patches that replace blocks (skipped layers) make another pass of the same condition.

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ...base.stg import attentions, values_only
 from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
-from ...sampling.caches import CacheRun, Part, Stage
+from ...sampling.caches import CachedStage, CacheRun, Part
 from .machine import free_memory
 from .model import Model
 from .place import check_interrupt
@@ -64,7 +64,9 @@ def sample(
     labels = [Part(n, name) for n, name in enumerate(("negative", "positive", "unpictured", "weakened"))]
     steps = iter(guidance.stg if guidance else ())
 
-    def denoiser(model: Model, cfg: float | Sequence[float], stage: Stage | None) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(
+        model: Model, cfg: float | Sequence[float], stage: CachedStage | None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
         pictures = iter(unpictured[1].to(model.device) if unpictured else torch.ones(schedule.steps, 1))
         conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ...base import Variant
-from .plan import Recorded, best_plan, planned
-from .policies import maker
-from .run import CacheRun, recording_run
-from .settings import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, StepCache
-from .stage import Call, Part, Stage
+from .plan import best_plan, planned
+from .request import AUTO, TARGETS, CacheRequest
+from .run import CacheRun, cache_runs, recording_run
+from .settings import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, Policy, StepCache
+from .stage import CachedStage, Call, Part
 
 __all__ = [
+    "AUTO",
     "BOUNDARIES",
     "DEVICES",
     "POLICIES",
     "PREDICTORS",
+    "TARGETS",
+    "CacheRequest",
     "CacheRun",
+    "CachedStage",
     "Call",
     "Part",
-    "Recorded",
-    "Stage",
+    "Policy",
     "StepCache",
     "best_plan",
     "cache_runs",
     "planned",
     "recording_run",
 ]
-
-
-def cache_runs(settings: StepCache, variant: Variant | None) -> Callable[[], CacheRun]:
-    """What makes a fresh run for a model.
-
-    Raises:
-        SamplingError: TeaCache is asked for and the model has no coefficients.
-    """
-    maker(settings, variant)
-    return lambda: CacheRun(settings, variant)

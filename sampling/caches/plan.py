@@ -1,63 +1,24 @@
 """Which steps are reused, where that is known before the run: as written, by MagCache's rule, or the best of all.
 
 MagCache: arXiv:2506.09045. The best plan is a shortest path over the computed steps, an idea of LeMiCa (NeurIPS 2025);
-its lengths are the errors that a recorded run showed.
+its lengths are the errors that a recorded run showed. A plan is a mask: for each step whether it is reused.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from ..calibration import Curve, Recorded
+from ..calibration.curve import Errors
 from ..errors import SamplingError
+from .settings import POLICIES, StepCache
 
-if TYPE_CHECKING:
-    from .settings import StepCache
-
-# As far as a recorded run looks back.
-LAGS = 3
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What one step of a recorded run showed, for one condition. Changes are relative L1; None without a step before.
-
-    Attributes:
-        expert: 0, or 1 for the model that takes over.
-        label: of the condition, see `Part`.
-        step: call of the model, from 0.
-        sigma: in the host's count.
-        seconds: its share of the whole call.
-        gamma, spread: size of what the blocks add, against the step before: mean over the tokens, and its deviation.
-        signal: TeaCache's, for a family that has one.
-        input, output: of what enters the blocks, and of what leaves them.
-        answer: change of the output for that of the input, both absolute: EasyCache's rate.
-        first: of what the first block adds.
-        replay: error of what leaves the blocks if they ran 1, 2, 3 steps before for the last time, under "last".
-        replay_linear: the same under "linear", and one step in 2, 3, 4 is computed.
-    """
-
-    expert: int
-    label: str
-    step: int
-    sigma: float
-    seconds: float
-    gamma: float | None = None
-    spread: float | None = None
-    signal: float | None = None
-    input: float | None = None
-    output: float | None = None
-    answer: float | None = None
-    first: float | None = None
-    replay: tuple[float, ...] = ()
-    replay_linear: tuple[float, ...] = ()
-
-
-# (step, last computed step) -> (error of reusing it, what that costs the run)
-Errors = Callable[[int, int], tuple[float, float]]
+# A reused step's share of a computed one's time, where nothing is measured: what lies outside the blocks.
+REUSED = 0.03
+# The threshold's upper end.
+HIGHEST = 10.0
 
 
 def planned(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[bool] | None:
@@ -69,39 +30,66 @@ def planned(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> li
     Raises:
         SamplingError: the profile holds fewer than two steps of that model.
     """
-    steps = len(sigmas) - 1
     if settings.is_off:
-        return [False] * steps
-    if settings.policy == "plan":
-        strip = settings.strip(steps)
-        return _guarded(settings, steps, lambda step, since: strip[step])
-    if settings.policy == "magcache":
-        ratios = settings.ratios(steps) if settings.plan.strip() else Curve(settings.profile, expert).ratios(sigmas)
-        return _guarded(settings, steps, lambda step, since: _drift(ratios[since + 1 : step + 1]) < settings.threshold)
-    if settings.policy == "optimal":
-        return _shortest(settings, steps, Curve(settings.profile, expert).errors(settings.predictor, sigmas), None)
-    return None
+        return [False] * (len(sigmas) - 1)
+    plan = POLICIES[settings.policy].plan
+    return None if plan is None else plan(settings, sigmas, expert)
 
 
-def best_plan(
-    rows: Sequence[Recorded], sigmas: Sequence[float], computed: int, settings: StepCache, expert: int = 0
-) -> list[bool]:
-    """The plan of least cost with so many computed steps, or with as few as the guards of `settings` allow."""
-    errors = Curve(rows, expert).errors(settings.predictor, sigmas)
-    return _shortest(settings, len(sigmas) - 1, errors, computed)
+def written_mask(plan: str, steps: int) -> list[bool]:
+    """The mask that the user wrote, spread over `steps`.
+
+    Raises:
+        SamplingError: it is neither a number nor made of c and r.
+
+    >>> written_mask("ccrr", 4), written_mask("2", 4)
+    ([False, False, True, True], [False, True, False, True])
+    """
+    text = "".join(plan.split()).lower()
+    if text.isdecimal() and int(text) > 0:
+        return [step % int(text) != 0 for step in range(steps)]
+    if not text or set(text) - {"c", "r"}:
+        raise SamplingError(
+            f"The plan of the step cache is {plan!r}; expected a number n (every n-th step is computed) or a "
+            "letter for each step, c computed and r reused, such as ccccrcrrc."
+        )
+    return [text[step * len(text) // steps] == "r" for step in range(steps)]
 
 
-def _guarded(settings: StepCache, steps: int, wants: Callable[[int, int], bool]) -> list[bool]:
-    """`wants`: (step, last computed step) -> whether the policy would reuse it."""
-    span, plan, since = settings.span(steps), [], 0
+def written_ratios(plan: str, steps: int) -> list[float]:
+    """The ratios that the user wrote, spread over `steps`: the size of what the blocks add, against the step before.
+
+    Raises:
+        SamplingError: there are none, or one is not above 0.
+    """
+    try:
+        ratios = [float(word) for word in plan.replace(",", " ").split()]
+    except ValueError:
+        ratios = []
+    if not ratios or not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
+        raise SamplingError(
+            f"The plan of the step cache is {plan!r}; magcache reads one ratio above 0 for each step from it, "
+            "such as 1.0 0.99 0.98. Calibrate Step Cache measures them: connect its profile and "
+            "leave plan empty, or set policy to easycache, which needs none."
+        )
+    return [ratios[step * len(ratios) // steps] for step in range(steps)]
+
+
+def guarded(settings: StepCache, steps: int, wants: Callable[[int, int], bool]) -> list[bool]:
+    """The mask that a policy wants, within start, end and max_consecutive.
+
+    Args:
+        wants: (step, last computed step) -> whether the policy would reuse it.
+    """
+    span, mask, since = settings.span(steps), [], 0
     for step in range(steps):
-        plan.append(step in span and step - since <= settings.max_consecutive and wants(step, since))
-        since = since if plan[-1] else step
-    return plan
+        mask.append(step in span and step - since <= settings.max_consecutive and wants(step, since))
+        since = since if mask[-1] else step
+    return mask
 
 
-def _drift(ratios: Sequence[float]) -> float:
-    """How far the size of what the blocks add goes from 1, added up over the steps."""
+def drift(ratios: Sequence[float]) -> float:
+    """How far the size of what the blocks add goes from 1, added up over the steps: MagCache's error."""
     size, total = 1.0, 0.0
     for ratio in ratios:
         size *= ratio
@@ -109,8 +97,16 @@ def _drift(ratios: Sequence[float]) -> float:
     return total
 
 
-def _shortest(settings: StepCache, steps: int, errors: Errors, computed: int | None) -> list[bool]:
-    """The plan of least cost with `computed` steps; without a number the fewest whose errors stay below the threshold.
+def best_plan(
+    rows: Sequence[Recorded], sigmas: Sequence[float], computed: int, settings: StepCache, expert: int = 0
+) -> list[bool]:
+    """The mask of least cost with so many computed steps, or with as few as the guards of `settings` allow."""
+    errors = Curve(rows, expert).errors(settings.predictor, sigmas)
+    return shortest(settings, len(sigmas) - 1, errors, computed)
+
+
+def shortest(settings: StepCache, steps: int, errors: Errors, computed: int | None) -> list[bool]:
+    """The mask of least cost with `computed` steps; without a number the fewest whose errors stay below the threshold.
 
     A path: from each computed step to the next, over reused ones.
     """
@@ -126,77 +122,57 @@ def _shortest(settings: StepCache, steps: int, errors: Errors, computed: int | N
                     best[step][count + 1] = before + cost, since
             if step not in span or step - since > settings.max_consecutive:
                 break
-            one, price = errors(step, since)
-            error, cost = error + one, cost + price
+            further, price = errors(step, since)
+            error, cost = error + further, cost + price
             if computed is None and not error < settings.threshold:
                 break
     counts = best[-1]  # the last step is never reused
     count = min(counts) if computed is None else min(max(computed, min(counts)), max(counts))
-    plan, at = [True] * steps, steps - 1
+    mask, at = [True] * steps, steps - 1
     while at >= 0:
-        plan[at] = False
+        mask[at] = False
         at, count = best[at][count][1], count - 1
-    return plan
+    return mask
 
 
-class Curve:
-    """What a recorded run showed of one model under the positive prompt, at any noise level.
-
-    Raises:
-        SamplingError: fewer than two steps of that model.
-    """
-
-    def __init__(self, rows: Sequence[Recorded], expert: int):
-        mine = [row for row in rows if row.label == "positive" and row.expert == expert]
-        # One row a level: samplers of second order come to some twice.
-        self.rows = sorted({row.sigma: row for row in mine}.values(), key=lambda row: -row.sigma)
-        if len(self.rows) < 2:
-            raise SamplingError(
-                f"The step cache's profile holds {len(self.rows)} steps of model {expert + 1}; at least 2 are needed. "
-                "Make it with the sampler, the models and the prompts of this run."
-            )
-
-    def ratios(self, sigmas: Sequence[float]) -> list[float]:
-        """For each step the size of what the blocks add, against the step before; it changes evenly between levels."""
-        levels, logs = [], [0.0]
-        for row in self.rows:
-            levels.append(row.sigma)
-            logs.append(logs[-1] + (math.log(row.gamma) if row.gamma and len(levels) > 1 else 0.0))
-        sizes = [_between(levels, logs[1:], sigma) for sigma in sigmas[:-1]]
-        return [1.0, *(math.exp(b - a) for a, b in pairwise(sizes))]
-
-    def errors(self, predictor: str, sigmas: Sequence[float]) -> Errors:
-        levels = [row.sigma for row in self.rows]
-
-        def of_row(n: int, distance: float) -> float:
-            """Error at a recorded step of what is so much older, in sigma; in a straight line between the lags."""
-            row = self.rows[n]
-            known = (row.replay if predictor == "last" else row.replay_linear) or row.replay
-            xs, ys = [0.0, *(levels[n - 1 - k] - levels[n] for k in range(len(known)))], [0.0, *known]
-            at = next((k for k in range(1, len(xs)) if distance <= xs[k]), len(xs) - 1)
-            slope = (ys[at] - ys[at - 1]) / (xs[at] - xs[at - 1])
-            return max(ys[at] + slope * (distance - xs[at]), 0.0)
-
-        def error(step: int, since: int) -> tuple[float, float]:
-            sigma, distance = sigmas[step], sigmas[since] - sigmas[step]
-            # The first recorded step has nothing before it.
-            below = min(
-                max(next((n for n, one in enumerate(levels) if one <= sigma), len(levels) - 1), 1), len(levels) - 1
-            )
-            above = max(below - 1, 1)
-            share = (levels[above] - sigma) / (levels[above] - levels[below]) if above != below else 0.0
-            share = min(max(share, 0.0), 1.0)
-            found = (1 - share) * of_row(above, distance) + share * of_row(below, distance)
-            return found, found * (sigmas[step] - sigmas[step + 1])
-
-        return error
+def even_plan(settings: StepCache, steps: int, computed: int) -> list[bool]:
+    """So many steps computed, the others in runs of about the same length where they may be reused."""
+    span = settings.span(steps)
+    reused = min(steps - computed, len(span) - len(span) // (settings.max_consecutive + 1))
+    runs = len(span) - reused + 1  # with one computed step between each two
+    lengths = [reused * (n + 1) // runs - reused * n // runs for n in range(runs)]
+    inside = [letter == "r" for letter in "c".join("r" * length for length in lengths)]
+    return [False] * span.start + inside + [False] * (steps - span.stop)
 
 
-def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """The line through falling `xs`, level outside."""
-    if x >= xs[0]:
-        return ys[0]
-    for n in range(1, len(xs)):
-        if x >= xs[n]:
-            return ys[n - 1] + (ys[n] - ys[n - 1]) * (xs[n - 1] - x) / (xs[n - 1] - xs[n])
-    return ys[-1]
+def least_threshold(
+    settings: StepCache, sigmas: Sequence[float], expert: int, is_enough: Callable[[Sequence[bool]], bool]
+) -> float | None:
+    """The lowest threshold up to 10 whose plan is enough, to 1 %; None where none is, or the run decides."""
+
+    def holds(threshold: float) -> bool:
+        mask = planned(replace(settings, threshold=threshold), sigmas, expert)
+        return mask is not None and is_enough(mask)
+
+    low, high = 1e-6, HIGHEST
+    if not holds(high):
+        return None
+    while high > low * 1.01:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def with_mask(settings: StepCache, mask: Sequence[bool]) -> StepCache:
+    """These settings with a mask that was worked out, in place of their policy."""
+    return replace(settings, policy="plan", plan=mask_text(mask), profile=())
+
+
+def mask_text(mask: Sequence[bool]) -> str:
+    """ "CCrC": C computed, r reused."""
+    return "".join("r" if reused else "C" for reused in mask)
+
+
+def estimate(mask: Sequence[bool]) -> float:
+    """Speed of the sampling loop against computing every step, before anything is measured."""
+    return len(mask) / (len(mask) - (1 - REUSED) * sum(mask)) if mask else 1.0

@@ -1,27 +1,60 @@
-"""What a step cache did in a run, for people and for the saved file."""
+"""What a step cache will do and what it did, for people and for the saved file."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from .choice import AUTO, MUCH, Choice, letters
+from ...base.units import bytes_text
+from .plan import estimate, least_threshold, mask_text, planned
+from .request import AUTO
 from .run import CacheRun
-from .stage import RULE, Stage
+from .settings import POLICIES, StepCache
+from .stage import RULE, CachedStage, Call
 
 EXPERTS = ("high noise", "low noise")
+# Share of the steps from which on a run reuses so much that another video comes out.
+MUCH = 0.6
+
+
+def preview(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[str]:
+    """What is known before a run.
+
+    Args:
+        settings: as resolved for these sigmas [steps + 1].
+    """
+    if settings.is_off:
+        return list(settings.notes)
+    plan = planned(settings, sigmas, expert)
+    if plan is None:
+        return [*settings.notes, f"{settings.policy} decides in the run which steps are reused."]
+    computed = len(plan) - sum(plan)
+    lines = [
+        *settings.notes,
+        f"Plan: {mask_text(plan)} ({computed} of {len(plan)} steps computed, about {estimate(plan):.2f} x)",
+    ]
+    if not any(plan):
+        has_strength = POLICIES[settings.policy].has_strength
+        least = least_threshold(settings, sigmas, expert, any) if has_strength else None
+        lines.append(
+            f"Nothing will be reused; the lowest threshold that reuses a step is {least:.3g}."
+            if least
+            else "Nothing will be reused: no step between start and end may be. Lower start, raise end or change plan."
+        )
+    elif sum(plan) > MUCH * len(plan):
+        lines.append("More than 60 % of the steps will be reused: expect another video than without the cache.")
+    return lines
 
 
 def remarks(run: CacheRun) -> list[str]:
     """What the user reads after a run."""
-    lines = [f"Step cache ({_policy(run)}): {summary(run)}"]
-    lines += _said(run)
-    found = strips(run)
-    if not found:
+    lines = [f"Step cache ({_policy(run)}): {summary(run)}", *_notes(run)]
+    masks = mask_texts(run)
+    if not masks:
         return lines
-    lines += [found["all"]] if list(found) == ["all"] else [f"{name}: {strip}" for name, strip in found.items()]
+    lines += [masks["all"]] if list(masks) == ["all"] else [f"{name}: {text}" for name, text in masks.items()]
     forced = reasons(run)
     if forced:
         lines.append("Computed whatever the rule says: " + ", ".join(f"{why} {n}" for why, n in forced.items()))
@@ -32,55 +65,58 @@ def remarks(run: CacheRun) -> list[str]:
             f"{speedup(run):.2f} x as fast as without"
         )
     peak = max((stage.peak for stage in run.stages), default=0)
-    lines += [f"{_size(peak)} kept at most"] if peak else []
+    lines += [f"{bytes_text(peak)} kept at most"] if peak else []
     return [*lines, *warnings(run)]
 
 
 def warnings(run: CacheRun) -> list[str]:
-    lines, found = [], "".join(strips(run).values())
+    lines, masks, memory = [], "".join(mask_texts(run).values()), run.request.settings.memory
     if "memory" in reasons(run):
         lines.append(
-            f"More than {run.settings.memory:g} GiB would be kept: the rest was computed. Raise memory, or set device "
-            "to cpu."
+            f"More than {memory:g} GiB would be kept: the rest was computed. Raise memory, or set device to cpu."
         )
     elif any(stage.is_short for stage in run.stages):
         lines.append(
-            f"More than {run.settings.memory:g} GiB would be kept for predictor linear: last stood in for it. Raise "
-            "memory, or set device to cpu."
+            f"More than {memory:g} GiB would be kept for predictor linear: last stood in for it. Raise memory, or set "
+            "device to cpu."
         )
-    if found and "r" not in found and not lines:
+    if masks and "r" not in masks and not lines:
         lines.append("The step cache reused nothing: raise its threshold, or take it out.")
-    if found.count("r") > MUCH * len(found):
+    if masks.count("r") > MUCH * len(masks):
         lines.append("More than 60 % of the steps were reused: expect another video than without the cache.")
     return lines
 
 
 def details(run: CacheRun) -> dict[str, Any]:
     """The same for programs: goes into the saved file."""
-    computed, reused = seconds(run, True), seconds(run, False)
-    target = run.settings.target_speedup if isinstance(run.settings, Choice) else 0.0
+    times = {"computed": seconds(run, True), "reused": seconds(run, False)}
+    request = run.request
+    if request.target_speedup:
+        strength = {"target_speedup": request.target_speedup}
+    else:
+        strength = {"threshold": request.settings.threshold}
     return {
         "policy": _policy(run),
-        **({"target_speedup": target} if target else {"threshold": run.settings.threshold}),
-        "steps": strips(run),
+        **strength,
+        "steps": mask_texts(run),
         "forced": reasons(run),
-        "seconds": {name: round(one, 6) for name, one in (("computed", computed), ("reused", reused)) if one},
+        "seconds": {name: round(value, 6) for name, value in times.items() if value},
         "kept_bytes": max((stage.peak for stage in run.stages), default=0),
-        "remarks": [*_said(run), *warnings(run)],
+        "remarks": [*_notes(run), *warnings(run)],
     }
 
 
-def _said(run: CacheRun) -> list[str]:
-    """What the settings have to say, of each expert where there are two."""
+def _notes(run: CacheRun) -> list[str]:
+    """The remarks of the settings, of each expert where there are two."""
     return [
-        f"{EXPERTS[n]}: {line}" if len(run.settled) == 2 else line
-        for n, settled in enumerate(run.settled)
-        for line in settled.said
+        f"{EXPERTS[n]}: {note}" if len(run.resolved) == 2 else note
+        for n, settings in enumerate(run.resolved)
+        for note in settings.notes
     ]
 
 
 def _policy(run: CacheRun) -> str:
-    return AUTO if isinstance(run.settings, Choice) and run.settings.is_auto else run.settings.policy
+    return AUTO if run.request.is_auto else run.request.settings.policy
 
 
 def summary(run: CacheRun) -> str:
@@ -89,46 +125,48 @@ def summary(run: CacheRun) -> str:
         return "off, all steps computed"
     counts: dict[str, Counter[str]] = {}
     for stage in run.stages:
-        for label, strip in _of_stage(stage).items():
-            counts.setdefault(label, Counter()).update(strip)
-    said = {label: f"{one['C']} of {one.total()} steps computed" for label, one in counts.items()}
-    if len(set(said.values())) == 1:
-        said = {"": next(iter(said.values()))}
-    text = ", ".join(f"{label} {one}".strip() for label, one in said.items()) or "no step was run"
-    if len(run.stages) == len(run.settled):
+        for label, mask in _of_stage(stage).items():
+            counts.setdefault(label, Counter()).update(mask)
+    computed = {label: f"{count['C']} of {count.total()} steps computed" for label, count in counts.items()}
+    if len(set(computed.values())) == 1:
+        computed = {"": next(iter(computed.values()))}
+    text = ", ".join(f"{label} {count}".strip() for label, count in computed.items()) or "no step was run"
+    if len(run.stages) == len(run.resolved):
         return text
     on = run.stages[0].expert  # few steps of one expert, and not of the other
     return f"{EXPERTS[on]} {text}, {EXPERTS[1 - on]} off"
 
 
-def strips(run: CacheRun) -> dict[str, str]:
+def mask_texts(run: CacheRun) -> dict[str, str]:
     """Which steps were computed: expert and condition, where they differ, else "all" -> "CCrC"."""
-    found = {}
+    texts = {}
     for stage in run.stages:
         of_labels = _of_stage(stage)
-        expert = EXPERTS[stage.expert] if len(run.settled) == 2 else ""
+        expert = EXPERTS[stage.expert] if len(run.resolved) == 2 else ""
         if len(set(of_labels.values())) == 1:
-            found[expert or "all"] = next(iter(of_labels.values()))
+            texts[expert or "all"] = next(iter(of_labels.values()))
         else:
-            found |= {f"{expert} {label}".strip(): strip for label, strip in of_labels.items()}
-    return found
+            texts |= {f"{expert} {label}".strip(): text for label, text in of_labels.items()}
+    return texts
 
 
-def _of_stage(stage: Stage) -> dict[str, str]:
-    """Condition -> its strip; positive first."""
+def _of_stage(stage: CachedStage) -> dict[str, str]:
+    """Condition -> "CCrC"; positive first."""
     steps = stage.steps
-    return {label: letters([not one for one in steps[label].values()]) for label in sorted(steps, reverse=True)}
+    return {
+        label: mask_text([not computed for computed in steps[label].values()]) for label in sorted(steps, reverse=True)
+    }
 
 
 def reasons(run: CacheRun) -> Mapping[str, int]:
     """Why steps were computed whatever the rule says -> how many."""
-    found = {
+    forced = {
         (n, call.step, call.reason)
         for n, stage in enumerate(run.stages)
         for call in stage.calls
         if call.computed and call.reason != RULE
     }
-    return dict(Counter(reason for _, _, reason in sorted(found)))
+    return dict(Counter(reason for _, _, reason in sorted(forced)))
 
 
 def seconds(run: CacheRun, computed: bool) -> float | None:
@@ -150,20 +188,16 @@ def speedup(run: CacheRun) -> float:
 
 def _times(run: CacheRun) -> dict[tuple[bool, ...], list[float]]:
     """(True,) computed, (False,) reused, (False, True) in part -> seconds of each such step."""
-    steps: dict[tuple[int, int], list[Any]] = {}
+    steps: dict[tuple[int, int], list[Call]] = {}
     for n, stage in enumerate(run.stages):
         for call in stage.calls:
             steps.setdefault((n, call.step), []).append(call)
-    found: dict[tuple[bool, ...], list[float]] = {}
+    times: dict[tuple[bool, ...], list[float]] = {}
     for calls in steps.values():
         kind = tuple(sorted({call.computed for call in calls}))
-        found.setdefault(kind, []).append(sum(call.seconds for call in calls))
-    return found
+        times.setdefault(kind, []).append(sum(call.seconds for call in calls))
+    return times
 
 
 def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

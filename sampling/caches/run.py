@@ -8,33 +8,36 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ...base import Variant
-from .plan import Recorded
-from .policies import Policy, maker
-from .record import Recorder
+from ..calibration import Recorded, Recorder
+from .policies import rule_maker
+from .request import CacheRequest
+from .rules import Rule
 from .settings import StepCache
-from .stage import Stage
+from .stage import CachedStage
 
 
 class CacheRun:
     """Counts of a run, and the stages it is made of: one for each expert.
 
     Args:
-        policy: makes a fresh policy, in place of the one that the settings name.
+        asked: what the user asked, or settings as they are to be used.
+        rule: makes a fresh rule, in place of the one that the policy names.
         records: every step is computed, and what it shows is noted.
     Attributes:
-        settled: what each expert's steps use, those that are off as well.
+        resolved: the settings of each expert's steps, those of experts for which the cache is off as well.
     """
 
     def __init__(
         self,
-        settings: StepCache,
+        asked: CacheRequest | StepCache,
         variant: Variant | None,
-        policy: Callable[[], Policy] | None = None,
+        rule: Callable[[], Rule] | None = None,
         records: bool = False,
     ):
-        self.settings, self.variant, self.policy, self.records = settings, variant, policy, records
-        self.stages: list[Stage] = []
-        self.settled: list[StepCache] = []
+        self.request = asked if isinstance(asked, CacheRequest) else CacheRequest.exactly(asked)
+        self.variant, self.rule, self.records = variant, rule, records
+        self.stages: list[CachedStage] = []
+        self.resolved: list[StepCache] = []
 
     @property
     def recorded(self) -> list[Recorded]:
@@ -42,7 +45,9 @@ class CacheRun:
         return [row for stage in self.stages if stage.recorder for row in stage.recorder.rows]
 
     @contextmanager
-    def attached(self, transformer: nn.Module, sigmas: Tensor, expert: int | None = None) -> Iterator[Stage | None]:
+    def attached(
+        self, transformer: nn.Module, sigmas: Tensor, expert: int | None = None
+    ) -> Iterator[CachedStage | None]:
         """Cover a transformer for the steps of `sigmas` [steps + 1]; None where the cache is off.
 
         Args:
@@ -50,21 +55,31 @@ class CacheRun:
         Raises:
             SamplingError: the settings do not suit the model, or its blocks cannot be covered.
         """
-        expert = len(self.settled) if expert is None else expert
-        settings = self.settings.settled(sigmas.tolist(), expert)
-        self.settled.append(settings)
+        expert = len(self.resolved) if expert is None else expert
+        settings = self.request.resolve(sigmas.tolist(), expert)
+        self.resolved.append(settings)
         if settings.is_off and not self.records:
             yield None
             return
-        make = self.policy or maker(settings, self.variant)
+        make_rule = self.rule or rule_maker(settings, self.variant)
         recorder = Recorder(expert) if self.records else None
-        stage = Stage(settings, self.variant, make, transformer, sigmas.tolist(), expert, recorder)
+        stage = CachedStage(settings, self.variant, make_rule, transformer, sigmas.tolist(), expert, recorder)
         self.stages.append(stage)
         try:
             with stage.gate.attached():
                 yield stage
         finally:
             stage.drop()
+
+
+def cache_runs(asked: CacheRequest | StepCache, variant: Variant | None) -> Callable[[], CacheRun]:
+    """A function that makes a fresh run for a model.
+
+    Raises:
+        SamplingError: TeaCache is asked for and the model has no coefficients.
+    """
+    rule_maker(asked.settings if isinstance(asked, CacheRequest) else asked, variant)
+    return lambda: CacheRun(asked, variant)
 
 
 def recording_run(variant: Variant | None) -> CacheRun:

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from ...base import Variant
+from ..calibration import Observation, Recorder
 from ..errors import SamplingError
 from .gate import Gate
 from .kept import Kept
 from .plan import planned
-from .policies import Look, Plan, Policy
-from .record import Recorder, Seen
+from .rules import BlockInput, Planned, Rule
 from .settings import StepCache
 
 # Decisions look at every so many tokens.
 THINNED = 8
 GIB = 1024**3
-# Why a step is computed: the policy wants it, or one of the guards.
+# Why a step is computed: the rule wants it, or one of the guards.
 RULE, FIRST, LAST, ROW = "rule", "first steps", "last steps", "in a row"
 NOTHING, WILD, SIZE, MEMORY = "nothing kept", "not finite", "another size", "memory"
 
@@ -61,18 +61,18 @@ class Call:
     seconds: float = 0.0
 
 
-class Stage:
+class CachedStage:
     """The steps that one transformer makes.
 
     Args:
-        policy: makes a fresh policy where no plan is known before the run.
+        make_rule: makes a fresh rule, for runs of which no plan is known.
         sigmas: [steps + 1].
         recorder: notes what every step shows; all are computed then.
     Attributes:
-        settings: as settled for these steps.
+        settings: as resolved for these steps.
         expert: which of a run's models makes them, from 0.
-        plan: for each step whether it is reused; None where the run decides.
-        calls: what was done, in order.
+        plan: for each step whether it is reused; None where the rule decides.
+        calls: one for each condition of each call of the model, in order.
         peak: most bytes kept at any time.
         is_short: predictor "linear" was given up, as two results of each condition do not fit.
     """
@@ -81,7 +81,7 @@ class Stage:
         self,
         settings: StepCache,
         variant: Variant | None,
-        policy: Callable[[], Policy],
+        make_rule: Callable[[], Rule],
         transformer: nn.Module,
         sigmas: Sequence[float],
         expert: int,
@@ -89,34 +89,34 @@ class Stage:
     ):
         self.settings, self.sigmas, self.expert, self.recorder = settings, list(sigmas[:-1]), expert, recorder
         plan = self.plan = planned(settings, sigmas, expert)
-        self._make = policy if plan is None else lambda: Plan(plan)
-        self.policy = self._make()
+        self._make_rule = make_rule if plan is None else lambda: Planned(plan)
+        self.rule = self._make_rule()
         self._tea = variant.family.sampling.teacache(variant) if recorder and variant else None
         saw = self._saw_first if recorder else None
         is_whole = settings.is_whole and recorder is None
-        self.gate = Gate(transformer, self._enter, self._leave, self.policy.after_first, saw, is_whole)
+        self.gate = Gate(transformer, self._enter, self._leave, self.rule.after_first, saw, is_whole)
         self.calls: list[Call] = []
         self.peak, self.is_short = 0, False
         self._kept: dict[Hashable, Kept] = {}
         self._lost: dict[Hashable, str] = {}
         self._sigma, self._seen, self._step, self._streak = math.nan, set[Hashable](), -1, 0
-        self._leads, self._why = False, RULE
+        self._leads, self._reason = False, RULE
         self._form: tuple[Any, ...] | None = None
         self._clear()
 
     @property
     def steps(self) -> dict[str, dict[int, bool]]:
         """Label -> {step: whether it was computed}; a step with one computed window counts as computed."""
-        found: dict[str, dict[int, bool]] = {}
+        steps: dict[str, dict[int, bool]] = {}
         for call in self.calls:
-            mine = found.setdefault(call.label, {})
-            mine[call.step] = mine.get(call.step, False) or call.computed
-        return found
+            computed = steps.setdefault(call.label, {})
+            computed[call.step] = computed.get(call.step, False) or call.computed
+        return steps
 
     def drop(self) -> None:
         """Let go of all tensors."""
         self._kept.clear()
-        self.policy = self._make()
+        self.rule = self._make_rule()
         self._clear()
         if self.recorder:
             self.recorder.drop()
@@ -124,7 +124,7 @@ class Stage:
     def _clear(self) -> None:
         self._parts: Sequence[Part] = ()
         self._x: Tensor | None = None
-        self._look: Look | None = None
+        self._block_input: BlockInput | None = None
         self._first: Tensor | None = None
         self._entered: tuple[int, ...] = ()
         self._now: dict[Hashable, dict[int, Tensor]] = {}
@@ -172,55 +172,73 @@ class Stage:
         kwargs: Mapping[str, Any],
         first: Tensor | None,
     ) -> dict[int, Tensor] | None:
-        x, count = streams[0], len(self._parts)
-        rows = len(x) // count
+        entering = self._block_input = self._looked_at(streams[0], block, args, kwargs, first)
+        if self._leads:
+            self._reason = self._decide(entering, streams[0])
+        kept = [self._kept.get(part.key) for part in self._parts]
+        reason = self._reason or self._missing(kept)
+        if self._leads:
+            self._reason, self._streak = reason, 0 if reason else self._streak + 1
+        self.calls += [Call(self._step, self._sigma, part.label, bool(reason), reason) for part in self._parts]
+        return None if reason else self._stand_ins([result for result in kept if result is not None], streams)
+
+    def _looked_at(
+        self,
+        x: Tensor,
+        block: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        first: Tensor | None,
+    ) -> BlockInput:
+        rows = len(x) // len(self._parts)
         self._entered = (rows, *x.shape[1:])
-        self._look = Look(
+        return BlockInput(
             index=min(range(len(self.sigmas)), key=lambda n: abs(self.sigmas[n] - self._sigma)),
             sigma=self._sigma,
             x=self._thin(x, 0),
-            latent=x if self._x is None else self._x[: len(self._x) // count],
+            latent=x if self._x is None else self._x[: len(self._x) // len(self._parts)],
             first=None if first is None or not self.gate.after_first else self._thin(x, 0) - self._thin(first, 0),
             rows=rows,
             block=block,
             args=args,
             kwargs=kwargs,
         )
-        if self._leads:
-            self._why = self._decide(self._look, x)
-        why, kept = self._why, [self._kept.get(part.key) for part in self._parts]
-        if not why:
-            lost = [self._lost.get(p.key, NOTHING) for p, one in zip(self._parts, kept, strict=True) if one is None]
-            fits = all(one is None or one.form == self._entered for one in kept)
-            why = lost[0] if lost else "" if fits else SIZE
-        if self._leads:
-            self._why, self._streak = why, 0 if why else self._streak + 1
-        self.calls += [Call(self._step, self._sigma, part.label, bool(why), why) for part in self._parts]
-        if why:
-            return None
-        added = [one.at(self._sigma, x.device) for one in kept if one is not None]
-        joined = {n: torch.cat([one[n] for one in added]) if count > 1 else one for n, one in added[0].items()}
-        if self.gate.is_whole:  # a copy: what follows may work in place
-            return {n: one.clone() for n, one in joined.items()}
-        return {n: streams[n] + one for n, one in joined.items()}
 
-    def _decide(self, look: Look, x: Tensor) -> str:
+    def _missing(self, kept: Sequence[Kept | None]) -> str:
+        """Why the results cannot stand in, though the rule would have it; empty where they can."""
+        for part, result in zip(self._parts, kept, strict=True):
+            if result is None:
+                return self._lost.get(part.key, NOTHING)
+        return "" if all(result is not None and result.form == self._entered for result in kept) else SIZE
+
+    def _stand_ins(self, kept: Sequence[Kept], streams: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Number of the stream -> what leaves the blocks in their place, the conditions joined as they came."""
+        added = [result.at(self._sigma, streams[0].device) for result in kept]
+        if len(added) == 1:
+            joined = added[0]
+        else:
+            joined = {number: torch.cat([tensors[number] for tensors in added]) for number in added[0]}
+        if self.gate.is_whole:  # a copy: what follows may work in place
+            return {number: tensor.clone() for number, tensor in joined.items()}
+        return {number: streams[number] + tensor for number, tensor in joined.items()}
+
+    def _decide(self, entering: BlockInput, x: Tensor) -> str:
         """Why the step is computed; empty to reuse it."""
-        form = (look.x.shape, x.dtype, x.device)
+        form = (entering.x.shape, x.dtype, x.device)
         is_new = form != self._form
         if is_new:
-            self.policy = self._make()
+            self.rule = self._make_rule()
             self._kept.clear()
         was, self._form = self._form, form
         span = self.settings.span(len(self.sigmas))
-        wants = self.policy.reuse(look)  # asked in every step: it keeps its history
+        wants = self.rule.reuse(entering)  # asked in every step: it keeps its history
         if is_new and was is not None:
             return SIZE
-        if look.index not in span:
-            return FIRST if look.index < max(span.start, 1) else LAST
+        if entering.index not in span:
+            return FIRST if entering.index < max(span.start, 1) else LAST
         if not wants:
             return RULE
-        # A plan has this in it.
+        # A plan keeps to max_consecutive by itself.
         return ROW if self.plan is None and self._streak >= self.settings.max_consecutive else ""
 
     def _saw_first(self, entered: Tensor, left: Tensor) -> None:
@@ -229,36 +247,34 @@ class Stage:
     def _leave(self, number: int, entered: Tensor | None, left: Tensor) -> None:
         rows = len(left) // len(self._parts)
         added = left.detach().clone() if entered is None else (left - entered).to(entered.dtype)
-        for part, one in zip(self._parts, added.split(rows), strict=True):
-            self._now.setdefault(part.key, {})[number] = one
-        if number or self._look is None:
+        for part, rows_added in zip(self._parts, added.split(rows), strict=True):
+            self._now.setdefault(part.key, {})[number] = rows_added
+        if number or self._block_input is None:
             return
         if self._leads:
-            self.policy.computed(self._look, self._thin(left, 0))
+            self.rule.computed(self._block_input, self._thin(left, 0))
         if self.recorder:
             self._record(entered, left)
 
     def _record(self, entered: Tensor | None, left: Tensor) -> None:
-        assert self.recorder and self._look is not None
-        signal = None if self._tea is None else self._tea.signal(self._look.block, self._look.named())
+        assert self.recorder and self._block_input is not None
+        signal = None
+        if self._tea is not None:
+            signal = self._tea.signal(self._block_input.block, self._block_input.named())
         for n, part in enumerate(self._parts):
-            out = self._thin(left, n)
-            given = torch.zeros_like(out) if entered is None else self._thin(entered, n)
             size = 0 if signal is None else len(signal) // len(self._parts)
-            self.recorder.see(
-                part.label,
-                self._step,
-                Seen(
-                    self._sigma,
-                    given,
-                    out,
-                    None if self._first is None else self._thin(self._first, n),
-                    None if signal is None else signal[n * size : (n + 1) * size].float().clone(),
-                ),
+            out = self._thin(left, n)
+            observation = Observation(
+                self._sigma,
+                entered=torch.zeros_like(out) if entered is None else self._thin(entered, n),
+                left=out,
+                first=None if self._first is None else self._thin(self._first, n),
+                signal=None if signal is None else signal[n * size : (n + 1) * size].float().clone(),
             )
+            self.recorder.see(part.label, self._step, observation)
 
     def _keep(self) -> None:
-        """What this call's blocks have added, for the steps to come."""
+        """Keep what this call's blocks have added, for the steps to come."""
         if self.recorder:
             return
         for part in self._parts:
@@ -266,29 +282,39 @@ class Stage:
             if added is None:
                 continue
             last = self._kept.pop(part.key, None)
-            if not all(bool(torch.isfinite(one).all()) for one in added.values()):
+            if all(bool(torch.isfinite(tensor).all()) for tensor in added.values()):
+                self._store(part.key, Kept(self._sigma, self._own(added), self._entered), last)
+            else:
                 self._lost[part.key] = WILD
-                continue
-            if self.settings.device == "cpu":
-                added = {n: one.to("cpu") for n, one in added.items()}
-            elif len(self._parts) > 1:  # each by itself: a slice would hold the others' memory
-                added = {n: one.clone() for n, one in added.items()}
-            kept = Kept(self._sigma, added, self._entered)
-            carries = self.settings.predictor == "linear" and not self.is_short
-            if carries and last is not None and last.shapes == kept.shapes:
-                kept = replace(kept, before=replace(last, before=None))
-            total, most = sum(other.bytes for other in self._kept.values()) + kept.bytes, self.settings.memory * GIB
-            if total > most and carries:
-                self.is_short = True
-                kept = replace(kept, before=None)
-                self._kept = {key: replace(other, before=None) for key, other in self._kept.items()}
-                total = sum(other.bytes for other in self._kept.values()) + kept.bytes
-            if total > most:
-                self._lost[part.key] = MEMORY
-                continue
-            self._lost.pop(part.key, None)
-            self._kept[part.key] = kept
-            self.peak = max(self.peak, total)
+
+    def _own(self, added: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The tensors where they are kept, with memory of their own."""
+        if self.settings.device == "cpu":
+            return {number: tensor.to("cpu") for number, tensor in added.items()}
+        if len(self._parts) > 1:  # a slice would hold the other conditions' memory
+            return {number: tensor.clone() for number, tensor in added.items()}
+        return added
+
+    def _store(self, key: Hashable, result: Kept, last: Kept | None) -> None:
+        """Keep a condition's result, with the one before for predictor "linear", as far as memory allows."""
+        is_linear = self.settings.predictor == "linear" and not self.is_short
+        if is_linear and last is not None and last.shapes == result.shapes:
+            result = replace(result, before=replace(last, before=None))
+        limit = self.settings.memory * GIB
+        if is_linear and self._bytes_with(result) > limit:
+            self.is_short = True
+            result = replace(result, before=None)
+            self._kept = {other: replace(kept, before=None) for other, kept in self._kept.items()}
+        total = self._bytes_with(result)
+        if total > limit:
+            self._lost[key] = MEMORY
+            return
+        self._lost.pop(key, None)
+        self._kept[key] = result
+        self.peak = max(self.peak, total)
+
+    def _bytes_with(self, result: Kept) -> int:
+        return sum(other.bytes for other in self._kept.values()) + result.bytes
 
     def _thin(self, x: Tensor, part: int) -> Tensor:
         """Some of a condition's tokens as float32, with memory of their own; all of a latent."""

@@ -182,7 +182,7 @@ class Bench:
 
     def measured(self, ways: Sequence[Way], prompts: int) -> Iterator[int]:
         """Fill in what came of every way, prompt by prompt; yields how many are done."""
-        from opent2v.sampling.caches.compare import compare
+        from opent2v.media.compare import compare
         from opent2v.training import score
 
         self.sample(self.full, self.seen[0], 0)  # the first run of a process is slow
@@ -207,7 +207,7 @@ class Bench:
 
     def ways(self) -> list[Way]:
         from opent2v.sampling.caches import CacheRun, StepCache, recording_run
-        from opent2v.sampling.caches.policies import Tea
+        from opent2v.sampling.caches.rules import Tea
 
         def ours(rule: str, threshold: float, decides: Any = None, policy: str = "easycache", **given: Any) -> Way:
             settings = StepCache(policy, threshold, **OURS | given)
@@ -254,7 +254,7 @@ class Bench:
 
 def _reaching(settings: Any, sigmas: Sequence[float]) -> float:
     """The lowest threshold that computes half of the steps."""
-    from opent2v.sampling.caches.choice import least_threshold
+    from opent2v.sampling.caches.plan import least_threshold
 
     found = least_threshold(settings, sigmas, 0, lambda plan: 2 * sum(plan) >= len(plan))
     assert found is not None, "no plan of this rule computes so few"

@@ -19,7 +19,7 @@ from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import make_schedule
 from opent2v.sampling.caches import CacheRun, Part, StepCache, cache_runs
-from opent2v.sampling.caches.policies import Tea
+from opent2v.sampling.caches.rules import Tea
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
 PLAN = "ccccrrcrcrcc"  # 12 steps, of which 4 are reused

@@ -22,7 +22,7 @@ from opent2v.loaders import load_model, load_pipeline, load_text, open_file, ope
 from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
-from opent2v.sampling.caches.report import strips  # noqa: E402
+from opent2v.sampling.caches.report import mask_texts  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import open_sora as tiny_open_sora  # noqa: E402
 from opent2v.tests.tiny.open_sora import recorded  # noqa: E402
@@ -136,7 +136,7 @@ def cached_pictures():
         for variant, *_, run in sides:
             cache = cache_runs(StepCache(**{"start": 0.0, "end": 1.0, **given}), variant)()
             results.append(variant.normalise(run(step_cache=cache)))
-            done.append(strips(cache))
+            done.append(mask_texts(cache))
         variant, *_, run = sides[0]
         found[name] = {
             "apart": largest(*results), "steps": done,

@@ -33,6 +33,14 @@ def test_names_dtypes_and_shapes(good):
     assert tensor_bytes(header) == 2 * 3 * 4 + 4 * 2
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("F8_E4M3", 1), ("F8_E5M2", 1), ("U8", 1), ("I8", 1), ("BF16", 2), ("F16", 2), ("F32", 4), ("F64", 8)],
+)
+def test_the_size_of_a_file_is_that_of_its_dtypes(dtype, size):
+    assert tensor_bytes({"a": TensorInfo(dtype, (16, 3)), "b": TensorInfo(dtype, (2,))}) == 50 * size
+
+
 def test_a_file_cut_in_its_tensors(good):
     size = good.stat().st_size
     good.write_bytes(good.read_bytes()[:-5])

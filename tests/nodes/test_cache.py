@@ -9,7 +9,7 @@ import torch
 
 from opent2v.host import tags
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches.choice import Choice
+from opent2v.sampling.caches import CacheRequest
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
 
@@ -26,7 +26,7 @@ def setting(**given):
 
 
 def test_the_nodes_defaults_are_the_settings_own():
-    assert setting() == Choice()
+    assert setting() == CacheRequest()
 
 
 def test_the_sampler_says_and_passes_on_what_was_computed():

@@ -224,6 +224,18 @@ def test_compare_wants_a_pair():
         call("OpenT2VCompareCache", reference_latent=latent)
 
 
+def test_clips_that_cannot_be_compared():
+    frames = torch.rand(3, 8, 8, 3)
+    with pytest.raises(
+        SamplingError,
+        match=r"^The cached run is 2 frames of 8 x 8 with 3 channels, the reference 3 frames of 8 x 8 with 3 channels; "
+        r"only runs of the same size and length can be compared\. Give both samplers the same empty latent\.$",
+    ):
+        call("OpenT2VCompareCache", images=frames[:2], reference_images=frames)
+    with pytest.raises(SamplingError, match=r"^The reference has values that are not finite, so there is nothing to"):
+        call("OpenT2VCompareCache", images=frames, reference_images=frames / 0)
+
+
 def swept(strengths="2", **given):
     ((cache,), _) = call("OpenT2VStepCache", **{"policy": "auto", "target_speedup": 2.0, **given})
     model, _, vae = tiny.shared()

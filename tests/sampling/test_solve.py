@@ -124,6 +124,13 @@ def test_a_latent_that_is_no_number_from_the_start():
         solve(lambda x, sigma: x, torch.full((1, 1, 1, 1, 1), math.nan), make_schedule(UNIPC, steps=2))
 
 
+def test_a_solver_that_overflows_in_the_last_step_is_named_with_that_step(monkeypatch):
+    schedule = make_schedule(UNIPC, steps=3)
+    monkeypatch.setattr(type(schedule), "advance", lambda self, output, step, x: x * (math.inf if step == 2 else 1))
+    with pytest.raises(SamplingError, match=r"^Step 3 of 3: 100% of the latent is not a number or infinite"):
+        solve(lambda x, sigma: x * 0.5, torch.ones(1, 1, 1, 1, 1), schedule)
+
+
 def test_no_gradients_are_kept():
     weight = torch.ones(1, requires_grad=True)
     assert not solve(

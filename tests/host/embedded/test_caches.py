@@ -11,10 +11,12 @@ import torch
 from opent2v.base import FamilyError
 from opent2v.base.teacache import normed
 from opent2v.host import embedded
+from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import SamplingError, make_schedule
-from opent2v.sampling.caches import Part, StepCache, cache_runs
+from opent2v.sampling.caches import POLICIES, Part, Policy, StepCache, cache_runs
 from opent2v.sampling.caches.gate import region
 from opent2v.sampling.caches.report import summary
+from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import cogvideox as tiny_cogvideox
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
@@ -270,3 +272,42 @@ def test_an_interrupt_drops_everything():
 def test_another_layout_of_blocks_is_told():
     with pytest.raises(FamilyError, match="TeaCache's signal was not found in this MODEL's blocks"):
         normed(torch.nn.Identity(), {})
+
+
+def test_another_policy_is_one_more_entry_of_the_table(monkeypatch):
+    """Every third step is computed, by a policy of one line: from Step Cache's list to the report."""
+
+    def every_third(settings, sigmas, expert):
+        return [step % 3 != 0 and step in settings.span(len(sigmas) - 1) for step in range(len(sigmas) - 1)]
+
+    monkeypatch.setitem(POLICIES, "every third", Policy("every third", plan=every_third, has_strength=False))
+    assert "every third" in NODE_CLASS_MAPPINGS["OpenT2VStepCache"].INPUT_TYPES()["required"]["policy"][0]
+    ((cache,), _) = call("OpenT2VStepCache", policy="every third", start=0.0, end=1.0)
+    model, (positive, negative) = tiny.shared()[0], tiny.conditioning()
+    latent = {"samples": torch.zeros(1, 16, 3, 4, 4)}
+    given = {"model": model, "positive": positive, "negative": negative, "latent": latent, "steps": 9}
+    (plain, _), _ = call("OpenT2VSampler", **given)
+    (made, report), _ = call("OpenT2VSampler", **given, step_cache=cache)
+    assert "Step cache (every third): 4 of 9 steps computed" in report and "CrrCrrCrC" in report
+    assert torch.isfinite(made["samples"]).all() and not torch.equal(made["samples"], plain["samples"])
+    with pytest.raises(SamplingError, match="policy every third does not know before the run which steps it reuses"):
+        call("OpenT2VStepCache", policy="every third", target_speedup=2.0)
+
+
+def test_another_rule_is_asked_in_every_step(monkeypatch):
+    asked = []
+
+    class Odd:
+        after_first = False
+
+        def reuse(self, entering):
+            asked.append(entering.index)
+            return entering.index % 2 == 1
+
+        def computed(self, entering, output):
+            pass
+
+    monkeypatch.setitem(POLICIES, "odd", Policy("odd", rule=lambda settings, variant: Odd))
+    _, cache = run("wan", settings(policy="odd"))
+    # The last step is always computed.
+    assert asked == list(range(STEPS)) and summary(cache) == "5 of 8 steps computed"

@@ -10,14 +10,15 @@ import torch
 from opent2v.base import TeaCache
 from opent2v.families import families
 from opent2v.sampling.caches import planned
-from opent2v.sampling.caches.policies import Easy, FirstBlock, Look, Plan, Sea, Tea, seen_through
+from opent2v.sampling.caches.plan import written_mask, written_ratios
+from opent2v.sampling.caches.rules import BlockInput, Easy, FirstBlock, Planned, Sea, Tea, seen_through
 from opent2v.sampling.caches.settings import StepCache
 
 
 def look(x, index=0, first=None):
     added = None if first is None else torch.tensor([float(first)])
     x = torch.tensor([float(x)])
-    return Look(index, 1.0, x, x, added, 1, torch.nn.Identity(), (x,), {})
+    return BlockInput(index, 1.0, x, x, added, 1, torch.nn.Identity(), (x,), {})
 
 
 def tensor(value):
@@ -34,7 +35,7 @@ def test_easycache_adds_up_the_input_times_the_last_answer():
     assert [policy.reuse(look(x)) for x in (11.5, 13.5, 14.5)] == [True, True, False]
     assert policy.sum == pytest.approx(0.045 + 0.182 + 0.091, abs=2e-3)
     policy.computed(look(14.5), tensor(200))
-    assert policy.sum == 0 and policy.strength == pytest.approx(90 / 3.5)
+    assert policy.sum == 0 and policy.rate == pytest.approx(90 / 3.5)
 
 
 def test_the_first_block_is_compared_with_the_last_computed_step():
@@ -52,10 +53,10 @@ def test_magcache_adds_up_how_far_the_size_has_gone():
 
 
 def test_a_plan_is_read_in_three_ways():
-    assert StepCache("plan", plan="3").strip(7) == [False, True, True, False, True, True, False]
-    assert StepCache("plan", plan="c c r").strip(6) == [False] * 4 + [True] * 2  # spread over twice the steps
-    assert StepCache("magcache", plan="1, 0.5").ratios(4) == [1.0, 1.0, 0.5, 0.5]
-    assert Plan([False, True]).reuse(look(0, 1)) is True
+    assert written_mask("3", 7) == [False, True, True, False, True, True, False]
+    assert written_mask("c c r", 6) == [False] * 4 + [True] * 2  # spread over twice the steps
+    assert written_ratios("1, 0.5", 4) == [1.0, 1.0, 0.5, 0.5]
+    assert Planned([False, True]).reuse(look(0, 1)) is True
 
 
 def official():
@@ -71,7 +72,7 @@ def official():
         for name in names:
             for width in (832, 1280) if name == "2.1 I2V 14B" else (832,):
                 variant = SimpleNamespace(name=name, defaults=SimpleNamespace(width=width))
-                yield f"{family} {name} {width}", families()[family].teacache(variant)
+                yield f"{family} {name} {width}", families()[family].sampling.teacache(variant)
 
 
 @pytest.mark.parametrize(("name", "tea"), official())
@@ -95,7 +96,7 @@ def test_the_polynomial_is_the_published_one():
 @pytest.mark.parametrize("family", families())
 def test_a_model_without_a_published_set_has_none(family):
     variant = SimpleNamespace(name="tiny", defaults=SimpleNamespace(width=832))
-    assert families()[family].teacache(variant) is None
+    assert families()[family].sampling.teacache(variant) is None
 
 
 def test_teacache_adds_up_and_computes_outside_the_range():
@@ -125,7 +126,7 @@ def test_seacache_adds_up_until_the_threshold():
     policy, x = Sea(0.25, is_flow=True), torch.ones(1, 1, 1, 2, 2)
 
     def at(scale):
-        return Look(0, 0.5, x, x * scale, None, 1, torch.nn.Identity(), (x,), {})
+        return BlockInput(0, 0.5, x, x * scale, None, 1, torch.nn.Identity(), (x,), {})
 
     # changes 0.1, 0.1, 0.1 of the step before
     assert [policy.reuse(at(1.1**n)) for n in range(4)] == [False, True, True, False]

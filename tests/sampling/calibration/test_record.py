@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from opent2v.base import TeaCache
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches import Recorded, StepCache, best_plan, cache_runs, planned, recording_run
-from opent2v.sampling.caches.plan import Curve
+from opent2v.sampling.caches import StepCache, best_plan, cache_runs, planned, recording_run
+from opent2v.sampling.calibration import Curve, Recorded
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, full, walk
 
 
@@ -43,6 +46,22 @@ def test_what_is_noted():
     # One step in two is computed: the line from step 0's 7 to step 2's 28 comes to 38.5 at step 3.
     assert fourth.replay_linear == pytest.approx((abs(28 - (28 + 21 * 0.5)) / 32,))
     assert fourth.answer is None  # nothing moved
+
+
+def test_every_condition_of_a_batch_has_its_own_signal():
+    """TeaCache's signal here is what enters the first block, twice the rows of the batch."""
+    tea = TeaCache((1.0, 0.0), 0.0, 1.0, lambda block, named: named["hidden"].repeat_interleave(2, dim=0))
+    variant = SimpleNamespace(family=SimpleNamespace(sampling=SimpleNamespace(teacache=lambda variant: tea)))
+    run = recording_run(variant)
+    walk(Model(), run, [full(1, 10), full(3, 15), full(12, 15)], (NEGATIVE, POSITIVE))
+    signals = {label: [row.signal for row in run.recorded if row.label == label] for label in ("negative", "positive")}
+    # 1, 3, 12: changes of twice and three times; 10, 15, 15: of a half, and none.
+    assert signals == {
+        "negative": [None, pytest.approx(2), pytest.approx(3)],
+        "positive": [None, pytest.approx(0.5), 0],
+    }
+    firsts = {row.label: row.first for row in run.recorded if row.step == 1}
+    assert firsts == {"negative": pytest.approx(2), "positive": pytest.approx(0.5)}
 
 
 def row(step, sigma, gamma=0.9, replay=(), **given):

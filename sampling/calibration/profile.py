@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import SamplingError
-from .plan import Recorded
+from .recorded import Recorded
 
 FORMAT = 1
 AGAIN = "Run Calibrate Step Cache with this model and these settings, and use its profile."

@@ -1,24 +1,30 @@
-"""A run with every step computed that notes what all policies go by; a step cache's profile is made of it."""
+"""A run with every step computed that notes what all policies of step caches go by."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .kept import carried_on
-from .plan import LAGS, Recorded
-from .policies import change
+from ..change import extrapolated, relative_change
+from .recorded import LAGS, Recorded
 
 # "linear" with one step in LAGS + 1 computed looks back so far.
 KEPT = 2 * LAGS + 1
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One condition's part of a step: some of its tokens [rows, tokens, width], float32; None where there is none."""
+class Observation:
+    """One condition's part of a step.
+
+    Attributes:
+        entered, left: some of its tokens [rows, tokens, width], float32, in front of and behind the blocks.
+        first: the same of what the first block adds.
+        signal: TeaCache's, for a family that has one.
+    """
 
     sigma: float
     entered: Tensor
@@ -41,10 +47,10 @@ class Recorder:
 
     expert: int
     rows: list[Recorded] = field(default_factory=list)
-    _seen: dict[str, list[Seen]] = field(default_factory=dict)
+    _seen: dict[str, list[Observation]] = field(default_factory=dict)
     _open: list[tuple[str, int, float, dict[str, Tensor]]] = field(default_factory=list)
 
-    def see(self, label: str, step: int, seen: Seen) -> None:
+    def see(self, label: str, step: int, observation: Observation) -> None:
         """A condition's part of a call; of several windows the first one of a step counts."""
         trail = self._seen.setdefault(label, [])
         if any(other == label and at == step for other, at, *_ in self._open):
@@ -52,35 +58,24 @@ class Recorder:
         # There are three labels, so a step's other rows are among the last few.
         if any(row.label == label and row.step == step for row in self.rows[-4:]):
             return
-        if trail and trail[-1].entered.shape != seen.entered.shape:
+        if trail and trail[-1].entered.shape != observation.entered.shape:
             trail.clear()
-        self._open.append((label, step, seen.sigma, _measured(seen, trail)))
-        trail.append(seen)
+        self._open.append((label, step, observation.sigma, _measured(observation, trail)))
+        trail.append(observation)
         del trail[:-KEPT]
 
     def ended(self, seconds: float) -> None:
         """The call has ended."""
         for label, step, sigma, measured in self._open:
             # One transfer for all numbers.
-            numbers = torch.stack(list(measured.values())).tolist() if measured else []
-            found = {name: one for name, one in zip(measured, numbers, strict=True) if math.isfinite(one)}
+            values = torch.stack(list(measured.values())).tolist() if measured else []
+            finite = {name: value for name, value in zip(measured, values, strict=True) if math.isfinite(value)}
             lags = {
-                name: tuple(found[key] for key in (f"{name} {n}" for n in range(1, LAGS + 1)) if key in found)
+                name: tuple(finite[key] for key in (f"{name} {n}" for n in range(1, LAGS + 1)) if key in finite)
                 for name in ("replay", "replay_linear")
             }
-            plain = {name: one for name, one in found.items() if " " not in name}
-            self.rows.append(
-                Recorded(
-                    self.expert,
-                    label,
-                    step,
-                    sigma,
-                    seconds,
-                    **plain,
-                    replay=lags["replay"],
-                    replay_linear=lags["replay_linear"],
-                )
-            )
+            plain: dict[str, Any] = {name: value for name, value in finite.items() if " " not in name}
+            self.rows.append(Recorded(self.expert, label, step, sigma, seconds, **plain, **lags))
         self._open.clear()
 
     def drop(self) -> None:
@@ -89,7 +84,7 @@ class Recorder:
         self._open.clear()
 
 
-def _measured(new: Seen, trail: list[Seen]) -> dict[str, Tensor]:
+def _measured(new: Observation, trail: list[Observation]) -> dict[str, Tensor]:
     """Numbers by the names of `Recorded`, "replay 2" for the second of several."""
     if not trail:
         return {}
@@ -97,22 +92,21 @@ def _measured(new: Seen, trail: list[Seen]) -> dict[str, Tensor]:
     moved, answered = (new.entered - old.entered).abs().mean(), (new.left - old.left).abs().mean()
     ratio = added.norm(dim=-1) / old.added.norm(dim=-1)
     size = new.left.abs().mean()
-    found = {
+    numbers = {
         "gamma": ratio.mean(),
         "spread": ratio.std(correction=0),
         "input": moved / old.entered.abs().mean(),
         "output": answered / old.left.abs().mean(),
         "answer": answered / moved,
     }
-    for name in ("first", "signal"):
-        one, other = getattr(new, name), getattr(old, name)
-        if one is not None and other is not None:
-            found[name] = change(one, other)
+    for name, now, before in (("first", new.first, old.first), ("signal", new.signal, old.signal)):
+        if now is not None and before is not None:
+            numbers[name] = relative_change(now, before)
     for lag in range(1, min(LAGS, len(trail)) + 1):
         last = trail[-lag]
-        found[f"replay {lag}"] = (added - last.added).abs().mean() / size
+        numbers[f"replay {lag}"] = (added - last.added).abs().mean() / size
         if len(trail) > 2 * lag and trail[-2 * lag - 1].sigma != last.sigma:
-            before = trail[-2 * lag - 1]
-            guess = carried_on(new.sigma, (last.sigma, last.added), (before.sigma, before.added))
-            found[f"replay_linear {lag}"] = (added - guess).abs().mean() / size
-    return found
+            earlier = trail[-2 * lag - 1]
+            guess = extrapolated(new.sigma, (last.sigma, last.added), (earlier.sigma, earlier.added))
+            numbers[f"replay_linear {lag}"] = (added - guess).abs().mean() / size
+    return numbers

@@ -1,4 +1,4 @@
-"""How far a cached run lies from the full one, in numbers."""
+"""How like a clip is to a reference, in numbers: PSNR, SSIM and motion."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import SamplingError
-
-# Lower end of each band of PSNR, of pixels against the uncached run with the same seed.
+# Lower end of each band of PSNR, of pixels against the reference.
 BANDS = (
     (30.0, "nearly identical"),
     (25.0, "same content, fine detail differs"),
@@ -22,9 +20,13 @@ WINDOW, SPREAD = 11, 1.5  # SSIM's Gaussian, in pixels
 FEW_FRAMES = 3  # fewer differences say nothing about time
 
 
+class ComparisonError(ValueError):
+    """Two clips that cannot be compared."""
+
+
 @dataclass(frozen=True)
 class Likeness:
-    """A run against its reference.
+    """A clip against its reference.
 
     Attributes:
         psnr: decibels over all values; infinite where both are equal.
@@ -46,30 +48,31 @@ class Likeness:
     def verdict(self) -> str:
         if not self.is_pixels:
             return "latents: decode both for a verdict"
-        return next(said for low, said in BANDS if self.psnr >= low)
+        return next(words for low, words in BANDS if self.psnr >= low)
 
 
-def compare(cached: Tensor, reference: Tensor, is_pixels: bool = True) -> Likeness:
+def compare(clip: Tensor, reference: Tensor, is_pixels: bool = True, name: str = "clip") -> Likeness:
     """Compare two clips.
 
     Args:
-        cached, reference: [F, C, H, W] of one shape; pixels in 0..1 count as such, latents by the reference's range.
+        clip, reference: [F, C, H, W] of one shape; pixels in 0..1 count as such, latents by the reference's range.
+        name: of the clip, for messages.
     Raises:
-        SamplingError: other shapes, or values that are not finite.
+        ComparisonError: other shapes, or values that are not finite.
     """
-    if cached.shape != reference.shape:
-        raise SamplingError(
-            f"The cached run is {_said(cached)}, the reference {_said(reference)}; only runs of the same size and "
-            "length can be compared. Give both samplers the same empty latent."
+    if clip.shape != reference.shape:
+        raise ComparisonError(
+            f"The {name} is {described(clip)}, the reference {described(reference)}; only clips of the same size and "
+            "length can be compared."
         )
-    cached, reference = cached.float(), reference.float()
-    for name, clip in (("cached run", cached), ("reference", reference)):
-        if not bool(torch.isfinite(clip).all()):
-            raise SamplingError(f"The {name} has values that are not finite, so there is nothing to compare.")
+    clip, reference = clip.float(), reference.float()
+    for title, frames in ((name, clip), ("reference", reference)):
+        if not bool(torch.isfinite(frames).all()):
+            raise ComparisonError(f"The {title} has values that are not finite, so there is nothing to compare.")
     span = 1.0 if is_pixels else (reference.max() - reference.min()).item()
-    error = (cached - reference).square().mean().item()
-    similar = ssim(cached, reference, span)
-    motion, rhythm = _motion(cached, reference)
+    error = (clip - reference).square().mean().item()
+    similar = ssim(clip, reference, span)
+    motion, rhythm = _motion(clip, reference)
     return Likeness(
         math.inf if error == 0 else 10 * math.log10(max(span, 1e-12) ** 2 / error),
         similar.mean().item(),
@@ -81,12 +84,13 @@ def compare(cached: Tensor, reference: Tensor, is_pixels: bool = True) -> Likene
     )
 
 
-def _said(clip: Tensor) -> str:
+def described(clip: Tensor) -> str:
+    """Length and size of a clip [F, C, H, W]."""
     frames, channels, height, width = clip.shape
     return f"{frames} frames of {width} x {height} with {channels} channels"
 
 
-def ssim(one: Tensor, other: Tensor, span: float = 1.0) -> Tensor:
+def ssim(clip: Tensor, reference: Tensor, span: float = 1.0) -> Tensor:
     """Structural similarity of each frame, [F, C, H, W] -> [F], up to 1.
 
     Args:
@@ -94,8 +98,8 @@ def ssim(one: Tensor, other: Tensor, span: float = 1.0) -> Tensor:
     Source: Wang et al. 2004, 10.1109/TIP.2003.819861: Gaussian window of 11 pixels, in smaller frames the largest odd
         one that fits.
     """
-    size = min(WINDOW, *(side - (side + 1) % 2 for side in one.shape[-2:]))
-    at = torch.arange(size, dtype=one.dtype, device=one.device) - size // 2
+    size = min(WINDOW, *(side - (side + 1) % 2 for side in clip.shape[-2:]))
+    at = torch.arange(size, dtype=clip.dtype, device=clip.device) - size // 2
     window = torch.exp(-(at**2) / (2 * SPREAD**2))
     window = window / window.sum()
 
@@ -104,20 +108,20 @@ def ssim(one: Tensor, other: Tensor, span: float = 1.0) -> Tensor:
         x = x.reshape(-1, 1, *x.shape[-2:])
         return functional.conv2d(functional.conv2d(x, window[None, None, None]), window[None, None, :, None])
 
-    mean, mean2 = local(one), local(other)
-    var, var2 = local(one * one) - mean**2, local(other * other) - mean2**2
-    both = local(one * other) - mean * mean2
-    tiny = torch.finfo(one.dtype).tiny
+    mean, mean2 = local(clip), local(reference)
+    var, var2 = local(clip * clip) - mean**2, local(reference * reference) - mean2**2
+    both = local(clip * reference) - mean * mean2
+    tiny = torch.finfo(clip.dtype).tiny
     c1, c2 = max((0.01 * span) ** 2, tiny), max((0.03 * span) ** 2, tiny)
-    found = (2 * mean * mean2 + c1) * (2 * both + c2) / ((mean**2 + mean2**2 + c1) * (var + var2 + c2))
-    return found.reshape(len(one), -1).mean(1)
+    similarity = (2 * mean * mean2 + c1) * (2 * both + c2) / ((mean**2 + mean2**2 + c1) * (var + var2 + c2))
+    return similarity.reshape(len(clip), -1).mean(1)
 
 
-def _motion(cached: Tensor, reference: Tensor) -> tuple[float | None, float | None]:
+def _motion(clip: Tensor, reference: Tensor) -> tuple[float | None, float | None]:
     """(Likeness.motion, Likeness.rhythm)."""
     if len(reference) < 2:
         return None, None
-    ours, theirs = ((clip[1:] - clip[:-1]).abs().flatten(1).mean(1).double() for clip in (cached, reference))
+    ours, theirs = ((frames[1:] - frames[:-1]).abs().flatten(1).mean(1).double() for frames in (clip, reference))
     if theirs.sum() == 0:
         return None, None
     motion = (ours.sum() / theirs.sum()).item()
@@ -130,18 +134,18 @@ def _motion(cached: Tensor, reference: Tensor) -> tuple[float | None, float | No
     return motion, (a @ b).item() / size if has_rhythm else None
 
 
-def table(rows: dict[str, Likeness], further: dict[str, tuple[str, ...]] | None = None) -> str:
-    """What a person reads: one line for each run, after a line of headings.
+def table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> str:
+    """What a person reads: one line for each clip, after a line of headings.
 
     Args:
-        further: columns between a run's name and its numbers, with headings under "run".
+        columns: cells between a clip's name and its numbers, with headings under "run".
     """
     cells = {"run": ("PSNR", "SSIM mean", "SSIM worst (frame)", "motion", "rhythm", "verdict")}
-    for name, one in rows.items():
-        worst = f"{one.worst:.3f} ({one.worst_frame + 1})"
-        rhythm = "-" if one.rhythm is None else f"{one.rhythm:.2f}"
-        cells[name] = (_db(one.psnr), f"{one.ssim:.3f}", worst, _share(one.motion), rhythm, one.verdict)
-    return "\n".join(" | ".join((name, *(further or {}).get(name, ()), *row)) for name, row in cells.items())
+    for name, row in rows.items():
+        worst = f"{row.worst:.3f} ({row.worst_frame + 1})"
+        rhythm = "-" if row.rhythm is None else f"{row.rhythm:.2f}"
+        cells[name] = (_db(row.psnr), f"{row.ssim:.3f}", worst, _share(row.motion), rhythm, row.verdict)
+    return "\n".join(" | ".join((name, *(columns or {}).get(name, ()), *row)) for name, row in cells.items())
 
 
 def _db(value: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches.choice import Choice, estimate, least_threshold, letters, preview
-from opent2v.sampling.caches.plan import Recorded, planned
-from opent2v.sampling.caches.profile import MadeFor, Profile
-from opent2v.sampling.caches.settings import StepCache
+from opent2v.sampling.caches import CacheRequest, StepCache
+from opent2v.sampling.caches.plan import estimate, least_threshold, mask_text, planned
+from opent2v.sampling.caches.report import preview
+from opent2v.sampling.calibration import MadeFor, Profile, Recorded
 
 MADE = MadeFor("Wan tiny", ("aa",), ("",))
 
@@ -36,40 +36,41 @@ def profile(steps: int = 20) -> Profile:
     return Profile(MADE, tuple(rows))
 
 
-def settled(policy: str = "auto", steps: int = 20, source: Profile | None = None, **given) -> StepCache:
-    return Choice.of(policy, source, **given).settled(levels(steps))
+def resolved(policy: str = "auto", steps: int = 20, source: Profile | None = None, **given) -> StepCache:
+    return CacheRequest.of(policy, source, **given).resolve(levels(steps))
 
 
 def test_without_a_target_the_settings_are_the_users():
-    assert settled("first block", threshold=0.2) == StepCache(policy="first block", threshold=0.2)
+    assert resolved("first block", threshold=0.2) == StepCache(policy="first block", threshold=0.2)
 
 
 def test_auto_goes_by_the_profile_and_says_so_without():
-    with_profile, without = settled(source=profile()), settled()
-    assert with_profile.policy == "optimal" and with_profile.said == ()
-    assert without.policy == "easycache" and without.said == ("No profile is connected, so easycache decides.",)
+    with_profile, without = resolved(source=profile()), resolved()
+    assert with_profile.policy == "optimal" and with_profile.notes == ()
+    assert without.policy == "easycache" and without.notes == ("No profile is connected, so easycache decides.",)
 
 
 @pytest.mark.parametrize("target", [1.5, 2.0])
 @pytest.mark.parametrize("source", [None, profile()])
 def test_a_target_is_met(target, source):
-    found = settled(source=source, target_speedup=target, start=0.1, end=1.0)
+    found = resolved(source=source, target_speedup=target, start=0.1, end=1.0)
     plan = planned(found, levels(20))
     assert found.policy == "plan" and target <= estimate(plan) < target * 1.1
-    assert found.said[0].startswith(f"Aimed at {target:g} x: {20 - sum(plan)} of 20 steps computed")
+    how = "by the profile" if source else "evenly spaced, as no profile is connected"
+    assert found.notes == (f"Aimed at {target:g} x: {20 - sum(plan)} of 20 steps computed, {how}.",)
 
 
 def test_the_profiles_plan_reuses_where_it_costs_little():
-    found = planned(settled(source=profile(), target_speedup=1.5, start=0.0, end=1.0), levels(20))
+    found = planned(resolved(source=profile(), target_speedup=1.5, start=0.0, end=1.0), levels(20))
     assert sum(found[10:]) > sum(found[:10])
-    even = planned(settled(target_speedup=1.5, start=0.0, end=1.0), levels(20))
+    even = planned(resolved(target_speedup=1.5, start=0.0, end=1.0), levels(20))
     assert abs(sum(even[10:]) - sum(even[:10])) <= 1
 
 
 @pytest.mark.parametrize("steps", [3, 4, 7, 12, 13, 50])
 @pytest.mark.parametrize("longest", [1, 3])
 def test_an_even_plan_needs_no_guard(steps, longest):
-    found = settled(steps=steps, target_speedup=10.0, few_steps=True, max_consecutive=longest)
+    found = resolved(steps=steps, target_speedup=10.0, few_steps=True, max_consecutive=longest)
     wanted = [letter == "r" for letter in found.plan]
     assert planned(found, levels(steps)) == wanted
     span = found.span(steps)
@@ -77,7 +78,7 @@ def test_an_even_plan_needs_no_guard(steps, longest):
 
 
 def test_magcaches_threshold_is_found():
-    found = settled("magcache", source=profile(), target_speedup=1.5, start=0.0, end=1.0)
+    found = resolved("magcache", source=profile(), target_speedup=1.5, start=0.0, end=1.0)
     assert found.policy == "magcache" and estimate(planned(found, levels(20))) >= 1.5
     lower = StepCache(policy="magcache", threshold=found.threshold / 1.02, profile=found.profile, start=0.0, end=1.0)
     assert estimate(planned(lower, levels(20))) < 1.5
@@ -85,27 +86,27 @@ def test_magcaches_threshold_is_found():
 
 @pytest.mark.parametrize("source", [None, profile()])
 def test_a_target_out_of_reach_gives_the_most_and_says_so(source):
-    found = settled(source=source, target_speedup=8.0, start=0.5, end=1.0)
+    found = resolved(source=source, target_speedup=8.0, start=0.5, end=1.0)
     plan = planned(found, levels(20))
-    assert "start, end and max_consecutive allow no more than about" in found.said[0]
-    assert f"{estimate(plan):.2f} x" in found.said[0] and sum(plan) >= 6
+    assert "start, end and max_consecutive allow no more than about" in found.notes[0]
+    assert f"{estimate(plan):.2f} x" in found.notes[0] and sum(plan) >= 6
 
 
 def test_a_rule_that_decides_in_the_run_has_no_target():
     with pytest.raises(SamplingError, match="policy easycache does not know before the run which steps it reuses"):
-        Choice.of("easycache", target_speedup=2.0)
+        CacheRequest.of("easycache", target_speedup=2.0)
     with pytest.raises(
         SamplingError, match=r"target_speedup of the step cache is 11; expected 1.05 to 10, or 0 for none"
     ):
-        Choice.of("auto", target_speedup=11.0)
+        CacheRequest.of("auto", target_speedup=11.0)
 
 
 @pytest.mark.parametrize(("steps", "is_off"), [(4, True), (10, True), (11, False)])
 def test_few_steps_are_not_cached_unless_asked(steps, is_off):
-    found = settled("easycache", steps)
+    found = resolved("easycache", steps)
     assert (found.policy == "off") is is_off
-    assert settled("easycache", steps, few_steps=True).policy == "easycache"
-    assert settled("plan", steps, plan="2").policy == "plan"
+    assert resolved("easycache", steps, few_steps=True).policy == "easycache"
+    assert resolved("plan", steps, plan="2").policy == "plan"
     if is_off:
         assert preview(found, levels(steps)) == [
             f"{steps} steps are few: the step cache is off. Set few_steps to true to use it all the same."
@@ -113,15 +114,15 @@ def test_few_steps_are_not_cached_unless_asked(steps, is_off):
 
 
 def test_one_experts_part_of_a_run_may_be_shorter():
-    choice = Choice.of("easycache")
-    assert choice.settled(levels(20)[:8]).policy == "easycache"  # 7 of 20 steps, at high noise
-    assert choice.settled(levels(8)[:5]).policy == "off"  # 4 of 8
+    choice = CacheRequest.of("easycache")
+    assert choice.resolve(levels(20)[:8]).policy == "easycache"  # 7 of 20 steps, at high noise
+    assert choice.resolve(levels(8)[:5]).policy == "off"  # 4 of 8
 
 
 def test_the_preview_is_the_plan():
     found = StepCache(policy="plan", plan="2", start=0.0, end=1.0)
     assert preview(found, levels(12)) == ["Plan: CrCrCrCrCrCC (7 of 12 steps computed, about 1.68 x)"]
-    assert letters(planned(found, levels(12))) == "CrCrCrCrCrCC"
+    assert mask_text(planned(found, levels(12))) == "CrCrCrCrCrCC"
     assert preview(StepCache(), levels(12)) == ["easycache decides in the run which steps are reused."]
 
 

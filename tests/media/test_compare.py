@@ -1,4 +1,4 @@
-"""How far a cached run lies from the full one, where a person can do the sum."""
+"""How like a clip is to a reference, where a person can do the sum."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from opent2v.sampling import SamplingError
-from opent2v.sampling.caches.compare import compare, ssim, table
+from opent2v.media.compare import ComparisonError, compare, ssim, table
 
 
 def clip(*levels: float, size: int = 16) -> torch.Tensor:
@@ -75,8 +74,8 @@ def test_latents_get_no_verdict_of_pixels():
 
 def test_what_cannot_be_compared():
     with pytest.raises(
-        SamplingError, match="The cached run is 2 frames of 16 x 16 with 3 channels, the reference 3 fr"
+        ComparisonError, match="The clip is 2 frames of 16 x 16 with 3 channels, the reference 3 frames of"
     ):
         compare(clip(0.1, 0.2), clip(0.1, 0.2, 0.3))
-    with pytest.raises(SamplingError, match="The cached run has values that are not finite, so there is nothing"):
-        compare(clip(math.nan), clip(0.1))
+    with pytest.raises(ComparisonError, match="The cached run has values that are not finite, so there is nothing"):
+        compare(clip(math.nan), clip(0.1), name="cached run")

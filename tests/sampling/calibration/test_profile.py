@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches.plan import Recorded
-from opent2v.sampling.caches.profile import MadeFor, Profile
+from opent2v.sampling.calibration import MadeFor, Profile, Recorded
 
 MADE = MadeFor("Wan tiny", ("aa",), ("",), "UniPCMultistepScheduler", 3.0)
 ROWS = tuple(

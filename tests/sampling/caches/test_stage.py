@@ -127,7 +127,7 @@ def test_nothing_is_kept_after_a_run(error):
         assert sum(kept.bytes for kept in stage._kept.values()) == stage.peak
         assert stage.peak == 2 * 4 * 3 * 4  # two rows of four tokens, three wide, four bytes
         raise error
-    assert run.stages[0]._kept == {} and run.stages[0]._look is None
+    assert run.stages[0]._kept == {} and run.stages[0]._block_input is None
     assert values(walk(model, cache(plan="crc"), [full(1), full(10), full(1)])) == [8, 17, 8]
 
 
@@ -173,7 +173,7 @@ def test_linear_with_room_for_one_result_each_is_last(fits):
                 results.append(model(full(x, x)))
     # 7 and 14 were added: linear carries on to 21, last repeats 14
     assert values(results) == [[8, 8], [16, 16], [14, 14] if fits == 1 else [21, 21], [8, 8]]
-    assert stage.peak <= run.settings.memory * 1024**3
+    assert stage.peak <= run.request.settings.memory * 1024**3
     said = "for predictor linear: last stood in for it. Raise memory, or set device to cpu."
     assert any(said in line for line in remarks(run)) is (fits == 1)
 
