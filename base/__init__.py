@@ -5,12 +5,13 @@ from __future__ import annotations
 from .defaults import Defaults
 from .errors import FamilyError
 from .family import Family, Files, HostNodes, Images, Network, Sampling, Text, Video
-from .geometry import Geometry, Sound
+from .geometry import Geometry
 from .loaded import TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .prompt import Prompt
 from .recognise import Near, NotWhole, Recognised, Recognition
+from .streams import SoundStream, Stream, VideoStream
 from .teacache import TeaCache
 from .types import Entry, Shapes
 from .variant import Variant
@@ -36,7 +37,8 @@ __all__ = [
     "Recognition",
     "Sampling",
     "Shapes",
-    "Sound",
+    "SoundStream",
+    "Stream",
     "Target",
     "TeaCache",
     "Text",
@@ -44,6 +46,7 @@ __all__ = [
     "Variant",
     "Video",
     "VideoModel",
+    "VideoStream",
     "VideoVAE",
     "WeightChange",
 ]

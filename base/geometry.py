@@ -1,8 +1,7 @@
-"""How pixels, frames and sound fold into latents."""
+"""How pixels and frames fold into latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +23,8 @@ class Geometry:
         spatial: pixels per latent pixel, along each side.
         patch: latent pixels per token, along each side.
         max_positions: longest axis the position embedding knows, in tokens (or latent frames).
-        patch_frames: latent frames per token. A run on a length that is no multiple of it gets further frames in front,
-            which are left out again at its end: LATENTs never hold them.
+        patch_frames: latent frames per token. If the length is no multiple of it, padding frames are put in front
+            while sampling and removed afterwards: LATENTs never hold them.
         group: latent frames that the VAE was trained to decode at once: lengths are temporal * group * n + 1.
         only: the only (width, height, frames) the model can make, or None.
     """
@@ -110,24 +109,11 @@ class Geometry:
         """Video frames that so many latent frames decode to."""
         return (latent_frames - 1) * self.temporal + 1
 
-    def lead(self, latent_frames: int) -> int:
-        """How many frames a run puts in front of so many, see `patch_frames`."""
+    def front_padding(self, latent_frames: int) -> int:
+        """How many padding frames a run puts in front of so many, see `patch_frames`."""
         return -latent_frames % self.patch_frames
 
-    def led(self, latent: Tensor) -> Tensor:
-        """[B, C, T, h, w] with the lead in front: its first frame again."""
-        lead = self.lead(latent.shape[2])
-        return torch.cat([latent[:, :, :1]] * lead + [latent], dim=2) if lead else latent
-
-
-@dataclass(frozen=True)
-class Sound:
-    """The sound that a joint model makes with its picture: the second stream of its LATENTs.
-
-    Attributes:
-        shape: (frames, frames per second) -> [C, ...] of the latent of so much sound; the first is its channels.
-        is_needed: the model makes no picture without it.
-    """
-
-    shape: Callable[[int, float], tuple[int, ...]]
-    is_needed: bool = False
+    def pad_front(self, latent: Tensor) -> Tensor:
+        """[B, C, T, h, w] with padding frames in front: its first frame again."""
+        padding = self.front_padding(latent.shape[2])
+        return torch.cat([latent[:, :, :1]] * padding + [latent], dim=2) if padding else latent

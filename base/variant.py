@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from .defaults import Defaults
-from .geometry import Geometry, Sound
+from .geometry import Geometry
 from .prompt import Prompt
+from .streams import SoundStream, Stream, VideoStream
 
 if TYPE_CHECKING:
     from .family import Family
@@ -25,7 +25,7 @@ class Variant:
     """All that is true of one checkpoint: found by the family in the folder's configs or the file's shapes.
 
     Attributes:
-        mean, std: per latent channel; what the transformer sees is (latent - mean) / std.
+        streams: the tensors that its LATENTs hold: the video, which comes first, and the sound of a joint model.
         scheduler: the folder's scheduler config, with `_class_name`.
         prompts: how the text encoders read a prompt; the first one's length is shown to the user.
         prediction: what the transformer returns: "flow" (noise minus clean), "v" or "eps"; the latter two walk the
@@ -41,7 +41,6 @@ class Variant:
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
         context_width: width of the prompt embedding the transformer reads.
         further_widths: others that it reads as well, of embeddings that are prepared further.
-        sound: what comes with the picture, None for most.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
@@ -54,10 +53,8 @@ class Variant:
 
     family: Family
     name: str
-    geometry: Geometry
+    streams: tuple[Stream, ...]
     defaults: Defaults
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     scheduler: Mapping[str, Any]
     prompts: tuple[Prompt, ...] = (Prompt(512),)
     prediction: str = "flow"
@@ -71,7 +68,6 @@ class Variant:
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     context_width: int = 0
     further_widths: tuple[int, ...] = ()
-    sound: Sound | None = None
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0
@@ -111,14 +107,26 @@ class Variant:
     def title(self) -> str:
         return f"{self.family.title} {self.name}".strip()
 
+    @property
+    def video(self) -> VideoStream:
+        first = self.streams[0]
+        assert isinstance(first, VideoStream)
+        return first
+
+    @property
+    def sound(self) -> SoundStream | None:
+        """The sound that a joint model makes with its video."""
+        return next((stream for stream in self.streams if isinstance(stream, SoundStream)), None)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The video's."""
+        return self.video.geometry
+
     def normalise(self, latent: Tensor) -> Tensor:
-        """VAE latent [B, C, T, H, W] -> what the transformer sees."""
-        return (latent - self._column(self.mean, latent)) / self._column(self.std, latent)
+        """The video's VAE latent [B, C, T, h, w] -> what the transformer sees."""
+        return self.video.normalise(latent)
 
     def denormalise(self, latent: Tensor) -> Tensor:
-        """What the transformer sees [B, C, T, H, W] -> VAE latent."""
-        return latent * self._column(self.std, latent) + self._column(self.mean, latent)
-
-    @staticmethod
-    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1, 1)
+        """What the transformer sees of the video [B, C, T, h, w] -> VAE latent."""
+        return self.video.denormalise(latent)

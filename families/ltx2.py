@@ -22,8 +22,9 @@ from ..base import (
     Recognition,
     Sampling,
     Shapes,
-    Sound,
+    SoundStream,
     Variant,
+    VideoStream,
 )
 from ..base.recognise import without_prefix
 from .ltx_video.versions import sigmas as shifted
@@ -70,18 +71,20 @@ def _variant(version: str, shapes: Shapes) -> Variant:
     return Variant(
         family=FAMILY,
         name=version,
-        geometry=Geometry(channels=channels, temporal=8, spatial=32, patch=1),
+        streams=(
+            VideoStream(Geometry(channels=channels, temporal=8, spatial=32, patch=1)),
+            SoundStream(
+                lambda frames, fps: (SOUND_CHANNELS, round(frames / fps * SOUND_RATE), SOUND_BINS), is_needed=False
+            ),
+        ),
         # 2.0's template runs the full checkpoint; those of 2.3 and 2.5 a distilled one, or the full one with the
         # distilled LoRA.
         defaults=Defaults(768, 512, 97, FPS, 20 if is_first else len(DISTILLED), 4.0 if is_first else 1.0),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
         scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000},
         keeps_clean=True,
         latent_format="LTXAV",
         context_width=widths[0],
         further_widths=widths[1:],
-        sound=Sound(lambda frames, fps: (SOUND_CHANNELS, round(frames / fps * SOUND_RATE), SOUND_BINS)),
         memory_factor=0.077 * channels,  # comfy/supported_models.py, LTXAV
         pairs={
             "text_encoders": "a Gemma 3 12B (2.5: Gemma 4 12B) in ComfyUI's Load LTXV Audio Text Encoder",

@@ -22,8 +22,9 @@ from ..base import (
     Recognition,
     Sampling,
     Shapes,
-    Sound,
+    SoundStream,
     Variant,
+    VideoStream,
 )
 from ..base.recognise import without_prefix
 
@@ -71,17 +72,15 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
     variant = Variant(
         family=FAMILY,
         name="",
-        geometry=GroupedGeometry(channels=channels, temporal=4, spatial=16),
+        streams=(
+            VideoStream(GroupedGeometry(channels=channels, temporal=4, spatial=16)),
+            SoundStream(lambda frames, fps: (SOUND_CHANNELS, SOUND_SIDES, round(frames / FPS * SOUND_RATE))),
+        ),
         defaults=Defaults(1344, 768, 124, FPS, 20, 1.0),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
         scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
         latent_format="MiniMaxH3AV",
         context_width=text,
         further_widths=(hidden,),
-        sound=Sound(
-            lambda frames, fps: (SOUND_CHANNELS, SOUND_SIDES, round(frames / FPS * SOUND_RATE)), is_needed=True
-        ),
         memory_factor=0.114 * channels,  # comfy/supported_models.py, MiniMaxH3
         pairs={
             "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "

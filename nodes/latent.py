@@ -115,8 +115,8 @@ class OpenT2VEmptyLatent:
             )
         fps = fps or variant.defaults.fps
         (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
-        samples: Any = torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))
+        empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in variant.streams]
+        samples: Any = empty[0] if len(empty) == 1 else host.nested(empty)
         if variant.sound is not None:
-            samples = host.nested([samples, torch.zeros(1, *variant.sound.shape(frames, fps))])
             remarks.append("With sound")
         return with_remarks(({"samples": samples}, width, height, frames, fps), remarks)

@@ -117,7 +117,8 @@ def _check_sound(variant: Variant, samples: Any) -> None:
                 "Empty Video Latent, or add the sound with ComfyUI's Concat AV Latent."
             )
         return
-    wanted, found = variant.sound.shape(variant.defaults.frames, variant.defaults.fps), tuple(further[0].shape[1:])
+    own, found = variant.defaults, tuple(further[0].shape[1:])
+    wanted = variant.sound.latent_shape(own.width, own.height, own.frames, own.fps)
     if len(further) != 1 or len(found) != len(wanted) or found[0] != wanted[0]:
         raise SamplingError(
             f"The latent holds {shapes(samples)}; {variant.title} makes a picture and a sound of {wanted[0]} channels "

@@ -34,6 +34,7 @@ from ...base import (
     Text,
     Variant,
     Video,
+    VideoStream,
 )
 from . import files
 from .lora import LORA
@@ -76,12 +77,12 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             "Use the text_encoder folder that came with this transformer."
         )
     variant = describe(transformer, vae["scaling_factor"], bool(vae.get("invert_scale_latents")))
-    own = configs.get("opent2v", {})
+    own, temporal = configs.get("opent2v", {}), int(vae.get("temporal_compression_ratio", 4))
     defaults = variant.defaults
     return replace(
         variant,
         name=own.get("title", variant.name),
-        geometry=replace(variant.geometry, temporal=int(vae.get("temporal_compression_ratio", 4))),
+        streams=(replace(variant.video, geometry=replace(variant.geometry, temporal=temporal)),),
         defaults=Defaults(
             width=own.get("width", defaults.width),
             height=own.get("height", defaults.height),
@@ -126,10 +127,8 @@ def describe(transformer: Mapping[str, Any], scale: float, inverts: bool) -> Var
     return Variant(
         family=FAMILY,
         name=NAMES.get((width, inputs, patch_frames), ""),
-        geometry=geometry,
+        streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=Defaults(*size, fps=16.0 if is_new else 8.0, steps=50, guidance=6.0),
-        mean=(0.0,) * geometry.channels,
-        std=(1 / scale,) * geometry.channels,
         scheduler=_scheduler(is_rotary),
         prompts=(Prompt(transformer["max_text_seq_length"], str),),
         prediction="v",
@@ -191,9 +190,9 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
     picture = entry.get("concat_latent_image")
     if picture is None:
         raise FamilyError(f"{variant.title} starts from a picture and the conditioning has none. {HOW}")
-    if picture.shape[2] + geometry.lead(picture.shape[2]) == shape[2]:
+    if picture.shape[2] + geometry.front_padding(picture.shape[2]) == shape[2]:
         # The picture goes to the very first frame, the one in front of the video: as diffusers and SAT place it.
-        picture = functional.pad(picture, (0, 0, 0, 0, 0, geometry.lead(picture.shape[2])))
+        picture = functional.pad(picture, (0, 0, 0, 0, 0, geometry.front_padding(picture.shape[2])))
     if picture.shape[1:] != shape[1:]:
         raise FamilyError(
             f"The conditioning's picture is for {_latent(picture.shape[2:])}, the latent is {_latent(shape[2:])}. Give "
@@ -214,8 +213,8 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
     geometry, facts = variant.geometry, variant.facts
     if "picture" in conditions:
         x = torch.cat([x, conditions["picture"]], dim=1)
-    lead = geometry.lead(x.shape[2])
-    x = geometry.led(x).transpose(1, 2)  # [B, T, C, h, w], as this family's transformer reads it
+    padding = geometry.front_padding(x.shape[2])
+    x = geometry.pad_front(x).transpose(1, 2)  # [B, T, C, h, w], as this family's transformer reads it
     further: dict[str, Any] = {}
     if facts["is_rotary"]:
         grid = x.shape[1] // geometry.patch_frames, x.shape[3] // geometry.patch, x.shape[4] // geometry.patch
@@ -225,7 +224,7 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
     output = transformer(
         hidden_states=x, encoder_hidden_states=conditions["context"], timestep=t, return_dict=False, **further
     )[0]
-    return output.transpose(1, 2)[:, :, lead:]
+    return output.transpose(1, 2)[:, :, padding:]
 
 
 def rotary(variant: Variant, grid: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:

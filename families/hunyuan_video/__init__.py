@@ -33,6 +33,7 @@ from ...base import (
     Text,
     Variant,
     Video,
+    VideoStream,
 )
 from ...base.teacache import normed
 from . import files
@@ -90,10 +91,11 @@ def _variant(
     names = {None: "T2V", "latent_concat": "I2V", "token_replace": "I2V (token replace)"}
     channels = transformer["out_channels"]
     limit = own.get("max_tokens", 256)
+    geometry = Geometry(channels=channels, temporal=4, spatial=8, patch=transformer.get("patch_size", 2))
     return Variant(
         family=FAMILY,
         name=own.get("title", names[picture]),
-        geometry=Geometry(channels=channels, temporal=4, spatial=8, patch=transformer.get("patch_size", 2)),
+        streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=Defaults(
             width=own.get("width", 1280),
             height=own.get("height", 720),
@@ -104,8 +106,6 @@ def _variant(
             guidance=float(own.get("guidance", 6.0 if transformer.get("guidance_embeds", True) else 1.0)),
             negative=own.get("negative", ""),
         ),
-        mean=(0.0,) * channels,
-        std=(1 / scale,) * channels,
         scheduler=scheduler,
         prompts=(Prompt(limit + TEMPLATE_TOKENS, TEMPLATE.format), Prompt(77, str, "text_encoder_2")),
         task="image" if picture else "text",

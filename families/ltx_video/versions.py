@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...base import Defaults, Family, FamilyError, Geometry, Prompt, Variant
+from ...base import Defaults, Family, FamilyError, Geometry, Prompt, Variant, VideoStream
 from ...base.stg import Band, Stg
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -74,7 +74,8 @@ def make_variant(
     return Variant(
         family=family,
         name=own.get("title", name),
-        geometry=geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1),
+        # The VAE's own statistics are applied where it encodes and decodes: a LATENT is already normalised.
+        streams=(VideoStream(geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1)),),
         defaults=Defaults(
             width=own.get("width", size[0]),
             height=own.get("height", size[1]),
@@ -84,9 +85,6 @@ def make_variant(
             guidance=float(own.get("guidance", 1.0 if is_distilled else 3.0)),
             negative=own.get("negative", NEGATIVE),
         ),
-        # The VAE's own statistics are applied where it encodes and decodes: a LATENT is already normalised.
-        mean=(0.0,) * (geometry.channels if geometry else 128),
-        std=(1.0,) * (geometry.channels if geometry else 128),
         scheduler={**scheduler, "shift": HOST_SHIFT, **({"stochastic_sampling": True} if is_stochastic else {})},
         prompts=(Prompt(own.get("max_tokens", 256)),),
         keeps_clean=True,

@@ -27,6 +27,7 @@ from ...base import (
     Text,
     Variant,
     Video,
+    VideoStream,
 )
 from ...base.teacache import normed
 from . import files
@@ -85,11 +86,13 @@ def _variant(
     transformer: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Variant:
     channels = transformer["in_channels"]
+    geometry = Geometry(channels=channels, temporal=6, spatial=8, patch=transformer["patch_size"])
     scale = vae.get("scaling_factor") or 1.0
+    mean, std = vae.get("latents_mean") or MEAN, vae.get("latents_std") or STD
     return Variant(
         family=FAMILY,
         name=own.get("title", "1"),
-        geometry=Geometry(channels=channels, temporal=6, spatial=8, patch=transformer["patch_size"]),
+        streams=(VideoStream(geometry, mean=tuple(mean), std=tuple(value / scale for value in std)),),
         defaults=Defaults(
             width=own.get("width", 848),
             height=own.get("height", 480),
@@ -99,8 +102,6 @@ def _variant(
             guidance=float(own.get("guidance", 4.5)),
             negative=own.get("negative", ""),
         ),
-        mean=tuple(vae.get("latents_mean") or MEAN),
-        std=tuple(value / scale for value in (vae.get("latents_std") or STD)),
         scheduler=scheduler,
         prompts=(Prompt(own.get("max_tokens", 256), str),),
         latent_format="Mochi",

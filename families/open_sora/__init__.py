@@ -31,6 +31,7 @@ from ...base import (
     Text,
     Variant,
     Video,
+    VideoStream,
 )
 from ..hunyuan_video import SCALE, decode, encode
 from . import files
@@ -96,7 +97,7 @@ def _variant(
     return Variant(
         family=FAMILY,
         name=own.get("title", ""),
-        geometry=geometry,
+        streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=Defaults(
             width=width,
             height=height,
@@ -107,8 +108,6 @@ def _variant(
             negative=own.get("negative", ""),
             picture_guidance=float(own.get("picture_guidance", 3.0)),
         ),
-        mean=(0.0,) * channels,
-        std=(1 / scale,) * channels,
         # For samplers of others, which know one shift: that of the model's own size.
         scheduler={**scheduler, "shift": shift_of((1, *geometry.latent_shape(width, height, frames)))},
         prompts=(Prompt(own.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),

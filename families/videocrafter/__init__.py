@@ -30,6 +30,7 @@ from ...base import (
     Text,
     Variant,
     Video,
+    VideoStream,
 )
 from . import files
 from .lora import LORA
@@ -104,14 +105,13 @@ def describe(unet: Mapping[str, Any], scale: float) -> Variant:
         scale: what latents are multiplied with for the UNet.
     """
     widths = unet["block_out_channels"]
+    # No position is learned, so any length and size can be made; every level halves the sides.
+    geometry = Geometry(channels=unet["in_channels"], temporal=1, spatial=8, patch=2 ** (len(widths) - 1))
     return Variant(
         family=FAMILY,
         name="",
-        # No position is learned, so any length and size can be made; every level halves the sides.
-        geometry=Geometry(channels=unet["in_channels"], temporal=1, spatial=8, patch=2 ** (len(widths) - 1)),
+        streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=Defaults(512, 320, 16, fps=FPS, steps=50, guidance=12.0),
-        mean=(0.0,) * unet["in_channels"],
-        std=(1 / scale,) * unet["in_channels"],
         scheduler=SCHEDULER,
         prompts=(Prompt(77, clean, pad=0),),
         prediction="eps",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...base import Defaults, Family, Geometry, Prompt, Variant
+from ...base import Defaults, Family, Geometry, Prompt, Variant, VideoStream
 
 # Wan's own recommended negative prompt (wan/configs/shared_config.py, sample_neg_prompt).
 NEGATIVE = (
@@ -151,16 +151,17 @@ def build_variant(
     own = own or {}
     channels = vae["z_dim"]
     rgb = own.get("preview")
+    geometry = Geometry(
+        channels=channels,
+        temporal=vae.get("scale_factor_temporal", 4),
+        spatial=vae.get("scale_factor_spatial", 8),
+        patch=transformer["patch_size"][1],
+        max_positions=transformer.get("rope_max_seq_len", 1024),
+    )
     return Variant(
         family=family,
         name=own.get("title", known.name),
-        geometry=Geometry(
-            channels=channels,
-            temporal=vae.get("scale_factor_temporal", 4),
-            spatial=vae.get("scale_factor_spatial", 8),
-            patch=transformer["patch_size"][1],
-            max_positions=transformer.get("rope_max_seq_len", 1024),
-        ),
+        streams=(VideoStream(geometry, mean=tuple(vae["latents_mean"]), std=tuple(vae["latents_std"])),),
         defaults=Defaults(
             width=own.get("width", known.width),
             height=own.get("height", known.height),
@@ -171,8 +172,6 @@ def build_variant(
             low_noise_guidance=own.get("low_noise_guidance", known.low_noise_guidance),
             negative=own.get("negative", NEGATIVE),
         ),
-        mean=tuple(vae["latents_mean"]),
-        std=tuple(vae["latents_std"]),
         scheduler=scheduler or unipc(known.shift),
         prompts=(Prompt(own.get("max_tokens", 512), clean),),
         task="image" if transformer["in_channels"] > channels else "text",

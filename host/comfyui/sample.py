@@ -55,10 +55,10 @@ def sample(
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     shapes = [tuple(one.shape) for one in samples.unbind()] if samples.is_nested else [tuple(samples.shape)]
-    found, mask, lead = variant(model), latent.get("noise_mask"), 0
-    if found is not None and (lead := found.geometry.lead(samples.shape[2])):
-        mask = None if mask is None else found.geometry.led(comfy.utils.reshape_mask(mask, samples.shape))
-        samples = found.geometry.led(samples)
+    found, mask, padding = variant(model), latent.get("noise_mask"), 0
+    if found is not None and (padding := found.geometry.front_padding(samples.shape[2])):
+        mask = None if mask is None else found.geometry.pad_front(comfy.utils.reshape_mask(mask, samples.shape))
+        samples = found.geometry.pad_front(samples)
     model = _in_our_space(model, schedule)
     low_noise = None if low_noise is None else (_in_our_space(low_noise[0], schedule), low_noise[1])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
@@ -92,7 +92,7 @@ def sample(
                 )
             walked = run.walked
         done += part.steps
-    return (result[:, :, lead:] if lead else result).to(mm.intermediate_device())
+    return (result[:, :, padding:] if padding else result).to(mm.intermediate_device())
 
 
 def _in_our_space(model: Any, schedule: Schedule) -> Any:

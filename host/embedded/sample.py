@@ -52,9 +52,9 @@ def sample(
     variant = model.part.variant
     samples = _as_video(latent["samples"].float(), variant.geometry.channels)
     mask = latent.get("noise_mask")
-    mask = None if mask is None else variant.geometry.led(_latent_mask(mask, samples)).to(model.device)
-    lead = variant.geometry.lead(samples.shape[2])
-    samples = variant.geometry.led(samples)
+    mask = None if mask is None else variant.geometry.pad_front(_latent_mask(mask, samples)).to(model.device)
+    padding = variant.geometry.front_padding(samples.shape[2])
+    samples = variant.geometry.pad_front(samples)
     # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
@@ -141,7 +141,7 @@ def sample(
             # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a
             # part of a change through, each step has blended already.
             x = torch.where(mask > 0, x, start)
-    return variant.denormalise(x[:, :, lead:]).cpu()
+    return variant.denormalise(x[:, :, padding:]).cpu()
 
 
 def _rows(value: Tensor, count: int) -> Tensor:

@@ -35,15 +35,15 @@ def test_wan(shapes, name, own, latent_format, geometry):
     assert (found.channels, found.temporal, found.spatial, found.patch) == geometry
     assert (variant.latent_format, variant.context_width) == (latent_format, 4096)
     assert variant.scheduler["_class_name"] == "UniPCMultistepScheduler" and variant.scheduler["flow_shift"] == 5.0
-    assert len(variant.mean) == len(variant.std) == geometry[0] and min(variant.std) > 0
+    assert len(variant.video.mean) == len(variant.video.std) == geometry[0] and min(variant.video.std) > 0
 
 
 def test_the_latents_numbers_are_the_librarys():
     """diffusers' own defaults are those of the Wan 2.1 VAE."""
     from diffusers import AutoencoderKLWan
 
-    config, variant = AutoencoderKLWan().config, variant_of(native(1536, 16))
-    assert list(variant.mean) == list(config.latents_mean) and list(variant.std) == list(config.latents_std)
+    config, stream = AutoencoderKLWan().config, variant_of(native(1536, 16)).video
+    assert list(stream.mean) == list(config.latents_mean) and list(stream.std) == list(config.latents_std)
 
 
 def test_image_to_video_models_of_other_loaders_are_known_too():

@@ -122,15 +122,15 @@ def test_a_module_without_a_family_is_none():
     assert not {"base", "parts"} & set(families())
 
 
-def test_lengths_of_whole_groups_and_the_lead_in_front():
+def test_lengths_of_whole_groups_and_padding_frames_in_front():
     geometry = Geometry(channels=4, temporal=4, spatial=8, patch_frames=2, group=2)
     assert [geometry.legal(16, 16, frames)[2] for frames in (1, 4, 5, 12, 13, 81)] == [1, 1, 9, 9, 17, 81]
-    assert [geometry.lead(n) for n in (1, 2, 5, 6)] == [1, 0, 1, 0]
+    assert [geometry.front_padding(n) for n in (1, 2, 5, 6)] == [1, 0, 1, 0]
     latent = torch.randn(1, 4, 3, 2, 2)
-    led = geometry.led(latent)
-    assert led.shape == (1, 4, 4, 2, 2)
-    assert torch.equal(led[:, :, 1:], latent) and torch.equal(led[:, :, :1], latent[:, :, :1])
-    assert geometry.led(led) is led and Geometry(4, 4, 8).led(latent) is latent
+    padded = geometry.pad_front(latent)
+    assert padded.shape == (1, 4, 4, 2, 2)
+    assert torch.equal(padded[:, :, 1:], latent) and torch.equal(padded[:, :, :1], latent[:, :, :1])
+    assert geometry.pad_front(padded) is padded and Geometry(4, 4, 8).pad_front(latent) is latent
 
 
 def test_a_model_of_one_size():

@@ -59,7 +59,7 @@ def test_published_configs(transformer, vae, name, size, fps, latent, shift, pic
     assert (variant.name, variant.prediction, variant.task) == (name, "v", "image" if "I2V" in name else "text")
     assert ((own.width, own.height, own.frames), own.fps, own.steps, own.guidance) == (size, fps, 50, 6.0)
     assert geometry.legal(*size) == size and geometry.latent_shape(*size) == (16, *latent)
-    assert geometry.lead(latent[0]) == (1 if "1.5" in name else 0)
+    assert geometry.front_padding(latent[0]) == (1 if "1.5" in name else 0)
     assert variant.scheduler["snr_shift_scale"] == shift and variant.scheduler["rescale_betas_zero_snr"] is True
     assert variant.normalise(torch.ones(1, 16, 1, 1, 1))[0, 0].item() == pytest.approx(
         {"scaling_factor": 0.7, **vae}["scaling_factor"]
@@ -145,7 +145,7 @@ def test_rotary_positions_are_the_pipelines(transformer, size):
 
     variant = cogvideox.read(configs(transformer))
     _, frames, rows, columns = variant.geometry.latent_shape(*size)
-    frames += variant.geometry.lead(frames)
+    frames += variant.geometry.front_padding(frames)
     pipeline = SimpleNamespace(
         vae_scale_factor_spatial=8, transformer=SimpleNamespace(config=SimpleNamespace(**(BASE | transformer)))
     )
@@ -318,7 +318,7 @@ def test_a_cfg_schedule_of_no_family_or_none_at_all():
     assert str(error.value) == "CogVideoX tiny 5b was made for one cfg in all steps. Set cfg_schedule to constant."
 
 
-def test_the_empty_latent_of_1_5_holds_no_lead():
+def test_the_empty_latent_of_1_5_holds_no_padding_frames():
     (latent, *numbers), ui = call("OpenT2VEmptyLatent", model=tiny_cog.shared("1.5")[0], frames=20)
     assert latent["samples"].shape == (1, 16, 5, 4, 6) and numbers == [48, 32, 17, 16.0]
     assert "frames 20 -> 17 (sizes are multiples of 16, frames 8n + 1)." in remarks(ui)

@@ -43,7 +43,7 @@ def expected(kind, steps, cfg, size=(48, 32, 17), output="latent", **further):
     variant = tiny_cog.shared(kind)[0].part.variant
     width, height, frames = size
     channels, latent_frames, *rest = variant.geometry.latent_shape(*size)
-    shape = (1, channels, latent_frames + variant.geometry.lead(latent_frames), *rest)
+    shape = (1, channels, latent_frames + variant.geometry.front_padding(latent_frames), *rest)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(SEED))
     if tiny_cog.is_image(kind):
         further["image"] = picture(height, width)
@@ -53,7 +53,8 @@ def expected(kind, steps, cfg, size=(48, 32, 17), output="latent", **further):
         latents=noise.transpose(1, 2), output_type=output,
         generator=make_schedule(variant.scheduler, steps=1, kind="v", seed=SEED).generator, **further,
     ).frames  # fmt: skip
-    return made.transpose(1, 2)[:, :, variant.geometry.lead(latent_frames) :] if output == "latent" else made[0]
+    padding = variant.geometry.front_padding(latent_frames)
+    return made.transpose(1, 2)[:, :, padding:] if output == "latent" else made[0]
 
 
 def ours(kind, steps, cfg, size=(48, 32, 17), change=None, scheduler=None, seed=SEED):

@@ -122,7 +122,7 @@ def test_a_published_transformer(name, layout, prefix):
     assert (variant.name, variant.expert, variant.scheduler["flow_shift"]) == (title, expert, shift)
     assert (variant.task == "image") == (config["in_channels"] == 36)
     assert variant.boundary == {"2.2 T2V A14B": 0.875, "2.2 I2V A14B": 0.9}.get(title, 0)
-    assert variant.keeps_clean == (title == "2.2 TI2V 5B") and len(variant.mean) == config["out_channels"]
+    assert variant.keeps_clean == (title == "2.2 TI2V 5B") and len(variant.video.mean) == config["out_channels"]
     assert meta_shapes(found.class_name, dict(found.config)) == wanted
     assert {translate(k, found.rules, found.prefix).names[0]: shape for k, shape in shapes.items()} == wanted
     others = [f.id for f in families().values() if f.id != "wan" and isinstance(f.recognise(shapes, name), Recognised)]

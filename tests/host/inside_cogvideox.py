@@ -117,7 +117,7 @@ for kind in ("2b", "5b"):
 # Core's samplers on our MODEL: its Euler along the same noise levels is our euler.
 report["core euler"], report["core ksampler"] = {}, {}
 for kind, (_, theirs) in both.items():
-    # An even length, so that 1.5 needs no lead; 5B I2V makes its one size only.
+    # An even length, so that 1.5 needs no padding frame; 5B I2V makes its one size only.
     length = 6 if kind == "1.5" else 5
     empty = torch.zeros(1, 16, length, 4, 6)
     positive, negative = theirs.prompts

@@ -122,7 +122,7 @@ def test_a_clean_first_frame_comes_with_a_mask(parts):
     assert latent["noise_mask"].shape == (1, 1, 3, 4, 4) and latent["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1]
     first = embedded.encode(vae, tiny_wan.picture(1, 64, 64))
     assert (latent["samples"][:, :, :1] - first).abs().max() <= 1e-5
-    middle = torch.tensor(vae.part.variant.mean).view(1, -1, 1, 1, 1)
+    middle = torch.tensor(vae.part.variant.video.mean).view(1, -1, 1, 1, 1)
     assert torch.equal(latent["samples"][:, :, 1:], middle.expand(1, -1, 2, 4, 4))
 
 
@@ -265,8 +265,9 @@ def test_size_and_length_asked_for(parts, given, size, said):
 
 def test_a_model_of_one_size_only(parts):
     _, vae, _, _ = parts("plain")
-    geometry = replace(vae.part.variant.geometry, only=(32, 32, 9))
-    vae = replace(vae, part=replace(vae.part, variant=replace(vae.part.variant, geometry=geometry)))
+    variant = vae.part.variant
+    only = replace(variant.video, geometry=replace(variant.geometry, only=(32, 32, 9)))
+    vae = replace(vae, part=replace(vae.part, variant=replace(variant, streams=(only,))))
     (_, *used), _ = call("OpenT2VEncodeVideo", vae=vae, images=video(12, 48, 48))
     assert used == [32, 32, 9]
     with pytest.raises(FamilyError) as error:

@@ -125,7 +125,7 @@ def test_the_same_call_replayed_is_the_same_output(name):
     model, clip, _ = FAMILIES[name]()
     variant, own = model.part.variant, model.part.variant.defaults
     x = torch.randn(1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
-    x = variant.geometry.led(x)
+    x = variant.geometry.pad_front(x)
     ((context, further),) = embedded.embed(clip, tiny.PROMPT)
     entry = {"cross_attn": context, "guidance": 6.0, "denoise_mask": None, **further}
     cache = cache_runs(settings(plan="crc"), variant)()

@@ -1,0 +1,36 @@
+"""Families whose models make a video and its sound together: the streams of their LATENTs."""
+
+from __future__ import annotations
+
+import pytest
+
+from opent2v.base import Recognised
+from opent2v.families import ltx2, minimax_h3
+
+LTX2 = {
+    "audio_adaln_single.linear.weight": (8, 8),
+    "transformer_blocks.0.audio_attn1.to_q.weight": (8, 8),
+    "patchify_proj.weight": (4096, 128),
+    "caption_projection.linear_1.weight": (4096, 3840),
+}
+H3 = {
+    "video_patch_proj.weight": (8, 96),
+    "audio_patch_proj.weight": (8, 32),
+    "final_layer.video_out.weight": (96, 8),
+    "condition_proj.weight": (8, 16),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "header", "video", "sound", "is_needed"),
+    [(ltx2, LTX2, (128, 13, 16, 24), (8, 97, 16), False), (minimax_h3, H3, (24, 37, 48, 84), (32, 2, 207), True)],
+    ids=["ltx2", "minimax_h3"],
+)
+def test_they_have_a_video_and_a_sound(family, header, video, sound, is_needed):
+    found = family.FAMILY.recognise(header, "model.safetensors")
+    assert isinstance(found, Recognised)
+    variant, own = found.variant, found.variant.defaults
+    shapes = [stream.latent_shape(own.width, own.height, own.frames, own.fps) for stream in variant.streams]
+    assert shapes == [video, sound] and [stream.name for stream in variant.streams] == ["video", "sound"]
+    assert variant.sound is variant.streams[1] and variant.sound.is_needed == is_needed
+    assert variant.geometry is variant.streams[0].geometry
