@@ -19,8 +19,8 @@ def used_size(
     remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {fps:g} fps ({used[2] / fps:.1f} s)"]
     changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
     if changed:
-        frames = variant.geometry.frame_rule
-        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {frames}" if frames else "")
+        lengths = variant.geometry.frame_rule
+        rule = f"sizes are multiples of {variant.geometry.multiple}" + (f", frames {lengths}" if lengths else "")
         remarks.append(f"Changed to what the model can make: {', '.join(changed)} ({rule}).")
     return used, remarks
 
