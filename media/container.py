@@ -23,21 +23,22 @@ class ContainerSink:
 
     def __init__(self, job: Job):
         self._job, self._frames = job, 0
-        self._is_mov = job.format.container in ("mp4", "mov")
+        kind = job.settings.kind
+        self._is_mov = kind.container in ("mp4", "mov")
         options = _OPTIONS if self._is_mov else {}
         # FFmpeg would read a relative "a:b/c" as a protocol; the job's path is absolute.
-        self._container: Any = av.open(str(job.path), "w", format=job.format.container, options=options)
+        self._container: Any = av.open(str(job.path), "w", format=kind.container, options=options)
         for key, value in job.metadata.items():
             self._container.metadata[key] = value if self._is_mov else _balanced(value)
-        if job.provenance and not self._is_mov:
+        if job.settings.provenance and not self._is_mov:
             self._container.metadata["DIGITAL_SOURCE_TYPE"] = xmp.DIGITAL_SOURCE_TYPE
 
-        self._video = self._container.add_stream(job.format.encoder().name, rate=job.fps, options=dict(job.options))
+        self._video = self._container.add_stream(kind.encoder().name, rate=job.fps, options=job.settings.options)
         self._video.width, self._video.height = job.width, job.height
         self._video.pix_fmt = job.pixels
         context = self._video.codec_context
-        if job.format.tag:
-            context.codec_tag = job.format.tag
+        if kind.tag:
+            context.codec_tag = kind.tag
         self._frame_maker, self._is_yuv = FrameMaker(job.pixels), is_yuv(job.pixels)
         context.colorspace = _BT709 if self._is_yuv else _RGB
         context.color_primaries = _BT709
@@ -45,9 +46,9 @@ class ContainerSink:
         context.color_range = self._range()
 
         if job.track is not None:
-            assert job.format.sound is not None
+            assert kind.sound is not None
             rate, layout = job.track.encoded_rate, job.track.layout
-            self._sound = self._container.add_stream(job.format.sound.encoder, rate=rate, layout=layout)
+            self._sound = self._container.add_stream(kind.sound.encoder, rate=rate, layout=layout)
 
     def write(self, picture: np.ndarray) -> None:
         frame = self._frame_maker.frame(picture)
@@ -77,7 +78,7 @@ class ContainerSink:
         if self._job.track is not None:
             self._container.mux(self._sound.encode(None))
         self._container.close()
-        if self._job.provenance and self._is_mov:
+        if self._job.settings.provenance and self._is_mov:
             xmp.append_box(self._job.path)
 
     def close(self) -> None:

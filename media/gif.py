@@ -20,7 +20,6 @@ from .sink import Job
 
 # GIF counts in hundredths of a second, and browsers slow down what shows a picture for less than two of them.
 _TICK = Fraction(1, 100)
-MAX_FPS = 50
 # Pixels whose colours are counted: of each picture, and in all before colours are rounded.
 _COUNTED_PER_FRAME, _COUNTED_EXACTLY = 2**15, 2**21
 # Length of the extension that repeats a GIF for ever; FFmpeg's muxer puts it right behind the colours.
@@ -35,7 +34,7 @@ class GifSink:
         self._spool_path = job.path.with_suffix(".frames")
         self._spool: Any = self._spool_path.open("x+b")
         # 16 colours at quality 0, 256 at 100.
-        colours = round(2 ** (4 + job.quality / 25))
+        colours = round(2 ** (4 + job.settings.quality / 25))
         graph = av.filter.Graph()
         self._stride = math.ceil(math.sqrt(job.width * job.height / _COUNTED_PER_FRAME))
         width, height = math.ceil(job.width / self._stride), math.ceil(job.height / self._stride)
@@ -116,7 +115,7 @@ class GifSink:
         """Comments and the mark, in front of the first picture: behind the last one, players take them for another."""
         job, plain_path = self._job, self._spool_path
         texts = b"".join(_comment(f"{key}:{value}") for key, value in job.metadata.items())
-        texts += xmp.gif_extension() if job.provenance else b""
+        texts += xmp.gif_extension() if job.settings.provenance else b""
         # The pictures are no longer needed; their file takes the finished GIF, which then moves to its place.
         self._spool.close()
         with job.path.open("rb") as plain, plain_path.open("wb") as whole:

@@ -30,7 +30,7 @@ class PngSink:
         frame.pts = self._count
         data = b"".join(bytes(packet) for packet in self._codec.encode(frame))
         texts = b"" if self._count else b"".join(_text(key, value) for key, value in self._job.metadata.items())
-        if self._job.provenance:
+        if self._job.settings.provenance:
             texts += _international("XML:com.adobe.xmp", xmp.PACKET)
         self._count += 1
         path = self._job.path / f"{self._job.stem}_{self._count:06d}.png"

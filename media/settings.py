@@ -1,63 +1,104 @@
-"""What can be known to be wrong with a video's settings before anything is written."""
+"""How a video is saved, and what can be known to be wrong with it before anything is written."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
 
-from .formats import format_of
-from .gif import MAX_FPS as MAX_GIF_FPS
+from .formats import Format, format_of
 
 MIN_FPS, MAX_FPS = Fraction(1, 100), 1000
+MAX_GIF_FPS = 50
 SIZE_RULES = ("pad", "crop")
 AUDIO_LENGTHS = ("cut", "pad")
 
 
-def check_settings(
-    format: str,
-    fps: float | Fraction = 16,
-    quality: float = 80,
-    crf: float | None = None,
-    preset: str | None = None,
-    bit_depth: int = 8,
-    size_rule: str = "pad",
-    audio_length: str = "cut",
-) -> None:
-    """Raise what VideoWriter would raise about these; nothing is opened."""
-    wanted, rate = format_of(format), exact_fps(fps)
-    wanted.depth(bit_depth)
-    wanted.options(quality, crf, preset)
-    if format == "gif" and rate > MAX_GIF_FPS:
-        raise ValueError(
-            f"fps is {float(rate):g}, but a GIF shows {MAX_GIF_FPS} frames a second at most. Lower it or choose webp."
-        )
-    for name, value, choices in (("size_rule", size_rule, SIZE_RULES), ("audio_length", audio_length, AUDIO_LENGTHS)):
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
+@dataclass(frozen=True)
+class SaveSettings:
+    """How a video is saved, whatever its frames are; `check` says whether it can be.
 
-
-def stored_size(format: str, width: int, height: int, size_rule: str = "pad") -> tuple[int, int]:
-    """Width and height in the file: multiples of what the format needs, upwards ("pad") or downwards ("crop").
-
-    Raises:
-        ValueError: too small or too large for the format.
-
-    >>> stored_size("mp4 h264", 35, 33), stored_size("mp4 h264", 35, 33, "crop"), stored_size("gif", 35, 33)
-    ((36, 34), (34, 32), (35, 33))
+    Attributes:
+        format: a key of `formats.FORMATS`. "png sequence" makes a folder of files.
+        quality: 0 (smallest file) to 100 (closest to the frames), on a scale of the format's own encoder: its rate
+            factor, GIF's number of colours (16 to 256), WebP's quality. FFV1 and PNG are exact at any.
+        crf: an exact rate factor of the encoder instead of quality; lower is better.
+        preset: a name or number of the encoder's; None or "": the usual one.
+        bit_depth: 8, 10 or 16 at least; a format without that number takes its next higher one.
+        size_rule: where the format needs even sides, "pad": repeat the last column or row; "crop": leave it out.
+        audio_length: "cut": a shorter sound ends earlier; "pad": it goes on with silence to the picture's end.
+        provenance: mark the file as made by a model, see `xmp`.
     """
-    wanted = format_of(format)
-    low, high = wanted.sides
-    if not (low <= width <= high and low <= height <= high):
-        raise ValueError(f"The video would be {width}x{height} pixels; {wanted.key} takes {low} to {high} per side.")
-    columns, rows = wanted.multiple
-    if size_rule == "crop" and (width < columns or height < rows):
-        raise ValueError(
-            f"Nothing would be left of {width}x{height} pixels after cropping to even sides; set size_rule to pad."
-        )
-    if size_rule == "pad":
-        return width + -width % columns, height + -height % rows
-    return width - width % columns, height - height % rows
+
+    format: str = "mp4 h264"
+    quality: float = 80
+    crf: float | None = None
+    preset: str | None = None
+    bit_depth: int = 8
+    size_rule: str = "pad"
+    audio_length: str = "cut"
+    provenance: bool = True
+
+    def check(self, fps: float | Fraction = 16) -> None:
+        """Nothing is opened.
+
+        Raises:
+            ValueError: a value is out of range; the message begins with its name.
+            RuntimeError: PyAV lacks the encoder.
+        """
+        kind, rate = self.kind, exact_fps(fps)
+        kind.depth(self.bit_depth)
+        kind.options(self.quality, self.crf, self.preset)
+        if self.format == "gif" and rate > MAX_GIF_FPS:
+            raise ValueError(
+                f"fps is {float(rate):g}, but a GIF shows {MAX_GIF_FPS} frames a second at most. Lower it or choose "
+                "webp."
+            )
+        for name, choices in (("size_rule", SIZE_RULES), ("audio_length", AUDIO_LENGTHS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
+
+    @property
+    def kind(self) -> Format:
+        """The format itself; ValueError where none is called so."""
+        return format_of(self.format)
+
+    @property
+    def bits(self) -> int:
+        """Per colour in the file."""
+        return self.kind.depth(self.bit_depth)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The encoder's."""
+        return self.kind.options(self.quality, self.crf, self.preset)
+
+    def stored_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in the file: multiples of what the format needs, upwards ("pad") or downwards ("crop").
+
+        Raises:
+            ValueError: too small or too large for the format.
+
+        >>> SaveSettings("mp4 h264").stored_size(35, 33), SaveSettings("gif").stored_size(35, 33)
+        ((36, 34), (35, 33))
+        >>> SaveSettings("mp4 h264", size_rule="crop").stored_size(35, 33)
+        (34, 32)
+        """
+        low, high = self.kind.sides
+        if not (low <= width <= high and low <= height <= high):
+            raise ValueError(
+                f"The video would be {width}x{height} pixels; {self.kind.key} takes {low} to {high} per side."
+            )
+        columns, rows = self.kind.multiple
+        if self.size_rule == "crop" and (width < columns or height < rows):
+            raise ValueError(
+                f"Nothing would be left of {width}x{height} pixels after cropping to even sides; set size_rule to pad."
+            )
+        if self.size_rule == "pad":
+            return width + -width % columns, height + -height % rows
+        return width - width % columns, height - height % rows
 
 
 def exact_fps(fps: float | Fraction) -> Fraction:

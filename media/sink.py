@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from .audio import AudioTrack
-from .formats import Format
 from .pyav import av
 from .scaling import Scaler
+from .settings import SaveSettings
 
 
 @dataclass
@@ -23,33 +23,27 @@ class Job:
     Attributes:
         path: the temporary file (or folder, for numbered pictures) it grows in; exists.
         stem: what the numbered pictures are called.
+        settings: checked; pictures come as uint8 where they store 8 bits per colour, else as uint16.
         width, height: of the pictures as they are stored.
-        bits: per colour in the file; pictures come with 8 as uint8, else as uint16.
         has_alpha: pictures are [H, W, 4], else [H, W, 3].
-        quality: 0 to 100, for what `options` do not say.
-        options: the encoder's.
         metadata: texts.
-        provenance: mark the file as made by a model.
     """
 
     path: Path
     stem: str
-    format: Format
+    settings: SaveSettings
     fps: Fraction
     width: int
     height: int
-    bits: int
     has_alpha: bool
-    quality: float
-    options: Mapping[str, str]
     track: AudioTrack | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    provenance: bool = True
 
     @property
     def pixels(self) -> str:
         """FFmpeg's pixel format in the file."""
-        return (self.format.alpha if self.has_alpha else self.format.pixels)[self.bits]
+        kind = self.settings.kind
+        return (kind.alpha if self.has_alpha else kind.pixels)[self.settings.bits]
 
 
 class Sink(Protocol):

@@ -32,10 +32,10 @@ class WebpSink:
         self._codec: Any = av.CodecContext.create("libwebp", "w")
         self._codec.width, self._codec.height, self._codec.pix_fmt = job.width, job.height, "bgra"
         self._codec.time_base = Fraction(1, 1000)
-        self._codec.options = {"quality": f"{job.quality:g}", "compression_level": "4"}
+        self._codec.options = {"quality": f"{job.settings.quality:g}", "compression_level": "4"}
         self._file: Any = job.path.open("r+b")
         flags = _ANIMATION | (_ALPHA if job.has_alpha else 0)
-        flags |= (_EXIF if job.metadata else 0) | (_XMP if job.provenance else 0)
+        flags |= (_EXIF if job.metadata else 0) | (_XMP if job.settings.provenance else 0)
         size = _uint24(job.width - 1) + _uint24(job.height - 1)
         # The size behind RIFF is known at the end.
         self._file.write(b"RIFF\0\0\0\0WEBP" + _chunk(b"VP8X", bytes([flags, 0, 0, 0]) + size))
@@ -55,7 +55,7 @@ class WebpSink:
     def finish(self) -> None:
         if self._job.metadata:
             self._file.write(_chunk(b"EXIF", exif(self._job.metadata)))
-        if self._job.provenance:
+        if self._job.settings.provenance:
             self._file.write(_chunk(b"XMP ", xmp.PACKET))
         size = self._file.tell() - 8
         if size >= 2**32 - 1:

@@ -15,11 +15,10 @@ from torch import Tensor
 from .audio import AudioTrack
 from .container import ContainerSink
 from .encoders import AAC_RATES
-from .formats import format_of
 from .gif import GifSink
 from .naming import check_name, create_temporary, create_temporary_folder, disk_errors, give_final_name
 from .png import PngSink
-from .settings import check_settings, exact_fps, stored_size
+from .settings import SaveSettings, exact_fps
 from .sink import Job, Sink
 from .webp import WebpSink
 
@@ -37,22 +36,14 @@ class VideoWriter:
     Args:
         folder: must exist.
         stem: a plain name, see `naming.check_name`.
+        settings: format, quality and the like.
         fps: frames per second, 0.01..1000 (GIF: to 50); see `exact_fps`.
         width, height: of the frames, in pixels.
-        format: a key of `formats.FORMATS`. "png sequence" makes a folder of files.
-        quality: 0 (smallest file) to 100 (closest to the frames), on a scale of the format's own encoder: its rate
-            factor, GIF's number of colours (16 to 256), WebP's quality. FFV1 and PNG are exact at any.
-        crf: an exact rate factor of the encoder instead of quality; lower is better.
-        preset: a name or number of the encoder's; None or "": the usual one.
-        bit_depth: 8, 10 or 16 at least; a format without that number takes its next higher one.
         audio: the host's AUDIO, see `AudioTrack`. It starts with the picture and is cut at the picture's end. One of 0
             samples counts as none. A format without sound leaves it out and says so in `remarks`.
-        audio_length: "cut": a shorter sound ends earlier; "pad": it goes on with silence to the picture's end.
         metadata: texts, read back equal by PyAV and, where the format says so, restored by ComfyUI's page (keys
             "prompt" and "workflow", JSON); NUL characters and lone surrogates, which UTF-8 text cannot hold, become
             U+FFFD.
-        size_rule: where the format needs even sides, "pad": repeat the last column or row; "crop": leave it out.
-        provenance: mark the file as made by a model, see `xmp`.
     Raises:
         ValueError: an argument is out of range; at the end: no frame was written.
         OutputError: the folder is missing, not writable, full or was removed.
@@ -61,44 +52,35 @@ class VideoWriter:
     Attributes:
         remarks: what the format could not keep, in words for the user.
 
-    >>> with VideoWriter(folder, "clip", fps=16, width=64, height=48) as writer:  # doctest: +SKIP
+    >>> settings = SaveSettings("webm vp9")
+    >>> with VideoWriter(folder, "clip", settings, fps=16, width=64, height=48) as writer:  # doctest: +SKIP
     ...     writer.write(frames)
     >>> writer.path  # doctest: +SKIP
-    PosixPath('.../clip_00001.mp4')
+    PosixPath('.../clip_00001.webm')
     """
 
     def __init__(
         self,
         folder: Path,
         stem: str,
+        settings: SaveSettings | None = None,
         *,
         fps: float | Fraction,
         width: int,
         height: int,
-        format: str = "mp4 h264",
-        quality: float = 80,
-        crf: float | None = None,
-        preset: str | None = None,
-        bit_depth: int = 8,
         audio: Mapping[str, Any] | None = None,
-        audio_length: str = "cut",
         metadata: Mapping[str, str] | None = None,
-        size_rule: str = "pad",
-        provenance: bool = True,
     ):
         check_name(stem)
-        self._format = format_of(format)
-        self._fps = exact_fps(fps)
-        check_settings(format, fps, quality, crf, preset, bit_depth, size_rule, audio_length)
+        self._settings = settings = settings or SaveSettings()
+        settings.check(fps)
+        self._fps, self._format, self._bits = exact_fps(fps), settings.kind, settings.bits
         self._size = (width, height)
-        self._stored = stored_size(format, width, height, size_rule)
+        self._stored = settings.stored_size(width, height)
         self._folder = Path(folder).absolute()
         self._stem = stem
-        self._bits = self._format.depth(bit_depth)
-        self._options = self._format.options(quality, crf, preset)
-        self._quality, self._provenance = quality, provenance
         self.remarks: list[str] = []
-        self._track = self._sound(audio, audio_length == "pad")
+        self._track = self._sound(audio, settings.audio_length == "pad")
         self._metadata = {_utf8_text(key): _utf8_text(value) for key, value in (metadata or {}).items()}
         self._channels = 0
         self._frames = 0
@@ -171,17 +153,13 @@ class VideoWriter:
         job = Job(
             path=self._temporary,
             stem=self._stem,
-            format=self._format,
+            settings=self._settings,
             fps=self._fps,
             width=self._stored[0],
             height=self._stored[1],
-            bits=self._bits,
             has_alpha=has_alpha,
-            quality=self._quality,
-            options=self._options,
             track=self._track,
             metadata=self._metadata,
-            provenance=self._provenance,
         )
         return _OWN_SINKS.get(self._format.key, ContainerSink)(job)
 

@@ -21,7 +21,7 @@ from ..media.finishing import (
     join,
     read_captions,
 )
-from ..media.writer import exact_fps
+from ..media.settings import exact_fps
 from .inputs import FinishingStep, finishing_input, share
 
 Steps = tuple[Step, ...]

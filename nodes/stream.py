@@ -11,13 +11,13 @@ from ..media import VideoWriter, save_location
 from ..media.audio import in_a_row
 from ..media.finishing import Step, finish
 from ..media.formats import FORMATS, available
+from ..media.settings import exact_fps
 from ..media.stream import save_stream
-from ..media.writer import exact_fps
 from .inputs import audio_vae_input, check_latent, finishing_input
 from .preview import preview
 from .remarks import with_remarks
+from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
 from .streams import Sound, picture
-from .video import OpenT2VSaveVideo, bits, rate_factor, saved_video
 
 PIECE = 16  # frames of an IMAGE that are finished at a time
 
@@ -27,13 +27,9 @@ def file_formats() -> list[str]:
     return [key for key in available() if FORMATS[key].container]
 
 
-class OpenT2VDecodeToVideo:
+class OpenT2VDecodeToVideo(SavingNode):
     """Decodes a video latent, and its sound, straight into a file."""
 
-    CATEGORY = "OpenT2V"
-    FUNCTION = "save"
-    HAS_INTERMEDIATE_OUTPUT = True
-    OUTPUT_NODE = True
     RETURN_TYPES = ("VIDEO", "STRING", "AUDIO")
     RETURN_NAMES = ("video", "file", "audio")
     OUTPUT_TOOLTIPS = (
@@ -60,25 +56,22 @@ class OpenT2VDecodeToVideo:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        saving = OpenT2VSaveVideo.INPUT_TYPES()
-        del saving["required"]["images"]
+        saving = optional_inputs()
         return {
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE that belongs to the video model."}),
                 "latent": ("LATENT", {"tooltip": "The sampler's result."}),
-                **saving["required"],
+                **required_inputs(),
             },
             # A VIDEO cannot be read from a folder of pictures or an animated picture.
             "optional": {
-                **saving["optional"],
-                "format": (file_formats(), saving["optional"]["format"][1]),
+                **saving,
+                "format": (file_formats(), saving["format"][1]),
                 "finishing": finishing_input(),
                 "audio_vae": audio_vae_input(),
             },
-            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
+            "hidden": HIDDEN,
         }
-
-    VALIDATE_INPUTS = OpenT2VSaveVideo.VALIDATE_INPUTS
 
     def save(
         self,
@@ -86,22 +79,15 @@ class OpenT2VDecodeToVideo:
         latent: dict[str, Any],
         fps: float,
         filename_prefix: str,
-        quality: int,
         audio: dict[str, Any] | None = None,
-        format: str = "mp4 h264",
-        bit_depth: str = "8",
-        crf: float = -1.0,
-        preset: str = "",
-        size_rule: str = "pad",
-        audio_length: str = "cut",
-        provenance: bool = True,
         finishing: tuple[Step, ...] = (),
         audio_vae: Any = None,
         prompt: Any = None,
         extra_pnginfo: Any = None,
         unique_id: str | None = None,
+        **settings: Any,
     ) -> dict[str, Any]:
-        samples, output = picture(latent), host.output_folder()
+        samples, output, saving = picture(latent), host.output_folder(), save_settings(**settings)
         check_latent(vae, latent)
         if audio is not None and audio_vae is not None:
             raise ValueError(
@@ -121,26 +107,12 @@ class OpenT2VDecodeToVideo:
         def open_writer(width: int, height: int) -> VideoWriter:
             folder, stem = save_location(output, filename_prefix, width, height)
             return VideoWriter(
-                folder,
-                stem,
-                fps=rate,
-                width=width,
-                height=height,
-                format=format,
-                quality=quality,
-                crf=rate_factor(crf),
-                preset=preset,
-                bit_depth=bits(bit_depth),
-                audio=audio,
-                audio_length=audio_length,
-                metadata=metadata,
-                size_rule=size_rule,
-                provenance=provenance,
+                folder, stem, saving, fps=rate, width=width, height=height, audio=audio, metadata=metadata
             )
 
         writer = save_stream(pieces, open_writer)
-        ui, remarks = preview(writer.path, output, FORMATS[format], bool(metadata))
-        result = (saved_video(writer.path, format), str(writer.path), audio)
+        ui, remarks = preview(writer.path, output, saving.kind, bool(metadata))
+        result = (saved_video(writer.path, saving), str(writer.path), audio)
         return with_remarks(result, [*notes, *sound.remarks, *writer.remarks, *remarks], **ui)
 
 

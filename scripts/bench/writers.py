@@ -70,7 +70,7 @@ def print_long() -> None:
 
 def print_gif() -> None:
     """Seconds a frame of a moving, grainy picture as a GIF."""
-    from opent2v.media import VideoWriter
+    from opent2v.media import SaveSettings, VideoWriter
 
     print("\nGIF, 33 frames")
     for width, height in ((416, 240), (WIDTH, HEIGHT)):
@@ -78,7 +78,7 @@ def print_gif() -> None:
         frames = ((video[0].permute(1, 2, 3, 0) + 1) / 2).contiguous()
         began, used = time.perf_counter(), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            with VideoWriter(Path(folder), "moving", fps=16, width=width, height=height, format="gif") as writer:
+            with VideoWriter(Path(folder), "moving", SaveSettings("gif"), fps=16, width=width, height=height) as writer:
                 writer.write(frames)
             size = writer.path.stat().st_size / 2**20
         wall, processor = (
@@ -109,9 +109,11 @@ def grain(width: int, height: int, frames: int):
 
 
 def written(frames, folder: Path, crf: float | None = None) -> None:
-    from opent2v.media import VideoWriter
+    from opent2v.media import SaveSettings, VideoWriter
 
-    with VideoWriter(folder, "ours", fps=16, width=frames.shape[2], height=frames.shape[1], crf=crf) as writer:
+    with VideoWriter(
+        folder, "ours", SaveSettings(crf=crf), fps=16, width=frames.shape[2], height=frames.shape[1]
+    ) as writer:
         for piece in frames.split(16):
             writer.write(piece)
 

@@ -4,7 +4,7 @@ import av
 import torch
 from av.video.reformatter import ColorRange, Colorspace
 
-from opent2v.media import VideoWriter
+from opent2v.media import SaveSettings, VideoWriter
 
 RED, GREEN, GREY = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.5, 0.5)
 
@@ -13,10 +13,10 @@ def solid(colour, frames=5, width=64, height=48):
     return torch.tensor(colour).expand(frames, height, width, len(colour))
 
 
-def save(folder, frames, stem="clip", **options):
+def save(folder, frames, stem="clip", fps=16, audio=None, metadata=None, **settings):
     _, height, width, _ = frames.shape
-    options = {"fps": 16, "width": width, "height": height} | options
-    with VideoWriter(folder, stem, **options) as writer:
+    saving, given = SaveSettings(**settings), {"audio": audio, "metadata": metadata}
+    with VideoWriter(folder, stem, saving, fps=fps, width=width, height=height, **given) as writer:
         writer.write(frames)
     return writer.path
 

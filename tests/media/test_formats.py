@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from opent2v.media import VideoWriter, read_video
+from opent2v.media import SaveSettings, VideoWriter, read_video
 from opent2v.media.formats import FORMATS, available, format_of, works
-from opent2v.media.settings import check_settings, stored_size
 from opent2v.tests.media.clips import RED, save
 
 NTSC = Fraction(24000, 1001)
@@ -195,7 +194,7 @@ def test_alpha_is_left_out_with_a_remark(tmp_path):
         writer.write(moving_disc(channels=4))
     assert writer.remarks == ["The alpha channel was left out: mp4 h264 has none."]
     message = r"Frame 9 has 3 channels, the video began with 4; give all frames an alpha"
-    writer = VideoWriter(tmp_path, "clip", fps=16, width=96, height=64, format="webp")
+    writer = VideoWriter(tmp_path, "clip", SaveSettings("webp"), fps=16, width=96, height=64)
     with pytest.raises(ValueError, match=message), writer:
         writer.write(moving_disc(channels=4))
         writer.write(moving_disc())
@@ -222,7 +221,7 @@ def test_sizes(tmp_path, key, padded, cropped):
     clip = moving_disc(3, 67, 65)
     for rule, expected in (("pad", padded), ("crop", cropped)):
         frames = reread(save(tmp_path, clip, format=key, quality=100, size_rule=rule))
-        assert (frames.shape[2], frames.shape[1]) == expected == stored_size(key, 67, 65, rule)
+        assert (frames.shape[2], frames.shape[1]) == expected == SaveSettings(key, size_rule=rule).stored_size(67, 65)
         rows, columns = min(65, expected[1]), min(67, expected[0])
         assert psnr(frames[:, :rows, :columns], clip[:, :rows, :columns]) > 30
 
@@ -231,9 +230,9 @@ def test_sizes_that_a_format_does_not_take(tmp_path):
     for key, side in (("mp4 av1", 63), ("mp4 h265", 15), ("webp", 16384), ("mp4 h264", 16385)):
         low, high = FORMATS[key].sides
         with pytest.raises(ValueError, match=rf"would be {side}x{side} pixels; {key} takes {low} to {high} per side"):
-            VideoWriter(tmp_path, "clip", fps=16, width=side, height=side, format=key)
+            VideoWriter(tmp_path, "clip", SaveSettings(key), fps=16, width=side, height=side)
     with pytest.raises(ValueError, match=r"Nothing would be left of 1x2 pixels after cropping .* set size_rule to pad"):
-        stored_size("mp4 h264", 1, 2, "crop")
+        SaveSettings(size_rule="crop").stored_size(1, 2)
     for key in available():
         low = FORMATS[key].sides[0]
         path = save(tmp_path, moving_disc(2, low, low), format=key)
@@ -321,9 +320,9 @@ def test_presets_are_used(tmp_path):
 )  # fmt: skip
 def test_bad_settings(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
-        VideoWriter(tmp_path, "clip", **({"fps": 16, "width": 64, "height": 48} | settings))
+        VideoWriter(tmp_path, "clip", SaveSettings(**settings), fps=16, width=64, height=48)
     with pytest.raises(ValueError, match=message):
-        check_settings(**({"format": "mp4 h264"} | settings))
+        SaveSettings(**settings).check()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import av
 import pytest
 import torch
 
-from opent2v.media import VideoWriter
+from opent2v.media import SaveSettings, VideoWriter
 from opent2v.media import writer as writer_module
 from opent2v.media.formats import FORMATS
 from opent2v.media.settings import exact_fps
@@ -119,7 +119,7 @@ def test_quality_goes_from_small_to_close(tmp_path):
 @pytest.mark.parametrize("quality", [-1, 101, float("nan"), "80", None])
 def test_bad_quality(tmp_path, quality):
     with pytest.raises(ValueError, match=r"quality is .*; expected a number from 0 .* to 100"):
-        VideoWriter(tmp_path, "clip", fps=16, width=64, height=48, quality=quality)
+        VideoWriter(tmp_path, "clip", SaveSettings(quality=quality), fps=16, width=64, height=48)
 
 
 # --- time ---

@@ -6,7 +6,7 @@ import av
 import pytest
 import torch
 
-from opent2v.media import VideoWriter, read_video
+from opent2v.media import SaveSettings, VideoWriter, read_video
 from opent2v.media.formats import FORMATS, available
 from opent2v.tests.media.clips import RED, save, solid
 from opent2v.tests.media.test_writer_sound import sound
@@ -47,12 +47,12 @@ def test_silence_follows_a_short_sound_where_asked(tmp_path, key):
 
 @pytest.mark.parametrize("key", ["gif", "webp", "png sequence"])
 def test_a_silent_format_says_so(tmp_path, key):
-    with VideoWriter(tmp_path, "clip", fps=16, width=64, height=48, format=key, audio=sound(1)) as writer:
+    with VideoWriter(tmp_path, "clip", SaveSettings(key), fps=16, width=64, height=48, audio=sound(1)) as writer:
         writer.write(solid(RED))
     assert writer.remarks == [f"The sound was left out: {key} has none."]
-    with VideoWriter(tmp_path, "clip", fps=16, width=64, height=48, format=key, audio=sound(0)) as writer:
+    with VideoWriter(tmp_path, "clip", SaveSettings(key), fps=16, width=64, height=48, audio=sound(0)) as writer:
         writer.write(solid(RED))
     assert writer.remarks == []
     two = {"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}
     with pytest.raises(ValueError, match="audio holds 2 sounds"):
-        VideoWriter(tmp_path, "clip", fps=16, width=64, height=48, format=key, audio=two)
+        VideoWriter(tmp_path, "clip", SaveSettings(key), fps=16, width=64, height=48, audio=two)

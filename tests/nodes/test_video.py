@@ -133,7 +133,7 @@ def test_a_missing_pyav_is_no_inputs_fault(monkeypatch):
     def missing():
         raise MissingPyAV("av (PyAV) cannot be imported")
 
-    monkeypatch.setattr("opent2v.nodes.video.check_pyav", missing)
+    monkeypatch.setattr("opent2v.nodes.saving.check_pyav", missing)
     with pytest.raises(InputRefused) as error:
         NODE_CLASS_MAPPINGS["OpenT2VSaveVideo"].VALIDATE_INPUTS(filename_prefix="clip")
     assert (error.value.name, str(error.value)) == ("", "av (PyAV) cannot be imported")
