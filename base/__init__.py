@@ -13,6 +13,7 @@ from .prompt import Prompt
 from .recognise import Near, NotWhole, Recognised, Recognition
 from .streams import SoundStream, Stream, VideoStream
 from .teacache import TeaCache
+from .text import TextEncoderKind, TextLayout
 from .types import Entry, Shapes
 from .variant import Variant
 from .weight_changes import Target, WeightChange
@@ -43,6 +44,8 @@ __all__ = [
     "TeaCache",
     "Text",
     "TextEncoder",
+    "TextEncoderKind",
+    "TextLayout",
     "Variant",
     "Video",
     "VideoModel",

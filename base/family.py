@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from .pictures import Guided, Pictures
 from .recognise import Near, Recognised, Recognition, recognise
 from .stg import OwnStg
 from .teacache import TeaCache
+from .text import TextEncoderKind, tokenizer_slot
 from .types import Entry, Shapes
 from .variant import Variant
 
@@ -31,10 +32,10 @@ class Files:
 
     Attributes:
         pipelines: the pipelines of model_index.json it answers to.
-        components: slot in model_index.json -> class names that may stand there.
+        components: slot in model_index.json -> class names that may stand there; text encoders and their tokenizers are
+            `Text.encoders`.
         read: (configs by slot, with "index", "folder" and optional "opent2v") -> Variant; raises FamilyError.
         optional: the slots that a folder may lack or leave empty.
-        tied: parameter name -> the name it shares its weight with, per slot, for files that store it once.
         inspect: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None:
             they tell all.
     """
@@ -43,7 +44,6 @@ class Files:
     components: Mapping[str, frozenset[str]]
     read: Callable[[Mapping[str, Mapping[str, Any]]], Variant]
     optional: frozenset[str] = frozenset()
-    tied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     inspect: Callable[[Variant, Collection[str]], Variant] | None = None
 
 
@@ -75,12 +75,14 @@ class Text:
     """How prompts become conditionings.
 
     Attributes:
+        encoders: slot in model_index.json -> the kind of text encoder that stands there.
         embed: (encoders by slot, tokens by slot) -> (context [B, L, D], further entries of the CONDITIONING's
             dictionary).
         complete: (prompt, frames per second, motion score or 0 for the model's own) -> the prompt as the model was
             trained to read it. None where these are not told in words.
     """
 
+    encoders: Mapping[str, TextEncoderKind]
     embed: Callable[[Mapping[str, nn.Module], Tokens], tuple[Tensor, dict[str, Any]]]
     complete: Callable[[str, float, float], str] | None = None
 
@@ -182,6 +184,16 @@ class Family:
     images: Images | None = None
     lora: LoraNames | None = None
     host_nodes: HostNodes | None = None
+
+    @property
+    def components(self) -> dict[str, frozenset[str]]:
+        """Slot in model_index.json -> class names that may stand there, text encoders and tokenizers included."""
+        networks = dict(self.files.components) if self.files else {}
+        texts: dict[str, frozenset[str]] = {}
+        for slot, kind in self.text.encoders.items() if self.text else ():
+            texts |= {slot: frozenset({kind.class_name}), tokenizer_slot(slot): kind.tokenizers}
+        schedulers = {slot: networks.pop(slot) for slot in ("scheduler",) if slot in networks}
+        return {**networks, **texts, **schedulers}
 
     def recognise(self, shapes: Shapes, name: str) -> Recognised | Near | str:
         """The part of this family that has tensors of these names and shapes, or the reason why there is none.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .text import tokenizer_slot
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -24,4 +26,4 @@ class Prompt:
 
     @property
     def tokenizer(self) -> str:
-        return self.slot.replace("text_encoder", "tokenizer")
+        return tokenizer_slot(self.slot)

@@ -66,20 +66,20 @@ def open_folder(path: Path) -> Folder:
     family, layout = _family_of(path, index)
     configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
-    for component, allowed in layout.components.items():
+    for component, allowed in family.components.items():
         folder = path / component
         named = _named_class(index, component)
         if not named and component in layout.optional:
             continue
         if not named:
             raise ModelFileError(
-                f"{path / INDEX}: names no {component}. A {family.title} folder has: {_needed(layout)}."
+                f"{path / INDEX}: names no {component}. A {family.title} folder has: {_needed(family, layout)}."
             )
         if named not in allowed:
             raise ModelFileError(_foreign_class(path / INDEX, component, named, family.title, allowed))
         if not folder.is_dir():
             raise ModelFileError(
-                f"{path}: the folder {component}/ is missing. Expected: {_needed(layout)}. "
+                f"{path}: the folder {component}/ is missing. Expected: {_needed(family, layout)}. "
                 "The download is not complete: get the missing folder too."
             )
         configs[component] = _read_component(folder, component)
@@ -111,8 +111,8 @@ def has_weights(component: str) -> bool:
     return component != "scheduler" and component not in _PROCESSORS and not component.startswith("tokenizer")
 
 
-def _needed(layout: Files) -> str:
-    return ", ".join(c for c in layout.components if c not in layout.optional)
+def _needed(family: Family, layout: Files) -> str:
+    return ", ".join(c for c in family.components if c not in layout.optional)
 
 
 def _family_of(path: Path, index: dict[str, Any]) -> tuple[Family, Files]:

@@ -79,15 +79,20 @@ def _modules(
 ) -> dict[str, nn.Module]:
     """The modules of these components; arguments and errors as `load_pipeline`."""
     family = folder.family
+    encoders = family.text.encoders if family.text else {}
+    tied = lambda component: encoders[component].tied if component in encoders else None  # noqa: E731
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
     for component in dtypes:
         config, is_model = folder.configs[component], component == family.network.slot
-        parts[component] = build(config["_class_name"], config, extension(folder.variant) if is_model else None)
-        rules[component] = _older_names(parts[component], folder.headers(component))
-        tied = folder.layout.tied.get(component)
-        counts[component] = check(parts[component], folder.weights[component], tied, rules[component])
+        module = parts[component] = build(
+            config["_class_name"], config, extension(folder.variant) if is_model else None
+        )
+        rules[component] = _older_names(module, folder.headers(component))
+        if component in encoders:
+            rules[component] = (*encoders[component].older_names(module), *rules[component])
+        counts[component] = check(module, folder.weights[component], tied(component), rules[component])
     total, before = sum(counts.values()), 0
     for component, dtype in dtypes.items():
 
@@ -99,7 +104,7 @@ def _modules(
             parts[component],
             folder.weights[component],
             dtype=dtype,
-            tied=folder.layout.tied.get(component),
+            tied=tied(component),
             rules=rules[component],
             on_tensor=tick,
         )
@@ -110,11 +115,11 @@ def _modules(
 def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
     """Rules for what files of an older library have and this module has not; none for most files.
 
-    transformers 5.6 and newer name the tensors of CLIP's two halves without a level around them; and a module may list
-    tensors that files hold and no version uses.
+    transformers 5.6 and newer name the tensors of CLIP's picture half without a level around them (of its text half,
+    its kind tells); and a module may list tensors that files hold and no version uses.
     """
     segments = {segment for name in names for segment in name.split(".")}
-    levels = [level for level in ("text_model", "vision_model") if level in segments and not hasattr(module, level)]
+    levels = [level for level in ("vision_model",) if level in segments and not hasattr(module, level)]
     attention = _OLDER_ATTENTION if "proj_attn" in segments else ()
     unused = [n for n in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or () if n in segments]
     return (*(rename(f"^{level}", "") for level in levels), *attention, *(rename(name) for name in unused))

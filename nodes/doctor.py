@@ -98,8 +98,8 @@ def _lora_lines(file: LoraFile) -> list[str]:
 
 
 def _text_lines(file: TextFile) -> list[str]:
-    tokenizer = "with its tokenizer" if file.spiece else "without a tokenizer"
-    return [f"Text encoder {file.title}, {tokenizer}", _place(file.path, "text")]
+    tokenizer = "with its tokenizer" if file.layout.spiece else "without a tokenizer"
+    return [f"Text encoder {file.layout.title}, {tokenizer}", _place(file.path, "text")]
 
 
 def _place(path: Path, part: str) -> str:

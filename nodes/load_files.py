@@ -198,7 +198,7 @@ class OpenT2VLoadTextEncoder:
 
         states = [f"{one.path} {files_state(one.path)}" for one in files]
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
-        return with_remarks((clip,), [f"{' and '.join(one.title for one in files)} for {variant.title}"])
+        return with_remarks((clip,), [f"{' and '.join(one.layout.title for one in files)} for {variant.title}"])
 
 
 class OpenT2VLoadVAE:

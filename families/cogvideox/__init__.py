@@ -36,6 +36,7 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ..text import t5
 from . import files
 from .lora import LORA
 from .teacache import teacache
@@ -336,15 +337,11 @@ FAMILY = Family(
         components={
             "transformer": frozenset({"CogVideoXTransformer3DModel"}),
             "vae": frozenset({"AutoencoderKLCogVideoX"}),
-            "text_encoder": frozenset({"T5EncoderModel"}),
-            # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
-            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
             "scheduler": frozenset({"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}),
         },
         read=read,
-        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": t5.KIND}, embed),
     video=Video(decode, encode),
     images=Images(image_to_video),
     lora=LORA,

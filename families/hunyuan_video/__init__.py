@@ -36,6 +36,7 @@ from ...base import (
     VideoStream,
 )
 from ...base.teacache import normed
+from ..text import clip, llama
 from . import files
 from .lora import LORA
 
@@ -210,17 +211,6 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
-_TOKENIZERS = frozenset(
-    {
-        "LlamaTokenizer",
-        "LlamaTokenizerFast",
-        "CLIPTokenizer",
-        "CLIPTokenizerFast",
-        "PreTrainedTokenizerFast",
-        "TokenizersBackend",
-    }
-)
-
 _TEACACHE = TeaCache((7.33226126e02, -4.01131952e02, 6.75869174e01, -3.14987800e00, 9.61237896e-02), 0.0, 0.5, normed)
 FAMILY = Family(
     id="hunyuan_video",
@@ -233,15 +223,11 @@ FAMILY = Family(
         components={
             "transformer": frozenset({"HunyuanVideoTransformer3DModel"}),
             "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
-            "text_encoder": frozenset({"LlamaModel"}),
-            "text_encoder_2": frozenset({"CLIPTextModel"}),
-            "tokenizer": _TOKENIZERS,
-            "tokenizer_2": _TOKENIZERS,
             "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
         },
         read=read,
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": llama.KIND, "text_encoder_2": clip.KIND}, embed),
     video=Video(decode, encode),
     images=Images(image_to_video),
     lora=LORA,

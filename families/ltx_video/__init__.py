@@ -35,6 +35,7 @@ from ...base import (
 )
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
+from ..text import t5
 from . import files
 from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in
@@ -246,14 +247,11 @@ FAMILY = Family(
         components={
             "transformer": frozenset({"LTXVideoTransformer3DModel"}),
             "vae": frozenset({"AutoencoderKLLTXVideo"}),
-            "text_encoder": frozenset({"T5EncoderModel"}),
-            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
             "scheduler": frozenset({STATIC["_class_name"]}),
         },
         read=read,
-        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": t5.KIND}, embed),
     video=Video(decode, encode),
     images=Images(image_to_video),
     lora=LORA,

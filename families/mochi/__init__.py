@@ -30,6 +30,7 @@ from ...base import (
     VideoStream,
 )
 from ...base.teacache import normed
+from ..text import t5
 from . import files
 from .lora import LORA
 
@@ -202,14 +203,11 @@ FAMILY = Family(
         components={
             "transformer": frozenset({"MochiTransformer3DModel"}),
             "vae": frozenset({"AutoencoderKLMochi"}),
-            "text_encoder": frozenset({"T5EncoderModel"}),
-            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
             "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
         },
         read=read,
-        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": t5.KIND}, embed),
     video=Video(decode, encode),
     lora=LORA,
 )

@@ -34,6 +34,7 @@ from ...base import (
     VideoStream,
 )
 from ..hunyuan_video import SCALE, decode, encode
+from ..text import clip, t5
 from . import files
 from .guidance import OSCILLATING, cfg, picture_guidance
 from .lora import LORA
@@ -189,17 +190,6 @@ def embed(
     return context, {"pooled_output": encoders["text_encoder_2"](tokens["text_encoder_2"][0]).pooler_output}
 
 
-_TOKENIZERS = frozenset(
-    {
-        "T5Tokenizer",
-        "T5TokenizerFast",
-        "CLIPTokenizer",
-        "CLIPTokenizerFast",
-        "PreTrainedTokenizerFast",
-        "TokenizersBackend",
-    }
-)
-
 FAMILY = Family(
     id="open_sora",
     title="Open-Sora 2.0",
@@ -211,16 +201,11 @@ FAMILY = Family(
         components={
             "transformer": frozenset({files.CLASS}),
             "vae": frozenset({"AutoencoderKLHunyuanVideo"}),
-            "text_encoder": frozenset({"T5EncoderModel"}),
-            "text_encoder_2": frozenset({"CLIPTextModel"}),
-            "tokenizer": _TOKENIZERS,
-            "tokenizer_2": _TOKENIZERS,
             "scheduler": frozenset({"FlowMatchEulerDiscreteScheduler"}),
         },
         read=read,
-        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    text=Text(embed, complete),
+    text=Text({"text_encoder": t5.KIND, "text_encoder_2": clip.KIND}, embed, complete),
     video=Video(decode, encode, latents="hunyuan_video"),
     images=Images(image_to_video, CLIPS, picture_guidance, finish),
     lora=LORA,

@@ -32,6 +32,7 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ..text import clip
 from . import files
 from .lora import LORA
 
@@ -223,16 +224,12 @@ FAMILY = Family(
         components={
             "unet": frozenset({"UNet3DConditionModel"}),
             "vae": frozenset({"AutoencoderKL"}),
-            "text_encoder": frozenset({"CLIPTextModel"}),
-            "tokenizer": frozenset(
-                {"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
-            ),
             "scheduler": frozenset({"DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"}),
         },
         read=read,
         inspect=inspect,
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": clip.KIND}, embed),
     video=Video(decode, encode, decode_frames),
     lora=LORA,
 )

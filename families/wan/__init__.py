@@ -26,6 +26,7 @@ from ...base import (
     Variant,
     Video,
 )
+from ..text import umt5
 from .files import recognise_file, tensors
 from .lora import LORA
 from .pictures import condition, image_to_video
@@ -194,9 +195,6 @@ FAMILY = Family(
             "transformer": frozenset({"WanTransformer3DModel"}),
             "transformer_2": frozenset({"WanTransformer3DModel"}),
             "vae": frozenset({"AutoencoderKLWan"}),
-            "text_encoder": frozenset({"UMT5EncoderModel"}),
-            # PreTrainedTokenizerFast and TokenizersBackend: the same tokenizer.json under transformers 4 and 5.
-            "tokenizer": frozenset({"T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
             "scheduler": frozenset(
                 {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"}
             ),
@@ -204,9 +202,8 @@ FAMILY = Family(
         },
         read=read,
         optional=frozenset({"transformer_2", "image_encoder"}),
-        tied={"text_encoder": {"encoder.embed_tokens.weight": "shared.weight"}},
     ),
-    text=Text(embed),
+    text=Text({"text_encoder": umt5.KIND}, embed),
     video=Video(decode, encode, decode_frames),
     images=Images(image_to_video),
     lora=LORA,

@@ -9,12 +9,7 @@ import comfy.sd1_clip
 import folder_paths
 from comfy_execution.graph_utils import ExecutionBlocker
 
-# Text encoder's class -> the folder with its tokenizer that ComfyUI ships.
-_TOKENIZERS = {
-    "T5EncoderModel": "text_encoders/t5_tokenizer",
-    "CLIPTextModel": "sd1_tokenizer",
-    "LlamaModel": "text_encoders/llama_tokenizer",
-}
+from ...families.text import text_encoders
 
 
 def model_files(kind: str) -> dict[str, Path]:
@@ -29,8 +24,8 @@ def model_files(kind: str) -> dict[str, Path]:
 
 def tokenizer_folder(class_name: str) -> Path | None:
     """The tokenizer that ComfyUI ships for a text encoder's class, or None."""
-    named = _TOKENIZERS.get(class_name)
-    folder = Path(comfy.sd1_clip.__file__).parent / named if named else None
+    kind = text_encoders().get(class_name)
+    folder = Path(comfy.sd1_clip.__file__).parent / kind.host_tokenizer if kind and kind.host_tokenizer else None
     has_vocabulary = folder and any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json"))
     return folder if has_vocabulary else None
 

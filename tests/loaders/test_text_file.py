@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from opent2v.base import Prompt
+from opent2v.families.text import text_encoders
 from opent2v.loaders import ModelFileError, load_text, match_text, open_text_file
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import wan as tiny
@@ -19,10 +20,9 @@ def variant(classes=("UMT5EncoderModel",), width=16, **pairs):
     """A tiny model's variant that reads encoders of these classes."""
     base = tiny.shared()[0].part.variant
     slots = ["text_encoder", "text_encoder_2"][: len(classes)]
-    files = base.family.files
-    components = {**files.components, **{s: frozenset({c}) for s, c in zip(slots, classes, strict=True)}}
+    encoders = {slot: text_encoders()[name] for slot, name in zip(slots, classes, strict=True)}
     prompts = tuple(Prompt(12, slot=slot) for slot in slots)
-    family = replace(base.family, files=replace(files, components=components))
+    family = replace(base.family, text=replace(base.family.text, encoders=encoders))
     return replace(base, family=family, prompts=prompts, context_width=width, pairs=pairs)
 
 
@@ -40,8 +40,8 @@ def test_t5_and_umt5(tmp_path, is_umt5, layout):
     tensors = text_files.native_umt5(tensors) if layout == "native" else text_files.once(tensors)
     file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
     name = "UMT5EncoderModel" if is_umt5 else "T5EncoderModel"
-    assert (file.class_name, file.width, file.spiece) == (name, 16, "spiece_model")
-    assert file.title == f"{'UMT5' if is_umt5 else 'T5'} (16 wide)"
+    assert (file.kind.class_name, file.layout.width, file.layout.spiece) == (name, 16, "spiece_model")
+    assert file.layout.title == f"{'UMT5' if is_umt5 else 'T5'} (16 wide)"
     part = load_text([file], variant((name,)), torch.float32, no_tokenizer)
     with torch.no_grad():
         expected = module(IDS).last_hidden_state
@@ -58,7 +58,7 @@ def test_llama(tmp_path, prefix):
     tensors = {prefix + name: tensor for name, tensor in module.state_dict().items()}
     tensors["lm_head.weight"] = torch.zeros(99, 32)
     file = open_text_file(text_files.save(tmp_path / "llama.safetensors", tensors))
-    assert (file.class_name, file.width, file.config["num_key_value_heads"]) == ("LlamaModel", 32, 2)
+    assert (file.kind.class_name, file.layout.width, file.layout.config["num_key_value_heads"]) == ("LlamaModel", 32, 2)
     folder = tiny.folder() / "tokenizer"
     part = load_text([file], variant(("LlamaModel",), 32), torch.float32, lambda _: folder)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_two_encoders_find_their_slots_in_any_order(tmp_path, level):
         open_text_file(text_files.save(tmp_path / "llama.safetensors", llama.state_dict())),
     ]
     both = variant(("LlamaModel", "CLIPTextModel"), 32)
-    assert {slot: f.class_name for slot, f in match_text(files, both).items()} == {
+    assert {slot: f.kind.class_name for slot, f in match_text(files, both).items()} == {
         "text_encoder": "LlamaModel",
         "text_encoder_2": "CLIPTextModel",
     }

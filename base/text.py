@@ -1,0 +1,74 @@
+"""What a kind of text encoder tells the rest of the pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from .keys import Rule
+from .types import Shapes
+
+# What transformers 4 and 5 call a tokenizer that they read from a tokenizer.json alone.
+ANY_TOKENIZER = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """One text encoder, as the names and shapes of its file tell it.
+
+    Attributes:
+        title: in the user's words: "UMT5-XXL", "T5 (4096 wide)".
+        config: of the module, as transformers takes it.
+        width: of its embeddings.
+        rules: the file's names -> the module's.
+        spiece: name of the tensor that holds a sentencepiece model, "" where there is none.
+    """
+
+    title: str
+    config: Mapping[str, Any]
+    width: int
+    rules: tuple[Rule, ...] = ()
+    spiece: str = ""
+
+
+def no_rules(module: nn.Module) -> tuple[Rule, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class TextEncoderKind:
+    """All that is true of the text encoders of one architecture.
+
+    Attributes:
+        class_name: of transformers' module.
+        tokenizers: class names that a folder may give for its tokenizer.
+        published: the encoders that a single file may hold, in the user's words.
+        recognise: (shapes of a file's tensors) -> TextLayout, or None where it holds no encoder of this kind.
+        tied: parameter name -> the name it shares its weight with, for files that store it once.
+        older_names: (module as transformers builds it) -> the names in files of other versions -> the module's.
+        host_tokenizer: folder of the tokenizer that ComfyUI ships, below its own `comfy/`; "" where it ships none.
+    """
+
+    class_name: str
+    tokenizers: frozenset[str]
+    published: tuple[str, ...]
+    recognise: Callable[[Shapes], TextLayout | None]
+    tied: Mapping[str, str] = field(default_factory=dict)
+    older_names: Callable[[nn.Module], tuple[Rule, ...]] = no_rules
+    host_tokenizer: str = ""
+
+
+def tokenizer_slot(slot: str) -> str:
+    """The folder of an encoder's tokenizer: "text_encoder_2" goes with "tokenizer_2"."""
+    return slot.replace("text_encoder", "tokenizer")
+
+
+def count_layers(shapes: Shapes, pattern: str) -> int:
+    """How many layers have a tensor of this name, with "{}" for their number, counted from 0 up to the first gap."""
+    count = 0
+    while pattern.format(count) in shapes:
+        count += 1
+    return count

@@ -1,0 +1,60 @@
+"""T5: the encoder of CogVideoX, LTX-Video, Mochi and Open-Sora 2.0. UMT5 has its layers, see `umt5.py`.
+
+Source: transformers' T5EncoderModel; google/t5-v1_1-xxl.
+"""
+
+from __future__ import annotations
+
+from ...base import Shapes
+from ...base.keys import Rule, rename
+from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layers
+
+TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"}) | ANY_TOKENIZER
+TIED = {"encoder.embed_tokens.weight": "shared.weight"}
+_BIAS = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
+
+
+def recognise(shapes: Shapes) -> TextLayout | None:
+    return None if _BIAS.format(1) in shapes else published(shapes, "T5")
+
+
+def published(shapes: Shapes, name: str) -> TextLayout | None:
+    """An encoder in transformers' names; UMT5 has a table of relative positions in every block."""
+    block = "encoder.block.{}.layer.0.SelfAttention.q.weight"
+    ff = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
+    if any(one not in shapes for one in (block.format(0), _BIAS.format(0), ff, "shared.weight")):
+        return None
+    rules = (rename("^spiece_model"), rename("^decoder"), rename("^lm_head"))
+    return layout(shapes, name, block, _BIAS.format(0), ff, "shared.weight", rules)
+
+
+def layout(
+    shapes: Shapes, name: str, block: str, bias: str, ff: str, embedding: str, rules: tuple[Rule, ...]
+) -> TextLayout:
+    """The layout of a T5 or UMT5 whose tensors have these names.
+
+    Args:
+        name: "T5" or "UMT5".
+        block: of a block's query, with "{}" for the block's number.
+        bias, ff, embedding: of the first block's relative positions and first wide layer, and of the vocabulary.
+    """
+    vocabulary, width = shapes[embedding]
+    buckets, heads = shapes[bias]
+    config = {
+        "vocab_size": vocabulary, "d_model": width, "d_kv": shapes[block.format(0)][0] // heads, "num_heads": heads,
+        "d_ff": shapes[ff][0], "num_layers": count_layers(shapes, block), "relative_attention_num_buckets": buckets,
+        "feed_forward_proj": "gated-gelu", "is_encoder_decoder": False, "use_cache": False, "pad_token_id": 0,
+        "tie_word_embeddings": False, "eos_token_id": 1,
+    }  # fmt: skip
+    title = f"{name}-XXL" if width == 4096 else f"{name} ({width} wide)"
+    return TextLayout(title, config, width, rules, "spiece_model" if "spiece_model" in shapes else "")
+
+
+KIND = TextEncoderKind(
+    class_name="T5EncoderModel",
+    tokenizers=TOKENIZERS,
+    published=("T5-XXL",),
+    recognise=recognise,
+    tied=TIED,
+    host_tokenizer="text_encoders/t5_tokenizer",
+)
