@@ -1,59 +1,29 @@
 """The only door to the program the pack runs in: ComfyUI, or the small embedded host of the scripts and tests.
 
-Both sides offer the names of `NAMES`. Inside ComfyUI, `folder_paths` is imported long before any pack.
+`host` is the side that fits this process; `contract.py` says what it offers. Inside ComfyUI, `folder_paths` is imported
+long before any pack.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .contract import Host
 from .refused import InputRefused
 from .tags import PROMPT_FAMILY
 
-NAMES = (
-    "Model",
-    "apply_patches",
-    "apply_step_cache",
-    "audio_decoder",
-    "check_interrupt",
-    "clip",
-    "clip_frames",
-    "clip_vision",
-    "decode",
-    "decode_stream",
-    "device_dtypes",
-    "embed",
-    "encode",
-    "file_folders",
-    "file_metadata",
-    "fingerprint",
-    "latent_channels",
-    "missing",
-    "model",
-    "model_files",
-    "model_roots",
-    "nested",
-    "output_folder",
-    "patch_target",
-    "profile_folder",
-    "progress",
-    "sample",
-    "say",
-    "teach_lora_loaders",
-    "title",
-    "tokenizer_folder",
-    "tokens",
-    "vae",
-    "variant",
-    "video",
-)
+if TYPE_CHECKING:
+    # A side that lacks a function of the contract, or takes other arguments, is an error here.
+    from . import comfyui, embedded
 
-if TYPE_CHECKING or "folder_paths" not in sys.modules:
-    from . import embedded as side
-    from .embedded import *  # noqa: F403
+    _comfyui: Host[comfyui.Model, comfyui.Clip, comfyui.Vae] = comfyui
+    _embedded: Host[embedded.Model, embedded.Clip, embedded.Vae] = embedded
+
+host: Host[Any, Any, Any]
+if "folder_paths" in sys.modules:
+    from . import comfyui as host
 else:
-    from . import comfyui as side
-    from .comfyui import *  # noqa: F403
+    from . import embedded as host
 
-__all__ = [*NAMES, "PROMPT_FAMILY", "InputRefused", "side"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["PROMPT_FAMILY", "Host", "InputRefused", "host"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import host
+from ..host import host
 from ..sampling import SamplingError
 from ..sampling.caches import AUTO, BOUNDARIES, DEVICES, POLICIES, PREDICTORS, TARGETS, CacheRequest, StepCache
 from ..sampling.calibration import Profile

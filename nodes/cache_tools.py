@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .. import host
+from ..host import host
 from ..media.compare import ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplingError
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs, planned, recording_run

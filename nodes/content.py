@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .. import host
+from ..host import host
 from ..loaders import ModelFileError
 from ..loaders.classifier import is_classifier_folder, load_classifier
 from ..media.finishing import ACTIONS, ContentCheck, Step

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import host
+from ..host import host
 from ..media.finishing import (
     METHODS,
     PLACES,

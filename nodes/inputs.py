@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .. import host
 from ..base import FamilyError, Variant
 from ..families import families
+from ..host import host
 from ..loaders import ModelFileError
 from .pairing import check_made_for
 from .shared import files_state

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import host
 from ..base import FamilyError
+from ..host import host
 from .inputs import require_variant
 from .remarks import with_remarks
 from .sizes import size_of, used_size

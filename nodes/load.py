@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import host
+from ..host import host
 from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, numbers_of, open_folder
 from .inputs import model_folders
 from .remarks import with_remarks

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import host
 from ..base import FamilyError, Variant
+from ..host import host
 from ..loaders import (
     DTYPES,
     ModelFile,

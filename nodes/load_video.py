@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import host
+from ..host import host
 from ..media import check_input, list_inputs, read_video
 from ..media.pyav import MissingPyAV, check_pyav
 from ..media.reader import FITS, SUFFIXES

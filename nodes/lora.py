@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .. import host
 from ..base import FamilyError, Target, WeightChange
+from ..host import host
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
 from .inputs import NONE, chosen, combo, files_of, states_of
 from .remarks import with_remarks
@@ -227,6 +227,3 @@ def read_for_host(target: Target, tensors: Mapping[str, Tensor]) -> Sequence[Wei
     for line in verdict.lines() if verdict.total else ():
         (logging.warning if line.startswith("WARNING") else logging.info)(line)
     return patches_of(verdict, lambda name: tensors[name])
-
-
-host.teach_lora_loaders(read_for_host)

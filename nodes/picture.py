@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from .. import host
 from ..base import FamilyError, Geometry, Pictures, Variant
+from ..host import host
 from .inputs import require_variant
 from .pairing import made_by, same_latents
 from .remarks import with_remarks

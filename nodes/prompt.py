@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import host
 from ..base import FamilyError, Variant
+from ..host import host
 from .remarks import with_remarks
 
 

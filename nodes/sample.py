@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from .. import host
 from ..base import Variant
+from ..host import host
 from ..loaders import library
 from ..sampling import SOLVERS, Guidance, SamplingError, guidance_steps, make_schedule
 from ..sampling.caches import CacheRequest, CacheRun

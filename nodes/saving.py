@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import host
+from ..host import InputRefused, host
 from ..media import OutputError, SaveSettings, check_prefix
 from ..media.formats import BIT_DEPTHS, available
 from ..media.pyav import MissingPyAV, check_pyav
@@ -56,20 +56,20 @@ class SavingNode:
         try:
             check_pyav()
         except MissingPyAV as error:
-            raise host.InputRefused("", str(error)) from error
+            raise InputRefused("", str(error)) from error
         try:
             if filename_prefix is not None:
                 check_prefix(host.output_folder(), filename_prefix)
         except (ValueError, OutputError) as error:
-            raise host.InputRefused("filename_prefix", str(error)) from error
+            raise InputRefused("filename_prefix", str(error)) from error
         try:
             if format is not None:
                 settings = save_settings(format, quality=quality, crf=crf, preset=preset, bit_depth=bit_depth)
                 settings.check(16.0 if fps is None else fps)
         except ValueError as error:  # its first word is the setting
-            raise host.InputRefused(str(error).split(maxsplit=1)[0], str(error)) from error
+            raise InputRefused(str(error).split(maxsplit=1)[0], str(error)) from error
         except RuntimeError as error:
-            raise host.InputRefused("format", str(error)) from error
+            raise InputRefused("format", str(error)) from error
         return True
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import host
 from ..base import Variant
+from ..host import host
 from ..sampling import SamplingError, own_shift, scheduler_class
 from ..sampling.caches import CacheRequest, CacheRun, cache_runs
 from ..sampling.caches.report import EXPERTS, preview

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import host
+from ..host import host
 from ..media import VideoWriter, save_location
 from ..media.audio import in_a_row
 from ..media.finishing import Step, finish

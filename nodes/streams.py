@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import host
+from ..host import host
 from ..sampling import SamplingError
 
 # Where the audio VAEs come from, in the user's words.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import host
+from ..host import host
 from ..media import VideoWriter, save_location
 from .inputs import audio_vae_input, check_latent
 from .preview import preview

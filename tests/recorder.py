@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -259,15 +260,10 @@ class Pack:
             import nodes as core
 
             self.classes |= core.NODE_CLASS_MAPPINGS
-            import opent2v
-
-            # What a newer root module does for the host.
-            from opent2v import host
-
-            assert opent2v is sys.modules["opent2v"]
-            install = getattr(host, "install", None)
-            if install is not None:
-                install()
+            # What the root module does; older versions did it on import.
+            side = getattr(import_module("opent2v.host"), "host", None)
+            if side is not None:
+                side.install(import_module("opent2v.nodes.lora").read_for_host)
 
     def has_input(self, node: str, name: str) -> bool:
         inputs = self.classes[node].INPUT_TYPES()

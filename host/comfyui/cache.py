@@ -20,11 +20,6 @@ PASS = "opent2v_pass"
 
 
 def apply_step_cache(model: Any, step_cache: CacheRequest | StepCache) -> Any:
-    """A MODEL whose runs, by whatever sampler, are under a step cache, in place of one that it may have had.
-
-    Raises:
-        sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
-    """
     return under(model, cache_runs(step_cache, variant(model)), says=True)
 
 

@@ -18,6 +18,8 @@ from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again
 from .settle import settle_on_load
 
+Clip = comfy.sd.CLIP
+
 
 class Tokenizer:
     """Prompt -> tokens as the host passes them on: {name: [[(id, weight), ...]]}.
@@ -147,11 +149,7 @@ class OpenT2VCLIP(comfy.sd.CLIP):
 
 
 def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
-    """A CLIP for core's and our prompt nodes, made by the host's own constructor.
-
-    Args:
-        disable_dynamic: as of `model.model`.
-    """
+    """Made by the host's own constructor. `disable_dynamic`: as of `model.model`."""
     weight = next(next(iter(part.encoders.values())).parameters())
     target = SimpleNamespace(
         params={}, clip=lambda **_: TextModel(part, mm.text_encoder_device()), tokenizer=lambda **_: Tokenizer(part)
@@ -167,7 +165,6 @@ def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
 
 
 def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
-    """(tokens that count, tokens in the whole prompt); None for a CLIP of another maker."""
     if not isinstance(clip.tokenizer, Tokenizer):
         return None
     part = clip.tokenizer.part
@@ -176,5 +173,5 @@ def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
 
 
 def embed(clip: comfy.sd.CLIP, text: str) -> list[list[Any]]:
-    """CONDITIONING for a prompt, as CLIPTextEncode makes it."""
+    """As CLIPTextEncode makes it."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))

@@ -13,7 +13,6 @@ from ...families.text import text_encoders
 
 
 def model_files(kind: str) -> dict[str, Path]:
-    """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
     try:
         names = folder_paths.get_filename_list(kind)
     except KeyError:
@@ -23,7 +22,6 @@ def model_files(kind: str) -> dict[str, Path]:
 
 
 def tokenizer_folder(class_name: str) -> Path | None:
-    """The tokenizer that ComfyUI ships for a text encoder's class, or None."""
     kind = text_encoders().get(class_name)
     folder = Path(comfy.sd1_clip.__file__).parent / kind.host_tokenizer if kind and kind.host_tokenizer else None
     has_vocabulary = folder and any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json"))
@@ -31,5 +29,4 @@ def tokenizer_folder(class_name: str) -> Path | None:
 
 
 def missing(message: str) -> Any:
-    """An output that is not there: nodes that need it are not run, and the user reads the message."""
     return ExecutionBlocker(message)

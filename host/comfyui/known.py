@@ -100,7 +100,6 @@ def network_of(base: Any) -> Recognised | None:
 
 
 def title(thing: Any) -> str:
-    """What a MODEL of the host's own loaders is called; "" for any other."""
     return _title(_class(getattr(thing, "model", None)))
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 import comfy.lora
-from torch import Tensor
 
-from ...base import Target, WeightChange
+from ...base import Target
+from ..contract import ReadLora
 from .patches import host_patches, model_target, text_target
 
 KEY = "opent2v_lora"
-# What reads a LoRA's tensors for them.
-Read = Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]
 
 
 class Names(dict):
@@ -29,7 +27,7 @@ class Names(dict):
         self.targets = [*getattr(table, "targets", []), target]
 
 
-def teach_lora_loaders(read: Read) -> None:
+def teach_lora_loaders(read: ReadLora) -> None:
     """Have the host's own LoRA loaders and LoRA hooks read every format for our MODELs and CLIPs.
 
     All of them ask these functions of `comfy.lora` by name; there is no place to register a model's names. Calls for

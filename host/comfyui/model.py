@@ -33,11 +33,6 @@ Model = comfy.model_patcher.ModelPatcher
 def device_dtypes(
     asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
 ) -> dict[str, torch.dtype | None]:
-    """Storage dtypes for the parts, from what the user asked for (None: the host decides).
-
-    Args:
-        numbers: that the video model has; fp8 files stay fp8 where so many would not fit into memory as bf16.
-    """
     automatic = mm.unet_dtype(
         device=mm.get_torch_device(), model_params=numbers, supported_dtypes=COMPUTE_DTYPES, weight_dtype=stored
     )
@@ -147,12 +142,7 @@ _MODEL_TYPES = {"flow": "FLOW", "v": "V_PREDICTION", "eps": "EPS"}
 
 
 def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """A MODEL for core's and our sampling nodes.
-
-    Args:
-        disable_dynamic: not one of the host's dynamic MODELs. One that nobody can load again never is: the host makes
-            plain ones of dynamic ones by that.
-    """
+    """`disable_dynamic`: not one of the host's dynamic MODELs, as one that nobody can load again never is."""
     variant = part.variant
     device = mm.get_torch_device()
     # The large matrices tell the storage dtype; some small layers are always kept in fp32.
@@ -199,13 +189,6 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
 
 
 def variant(thing: Any) -> Variant | None:
-    """What is known about a MODEL, CLIP or VAE; None for a CLIP or VAE of another maker.
-
-    A MODEL of another loader, the host's own above all, is known by its transformer's names and shapes and its class.
-
-    Raises:
-        families.FamilyError: a family knows such a MODEL and it is of a kind that cannot be used.
-    """
     for holder in ("model", "cond_stage_model", "first_stage_model"):
         part = getattr(getattr(thing, holder, None), "opent2v", None)
         if part is not None:
@@ -218,7 +201,6 @@ def variant(thing: Any) -> Variant | None:
 
 
 def fingerprint(model: Any) -> tuple[str, str]:
-    """(its weights', its LoRAs', "" without)."""
     weights = dict(model.model.diffusion_model.named_parameters())
     # While LoRAs are in place, the host keeps the weights as they were.
     kept = {name: model.backup.get(f"diffusion_model.{name}") for name in weights}

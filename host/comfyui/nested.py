@@ -9,5 +9,4 @@ from torch import Tensor
 
 
 def nested(streams: Sequence[Tensor]) -> comfy.nested_tensor.NestedTensor:
-    """The samples of a LATENT of several streams, the picture's first."""
     return comfy.nested_tensor.NestedTensor(streams)

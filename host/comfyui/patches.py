@@ -64,7 +64,6 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
 
 
 def patch_target(thing: Any) -> Target:
-    """The weights of a MODEL or CLIP, of ours or of the host's own loaders, that LoRA files may change."""
     if hasattr(thing, "cond_stage_model"):
         return text_target(thing.cond_stage_model)
     return model_target(thing.model)
@@ -111,7 +110,7 @@ def _storage(weights: Iterable[Tensor]) -> torch.dtype:
 
 
 def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
-    """A clone of the MODEL or CLIP with the host's own patches; weights change when it is loaded for a run."""
+    """A clone with the host's own patches; weights change when it is loaded for a run."""
     clone = thing.clone()
     clone.add_patches(host_patches(patches), strength)
     settle_on_load(getattr(clone, "patcher", clone))

@@ -24,7 +24,6 @@ def register_models() -> None:
 
 
 def model_roots(kind: str) -> list[Path]:
-    """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
     bundled = PACK / "models" / kind
     return [bundled, *(Path(p) for p in _paths(kind) if Path(p) != bundled)]
 
@@ -41,7 +40,6 @@ def output_folder() -> Path:
 
 
 def file_folders() -> dict[str, Path]:
-    """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
     return {
         "input": Path(folder_paths.get_input_directory()),
         "output": Path(folder_paths.get_output_directory()),
@@ -50,12 +48,11 @@ def file_folders() -> dict[str, Path]:
 
 
 def profile_folder() -> Path:
-    """Where profiles of step caches are kept; it may not be there yet."""
     return Path(folder_paths.get_user_directory()) / "opent2v" / "step_cache"
 
 
 def say(remarks: list[str], node: str | None) -> None:
-    """Show on a node that still runs what is known already; web/remarks.js reads it."""
+    """web/remarks.js reads it."""
     for remark in remarks:
         logging.info(remark)
     from server import PromptServer  # a script that runs the host's parts alone need not have it
@@ -66,7 +63,6 @@ def say(remarks: list[str], node: str | None) -> None:
 
 
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:
-    """A function that reports how many of the total steps are done; it raises when the user interrupts."""
     bar = comfy.utils.ProgressBar(total, node_id=node)
 
     def report(value: int) -> None:
@@ -83,7 +79,6 @@ def check_interrupt() -> None:
 def file_metadata(
     prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What goes into a saved file, see `tags.graph_tags`; nothing where the user switched it off."""
     from comfy.cli_args import args
 
     if args.disable_metadata:

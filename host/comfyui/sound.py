@@ -11,11 +11,7 @@ from ..sound import AudioDecoder
 
 
 def audio_decoder(vae: Any) -> AudioDecoder | None:
-    """What decodes sound with this VAE; None for a VAE for pictures.
-
-    The host's nodes do it: LTXVAudioVAEDecode for LTX-2's, which tells the rate of what it makes, and
-    VAEDecodeAudio for all others.
-    """
+    """The host's nodes do it: LTXVAudioVAEDecode, which tells the rate of what it makes, and VAEDecodeAudio."""
     # 0.8.0 hands LTX-2's out without the host's VAE around it.
     first_stage = getattr(vae, "first_stage_model", vae)
     is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")

@@ -18,6 +18,8 @@ from .ops import move_orphans_on_load
 from .patcher import can_be_made_again
 from .place import check_interrupt
 
+Vae = comfy.sd.VAE
+
 
 class FirstStage(nn.Module):
     """The VAE behind the two calls the host makes."""
@@ -101,7 +103,6 @@ def _unit_range(image: Tensor) -> Tensor:
 
 
 def vae(part: VideoVAE) -> comfy.sd.VAE:
-    """A VAE for core's and our decode and encode nodes."""
     made = OpenT2VVAE(part)
     can_be_made_again(made.patcher, lambda part, _: vae(part).patcher, part.again)
     move_orphans_on_load(made.patcher)
@@ -109,19 +110,17 @@ def vae(part: VideoVAE) -> comfy.sd.VAE:
 
 
 def latent_channels(vae: comfy.sd.VAE) -> int:
-    """How many channels the latents have that this VAE decodes."""
     return vae.latent_channels
 
 
 def clip_frames(vae: comfy.sd.VAE, latent: Tensor) -> int:
-    """How many frames each clip of LATENT samples decodes to."""
     if latent.ndim == 4:
         return 1
     return vae.upscale_ratio[0](latent.shape[2]) if isinstance(vae.upscale_ratio, tuple) else latent.shape[2]
 
 
 def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
-    """LATENT samples -> IMAGE [B * F, H, W, 3] in 0..1, in tiles of space and time where memory is short."""
+    """In tiles of space and time where memory is short."""
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)  # one picture
     if latent.ndim == 5 and vae.latent_dim == 2:
@@ -137,7 +136,6 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
 
 
 def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
-    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
     latent = vae.encode(images[..., :3])
     return latent.transpose(0, 1).unsqueeze(0) if vae.latent_dim == 2 else latent
 
@@ -145,14 +143,6 @@ def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
 def decode_stream(
     vae: comfy.sd.VAE, latent: Tensor, on_progress: Callable[[int], None] | None = None
 ) -> Iterator[Tensor]:
-    """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
-
-    Our VAEs go on where the piece before stopped, and the frames equal `decode`'s. Core's are decoded in overlapping
-    stretches, see `pieces.overlapped`.
-
-    Args:
-        on_progress: called with the latent frames decoded so far, over all clips of a batch.
-    """
     done = 0
     for clip in latent.split(1):
         for count, images in _pieces(vae, clip):
@@ -195,7 +185,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def video(path: Path) -> Any:
-    """A VIDEO that is read from its file when it is asked for."""
     from comfy_api.latest import InputImpl
 
     return InputImpl.VideoFromFile(str(path))

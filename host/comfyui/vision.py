@@ -14,13 +14,7 @@ from .ops import move_orphans_on_load
 
 
 def clip_vision(encoder: nn.Module) -> ClipVision:
-    """A CLIP_VISION for core's CLIPVisionEncode.
-
-    The host's classes read transformers' configs and names, so that nothing of ours is left in it.
-
-    Args:
-        encoder: transformers' CLIPVisionModel, with or without projection; its weights are shared, not copied.
-    """
+    """The host's classes read transformers' configs and names, so that nothing of ours is left in it."""
     asked: Any = encoder.config
     weights = encoder.state_dict()
     # transformers 5.6 and newer leave out the level that the host and files have.

@@ -1,13 +1,20 @@
-"""The embedded host: what the pack needs of ComfyUI, on plain torch, for scripts, tests and headless batches."""
+"""The embedded host: what the pack needs of ComfyUI, on plain torch, for scripts, tests and headless batches.
+
+See `contract.Host`.
+"""
 
 from __future__ import annotations
 
+# The longer path, since to a type checker `from .clip import clip` names the file and the function at once.
+from ..embedded.clip import Clip, clip, embed, tokens
+from ..embedded.install import install
+from ..embedded.model import Model, device_dtypes, fingerprint, model, title, variant
+from ..embedded.nested import nested
+from ..embedded.sample import sample
+from ..embedded.vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .cache import apply_step_cache
-from .clip import Clip, clip, embed, tokens
 from .files import Missing, missing, model_files, tokenizer_folder
-from .model import Model, device_dtypes, fingerprint, model, title, variant
-from .nested import nested
-from .patches import apply_patches, patch_target, teach_lora_loaders
+from .patches import apply_patches, patch_target
 from .place import (
     Interrupted,
     check_interrupt,
@@ -22,53 +29,5 @@ from .place import (
     running,
     say,
 )
-from .sample import sample
 from .sound import audio_decoder
-from .vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .vision import ClipVision, clip_vision
-
-__all__ = [
-    "Clip",
-    "ClipVision",
-    "Interrupted",
-    "Missing",
-    "Model",
-    "Vae",
-    "apply_patches",
-    "apply_step_cache",
-    "audio_decoder",
-    "check_interrupt",
-    "clip",
-    "clip_frames",
-    "clip_vision",
-    "configure",
-    "decode",
-    "decode_stream",
-    "device_dtypes",
-    "embed",
-    "encode",
-    "file_folders",
-    "file_metadata",
-    "fingerprint",
-    "interrupt",
-    "latent_channels",
-    "missing",
-    "model",
-    "model_files",
-    "model_roots",
-    "nested",
-    "output_folder",
-    "patch_target",
-    "profile_folder",
-    "progress",
-    "running",
-    "sample",
-    "say",
-    "teach_lora_loaders",
-    "title",
-    "tokenizer_folder",
-    "tokens",
-    "vae",
-    "variant",
-    "video",
-]

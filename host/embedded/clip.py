@@ -29,14 +29,12 @@ def clip(part: TextEncoder) -> Clip:
 
 
 def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
-    """(tokens that count, tokens in the whole prompt)."""
     ids, whole = clip.part.tokens(text)
     return len(ids[clip.part.variant.prompts[0].slot]), whole
 
 
 @torch.inference_mode()
 def embed(clip: Clip, text: str) -> list[list[Any]]:
-    """CONDITIONING for a prompt."""
     ids, _ = clip.part.tokens(text)
     with changed(clip.part.encoders, clip.patches, torch.float32):
         context, further = clip.part.embed(ids, clip.device)

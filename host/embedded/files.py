@@ -20,7 +20,6 @@ class Missing:
 
 
 def model_files(kind: str) -> dict[str, Path]:
-    """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
     found: dict[str, Path] = {}
     for root in model_roots(kind):
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
@@ -35,5 +34,5 @@ def tokenizer_folder(class_name: str) -> Path | None:
 
 
 def missing(message: str) -> Any:
-    """An output that is not there: the run stops with the message at the first node that needs it."""
+    """The run stops with the message at the first node that needs it."""
     return Missing(message)

@@ -52,10 +52,7 @@ class Model:
 def device_dtypes(
     asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
 ) -> dict[str, torch.dtype | None]:
-    """Storage dtypes for the parts, from what the user asked for (None: automatic).
-
-    A CPU computes half precision slowly, so automatic means fp32 there and bf16 on a GPU.
-    """
+    """A CPU computes half precision slowly, so automatic means fp32 there and bf16 on a GPU."""
     automatic = torch.float32 if machine.device().type == "cpu" else torch.bfloat16
     return {"model_dtype": asked or automatic, "text_dtype": automatic, "vae_dtype": automatic}
 
@@ -69,17 +66,15 @@ def model(part: VideoModel) -> Model:
 
 
 def variant(thing: Any) -> Variant | None:
-    """What is known about a MODEL, CLIP or VAE."""
     return getattr(getattr(thing, "part", None), "variant", None)
 
 
 def title(thing: Any) -> str:
-    """What a MODEL of the host's own loaders is called: there are none here."""
+    """There are none of the host's own here."""
     return ""
 
 
 def fingerprint(model: Model) -> tuple[str, str]:
-    """(its weights', its LoRAs', "" without)."""
     patches = {
         (n, patch.key, patch.rows): (strength, patch.kind, patch.scale, list(patch.tensors.values()))
         for n, (lora, strength) in enumerate(model.patches)

@@ -53,5 +53,4 @@ class NestedTensor:
 
 
 def nested(streams: Sequence[Tensor]) -> NestedTensor:
-    """The samples of a LATENT of several streams, the picture's first."""
     return NestedTensor(streams)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...base import Target, VideoModel, WeightChange
 from ...base.weight_changes import apply_change, storage_of
@@ -54,7 +54,6 @@ def _owner(modules: Mapping[str, nn.Module], key: str) -> tuple[nn.Module, str]:
 
 
 def patch_target(thing: Any) -> Target:
-    """The weights of a MODEL or CLIP that LoRA files may change."""
     part, variant = thing.part, thing.part.variant
     is_text = not isinstance(part, VideoModel)
     modules = part.encoders if is_text else {"": part.transformer}
@@ -73,9 +72,4 @@ def patch_target(thing: Any) -> Target:
 
 
 def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
-    """A MODEL or CLIP that runs with these changes behind those it has; the weights are not touched before."""
     return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
-
-
-def teach_lora_loaders(read: Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]) -> None:
-    """This host has no LoRA loaders of its own."""

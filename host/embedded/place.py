@@ -63,7 +63,6 @@ def check_interrupt() -> None:
 
 
 def model_roots(kind: str) -> list[Path]:
-    """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
     roots = [PACK / "models" / kind]
     if _settings.models is not None:
         roots.append(_settings.models / kind)
@@ -75,24 +74,19 @@ def output_folder() -> Path:
 
 
 def file_folders() -> dict[str, Path]:
-    """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
     return {"input": _settings.input, "output": _settings.output, "temp": _settings.output.parent / "temp"}
 
 
 def profile_folder() -> Path:
-    """Where profiles of step caches are kept; it may not be there yet."""
     return _settings.output / "step_cache"
 
 
 def say(remarks: list[str], node: str | None) -> None:
-    """Tell what is known while a node still runs."""
     for remark in remarks:
         logging.info(remark)
 
 
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:
-    """A function that reports how many of the total steps are done."""
-
     def report(value: int) -> None:
         check_interrupt()
         if _settings.on_progress:
@@ -104,5 +98,4 @@ def progress(total: int, node: str | None = None) -> Callable[[int], None]:
 def file_metadata(
     prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What goes into a saved file, see `tags.graph_tags`."""
     return graph_tags(prompt, extra_pnginfo, node, info)

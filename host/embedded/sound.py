@@ -8,5 +8,5 @@ from ..sound import AudioDecoder
 
 
 def audio_decoder(vae: Any) -> AudioDecoder | None:
-    """What decodes sound with this VAE; None for a VAE for pictures, as all of the pack's families' are."""
+    """None: all VAEs of the pack's families are for pictures."""
     return None

@@ -31,18 +31,15 @@ def vae(part: VideoVAE) -> Vae:
 
 
 def latent_channels(vae: Vae) -> int:
-    """How many channels the latents have that this VAE decodes."""
     return vae.part.variant.geometry.channels
 
 
 def clip_frames(vae: Vae, latent: Tensor) -> int:
-    """How many frames each clip of LATENT samples decodes to."""
     return vae.part.variant.geometry.frames(latent.shape[2]) if latent.ndim == 5 else 1
 
 
 @torch.inference_mode()
 def decode(vae: Vae, latent: Tensor) -> Tensor:
-    """LATENT samples [B, C, T, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is short."""
     part = vae.part
     if latent.ndim == 4:
         latent = latent.unsqueeze(2)  # one picture
@@ -71,11 +68,6 @@ def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled:
 
 @torch.inference_mode()
 def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] | None = None) -> Iterator[Tensor]:
-    """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
-
-    Args:
-        on_progress: called with the latent frames decoded so far, over all clips of a batch.
-    """
     part, done = vae.part, 0
     for clip in (latent.unsqueeze(2) if latent.ndim == 4 else latent).split(1):
         if part.streams:
@@ -109,12 +101,10 @@ class VideoFromFile:
 
 
 def video(path: Path) -> VideoFromFile:
-    """A VIDEO that is read from its file when it is asked for."""
     return VideoFromFile(path)
 
 
 @torch.inference_mode()
 def encode(vae: Vae, images: Tensor) -> Tensor:
-    """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
     video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
     return _run(vae.part, vae.part.encode, video.to(vae.device, vae.dtype)).float().cpu()

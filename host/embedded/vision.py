@@ -32,5 +32,4 @@ class ClipVision:
 
 
 def clip_vision(encoder: nn.Module) -> ClipVision:
-    """A CLIP_VISION around a model folder's image encoder (transformers' CLIPVisionModel)."""
     return ClipVision(switch_leaves(encoder, LEAVES).to(machine.device()), machine.device())

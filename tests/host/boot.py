@@ -40,8 +40,11 @@ def start(comfyui: Path) -> None:
     pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     pack.mount("opent2v")
+    from opent2v.host import host
     from opent2v.nodes import NODE_CLASS_MAPPINGS
+    from opent2v.nodes.lora import read_for_host
 
+    host.install(read_for_host)
     core.NODE_CLASS_MAPPINGS.update(NODE_CLASS_MAPPINGS)
     torch.set_num_threads(1)
 

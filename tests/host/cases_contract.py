@@ -9,15 +9,14 @@ import folder_paths
 import torch
 from boot import call, case, largest
 
-from opent2v import host
 from opent2v.host import comfyui as real
-from opent2v.host import embedded
+from opent2v.host import embedded, host
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.sampling import make_schedule
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
-report = {"side": host.side.__name__.rsplit(".", 1)[-1]}
+report = {"side": host.__name__.rsplit(".", 1)[-1]}
 
 
 def load(side):

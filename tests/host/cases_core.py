@@ -16,8 +16,8 @@ import original
 import torch
 from boot import call, case, largest
 
-from opent2v import host
 from opent2v.base import VideoModel, VideoVAE
+from opent2v.host import host
 
 scratch = boot.scratch()
 for kind in ("diffusion_models", "vae", "text_encoders"):

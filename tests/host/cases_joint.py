@@ -11,7 +11,7 @@ import tiny_joint as tiny
 import torch
 from boot import call, case, largest
 
-from opent2v import host
+from opent2v.host import host
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import SamplingError
 

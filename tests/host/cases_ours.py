@@ -15,8 +15,8 @@ import original
 import torch
 from boot import call, case, largest
 
-from opent2v import host
 from opent2v.base import Prompt, TextEncoder, VideoModel, VideoVAE
+from opent2v.host import host
 from opent2v.training import captions
 
 scratch = boot.scratch()

@@ -18,8 +18,8 @@ import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from boot import call, case, largest  # noqa: E402
 
-from opent2v import host  # noqa: E402
 from opent2v.base import FamilyError  # noqa: E402
+from opent2v.host import host  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
 from opent2v.nodes.inputs import require_variant  # noqa: E402
 

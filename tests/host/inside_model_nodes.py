@@ -23,8 +23,8 @@ from boot import call, case, largest  # noqa: E402
 from model_nodes import ELSEWHERE, ROWS  # noqa: E402
 
 import nodes as core_nodes  # noqa: E402
-from opent2v import host  # noqa: E402
 from opent2v.base import FamilyError, VideoModel  # noqa: E402
+from opent2v.host import host  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
 from opent2v.sampling import SamplingError  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402

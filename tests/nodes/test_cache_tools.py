@@ -8,9 +8,8 @@ import re
 import pytest
 import torch
 
-from opent2v import host
 from opent2v.base import WeightChange
-from opent2v.host import embedded
+from opent2v.host import embedded, host
 from opent2v.sampling import SamplingError
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from opent2v import host
-from opent2v.host import embedded
+from opent2v.host import embedded, host
 from opent2v.loaders import ModelFileError
 from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
 from opent2v.tests.nodes.calls import call, remarks

@@ -6,7 +6,7 @@ import av
 import pytest
 import torch
 
-from opent2v import host
+from opent2v.host import host
 from opent2v.host.sound import AudioDecoder
 from opent2v.sampling import SamplingError
 from opent2v.tests.nodes.calls import call, remarks

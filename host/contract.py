@@ -1,0 +1,244 @@
+"""What the program that the pack runs in offers to it: the functions that both sides of the door fulfil.
+
+`host/comfyui` and `host/embedded` are modules that have every function of `Host`; a type checker proves it, see
+`host/__init__.py`. Each function is described here, and only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
+from ..sampling import Schedule, Steps
+from ..sampling.caches import CacheRequest, CacheRun, StepCache
+from .sound import AudioDecoder
+
+# What a side puts on the wires. Nodes hand these objects back to the host and never look inside.
+Model = TypeVar("Model")
+Clip = TypeVar("Clip")
+Vae = TypeVar("Vae")
+ModelOrClip = TypeVar("ModelOrClip")
+
+# [[embedding [1, tokens, channels], {further values by name}], ...]
+Conditioning = list[list[Any]]
+# Reads the tensors of a LoRA file as changes of a MODEL's or CLIP's weights.
+ReadLora = Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]
+
+
+class Host(Protocol[Model, Clip, Vae]):
+    """One side of the door: a module, whose functions these are."""
+
+    # --- at the start ---
+
+    def install(self, read_lora: ReadLora) -> None:
+        """Make the pack known to the host: its models/ as a further place to look, and `read_lora` to its LoRA loaders.
+
+        Importing a side changes nothing in the host; this does. A second call changes nothing more.
+        """
+        ...
+
+    # --- loading ---
+
+    def device_dtypes(
+        self, asked: torch.dtype | None, stored: torch.dtype | None, numbers: int = 0
+    ) -> dict[str, torch.dtype | None]:
+        """Dtypes to load the parts in: "model_dtype", "text_dtype" and "vae_dtype".
+
+        Args:
+            asked: what the user chose for the video model; None: the host decides.
+            stored: what the model's file holds.
+            numbers: how many the video model has; fp8 files stay fp8 where so many would not fit into memory as bf16.
+        """
+        ...
+
+    def model(self, part: VideoModel) -> Model:
+        """A MODEL around a loaded model."""
+        ...
+
+    def clip(self, part: TextEncoder) -> Clip:
+        """A CLIP around a loaded text encoder."""
+        ...
+
+    def vae(self, part: VideoVAE) -> Vae:
+        """A VAE around a loaded video VAE."""
+        ...
+
+    def clip_vision(self, encoder: nn.Module) -> Any:
+        """A CLIP_VISION around transformers' CLIPVisionModel; the weights are shared, not copied."""
+        ...
+
+    # --- what is on a wire ---
+
+    def variant(self, thing: Any) -> Variant | None:
+        """What is known about a MODEL, CLIP or VAE; None for a CLIP or VAE of another maker.
+
+        A MODEL of the host's own loaders is known by its transformer's names and shapes and its class.
+
+        Raises:
+            base.FamilyError: a family knows such a MODEL, and our nodes cannot sample it as its makers do.
+        """
+        ...
+
+    def title(self, thing: Any) -> str:
+        """What a MODEL of the host's own loaders is called; "" for any other."""
+        ...
+
+    def fingerprint(self, model: Model) -> tuple[str, str]:
+        """(fingerprint of its weights, of its LoRAs: "" without)."""
+        ...
+
+    def latent_channels(self, vae: Vae) -> int:
+        """How many channels the latents have that this VAE decodes."""
+        ...
+
+    def clip_frames(self, vae: Vae, latent: Tensor) -> int:
+        """How many frames each clip of LATENT samples decodes to."""
+        ...
+
+    def audio_decoder(self, vae: Any) -> AudioDecoder | None:
+        """What decodes sound with this VAE; None for a VAE for pictures."""
+        ...
+
+    def nested(self, streams: Sequence[Tensor]) -> Any:
+        """The samples of a LATENT of several streams, the picture's first: a NestedTensor."""
+        ...
+
+    def video(self, path: Path) -> Any:
+        """A VIDEO that is read from its file when it is asked for."""
+        ...
+
+    def missing(self, message: str) -> Any:
+        """An output that is not there: nodes that need it are not run, and the user reads the message."""
+        ...
+
+    # --- changes ---
+
+    def patch_target(self, thing: Any) -> Target:
+        """The weights of a MODEL or CLIP, of ours or of the host's own loaders, that LoRA files may change."""
+        ...
+
+    def apply_patches(self, thing: ModelOrClip, patches: Sequence[WeightChange], strength: float) -> ModelOrClip:
+        """A MODEL or CLIP that runs with these changes behind those it has; no weight is touched before a run."""
+        ...
+
+    def apply_step_cache(self, model: Model, step_cache: CacheRequest | StepCache) -> Model:
+        """A MODEL whose runs, by whatever sampler, are under a step cache, in place of one that it may have had.
+
+        Raises:
+            sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
+        """
+        ...
+
+    # --- computing ---
+
+    def tokens(self, clip: Clip, text: str) -> tuple[int, int] | None:
+        """(tokens that count, tokens in the whole prompt); None for a CLIP of another maker."""
+        ...
+
+    def embed(self, clip: Clip, text: str) -> Conditioning:
+        """CONDITIONING for a prompt."""
+        ...
+
+    def sample(
+        self,
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent: dict[str, Any],
+        *,
+        schedule: Schedule,
+        cfg: float | Sequence[float],
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+        low_noise: tuple[Model, float] | None = None,
+        cfg_rescale: float = 0.0,
+        step_cache: CacheRun | None = None,
+        guidance: Steps | None = None,
+        unpictured: tuple[Conditioning, Tensor] | None = None,
+    ) -> Tensor:
+        """Denoise a LATENT.
+
+        Args:
+            latent: {"samples" [B, C, T, h, w] or [B, C, h, w], optional "noise_mask", "batch_index"}; mask 1 is made
+                anew, 0 is kept. Both may be nested, of several streams.
+            cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
+            on_step: called with the number of steps done, before the host's own preview and progress.
+            low_noise: (MODEL, cfg) that takes over below the variant's boundary.
+            cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
+            step_cache: a fresh run of a step cache, in place of the MODEL's own.
+            guidance: spatio-temporal guidance, with one `Stg` for each step.
+            unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change):
+                what pictures change is the difference between negative and this one, and is added (scale - 1) times.
+        Returns:
+            VAE latents [B, C, T, h, w] float32 where the host keeps them between nodes; nested where `latent` is.
+        """
+        ...
+
+    def encode(self, vae: Vae, images: Tensor) -> Tensor:
+        """IMAGE [F, H, W, 3] in 0..1, one video -> LATENT samples [1, C, T, h, w]."""
+        ...
+
+    def decode(self, vae: Vae, latent: Tensor) -> Tensor:
+        """LATENT samples [B, C, T, h, w] or [B, C, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is
+        short."""
+        ...
+
+    def decode_stream(
+        self, vae: Vae, latent: Tensor, on_progress: Callable[[int], None] | None = None
+    ) -> Iterator[Tensor]:
+        """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
+
+        VAEs that can go on where the piece before stopped do, and the frames equal `decode`'s. Others are decoded in
+        overlapping stretches, see `pieces.overlapped`.
+
+        Args:
+            on_progress: called with the latent frames decoded so far, over all clips of a batch.
+        """
+        ...
+
+    # --- folders and files ---
+
+    def model_roots(self, kind: str) -> list[Path]:
+        """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
+        ...
+
+    def model_files(self, kind: str) -> dict[str, Path]:
+        """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
+        ...
+
+    def tokenizer_folder(self, class_name: str) -> Path | None:
+        """The tokenizer that the host ships for a text encoder's class, or None."""
+        ...
+
+    def output_folder(self) -> Path:
+        """Where saved files go."""
+        ...
+
+    def file_folders(self) -> dict[str, Path]:
+        """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
+        ...
+
+    def profile_folder(self) -> Path:
+        """Where profiles of step caches are kept; it may not be there yet."""
+        ...
+
+    def file_metadata(
+        self, prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
+    ) -> dict[str, str]:
+        """What goes into a saved file, see `tags.graph_tags`; nothing where the user switched it off."""
+        ...
+
+    # --- telling the user ---
+
+    def say(self, remarks: list[str], node: str | None) -> None:
+        """Show on a node that still runs what is known already."""
+        ...
+
+    def progress(self, total: int, node: str | None = None) -> Callable[[int], None]:
+        """A function that reports how many of the total steps are done; it raises when the user interrupts."""
+        ...
