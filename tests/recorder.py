@@ -815,7 +815,7 @@ def compare(before: Path, after: Path, only: str, is_verbose: bool) -> int:
     from safetensors import safe_open
 
     old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (before, after))
-    names = [name for name in sorted(old.keys() | new.keys()) if only in name]
+    names = [name for name in sorted(old.keys() | new.keys()) if only in name.split(": ")[0]]
     different, remarked = 0, 0
     with (
         safe_open(before.with_suffix(".safetensors"), "pt") as first,
