@@ -9,10 +9,7 @@ import torch
 
 from opent2v.base import TeaCache
 from opent2v.families import families
-from opent2v.sampling.caches import planned
-from opent2v.sampling.caches.plan import written_mask, written_ratios
-from opent2v.sampling.caches.rules import BlockInput, Easy, FirstBlock, Planned, Sea, Tea, seen_through
-from opent2v.sampling.caches.settings import StepCache
+from opent2v.sampling.caches.rules import BlockInput, Easy, FirstBlock, Sea, Tea, seen_through
 
 
 def look(x, index=0, first=None):
@@ -43,20 +40,6 @@ def test_the_first_block_is_compared_with_the_last_computed_step():
     assert policy.reuse(look(0, first=10)) is False
     policy.computed(look(0, first=10), tensor(0))
     assert [policy.reuse(look(0, first=value)) for value in (11, 9, 12)] == [True, True, False]
-
-
-def test_magcache_adds_up_how_far_the_size_has_gone():
-    settings = StepCache("magcache", 0.3, 0.0, 1.0, plan="1 1 0.9 0.9 0.9 0.9 0.9 1")
-    # After step 0 the size stays 1, then goes to 0.9 and 0.81 (errors 0, 0.1, 0.19: 0.29 in all), 0.729 would be 0.56:
-    # computed. From there 0.9, and 0.81 again; the last step is computed.
-    assert planned(settings, [1 - n / 8 for n in range(9)]) == [c == "r" for c in "crrrcrrc"]
-
-
-def test_a_plan_is_read_in_three_ways():
-    assert written_mask("3", 7) == [False, True, True, False, True, True, False]
-    assert written_mask("c c r", 6) == [False] * 4 + [True] * 2  # spread over twice the steps
-    assert written_ratios("1, 0.5", 4) == [1.0, 1.0, 0.5, 0.5]
-    assert Planned([False, True]).reuse(look(0, 1)) is True
 
 
 def official():

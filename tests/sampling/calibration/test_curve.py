@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from opent2v.sampling import SamplingError
 from opent2v.sampling.calibration import Curve, Recorded
 
 LEVELS = (1.0, 0.8, 0.6, 0.4)
@@ -59,3 +60,17 @@ def test_an_error_costs_the_run_its_share_of_the_noise():
     errors = curve().errors("last", sigmas)
     assert errors(1, 0) == pytest.approx((0.3, 0.3 * 0.05))
     assert errors(2, 0) == pytest.approx((0.25 * 0.25 + 0.75 * 0.45, 0.4 * 0.25))
+
+
+def test_ratios_carry_over_to_other_steps():
+    sigmas = [1 - n / 10 for n in range(11)]
+    curve = Curve(
+        [Recorded(0, "positive", n, sigma, 0.1, 0.9 if n else None) for n, sigma in enumerate(sigmas[:-1])], 0
+    )
+    assert curve.ratios(sigmas) == pytest.approx([1] + [0.9] * 9)
+    # Half as many steps: each is two of the recorded ones.
+    assert curve.ratios(sigmas[::2]) == pytest.approx([1] + [0.81] * 4)
+    with pytest.raises(
+        SamplingError, match=r"^The step cache's profile holds 0 steps of model 2; at least 2 are needed"
+    ):
+        Curve(curve.rows, 1)

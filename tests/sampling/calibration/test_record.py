@@ -1,4 +1,4 @@
-"""What a recording run notes, by hand, and the plans that are made of it."""
+"""What a recording run notes, by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from opent2v.base import TeaCache
-from opent2v.sampling import SamplingError
-from opent2v.sampling.caches import StepCache, best_plan, cache_runs, planned, recording_run
-from opent2v.sampling.calibration import Curve, Recorded
+from opent2v.sampling.caches import recording_run
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, full, walk
 
 
@@ -62,77 +60,3 @@ def test_every_condition_of_a_batch_has_its_own_signal():
     }
     firsts = {row.label: row.first for row in run.recorded if row.step == 1}
     assert firsts == {"negative": pytest.approx(2), "positive": pytest.approx(0.5)}
-
-
-def row(step, sigma, gamma=0.9, replay=(), **given):
-    return Recorded(0, "positive", step, sigma, 0.1, gamma if step else None, replay=replay, **given)
-
-
-def test_ratios_carry_over_to_other_steps():
-    sigmas = [1 - n / 10 for n in range(11)]
-    curve = Curve([row(n, sigma) for n, sigma in enumerate(sigmas[:-1])], 0)
-    assert curve.ratios(sigmas) == pytest.approx([1] + [0.9] * 9)
-    # Half as many steps: each is two of the recorded ones.
-    assert curve.ratios(sigmas[::2]) == pytest.approx([1] + [0.81] * 4)
-    with pytest.raises(
-        SamplingError, match=r"^The step cache's profile holds 0 steps of model 2; at least 2 are needed"
-    ):
-        Curve(curve.rows, 1)
-
-
-def profile(steps=12):
-    """Reusing a step costs 0.02 after one, 0.05 after two and 0.09 after three; ten times that in the first half."""
-    rows = []
-    for n in range(steps):
-        share = 10 if n < steps // 2 else 1
-        lags = tuple(share * error for error in (0.02, 0.05, 0.09))[:n]
-        rows.append(row(n, 1 - n / steps, replay=lags, replay_linear=lags))
-    return tuple(rows)
-
-
-SIGMAS = [1 - n / 12 for n in range(13)]
-
-
-def letters(plan):
-    return "".join("r" if reused else "c" for reused in plan)
-
-
-def test_the_best_plan_keeps_below_the_threshold():
-    def plan(threshold, **given):
-        settings = StepCache("optimal", threshold, 0.0, 1.0, profile=profile(), **given)
-        found = planned(settings, SIGMAS)
-        assert found is not None
-        return letters(found)
-
-    # 0.02 + 0.05 in a row is below 0.08, three would be 0.16; in the first half one step costs 0.2.
-    assert plan(0.08) == "ccccccrrcrrc"
-    assert plan(0.03) in ("ccccccrcrcrc", "ccccccrcrcrc")
-    assert plan(0.21).count("r") > plan(0.08).count("r")
-    assert plan(0.01) == "c" * 12
-    assert plan(10.0, max_consecutive=1).count("rr") == 0
-
-
-def test_the_best_plan_of_so_many_steps():
-    settings = StepCache("plan", plan="c", start=0.0, end=1.0)
-    for computed in range(4, 13):
-        assert best_plan(profile(), SIGMAS, computed, settings).count(False) == computed
-    # No plan has fewer than the guards allow: of 12, three in a row and the ends.
-    assert best_plan(profile(), SIGMAS, 1, settings).count(False) == 4
-    assert letters(best_plan(profile(), SIGMAS, 9, settings)) == "ccccccrcrcrc"
-
-
-@pytest.mark.parametrize("policy", ["optimal", "magcache"])
-@pytest.mark.parametrize("boundary", ["model", "blocks"])
-def test_the_plan_is_what_is_executed(policy, boundary):
-    settings = StepCache(policy, 0.25, 0.0, 1.0, profile=profile(), boundary=boundary)
-    run, model = cache_runs(settings, None)(), Model()
-    walk(model, run, [full(1)] * 12)
-    plan = planned(settings, torch.linspace(1, 0, 13).tolist())
-    assert plan is not None and any(plan)
-    assert [not computed for computed in run.stages[0].steps["positive"].values()] == plan == run.stages[0].plan
-    assert model.runs == [plan.count(False)] * 3
-
-
-def test_optimal_needs_a_profile():
-    with pytest.raises(SamplingError, match=r"^The step cache's policy optimal plans by a profile, and there is none"):
-        StepCache("optimal")
