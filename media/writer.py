@@ -166,9 +166,9 @@ class VideoWriter:
     def _check(self, frames: Tensor) -> None:
         """Raise ValueError unless `frames` fits this video; values are looked at piece by piece."""
         if not isinstance(frames, Tensor) or frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4):
-            found = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
+            given = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
             raise ValueError(
-                f"Frames are {found}; expected a tensor [frames, height, width, channels] with 1, 3 or 4 channels."
+                f"Frames are {given}; expected a tensor [frames, height, width, channels] with 1, 3 or 4 channels."
             )
         if not frames.is_floating_point():
             raise ValueError(f"Frames are {frames.dtype}; expected floating point numbers from 0 to 1.")
@@ -192,18 +192,18 @@ class VideoWriter:
 
         numpy's steps stay in this thread: torch's threads would spin for cores that the encoder is using.
         """
-        found = frames.detach().float().cpu().numpy()
+        numbers = frames.detach().float().cpu().numpy()
         channels = 4 if frames.shape[-1] == 4 and self._format.alpha else 3
         width, height = self._stored
-        kept = found[:, :height, :width, :channels]
+        kept = numbers[:, :height, :width, :channels]
         if self._numbers is None or self._numbers.shape != kept.shape:
             # One piece of memory for all pieces: new memory takes the system as long as the arithmetic.
             self._numbers = np.empty(kept.shape, np.float32)
         top, kind = (255, np.uint8) if self._bits == 8 else (65535, np.uint16)
         with np.errstate(over="ignore", invalid="ignore"):
             # The sum is finite only if all values are, and quicker to get; huge values may exceed it.
-            if not np.isfinite(found.sum()):
-                self._check_finite(found)
+            if not np.isfinite(numbers.sum()):
+                self._check_finite(numbers)
             np.multiply(kept, np.float32(top), out=self._numbers)
         np.clip(np.rint(self._numbers, out=self._numbers), 0, top, out=self._numbers)
         pixels = self._numbers.astype(kind)

@@ -8,7 +8,7 @@ from ..host import host
 from ..sampling import SamplingError
 from ..sampling.caches import AUTO, BOUNDARIES, DEVICES, POLICIES, PREDICTORS, TARGETS, CacheRequest, StepCache
 from ..sampling.calibration import Profile
-from .inputs import PROFILE, STEP_CACHE
+from .inputs import PROFILE, STEP_CACHE, number
 from .remarks import with_remarks
 from .shared import files_state
 from .step_caches import checked, profiles
@@ -39,9 +39,6 @@ class OpenT2VStepCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        def number(default: float, high: float, step: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
-            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip, **more})
-
         own = StepCache()
         return {
             "required": {
@@ -56,15 +53,23 @@ class OpenT2VStepCache:
                 ),
                 "threshold": number(
                     own.threshold,
+                    0.0,
                     10.0,
                     0.005,
                     "Relative change that may add up before a step is computed again. Higher: faster, less like the "
                     "full run. 0: off.",
                 ),
                 "start": number(
-                    own.start, 1.0, 0.01, "Share of the steps at the beginning that are all computed.", advanced=True
+                    own.start,
+                    0.0,
+                    1.0,
+                    0.01,
+                    "Share of the steps at the beginning that are all computed.",
+                    advanced=True,
                 ),
-                "end": number(own.end, 1.0, 0.01, "Share of the steps from which on all are computed.", advanced=True),
+                "end": number(
+                    own.end, 0.0, 1.0, 0.01, "Share of the steps from which on all are computed.", advanced=True
+                ),
                 "max_consecutive": (
                     "INT",
                     {
@@ -94,6 +99,7 @@ class OpenT2VStepCache:
                 ),
                 "memory": number(
                     own.memory,
+                    0.0,
                     4096.0,
                     0.5,
                     "GiB that may be kept. Steps whose results do not fit are computed.",
@@ -111,6 +117,7 @@ class OpenT2VStepCache:
                     },
                 ),
                 "target_speedup": number(
+                    0.0,
                     0.0,
                     TARGETS[1],
                     0.05,
@@ -203,5 +210,5 @@ class OpenT2VLoadCacheProfile:
                 "list."
             )
         profile = Profile.from_json(path.read_text(encoding="utf-8"), path.name)
-        made = ", ".join(f"{name} {value}" for name, value in profile.about.items())
-        return with_remarks((profile,), [f"Of {profile.made_for}", *([made] if made else [])])
+        about = ", ".join(f"{name} {value}" for name, value in profile.about.items())
+        return with_remarks((profile,), [f"Of {profile.made_for}", *([about] if about else [])])

@@ -1,4 +1,4 @@
-"""The gate around a transformer's blocks: either they run, or what they would add stands in for them.
+"""The gate around a transformer's blocks: either they run, or a prediction of what they would add stands in for them.
 
 No forward of a model is copied: the blocks' own calls are covered while the gate is attached, and the modules that run
 after them get the stand-ins. Whatever a model does between its blocks (hints of a control branch, joined streams) is
@@ -32,7 +32,7 @@ def region(transformer: nn.Module) -> list[nn.Module]:
     if any(hasattr(transformer, name) for name in ("mid_block", "middle_block")):
         return []
     lists = [child for child in transformer.children() if isinstance(child, nn.ModuleList) and _are_blocks(child)]
-    return [block for one in lists for block in one]
+    return [block for blocks in lists for block in blocks]
 
 
 def _are_blocks(modules: nn.ModuleList) -> bool:
@@ -42,7 +42,7 @@ def _are_blocks(modules: nn.ModuleList) -> bool:
 
 
 def _inner(module: nn.Module) -> nn.Module:
-    """What `torch.compile` was given."""
+    """The module that `torch.compile` was given."""
     return getattr(module, "_orig_mod", module)
 
 
@@ -97,14 +97,14 @@ class Gate:
     def attached(self) -> Iterator[None]:
         """Cover the blocks; whatever happens inside, the transformer is as it was afterwards."""
         covered = self.blocks or [self.transformer]
-        if any(getattr(getattr(one, _call_of(one)), "is_opent2v_gate", False) for one in covered):
+        if any(getattr(getattr(module, _call_of(module)), "is_opent2v_gate", False) for module in covered):
             raise SamplingError("This model's blocks are under a step cache already. Use one step cache a run.")
         with ExitStack() as stack:
-            for one in covered:
-                name = _call_of(one)
-                stack.callback(_restore, one, name, one.__dict__.get(name))
+            for module in covered:
+                name = _call_of(module)
+                stack.callback(_restore, module, name, module.__dict__.get(name))
                 cover = self._whole if self.is_whole else self._covered
-                one.__dict__[name] = _marked(cover(one, getattr(one, name)))
+                module.__dict__[name] = _marked(cover(module, getattr(module, name)))
             for module in self.transformer.children() if self.blocks else ():
                 if not isinstance(module, nn.ModuleList):
                     stack.callback(module.register_forward_pre_hook(self._exit, with_kwargs=True).remove)
@@ -212,7 +212,7 @@ class Gate:
         new = self._stand_ins[number].to(value.dtype)
         if args:
             return (new, *args[1:]), kwargs
-        name = next(name for name, one in kwargs.items() if one is value)
+        name = next(name for name, given in kwargs.items() if given is value)
         return args, {**kwargs, name: new}
 
     def _number(self, value: Tensor) -> int | None:
@@ -220,7 +220,7 @@ class Gate:
         if not self._left:
             return 0
         if any(value is part for part in self._out[1:]):
-            return next((n for n, one in self._entered.items() if n and one.shape == value.shape), None)
+            return next((n for n, entered in self._entered.items() if n and entered.shape == value.shape), None)
         return None
 
 
@@ -233,28 +233,26 @@ def _like(kind: type, parts: list[Tensor]) -> Any:
 
 def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """All tensors of a call in their order, those of a pair of streams one by one."""
-    values = [
-        one for value in (*args, *kwargs.values()) for one in (value if isinstance(value, tuple | list) else [value])
-    ]
-    return [value for value in values if isinstance(value, Tensor)]
+    groups = [value if isinstance(value, tuple | list) else [value] for value in (*args, *kwargs.values())]
+    return [value for group in groups for value in group if isinstance(value, Tensor)]
 
 
 def _streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """What may go through all blocks: the video's tokens, which come first, and all else that is laid out like them."""
     first = _stream(args, kwargs)
     others = _tensors(args, kwargs)[1:]
-    return [first, *(one for one in others if one.ndim == first.ndim and len(one) == len(first))]
+    return [first, *(other for other in others if other.ndim == first.ndim and len(other) == len(first))]
 
 
 def _stream(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """The video's tokens: the first argument, by position or by name, or the first of a pair."""
     value = next(iter((*args, *kwargs.values())), None)
-    found = value[0] if isinstance(value, tuple | list) and value else value
-    if not isinstance(found, Tensor):
+    video = value[0] if isinstance(value, tuple | list) and value else value
+    if not isinstance(video, Tensor):
         raise SamplingError(
             f"This model's blocks take a {type(value).__name__} first; a step cache needs a tensor. Take it out."
         )
-    return found
+    return video
 
 
 def _marked(covered: Callable[..., Any]) -> Callable[..., Any]:

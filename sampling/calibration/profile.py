@@ -34,7 +34,9 @@ class MadeFor:
     def __str__(self) -> str:
         known = [self.scheduler] if self.scheduler else []
         known += [f"shift {self.shift:g}"] if self.shift else []
-        weights, loras = (" and ".join(one or "none" for one in prints) for prints in (self.weights, self.loras))
+        weights, loras = (
+            " and ".join(fingerprint or "none" for fingerprint in prints) for prints in (self.weights, self.loras)
+        )
         return ", ".join([f"{self.model} (weights {weights})", f"LoRAs {loras}", *known])
 
 
@@ -65,11 +67,11 @@ class Profile:
         """
         try:
             whole = json.loads(text)
-            found = whole["opent2v_step_cache_profile"]
-            if found != FORMAT:
-                raise SamplingError(f"{name} is a profile of format {found}; this version reads {FORMAT}. {AGAIN}")
-            made = whole["made_for"]
-            made_for = MadeFor(**{**made, "weights": tuple(made["weights"]), "loras": tuple(made["loras"])})
+            version = whole["opent2v_step_cache_profile"]
+            if version != FORMAT:
+                raise SamplingError(f"{name} is a profile of format {version}; this version reads {FORMAT}. {AGAIN}")
+            origin = whole["made_for"]
+            made_for = MadeFor(**{**origin, "weights": tuple(origin["weights"]), "loras": tuple(origin["loras"])})
             rows = [
                 Recorded(**{**row, "replay": tuple(row["replay"]), "replay_linear": tuple(row["replay_linear"])})
                 for row in whole["rows"]
@@ -86,21 +88,21 @@ class Profile:
         Raises:
             SamplingError: it was made for something else.
         """
-        made, expert = self.made_for, 0
-        if len(now.weights) < len(made.weights) and now.weights[0] in made.weights:
-            expert = made.weights.index(now.weights[0])
-            made = replace(made, weights=(made.weights[expert],), loras=(made.loras[expert],))
+        origin, expert = self.made_for, 0
+        if len(now.weights) < len(origin.weights) and now.weights[0] in origin.weights:
+            expert = origin.weights.index(now.weights[0])
+            origin = replace(origin, weights=(origin.weights[expert],), loras=(origin.loras[expert],))
         differs = {
-            "other weights": made.weights != now.weights,
-            "other LoRAs": made.loras != now.loras,
-            "another scheduler": now.scheduler not in ("", made.scheduler),
-            "another shift": now.shift not in (0, made.shift),
+            "other weights": origin.weights != now.weights,
+            "other LoRAs": origin.loras != now.loras,
+            "another scheduler": now.scheduler not in ("", origin.scheduler),
+            "another shift": now.shift not in (0, origin.shift),
         }
         for what, is_other in differs.items():
             if is_other:
                 raise SamplingError(
-                    f"The step cache's profile was made with {what}. Found: {now}; the profile is of: {made}. {AGAIN}"
+                    f"The step cache's profile was made with {what}. Found: {now}; the profile is of: {origin}. {AGAIN}"
                 )
-        if made is self.made_for:
+        if origin is self.made_for:
             return self.rows
         return tuple(replace(row, expert=0) for row in self.rows if row.expert == expert)

@@ -18,7 +18,7 @@ from opent2v.host.comfyui.cache import under
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import make_schedule
-from opent2v.sampling.caches import CacheRun, Part, StepCache, cache_runs
+from opent2v.sampling.caches import CacheRequest, CacheRun, Part, StepCache, cache_runs
 from opent2v.sampling.caches.rules import Tea
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
@@ -34,8 +34,10 @@ def loaded(side):
     return side.model(parts.models[0]), [side.embed(clip, text) for text in ("a red star moving left", "blurry")]
 
 
-def settings(**given) -> StepCache:
-    return StepCache(**({"start": 0.0, "end": 1.0, "predictor": "last", "boundary": "blocks"} | given))
+def settings(**given) -> CacheRequest:
+    """For runs of any length, with fewer guards than the node's own settings."""
+    own = {"start": 0.0, "end": 1.0, "predictor": "last", "boundary": "blocks"}
+    return CacheRequest.exactly(StepCache(**(own | given)))
 
 
 def module_of(model):

@@ -47,7 +47,7 @@ from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
-from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
+from opent2v.sampling.caches import CacheRequest, StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import summary  # noqa: E402
 from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
 from opent2v.tests.tiny import ltx_video as tiny  # noqa: E402
@@ -256,7 +256,7 @@ steered = {"guidance": Guidance(blocks="1", cfg_star=True)}
 report["in our sampler"]["guidance"] = compared(*patchers, prompts, latents["empty"], **steered)
 run = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
 report["in our sampler reads"]["guidance"] = largest(run, runs[0])
-steered["step_cache"] = StepCache(policy="plan", plan="crc")
+steered["step_cache"] = CacheRequest.exactly(StepCache(policy="plan", plan="crc"))
 report["in our sampler, cached"] = compared(*patchers, prompts, latents["empty"], **steered)
 cached = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
 report["in our sampler, cached"]["from full"] = largest(cached, run)
