@@ -1,13 +1,16 @@
-"""Starts a real ComfyUI inside this process, on the CPU, with the pack mounted. For the `cases_*.py` modules.
+"""The harness for everything that runs inside a real ComfyUI: starts it in this process and runs cases there.
 
-They hold cases; `run` runs them and prints the results as one line of JSON. A case that fails gives its traceback.
+A case is a function marked with `@case`, in an `inside_*.py` script or in a `cases_*.py` module that such a script
+imports. `run` runs them and prints the results as one line of JSON, for `report.py`; a case that fails gives its
+traceback. One case alone, by a part of its name, in ComfyUI's Python:
+
+    python tests/host/inside_open_sora.py COMFYUI loops
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import atexit
-import importlib.util
 import json
 import shutil
 import sys
@@ -20,72 +23,48 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES: dict[str, Callable[[], Any]] = {}
+_options = argparse.Namespace()
+
+sys.path.append(str(ROOT / "scripts"))
+
+import comfyui_start  # noqa: E402
+from comfyui_start import call  # noqa: E402
+
+__all__ = ["CASES", "ROOT", "call", "case", "largest", "run", "scratch", "start"]
 
 
-def start(comfyui: Path) -> None:
+def start() -> None:
     """Make `comfy`, core's nodes with all extras, and the pack as `opent2v` importable."""
-    sys.path.insert(0, str(comfyui))
-    sys.argv = [sys.argv[0], "--cpu"]
-    import comfy.options  # pyright: ignore[reportMissingImports]
-
-    comfy.options.enable_args_parsing()
-    import folder_paths  # noqa: F401
-    import torch
-    import utils.extra_config  # noqa: F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
-
-    import nodes as core
-
-    asyncio.run(core.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
-    spec = importlib.util.spec_from_file_location("opent2v_pack", ROOT / "scripts" / "pack.py")
-    pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
-    pack.mount("opent2v")
-    from opent2v.host import host
-    from opent2v.nodes import NODE_CLASS_MAPPINGS
-    from opent2v.nodes.lora import read_for_host
-
-    host.install(read_for_host)
-    core.NODE_CLASS_MAPPINGS.update(NODE_CLASS_MAPPINGS)
-    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("comfyui", type=Path)
+    parser.add_argument("names", nargs="*", help="parts of the names of cases; none: all")
+    parser.add_argument("--scratch", type=Path, help="where cases write, and what they write stays")
+    parser.parse_args(namespace=_options)
+    comfyui_start.start_with_pack(_options.comfyui, "--cpu")
 
 
 def scratch() -> Path:
-    """A folder that lives as long as this process."""
+    """A folder that lives as long as this process, or the one that the command line names."""
+    if _options.scratch:
+        return _options.scratch
     folder = Path(tempfile.mkdtemp(prefix="opent2v-host-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def call(node: str, **given: Any) -> Any:
-    """Run a node, core's or ours, with its own defaults for what is not given; its outputs, or the only one."""
-    import torch
-
-    import nodes as core
-
-    cls = core.NODE_CLASS_MAPPINGS[node]
-    values = {name: _default(spec) for name, spec in cls.INPUT_TYPES()["required"].items() if name not in given}
-    values.update(given)
-    with torch.inference_mode():  # as the executor runs it
-        function = cls.execute if hasattr(cls, "define_schema") else getattr(cls(), cls.FUNCTION)
-        result = function(**values)
-    result = result["result"] if isinstance(result, dict) else getattr(result, "result", result)
-    return result[0] if len(result) == 1 else result
-
-
-def _default(spec: Any) -> Any:
-    options = spec[1] if len(spec) > 1 else {}
-    choices = spec[0] if isinstance(spec[0], list) else options.get("options", [None])
-    return options.get("default", choices[0])
-
-
 def case(function: Callable[[], Any]) -> Callable[[], Any]:
-    CASES[f"{function.__module__.removeprefix('cases_')} {function.__name__}"] = function
+    """Add a case; its name is that of its file, without "cases_" or "inside_", and its own."""
+    file = Path(function.__code__.co_filename).stem
+    CASES[f"{file.removeprefix('cases_').removeprefix('inside_')} {function.__name__}"] = function
     return function
 
 
-def run() -> None:
+def run(prefix: str = "") -> None:
+    """Run the cases whose names start so, or those of them that the command line names, and print the report."""
     report = {}
     for name, function in CASES.items():
+        if not name.startswith(prefix) or (_options.names and not any(part in name for part in _options.names)):
+            continue
         began = time.monotonic()
         try:
             report[name] = function()

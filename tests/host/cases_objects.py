@@ -21,7 +21,7 @@ from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import open_sora as tiny_open_sora
 from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 FOLDERS = {
     "wan 2.1": tiny.folder(),

@@ -21,7 +21,7 @@ from opent2v.families.wan.variants import VAES
 from opent2v.host import comfyui as real
 from opent2v.loaders.single import load_model, load_vae, open_file
 from opent2v.loaders.text_file import load_text, open_text_file
-from opent2v.tests.families.test_wan_files import original_vae
+from opent2v.tests.families.layouts.wan import original_vae
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 from opent2v.tests.tiny import wan as tiny

@@ -1,13 +1,10 @@
-"""Runs inside ComfyUI's Python: starts it, runs every case and prints the results as one line of JSON."""
+"""Runs inside ComfyUI's Python: the cases that share one ComfyUI. See `boot.py`."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import boot
 
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import cases_contract  # noqa: E402, F401
 import cases_core  # noqa: E402, F401

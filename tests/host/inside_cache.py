@@ -1,15 +1,11 @@
-"""Runs inside ComfyUI's Python: the step cache's cases alone, printed as one line of JSON."""
+"""Runs inside ComfyUI's Python: the step cache's cases."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import boot
 
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import cases_cache  # noqa: E402, F401
 
-boot.CASES = {name: run for name, run in boot.CASES.items() if name.startswith("cache ")}
-boot.run()
+boot.run("cache ")

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-comfyui, root = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(comfyui))
-sys.argv = [sys.argv[0], "--cpu"]
+import boot
+from boot import largest
 
-import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
-
-comfy.options.enable_args_parsing()
-import torch  # noqa: E402
-import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
-
-import nodes as core  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
-pack = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-pack.mount("opent2v")
+boot.start()
 
 import comfy.latent_formats  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
+import torch  # noqa: E402
 
+import nodes as core  # noqa: E402
 from opent2v.base import Pictures  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
@@ -36,14 +23,9 @@ from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
 from opent2v.tests.tiny import cogvideox as tiny_cog  # noqa: E402
 
-torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
 report: dict = {}
-
-
-def largest(a, b):
-    return (a.float().cpu() - b.float().cpu()).abs().max().item()
 
 
 def load(side, kind, dtype=torch.float32):
@@ -106,7 +88,7 @@ for kind in ("2b", "5b"):
     x = x * (sigmas.view(-1, 1, 1, 1, 1) ** 2 + 1).sqrt()
     report["core sampling"][kind] = {
         "timesteps": found.timestep(sigmas).float().tolist() == schedule.timesteps.tolist(),
-        "sigma": largest(found.sigma(schedule.timesteps) / sigmas, torch.ones(1)),
+        "sigma": largest(found.sigma(schedule.timesteps) / sigmas, torch.ones_like(sigmas)),
         "input": largest(found.calculate_input(sigmas, x), predicts.model_input(x, sigmas)),
         "denoised": largest(found.calculate_denoised(sigmas, output, x), predicts.clean(x, output, sigmas)),
         "class": sorted(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import boot
 
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import comfy.sample  # noqa: E402
 import comfy.supported_models  # noqa: E402

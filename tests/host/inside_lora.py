@@ -1,22 +1,13 @@
-"""Runs inside ComfyUI's Python: the LoRA cases, printed as one line of JSON."""
+"""Runs inside ComfyUI's Python: the LoRA cases."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import boot
 
-wanted = sys.argv[2:]  # parts of the cases' names; none: all
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import cases_lora  # noqa: E402, F401
 import cases_lora_core  # noqa: E402, F401
 import cases_lora_scaled  # noqa: E402, F401
 
-boot.CASES = {
-    name: run
-    for name, run in boot.CASES.items()
-    if name.startswith("lora") and (not wanted or any(part in name for part in wanted))
-}
-boot.run()
+boot.run("lora")

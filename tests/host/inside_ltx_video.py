@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import inspect
 import json
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-comfyui, root = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(comfyui))
-sys.argv = [sys.argv[0], "--cpu"]
+import boot
+from boot import largest
 
-import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
-
-comfy.options.enable_args_parsing()
-import torch  # noqa: E402
-import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
-
-import nodes as core  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
-pack = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-pack.mount("opent2v")
+boot.start()
 
 import comfy.ldm.lightricks.vae.causal_video_autoencoder as core_vae  # noqa: E402
 import comfy.model_management as mm  # noqa: E402
@@ -34,11 +20,13 @@ import comfy.sd  # noqa: E402
 import comfy.sd1_clip  # noqa: E402
 import comfy.text_encoders.t5  # noqa: E402
 import folder_paths  # noqa: E402
+import torch  # noqa: E402
 from comfy_extras import nodes_lt  # noqa: E402  # pyright: ignore[reportMissingImports]
 from in_our_sampler import compared  # noqa: E402
 from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+import nodes as core  # noqa: E402
 from opent2v.base import Pictures  # noqa: E402
 from opent2v.base.stg import Stg  # noqa: E402
 from opent2v.families import ltx_video  # noqa: E402
@@ -49,20 +37,15 @@ from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
 from opent2v.sampling.caches import CacheRequest, StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import summary  # noqa: E402
-from opent2v.tests.families.test_ltx_video_files import original_transformer, original_vae  # noqa: E402
+from opent2v.tests.families.layouts.ltx_video import original_transformer, original_vae  # noqa: E402
 from opent2v.tests.tiny import ltx_video as tiny  # noqa: E402
 
-torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
 SIZE = (96, 64, 17)
 scratch = Path(tempfile.mkdtemp())
 folder_paths.add_model_folder_path("diffusion_models", str(scratch))
 report: dict = {}
-
-
-def largest(a, b):
-    return (a.float().cpu() - b.float().cpu()).abs().max().item()
 
 
 def load(side, kind):

@@ -7,13 +7,11 @@ ours alone, in both samplers.
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 from typing import Any
 
 import boot
 
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import comfy.utils  # noqa: E402
 import folder_paths  # noqa: E402

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import boot
 from boot import call, case, largest
 
-boot.start(Path(sys.argv[1]))
+boot.start()
 
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402

@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-comfyui, root = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(comfyui))
-sys.argv = [sys.argv[0], "--cpu"]
+import boot
+from boot import largest
 
-import comfy.options  # noqa: E402  # pyright: ignore[reportMissingImports]
-
-comfy.options.enable_args_parsing()
-import torch  # noqa: E402
-import utils.extra_config  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
-
-import nodes as core  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("opent2v_pack", root / "scripts" / "pack.py")
-pack = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-pack.mount("opent2v")
+boot.start()
 
 import comfy.clip_vision  # noqa: E402
 import comfy.ldm.wan.vae  # noqa: E402
 import comfy.ldm.wan.vae2_2  # noqa: E402
 import comfy.model_management as mm  # noqa: E402
 import comfy.sd  # noqa: E402
+import torch  # noqa: E402
 from comfy_extras import nodes_wan  # noqa: E402  # pyright: ignore[reportMissingImports]
 from in_our_sampler import compared  # noqa: E402
 from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+import nodes as core  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.nodes import NODE_CLASS_MAPPINGS  # noqa: E402
 from opent2v.sampling import make_schedule  # noqa: E402
-from opent2v.tests.families.test_wan_files import original, original_vae  # noqa: E402
+from opent2v.tests.families.layouts.wan import original, original_vae  # noqa: E402
 from opent2v.tests.tiny import wan as tiny  # noqa: E402
-from opent2v.tests.tiny import wan_kinds as tiny_wan  # noqa: E402
+from opent2v.tests.tiny import wan_variants as tiny_wan  # noqa: E402
 
-torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
 report: dict = {}
-
-
-def largest(a, b):
-    return (a.float().cpu() - b.float().cpu()).abs().max().item()
 
 
 def load(side, kind, dtype=torch.float32):

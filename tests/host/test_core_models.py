@@ -55,7 +55,7 @@ UNBUILT = {"SVD_img2vid", "SeedVR2"}
 
 @pytest.fixture(scope="module")
 def core(comfyui: Path, python: str):
-    return cases_of(report_of(python, "inside_core_models.py", comfyui, timeout=900), "__main__ ")
+    return cases_of(report_of(python, "inside_core_models.py", comfyui, timeout=900), "core_models ")
 
 
 def test_every_class_is_ours_or_refused_by_its_name(core):

@@ -10,13 +10,12 @@ from opent2v.tests.tiny.cogvideox import KINDS
 
 from .report import report_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
 
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str) -> dict:
-    return report_of(python, "inside_cogvideox.py", comfyui, ROOT)
+    return report_of(python, "inside_cogvideox.py", comfyui)
 
 
 def test_the_same_latents_on_both_hosts(report):

@@ -8,14 +8,13 @@ import pytest
 
 from .report import report_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
 NETWORKS = ("mochi prediction", "mochi decode", "mochi encode", "hunyuan_video_t2v", "hunyuan_video_image_to_video")
 
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str) -> dict:
-    return report_of(python, "inside_mochi_hunyuan.py", comfyui, ROOT)
+    return report_of(python, "inside_mochi_hunyuan.py", comfyui)
 
 
 @pytest.mark.parametrize("family", ["mochi", "hunyuan"])

@@ -26,7 +26,7 @@ TEMPLATES = ("open_sora_text_to_video", "open_sora_image_to_video")
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str) -> Callable[[str], Any]:
     """What a case of inside_open_sora.py found."""
-    return cases_of(report_of(python, "inside_open_sora.py", comfyui), "__main__ ")
+    return cases_of(report_of(python, "inside_open_sora.py", comfyui), "open_sora ")
 
 
 @pytest.mark.parametrize("kind", ["t2v", "i2v_head", "i2v_tail", "i2v_loop", "v2v_head", "v2v_tail"])

@@ -24,7 +24,7 @@ TEMPLATE = "videocrafter_text_to_video"
 @pytest.fixture(scope="module")
 def inside(comfyui: Path, python: str) -> Callable[[str], Any]:
     """What a case of inside_videocrafter.py found."""
-    return cases_of(report_of(python, "inside_videocrafter.py", comfyui), "__main__ ")
+    return cases_of(report_of(python, "inside_videocrafter.py", comfyui), "videocrafter ")
 
 
 def test_our_sampler_makes_the_originals_runs(inside):

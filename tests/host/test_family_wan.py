@@ -8,13 +8,12 @@ import pytest
 
 from .report import report_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.host
 
 
 @pytest.fixture(scope="module")
 def report(comfyui: Path, python: str) -> dict:
-    return report_of(python, "inside_wan.py", comfyui, ROOT)
+    return report_of(python, "inside_wan.py", comfyui)
 
 
 def test_experts_and_pictures_are_the_same_on_both_hosts(report):

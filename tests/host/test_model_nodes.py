@@ -17,7 +17,7 @@ SAMPLERS = ("KSampler", "Video Sampler")
 
 @pytest.fixture(scope="module")
 def walked(comfyui, python):
-    return cases_of(report_of(python, "inside_model_nodes.py", comfyui, timeout=1800), "__main__ ")
+    return cases_of(report_of(python, "inside_model_nodes.py", comfyui, timeout=1800), "model_nodes ")
 
 
 @pytest.mark.host

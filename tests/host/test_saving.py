@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from opent2v.nodes.remarks import KEY as REMARKS
-from opent2v.tests.media.clips import save
+from opent2v.tests.media.clips import save, sound
 from opent2v.tests.media.pages import page_metadata
-from opent2v.tests.media.test_writer_sound import sound
 
 from .server import Server
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
-from .report import report_of
+from .report import cases_of, report_of
 from .server import ROOT, Server
 
 pytestmark = pytest.mark.host
@@ -22,12 +24,12 @@ def weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(comfyui: Path, python: str, quickstart_model: Path, weights: Path) -> dict:
-    return report_of(python, "stream_inside.py", comfyui, ROOT, weights)
+def report(comfyui: Path, python: str, quickstart_model: Path, weights: Path) -> Callable[[str], Any]:
+    return cases_of(report_of(python, "inside_stream.py", comfyui, "--scratch", weights.parent), "stream ")
 
 
 @pytest.fixture(scope="module")
-def server(comfyui: Path, python: str, report: dict, weights: Path, tmp_path_factory):
+def server(comfyui: Path, python: str, report: Callable[[str], Any], weights: Path, tmp_path_factory):
     base = tmp_path_factory.mktemp("comfyui") / "base"
     (base / "models" / "vae").mkdir(parents=True)
     (base / "models" / "vae" / weights.name).symlink_to(weights)
@@ -39,26 +41,27 @@ def server(comfyui: Path, python: str, report: dict, weights: Path, tmp_path_fac
 
 
 def test_our_vae_streams_what_it_decodes(report):
-    assert report["ours"] == {"shape": [21, 64, 64, 3], "max": 0, "mean": 0, "largest": 4, "last": 6}
-    assert report["ours batch"]["max"] <= 1e-6 and report["ours batch"]["last"] == 4
-    assert report["core picture"] == [1, 32, 32, 3]
+    ours = report("our_vae")
+    assert ours["one"] == {"shape": [21, 64, 64, 3], "max": 0, "mean": 0, "largest": 4, "last": 6}
+    assert ours["batch"]["max"] <= 1e-6 and ours["batch"]["last"] == 4
+    assert ours["picture"] == [1, 32, 32, 3]
 
 
 def test_tiles_where_a_piece_does_not_fit(report):
-    assert report["ours tiled"] == 0
-    assert report["ours after a memory error"] == {"OutOfMemoryError": [9, 0], "AcceleratorError": [9, 0]}
+    assert report("tiles")["too large"] == 0
+    assert report("tiles")["after a memory error"] == {"OutOfMemoryError": [9, 0], "AcceleratorError": [9, 0]}
 
 
 def test_cores_vae_is_decoded_in_blended_stretches(report):
-    assert report["core short"] == {"shape": [9, 16, 16, 3], "max": 0, "mean": 0, "largest": 9, "last": 3}
-    long = report["core long"]
-    assert long["shape"] == [93, 16, 16, 3] and long["last"] == 24 and long["largest"] <= 81
-    assert long["mean"] < 0.002
+    core = report("core_vae")
+    assert core["short"] == {"shape": [9, 16, 16, 3], "max": 0, "mean": 0, "largest": 9, "last": 3}
+    assert core["long"]["shape"] == [93, 16, 16, 3] and core["long"]["last"] == 24 and core["long"]["largest"] <= 81
+    assert core["long"]["mean"] < 0.002
 
 
 def test_interrupt_and_video(report):
-    assert report["interrupted"] is True
-    assert report["video"] == ["VideoFromFile", str(ROOT / "none.mp4")]
+    assert report("interrupt") is True
+    assert report("video") == ["VideoFromFile", str(ROOT / "none.mp4")]
 
 
 # --- on a server ---

@@ -22,7 +22,7 @@ from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
 from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 PLAN = "ccrrcrcc"  # 8 steps, of which 3 are reused
 STEPS = len(PLAN)
