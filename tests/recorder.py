@@ -138,14 +138,23 @@ def folders(work: Path, pack: Path) -> None:
 
 
 def _write_folders(target: Path) -> None:
-    from opent2v.tests.tiny import cogvideox, hunyuan_video, ltx_video, mochi, open_sora, videocrafter, wan, wan_kinds
+    from opent2v.tests.tiny import (
+        cogvideox,
+        hunyuan_video,
+        ltx_video,
+        mochi,
+        open_sora,
+        videocrafter,
+        wan,
+        wan_variants,
+    )
 
     target.mkdir(parents=True)
     shutil.copytree(wan.BUNDLED, target / "quickstart")
     for name, kind in (("t2v", "plain"), ("ti2v", "ti2v"), ("euler", "euler")):
         wan.make(target / f"wan-{name}", kind)
-    for kind in wan_kinds.KINDS:
-        wan_kinds.make(target / f"wan-{kind}", kind)
+    for kind in wan_variants.KINDS:
+        wan_variants.make(target / f"wan-{kind}", kind)
     for kind in cogvideox.KINDS:
         cogvideox.make(target / f"cogvideox-{kind}", kind)
     for kind in ltx_video.KINDS:

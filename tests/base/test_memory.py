@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from opent2v.families import wan
 from opent2v.tests.live import peak_bytes
 
-from ..families.test_wan import VAE, VAE_22, WAN_5B, configs
+from ..families.layouts.wan import VAE, VAE_22, WAN_5B, configs
 
 SIZES = {"1.3B": {}, "14B": {"num_attention_heads": 40, "ffn_dim": 13824}, "5B": WAN_5B}
 MID = {"num_attention_heads": 2, "ffn_dim": 1024}

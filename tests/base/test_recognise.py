@@ -6,7 +6,7 @@ import pytest
 
 from opent2v.base import FamilyError
 from opent2v.families import variant_of
-from opent2v.tests.families.test_wan_files import meta_shapes, original
+from opent2v.tests.families.layouts.wan import meta_shapes, original
 
 
 def native(width: int, channels: int, *, made: int | None = None, ffn: int = 8960, text: int = 4096, extra=()):

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from opent2v.tests.host.server import ROOT, Server
 
+# Node id -> its texts as the page shows them in Chinese.
+CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 # Complaints of the page that a ComfyUI without this pack has just as well (test_complaints.py looks), and why.
 # A network address stands without what follows "?"; "…" at the end stands for whatever follows.
 OWN_COMPLAINTS = {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests.browser.pages import Browser, Page
-from opent2v.tests.host.server import ROOT, Server
+from opent2v.tests.browser.pages import CHINESE, Browser, Page
+from opent2v.tests.host.server import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
-CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 # Each node beside the next, and READ brings one into view: names, and where its sockets and widgets are, offsets from
 # the node's corner.
 PLACE = """(types) => {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from opent2v.tests.browser.pages import Browser, Page
-from opent2v.tests.browser.test_language import CHINESE
+from opent2v.tests.browser.pages import CHINESE, Browser, Page
 from opent2v.tests.host.server import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]

@@ -9,13 +9,13 @@ import torch
 
 from opent2v.families import cogvideox, hunyuan_video, ltx_video, mochi, open_sora, videocrafter, wan
 from opent2v.loaders.weights import build, extension
-from opent2v.tests.families import test_cogvideox_files as cog
-from opent2v.tests.families import test_hunyuan_video_files as hunyuan
-from opent2v.tests.families import test_ltx_video_files as ltx
-from opent2v.tests.families import test_mochi_files as genmo
-from opent2v.tests.families import test_open_sora_files as sora
-from opent2v.tests.families import test_videocrafter_files as lvdm
-from opent2v.tests.families import test_wan_files as alibaba
+from opent2v.tests.families.layouts import cogvideox as cog
+from opent2v.tests.families.layouts import hunyuan_video as hunyuan
+from opent2v.tests.families.layouts import ltx_video as ltx
+from opent2v.tests.families.layouts import mochi as genmo
+from opent2v.tests.families.layouts import open_sora as sora
+from opent2v.tests.families.layouts import videocrafter as lvdm
+from opent2v.tests.families.layouts import wan as alibaba
 from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 
 Shapes = dict[str, tuple[int, ...]]
@@ -48,7 +48,7 @@ def networks() -> dict[str, Shapes]:
     made["Open-Sora 2.0"] = shapes_of(build(sora.CLASS, open_sora.files.transformer_config(**few)))
     for name, (config, _) in cog.PUBLISHED.items():
         made[f"CogVideoX {name}"] = shapes_of(build("CogVideoXTransformer3DModel", config | {"num_layers": 2}))
-    variant = videocrafter.describe(lvdm.CONFIG, lvdm.SCALE)
+    variant = videocrafter.describe(lvdm.CONFIG, videocrafter.files.SCALE)
     made["VideoCrafter2"] = shapes_of(build("UNet3DConditionModel", lvdm.CONFIG, extension(variant)))
     return made
 

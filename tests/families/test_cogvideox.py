@@ -11,18 +11,11 @@ import torch
 from opent2v.base import FamilyError, Pictures, Sampling
 from opent2v.families import cogvideox
 from opent2v.sampling import SamplingError
+from opent2v.tests.families.layouts.cogvideox import BASE, FIVE, NEW
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import cogvideox as tiny_cog
 from opent2v.tests.tiny import wan as tiny
 
-BASE = {
-    "num_attention_heads": 30, "attention_head_dim": 64, "in_channels": 16, "out_channels": 16, "num_layers": 30,
-    "time_embed_dim": 512, "text_embed_dim": 4096, "max_text_seq_length": 226, "sample_width": 90,
-    "sample_height": 60, "sample_frames": 49, "patch_size": 2, "patch_size_t": None, "ofs_embed_dim": None,
-    "use_rotary_positional_embeddings": False, "use_learned_positional_embeddings": False,
-}  # fmt: skip
-FIVE = {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
-NEW = {**FIVE, "patch_size_t": 2, "sample_width": 300, "sample_height": 300, "sample_frames": 81}
 VAE = {"latent_channels": 16, "scaling_factor": 0.7, "temporal_compression_ratio": 4, "invert_scale_latents": False}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import pytest
@@ -13,17 +12,9 @@ from opent2v.base.keys import translate
 from opent2v.families import cogvideox, families
 from opent2v.families.cogvideox import files
 from opent2v.loaders.weights import fill
-from opent2v.tests.families.test_cogvideox import BASE, FIVE, NEW
+from opent2v.tests.families.layouts.cogvideox import PUBLISHED, comfyui, original, original_vae
 from opent2v.tests.tiny import cogvideox as tiny_cog
 
-# Name -> (transformer config, parameters in billions).
-PUBLISHED = {
-    "2B": (BASE, 1.694),
-    "5B": (BASE | FIVE, 5.570),
-    "5B I2V": (BASE | FIVE | {"in_channels": 32, "use_learned_positional_embeddings": True}, 5.570 + 0.055),
-    "1.5 5B": (BASE | NEW | {"patch_bias": False}, 5.570),
-    "1.5 5B I2V": (BASE | NEW | {"patch_bias": False, "in_channels": 32, "ofs_embed_dim": 512}, 5.571),
-}
 LAYOUTS = ("diffusers", "Kijai", "ComfyUI", "original", "ComfyUI with prefix", "diffusers with prefix")
 
 
@@ -34,55 +25,6 @@ def meta(name: str) -> dict[str, torch.Tensor]:
 
     with torch.device("meta"):
         return dict(CogVideoXTransformer3DModel(**PUBLISHED[name][0]).state_dict())
-
-
-def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """diffusers' names and tensors -> SAT's (sat/dit_video_concat.py), written from its modules, not from our rules."""
-    made, blocks = {}, {}
-    names = {
-        "norm_final": "transformer.final_layernorm", "patch_embed": "mixins.patch_embed",
-        "norm_out.norm": "mixins.final_layer.norm_final", "norm_out.linear": "mixins.final_layer.adaLN_modulation.1",
-        "proj_out": "mixins.final_layer.linear", "time_embedding.linear_1": "time_embed.0",
-        "time_embedding.linear_2": "time_embed.2", "ofs_embedding.linear_1": "ofs_embed.0",
-        "ofs_embedding.linear_2": "ofs_embed.2", "patch_embed.pos_embedding": "mixins.pos_embed.pos_embedding",
-    }  # fmt: skip
-    inner = {
-        "attn1.to_out.0": "attention.dense", "norm1.norm": "input_layernorm", "norm2.norm": "post_attn1_layernorm",
-        "ff.net.0.proj": "mlp.dense_h_to_4h", "ff.net.2": "mlp.dense_4h_to_h",
-    }  # fmt: skip
-    for name, tensor in state.items():
-        block = re.fullmatch(r"transformer_blocks\.(\d+)\.(.+)\.(weight|bias)", name)
-        if block:
-            blocks.setdefault((block[1], block[3]), {})[block[2]] = tensor
-            continue
-        stem = max((n for n in names if name == n or name.startswith(n + ".")), key=len)
-        made[names[stem] + name[len(stem) :]] = tensor
-    for (n, leaf), parts in blocks.items():
-        made |= {f"transformer.layers.{n}.{new}.{leaf}": parts[old] for old, new in inner.items()}
-        made[f"transformer.layers.{n}.attention.query_key_value.{leaf}"] = torch.cat(
-            [parts[f"attn1.to_{k}"] for k in "qkv"]
-        )
-        for kind, k in (("query", "q"), ("key", "k")):
-            made[f"mixins.adaln_layer.{kind}_layernorm_list.{n}.{leaf}"] = parts[f"attn1.norm_{k}"]
-        # shift, scale, gate of attention and MLP for the video, then the same six for the text
-        first, second = parts["norm1.linear"].chunk(2), parts["norm2.linear"].chunk(2)
-        made[f"mixins.adaln_layer.adaLN_modulations.{n}.1.{leaf}"] = torch.cat(
-            [first[0], second[0], first[1], second[1]]
-        )
-    return {f"model.diffusion_model.{name}": tensor for name, tensor in made.items()}
-
-
-def comfyui(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """diffusers' names -> those of ComfyUI's own class (comfy/ldm/cogvideo/model.py)."""
-    made = {}
-    for name, tensor in state.items():
-        for old, new in (
-            ("transformer_blocks.", "blocks."), (".attn1.to_out.0.", ".attn_out."), (".ff.net.0.proj.", ".ff_proj."),
-            (".ff.net.2.", ".ff_out."), (".attn1.to_", "."), (".attn1.", "."), ("embedding.linear", "embedding_linear"),
-        ):  # fmt: skip
-            name = name.replace(old, new)
-        made[name] = tensor
-    return made
 
 
 def laid_out(state: dict[str, torch.Tensor], layout: str) -> dict[str, torch.Tensor]:
@@ -209,18 +151,6 @@ def test_the_reason_why_not(header, said):
 
 
 # --- the VAE ---
-
-
-def original_vae(name: str) -> str:
-    """diffusers' name -> SAT's (sat/vae_modules/cp_enc_dec.py)."""
-    name = re.sub(r"decoder\.up_blocks\.(\d)", lambda m: f"decoder.up.{3 - int(m[1])}", name)
-    for old, new in (
-        ("mid_block.resnets.0", "mid.block_1"), ("mid_block.resnets.1", "mid.block_2"), ("down_blocks", "down"),
-        ("resnets", "block"), ("downsamplers.0", "downsample"), ("upsamplers.0", "upsample"),
-        ("conv_shortcut", "nin_shortcut"),
-    ):  # fmt: skip
-        name = name.replace(old, new)
-    return name
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "original"])

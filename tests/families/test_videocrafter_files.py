@@ -18,6 +18,7 @@ from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, load_model, load_text, load_vae, open_file, open_text_file
 from opent2v.loaders.weights import build, extension
 from opent2v.nodes.doctor import report
+from opent2v.tests.families.layouts.videocrafter import CONFIG
 from opent2v.tests.loaders.text_files import save
 from opent2v.tests.tiny import videocrafter as tiny
 
@@ -26,12 +27,6 @@ PREFIX = tiny.PREFIXES["unet"]
 # Of "name [shape]" of all 1484 tensors, sorted, of lvdm's UNetModel built from inference_t2v_512_v2.0.yaml (@11bcd76).
 ORIGINAL_NAMES = "eddde6b98ba85a9c0ac690e2ec3b4a023165cd205e4cf0cc64e5e386c5c0cdc7"
 FULL_VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
-CONFIG = {
-    "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
-    "cross_attention_dim": 1024, "attention_head_dim": 64,
-    "down_block_types": ["CrossAttnDownBlock3D"] * 3 + ["DownBlock3D"],
-    "up_block_types": ["UpBlock3D"] + ["CrossAttnUpBlock3D"] * 3,
-}  # fmt: skip
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -7,40 +7,8 @@ import torch
 
 from opent2v.base import FamilyError
 from opent2v.families import wan
+from opent2v.tests.families.layouts.wan import TRANSFORMER, VAE, VAE_22, WAN_5B, configs
 from opent2v.tests.tiny import wan as tiny
-
-MEAN16, STD16 = [0.0] * 16, [1.0] * 16
-VAE = {
-    "base_dim": 96,
-    "z_dim": 16,
-    "latents_mean": MEAN16,
-    "latents_std": STD16,
-    "temperal_downsample": [False, True, True],
-}
-VAE_22 = VAE | {
-    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "latents_mean": MEAN16 * 3, "latents_std": STD16 * 3,
-    "patch_size": 2, "is_residual": True, "scale_factor_spatial": 16, "scale_factor_temporal": 4,
-}  # fmt: skip
-TRANSFORMER = {
-    "attention_head_dim": 128, "num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960, "in_channels": 16,
-    "out_channels": 16, "text_dim": 4096, "patch_size": [1, 2, 2], "rope_max_seq_len": 1024, "image_dim": None,
-}  # fmt: skip
-TEXT = {"d_model": 4096}
-SCHEDULER = {"_class_name": "UniPCMultistepScheduler", "flow_shift": 3.0}
-
-
-def configs(transformer=None, vae=None, text=None, index=None, **further):
-    return {
-        "index": {"_class_name": "WanPipeline", **(index or {})},
-        "transformer": TRANSFORMER | (transformer or {}),
-        "vae": VAE | (vae or {}),
-        "text_encoder": TEXT | (text or {}),
-        "scheduler": SCHEDULER,
-        **further,
-    }
-
-
-WAN_5B = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
 
 
 @pytest.mark.parametrize(

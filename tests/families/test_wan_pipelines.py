@@ -13,7 +13,7 @@ from opent2v.host import embedded
 from opent2v.sampling import make_schedule
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 pytest.importorskip("accelerate", reason="diffusers loads its own pipeline only where accelerate is installed")
 PROMPT, NEGATIVE, SEED = "a green star moving left, grey background", "blurry, noisy", 7

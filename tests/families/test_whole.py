@@ -11,7 +11,7 @@ from opent2v.base.recognise import HELPERS, SCALES, stated
 from opent2v.families import families, variant_of
 from opent2v.loaders import ModelFileError, open_file
 from opent2v.tests.families import headers
-from opent2v.tests.families import test_wan_files as alibaba
+from opent2v.tests.families.layouts import wan as alibaba
 
 TRANSFORMERS, VAES = headers.layouts(), headers.vaes()
 

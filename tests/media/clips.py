@@ -50,3 +50,14 @@ def boxes(data, start=0, end=None):
         found.append((data[start + 4 : start + 8].decode("latin-1"), start + 8, start + size))
         start += size
     return found
+
+
+def sound(length, rate=44100, channels=2, hertz=440.0):
+    """A sine of `length` seconds as AUDIO."""
+    wave = 0.5 * torch.sin(2 * torch.pi * hertz * torch.arange(int(length * rate)) / rate)
+    return {"waveform": wave.expand(1, channels, -1), "sample_rate": rate}
+
+
+def numbers(frames):
+    """What the frames of `write` say."""
+    return frames.mean(dim=(1, 2, 3)).mul(255 / 2).round().int().tolist()

@@ -20,8 +20,7 @@ import torch
 
 from opent2v.media import VideoError, read_video
 from opent2v.media import memory as memory_room
-from opent2v.tests.media.clips import save
-from opent2v.tests.media.test_reader import numbers
+from opent2v.tests.media.clips import numbers, save
 
 FPS, RATE = 25, 48000
 X264 = {"crf": "0", "g": "10", "bf": "2", "sc_threshold": "0"}

@@ -16,13 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from opent2v.media import VideoError, list_inputs, read_video
 from opent2v.media.reader import SUFFIXES
-from opent2v.tests.media.clips import GREEN, RED, boxes, save, solid
-from opent2v.tests.media.test_writer_sound import sound
-
-
-def numbers(frames):
-    """What the frames of `write` say."""
-    return frames.mean(dim=(1, 2, 3)).mul(255 / 2).round().int().tolist()
+from opent2v.tests.media.clips import GREEN, RED, boxes, numbers, save, solid, sound
 
 
 def write(path, ticks, codec="libx264rgb", tick=Fraction(1, 1000), pixels="rgb24", options=None, rate=24):

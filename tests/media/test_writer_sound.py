@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from opent2v.media import VideoWriter
-from opent2v.tests.media.clips import GREY, RED, save, seconds, solid
-
-
-def sound(length, rate=44100, channels=2, hertz=440.0):
-    """A sine of `length` seconds as AUDIO."""
-    wave = 0.5 * torch.sin(2 * torch.pi * hertz * torch.arange(int(length * rate)) / rate)
-    return {"waveform": wave.expand(1, channels, -1), "sample_rate": rate}
+from opent2v.tests.media.clips import GREY, RED, save, seconds, solid, sound
 
 
 def read_sound(path):

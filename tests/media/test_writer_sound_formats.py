@@ -8,8 +8,7 @@ import torch
 
 from opent2v.media import SaveSettings, VideoWriter, read_video
 from opent2v.media.formats import FORMATS, available
-from opent2v.tests.media.clips import RED, save, solid
-from opent2v.tests.media.test_writer_sound import sound
+from opent2v.tests.media.clips import RED, save, solid, sound
 
 CODECS = {".mp4": "aac", ".webm": "opus", ".mkv": "flac", ".mov": "pcm_s16le"}
 WITH_SOUND = [key for key in available() if FORMATS[key].sound]

@@ -15,7 +15,7 @@ from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 STEPS = 12
 

@@ -16,7 +16,7 @@ from opent2v.loaders import ModelFileError
 from opent2v.nodes.load import NOTHING, OpenT2VLoadModel, model_folders
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import torch
 
 from opent2v.host import embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.tests.media.clips import RED, boxes, save, solid
-from opent2v.tests.media.test_writer_sound import sound
+from opent2v.tests.media.clips import RED, boxes, save, solid, sound
 from opent2v.tests.nodes.calls import call, remarks
 
 NODE = NODE_CLASS_MAPPINGS["OpenT2VLoadVideo"]

@@ -12,7 +12,7 @@ from opent2v.host import embedded
 from opent2v.nodes.picture import fit
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import wan as tiny
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 KINDS = ("2b", "5b", "5b-i2v", "1.5", "1.5-i2v")
@@ -60,19 +58,6 @@ def pipeline_name(kind: str) -> str:
     return "CogVideoXImageToVideoPipeline" if is_image(kind) else "CogVideoXPipeline"
 
 
-def folder(kind: str) -> Path:
-    """A folder that all tests share: read it, never change it."""
-    return _folder(kind)
-
-
-@cache
-def _folder(kind: str) -> Path:
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / f"tiny-cogvideox-{kind}"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path, kind)
-    return path
-
-
 def make(path: Path, kind: str) -> None:
     from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
     from transformers import T5Config, T5EncoderModel
@@ -109,6 +94,9 @@ def make(path: Path, kind: str) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps({"title": f"tiny {kind}", "steps": 4, **SIZE}))
+
+
+folder = shared_folder(make)
 
 
 def shared(kind: str):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 OWN = {"title": "tiny", "width": 32, "height": 32, "frames": 9, "steps": 4, "max_tokens": 64}
@@ -29,15 +27,6 @@ def transformer(**changes):
         "pooled_projection_dim": 8, "rope_axes_dim": (4, 4, 4), "guidance_embeds": True,
     } | changes  # fmt: skip
     return HunyuanVideoTransformer3DModel(**config).eval()
-
-
-@cache
-def folder() -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / "tiny-hunyuan"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path)
-    return path
 
 
 def make(path: Path) -> None:
@@ -82,6 +71,9 @@ def make(path: Path) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps(OWN))
+
+
+folder = shared_folder(make)
 
 
 @cache

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from opent2v.families.ltx_video.versions import DYNAMIC, STATIC
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 # What a tiny folder's opent2v.json says.
@@ -56,15 +54,6 @@ KINDS = {
     "0.9.7": ("0.9.5", STATIC, "LTXConditionPipeline"),
     "0.9.8-distilled": ("0.9.5", STATIC, "LTXConditionPipeline"),
 }
-
-
-@cache
-def folder(kind: str) -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / f"tiny-{kind}"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path, kind)
-    return path
 
 
 @cache
@@ -124,3 +113,6 @@ def make(path: Path, kind: str) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps(OWN))
+
+
+folder = shared_folder(make)

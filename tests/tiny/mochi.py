@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 OWN = {"title": "tiny", "width": 32, "height": 32, "frames": 13, "steps": 4, "guidance": 4.5, "max_tokens": 24}
@@ -44,15 +42,6 @@ def vae():
     return AutoencoderKLMochi(**VAE).eval()
 
 
-@cache
-def folder() -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / "tiny-mochi"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path)
-    return path
-
-
 def make(path: Path) -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler
     from transformers import T5Config, T5EncoderModel
@@ -83,6 +72,9 @@ def make(path: Path) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps(OWN))
+
+
+folder = shared_folder(make)
 
 
 @cache

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from opent2v.families.open_sora import files
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 from opent2v.tests.tiny.hunyuan_video import VAE
 
@@ -59,15 +57,6 @@ def encoders(size: int) -> dict[str, torch.nn.Module]:
     }  # fmt: skip
 
 
-@cache
-def folder() -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / "tiny-open-sora"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path)
-    return path
-
-
 def make(path: Path) -> None:
     from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 
@@ -93,6 +82,9 @@ def make(path: Path) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps(OWN))
+
+
+folder = shared_folder(make)
 
 
 @cache

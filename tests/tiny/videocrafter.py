@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import re
-import shutil
-import tempfile
 import zlib
 from functools import cache
 from pathlib import Path
@@ -15,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from opent2v.tests.loaders.text_files import save
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 OWN = {"title": "tiny", "width": 64, "height": 32, "frames": 3, "steps": 4}
@@ -182,21 +180,15 @@ def whole(vocabulary: int | None = None) -> dict[str, torch.Tensor]:
     return tensors | {"betas": torch.zeros(1000), "scale_arr": torch.ones(1400)}
 
 
-@cache
+@shared_folder
+def file_folder(path: Path) -> None:
+    path.mkdir()
+    save(path / "model.safetensors", whole())
+
+
 def file() -> Path:
     """The original file as scripts/convert.py writes it: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / "model.safetensors"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    return save(path, whole())
-
-
-@cache
-def folder(has_rate: bool = True) -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / "tiny-videocrafter"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path, has_rate)
-    return path
+    return file_folder() / "model.safetensors"
 
 
 def make(path: Path, has_rate: bool = True) -> None:
@@ -227,6 +219,9 @@ def make(path: Path, has_rate: bool = True) -> None:
     }
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "opent2v.json").write_text(json.dumps(OWN))
+
+
+folder = shared_folder(make)
 
 
 def _as(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 
 from opent2v.host import embedded
 from opent2v.loaders import load_pipeline, open_folder
+from opent2v.tests.tiny import shared_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "models" / "diffusers" / "opent2v-quickstart"
@@ -23,30 +22,18 @@ MAX_TOKENS = 24
 _UNIPC = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
 
-def folder(kind: str = "plain") -> Path:
-    """A folder that all tests share: read it, never change it.
-
-    Args:
-        kind: "plain" (16 latent channels), "ti2v" (the geometry of TI2V-5B), "euler" (another scheduler),
-            "sharded" (the transformer in several files), "bf16" (files in bf16).
-    """
-    return _folder(kind)
-
-
-@cache
-def _folder(kind: str) -> Path:
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / f"tiny-{kind}"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path, kind)
-    return path
-
-
 def copy(target: Path, kind: str = "plain") -> Path:
     """A folder of one's own, to damage."""
     return Path(shutil.copytree(folder(kind), target))
 
 
-def make(path: Path, kind: str) -> None:
+def make(path: Path, kind: str = "plain") -> None:
+    """Write a folder.
+
+    Args:
+        kind: "plain" (16 latent channels), "ti2v" (the geometry of TI2V-5B), "euler" (another scheduler),
+            "sharded" (the transformer in several files), "bf16" (files in bf16).
+    """
     from diffusers import (
         AutoencoderKLWan,
         FlowMatchEulerDiscreteScheduler,
@@ -96,6 +83,9 @@ def make(path: Path, kind: str) -> None:
     (path / "model_index.json").write_text(json.dumps(index))
     size = {"width": 64, "height": 64} if is_ti2v else {}
     (path / "opent2v.json").write_text(json.dumps({**OWN, **size, "max_tokens": MAX_TOKENS}))
+
+
+folder = shared_folder(make)
 
 
 def _vae(is_ti2v: bool) -> dict:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from opent2v.host import embedded
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 
 class LoadImage:

@@ -9,16 +9,16 @@ import torch
 
 from opent2v.families import mochi
 from opent2v.families.wan.variants import VAES
-from opent2v.tests.families import test_ltx_video_files as ltx_names
-from opent2v.tests.families import test_mochi_files as mochi_names
-from opent2v.tests.families import test_wan_files as wan_names
+from opent2v.tests.families.layouts import ltx_video as ltx_names
+from opent2v.tests.families.layouts import mochi as mochi_names
+from opent2v.tests.families.layouts import wan as wan_names
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
 from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import open_sora as tiny_open_sora
 from opent2v.tests.tiny import videocrafter as tiny_videocrafter
-from opent2v.tests.tiny import wan_kinds as tiny_wan
+from opent2v.tests.tiny import wan_variants as tiny_wan
 
 Tensors = dict[str, torch.Tensor]
 WIDTH = 16  # of the text encoders

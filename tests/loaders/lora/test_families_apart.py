@@ -11,7 +11,7 @@ from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders.lora import made_for, match, read_lora
 from opent2v.tests.loaders.lora import sites
-from opent2v.tests.loaders.lora.test_real_keys import REAL, meta_state, model, write
+from opent2v.tests.loaders.lora.real_models import REAL, meta_state, model, write
 
 OPEN_SORA, HUNYUAN, VIDEOCRAFTER = "Open-Sora 2.0", "HunyuanVideo", "VideoCrafter2"
 

@@ -8,10 +8,10 @@ import pytest
 from safetensors.torch import load_file
 
 from opent2v.tests.loaders.lora import files, models
+from opent2v.tests.loaders.lora.applied import CLOSE, apply, loras
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import largest
 from opent2v.tests.loaders.lora.sites import Site
-from opent2v.tests.loaders.lora.test_formats import CLOSE, apply, loras
 
 __all__ = ["loras"]
 # lvdm's UNetModel -> diffusers' UNet3DConditionModel, for the tiny model's three levels of one block

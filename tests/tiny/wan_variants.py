@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
 
+from opent2v.tests.tiny import shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 # Text is 512 tokens where the transformer reads pictures beside it: diffusers counts on that.
@@ -21,15 +19,6 @@ KINDS = {
     "i2v_a14b": {"joined": True, "boundary": 0.9},
 }
 IMAGE_DIM, IMAGE_SIZE = 20, 32
-
-
-@cache
-def folder(kind: str) -> Path:
-    """A folder that all tests share: read it, never change it."""
-    path = Path(tempfile.mkdtemp(prefix="opent2v-tests-")) / f"tiny-wan-{kind}"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    make(path, kind)
-    return path
 
 
 def make(path: Path, kind: str) -> None:
@@ -69,6 +58,9 @@ def make(path: Path, kind: str) -> None:
         "low_noise_guidance": 2.0 if boundary else None,
     }
     (path / "opent2v.json").write_text(json.dumps(own))
+
+
+folder = shared_folder(make)
 
 
 def image_encoder():
