@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .keys import Rule
+from .packed import PackedTensor
 from .types import Shapes
 from .variant import Variant
 
@@ -26,7 +27,8 @@ class Target:
         shapes: own name -> shape.
         rules: own names -> the family's (diffusers') names; none where they are the same.
         prefix: what the host puts in front of an own name.
-        storage: dtype of its large matrices.
+        storage: how its large matrices are stored: "bfloat16", "int4".
+        is_merged: changes are merged into the weights; else they are computed beside weights in few bits.
         is_text: text encoders, each behind its slot ("text_encoder", "text_encoder_2").
     """
 
@@ -35,7 +37,8 @@ class Target:
     shapes: Shapes
     rules: tuple[Rule, ...] = ()
     prefix: str = ""
-    storage: torch.dtype = torch.float32
+    storage: str = "float32"
+    is_merged: bool = True
     is_text: bool = False
 
 
@@ -62,11 +65,18 @@ class WeightChange:
     pick: Tensor | None = field(default=None, repr=False)
 
 
-def storage_of(weights: Iterable[Tensor]) -> torch.dtype:
-    """The dtype of the large matrices: fp8 where there is any, since small layers are never stored so."""
-    found = {weight.dtype: weight.numel() for weight in sorted(weights, key=Tensor.numel)}
-    small = [dtype for dtype in found if dtype.itemsize == 1]
-    return small[0] if small else max(found, key=lambda dtype: found[dtype], default=torch.float32)
+def storage_of(weights: Iterable[Tensor]) -> tuple[str, bool]:
+    """(how the large matrices are stored, in the user's words; whether changes are merged into them).
+
+    What is in few bits counts wherever there is any, since small layers are never stored so.
+    """
+    sizes: dict[tuple[str, bool], int] = {}
+    for weight in sorted(weights, key=Tensor.numel):
+        is_packed = isinstance(weight, PackedTensor)
+        name = weight.packed.format.name if is_packed else str(weight.dtype).removeprefix("torch.")
+        sizes[name, not is_packed and weight.dtype.itemsize > 1] = weight.numel()
+    in_few_bits = [storage for storage in sizes if not storage[1]]
+    return in_few_bits[0] if in_few_bits else max(sizes, key=lambda storage: sizes[storage], default=("float32", True))
 
 
 def apply_change(weight: Tensor, patch: WeightChange, strength: float) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, uint8
 
+from ..base.packed import PackedTensor
+
 # What is looked at: a model has thousands of tensors, and no fine-tune leaves all of these as they were.
 TENSORS, VALUES = 64, 64
 
@@ -38,7 +40,9 @@ def _spread(names: list[Any]) -> Iterable[Any]:
 
 
 def _add(told: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
+    if isinstance(value, PackedTensor):
+        _add(told, list(value.packed.tensors.values()))
+    elif isinstance(value, Tensor):
         told.update(f"{value.dtype} {tuple(value.shape)}".encode())
         flat = value.detach().reshape(-1)
         told.update(flat[:: -(-len(flat) // VALUES) or 1].cpu().contiguous().view(uint8).numpy().tobytes())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from ..base.storage import DTYPES
+from .containers import open_container
 from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
-from .header import TensorInfo, numbers_of, read_header, tensor_bytes
+from .header import TensorInfo, most_stored, numbers_of, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
 from .single import ModelFile, load_model, load_vae, open_file
 from .text_file import TextFile, load_text, match_text, open_text_file
-from .weights import DTYPES, FP8
 
 __all__ = [
     "DTYPES",
-    "FP8",
     "Folder",
     "MissingLibrary",
     "ModelFile",
@@ -29,10 +29,11 @@ __all__ = [
     "load_text",
     "load_vae",
     "match_text",
+    "most_stored",
     "numbers_of",
+    "open_container",
     "open_file",
     "open_folder",
     "open_text_file",
-    "read_header",
     "tensor_bytes",
 ]

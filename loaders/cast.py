@@ -1,11 +1,12 @@
-"""From one dtype to another, piece by piece: what is held besides the result stays in the processor's cache."""
+"""Convert dtypes in pieces that are small enough for their temporaries to stay in the processor's cache."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+from ..base.storage import FP8
+
 # Numbers converted at a time.
 _PIECE = 2**19
 
@@ -63,6 +64,6 @@ def largest(tensor: Tensor) -> float:
 
 def _check_range(piece: Tensor, target: torch.dtype) -> None:
     if target in FP8 or target == torch.float16:
-        limit, found = torch.finfo(target).max, largest(piece)
-        if found > limit:
-            raise OverflowError(f"holds {found:g}, more than {target} can ({limit:g}): it would become infinite")
+        limit, top = torch.finfo(target).max, largest(piece)
+        if top > limit:
+            raise OverflowError(f"holds {top:g}, more than {target} can ({limit:g}): it would become infinite")

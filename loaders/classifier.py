@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from .containers import open_container
 from .errors import ModelFileError
-from .header import read_header
 from .libraries import library, library_class
 
 CONFIG, PREPARATION, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
@@ -87,7 +87,7 @@ def load_classifier(path: Path, wanted: Sequence[str]) -> Classifier:
     if unknown or not wanted:
         found = f"has no label {unknown[0]!r}" if unknown else "was asked for no label"
         raise ModelFileError(f"{path.name}: {found}. Its labels are: {', '.join(labels[:40])}.")
-    read_header(path / WEIGHTS)  # refuses a damaged file in plain words
+    open_container(path / WEIGHTS)  # refuses a damaged file in plain words
     library("transformers")
     model: Any = library_class(named)
     try:

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..base import Family, Files, Variant
 from ..families import families
+from .containers import open_container
 from .errors import ModelFileError
-from .header import TensorInfo, read_header
+from .header import TensorInfo
 
 INDEX = "model_index.json"
 _WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
@@ -44,7 +45,7 @@ class Folder:
         """Names, dtypes and shapes of a component, over all its shards."""
         merged: dict[str, TensorInfo] = {}
         for path in self.weights[component]:
-            merged.update(read_header(path))
+            merged.update(open_container(path).header)
         return merged
 
 

@@ -1,90 +1,79 @@
-"""The header of a safetensors file: names, dtypes and shapes, without reading a tensor."""
+"""What the header of a file of tensors says: names, dtypes and shapes, without reading a tensor."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from .errors import ModelFileError
+from torch import Tensor
 
-# The format's own limit (safetensors README): a header is at most 100 MB.
-MAX_HEADER = 100_000_000
-# What torch.save writes: a zip archive, or a bare pickle of protocol 2 to 5.
-_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_DTYPE_BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
-    "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
-}  # fmt: skip
+from ..base.storage import BY_CODE, Storage, bytes_of
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a file: its dtype as safetensors spells it ("BF16") and its shape."""
+    """One tensor of a file.
+
+    Attributes:
+        dtype: as safetensors spells it ("BF16").
+        shape: of the numbers it stands for.
+        packed_bytes: as stored, where several numbers share a byte or have a scale beside them; None: the dtype tells.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    packed_bytes: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * bytes_of(self.dtype) if self.packed_bytes is None else self.packed_bytes
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Names, dtypes and shapes of a safetensors file.
+class Container(Protocol):
+    """A file of tensors whose header is read.
 
-    Raises:
-        ModelFileError: missing, empty, cut short, a pickle, or not a safetensors file at all.
+    Attributes:
+        header: name -> dtype and shape, in the file's order.
+        metadata: free texts: training settings of a LoRA, a model's config; often none.
     """
-    return _read(path)[0]
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def header(self) -> dict[str, TensorInfo]: ...
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+    def tensors(self) -> AbstractContextManager[Callable[[str], Tensor]]:
+        """A function (name -> tensor) that reads from the file as long as the context is open.
+
+        Raises:
+            ModelFileError: the file is damaged.
+        """
+        ...
 
 
-def read_header_and_metadata(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """As `read_header`, and the free text entries: training settings of a LoRA, a model's config; often none."""
-    header, stated = _read(path)
-    return header, {str(key): str(value) for key, value in (stated or {}).items()}
+class ContainerFormat(Protocol):
+    """A way to keep tensors in a file."""
 
+    def matches(self, start: bytes) -> bool:
+        """Whether a file is of this format that starts with these 16 bytes (fewer in a shorter file)."""
+        ...
 
-def _read(path: Path) -> tuple[dict[str, TensorInfo], Any]:
-    """(tensors, "__metadata__" as it stands there or None)."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            raw = file.read(length) if length <= MAX_HEADER else b""
-            # A header of 640 bytes starts with the same two bytes as a pickle: only what follows tells them apart.
-            is_header = len(start) == 8 and length <= MAX_HEADER and raw[:1] in (b"{", b"")
-            if not is_header and start[:2] in _PICKLE_STARTS:
-                raise ModelFileError(
-                    f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
-                    "code and are not opened. Get the safetensors version of this model, or convert the file with "
-                    "scripts/convert.py."
-                )
-            if not is_header:
-                raise ModelFileError(
-                    f"{path}: {size} bytes that are not a safetensors file (no valid header). "
-                    "The download may have saved a web page or an error text: download the file again."
-                )
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if len(raw) < length:
-        raise ModelFileError(_cut_short(path, size, 8 + length))
-    try:
-        entries = json.loads(raw)
-        header = {}
-        end = 0
-        for name, entry in entries.items():
-            if name != "__metadata__":
-                header[name] = TensorInfo(entry["dtype"], tuple(entry["shape"]))
-                end = max(end, entry["data_offsets"][1])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelFileError(
-            f"{path}: the safetensors header is damaged ({error}). Download the file again."
-        ) from error
-    if size < 8 + length + end:
-        raise ModelFileError(_cut_short(path, size, 8 + length + end))
-    return header, entries.get("__metadata__")
+    def open(self, path: Path) -> Container:
+        """The file with its header read.
+
+        Raises:
+            ModelFileError: it is damaged or cut short.
+            OSError: it cannot be read.
+        """
+        ...
 
 
 def numbers_of(header: Mapping[str, TensorInfo]) -> dict[str, int]:
@@ -95,13 +84,16 @@ def numbers_of(header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return counts
 
 
-def tensor_bytes(header: dict[str, TensorInfo]) -> int:
+def most_stored(header: Mapping[str, TensorInfo]) -> Storage | None:
+    """How most of the numbers are stored; None where no network computes with it, or there are none.
+
+    Not what most tensors are: the many small ones of an fp8 file (biases, norms) are often stored wider.
+    """
+    numbers = numbers_of(header)
+    storage = BY_CODE.get(max(numbers, key=lambda code: numbers[code], default=""))
+    return storage if storage is not None and storage.name else None
+
+
+def tensor_bytes(header: Mapping[str, TensorInfo]) -> int:
     """Size of all tensors as stored, in bytes."""
-    return sum(prod(info.shape) * _DTYPE_BYTES.get(info.dtype, 4) for info in header.values())
-
-
-def _cut_short(path: Path, size: int, expected: int) -> str:
-    return (
-        f"{path}: the file is cut short. Found {size:,} bytes, expected {expected:,}. "
-        "The download or copy did not finish: get the file again."
-    )
+    return sum(info.nbytes for info in header.values())

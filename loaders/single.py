@@ -1,4 +1,4 @@
-"""A single safetensors file: which family's which part it holds, and how to load that."""
+"""A single file: which family's which part it holds, and how to load that."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from ..base import FamilyError, Near, Recognised, VideoModel, VideoVAE
 from ..base.recognise import stated
 from ..families import families
+from .containers import open_container
 from .errors import ModelFileError
-from .header import TensorInfo, read_header_and_metadata
+from .header import TensorInfo
 from .looks import looks_like
 from .quantised import Quantisation, split_header
 from .weights import build, extension, fill
@@ -28,7 +29,7 @@ class ModelFile:
 
     Attributes:
         parts: "transformer" and "vae", whichever the file holds.
-        header: the weights, without scales.
+        header: the weights, with the shapes of their numbers.
         text_prefixes: what the names of text encoders inside start with; none for most files.
     """
 
@@ -47,8 +48,8 @@ def open_file(path: Path) -> ModelFile:
             looks like.
         families.FamilyError: a variant that its family knows and refuses.
     """
-    whole, metadata = read_header_and_metadata(path)
-    header, quantisation = split_header(whole, path)
+    container = open_container(path)
+    header, quantisation = split_header(container)
     shapes = {name: info.shape for name, info in header.items()}
     parts: dict[str, Recognised] = {}
     reasons: dict[str, str] = {}
@@ -65,7 +66,7 @@ def open_file(path: Path) -> ModelFile:
                 reasons[family.title] = found
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons))
-    other = stated(metadata) if "transformer" in parts else ""
+    other = stated(container.metadata) if "transformer" in parts else ""
     if other:
         raise FamilyError(
             f"{path.name}: by its metadata this is {other}, which has the tensors of "
@@ -81,13 +82,15 @@ def load_model(
     dtype: torch.dtype | None,
     on_progress: Callable[[int, int], None] | None = None,
     rope_layout: str = "auto",
+    keeps_packed: bool = False,
 ) -> VideoModel:
     """The transformer of a file, strictly: every name and shape is compared before the first tensor is read.
 
     Args:
-        dtype: storage dtype; None keeps the file's own, scaled fp8 multiplied out to bf16.
+        dtype: storage dtype; None keeps the file's own, packed weights multiplied out to bf16.
         on_progress: called with (tensors read, tensors in all).
         rope_layout: one of the file's `rope_layouts`; "auto" is the likely one.
+        keeps_packed: as `fill`.
     Raises:
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
@@ -109,15 +112,18 @@ def load_model(
     fill(
         module,
         (file.path,),
-        dtype=dtype or (torch.bfloat16 if file.quantisation.scales else None),
+        dtype=dtype or (torch.bfloat16 if file.quantisation.layers else None),
         rules=rules,
         prefix=found.prefix,
         from_folder=False,
         on_tensor=on_progress,
+        keeps_packed=keeps_packed,
     )
-    return VideoModel(
-        found.variant, module, file.path, lambda: load_model(open_file(file.path), dtype, rope_layout=rope_layout)
-    )
+
+    def again() -> VideoModel:
+        return load_model(open_file(file.path), dtype, rope_layout=rope_layout, keeps_packed=keeps_packed)
+
+    return VideoModel(found.variant, module, file.path, again)
 
 
 def load_vae(

@@ -10,8 +10,8 @@ import torch
 
 from ..base import TextEncoder, TextEncoderKind, TextLayout, Variant
 from ..families.text import text_encoders
+from .containers import open_container
 from .errors import ModelFileError
-from .header import read_header
 from .looks import looks_like
 from .quantised import split_header
 from .tokenizers import tokenizer_of
@@ -38,7 +38,7 @@ def open_text_file(path: Path, prefix: str = "") -> TextFile:
     Raises:
         ModelFileError: it cannot be read, or it is none this pack knows.
     """
-    header, _ = split_header(read_header(path), path)
+    header, _ = split_header(open_container(path))
     shapes = {name[len(prefix) :]: info.shape for name, info in header.items() if name.startswith(prefix)}
     for kind in text_encoders().values():
         layout = kind.recognise(shapes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from .containers import open_container
 from .errors import ModelFileError
 from .libraries import MissingLibrary, install, library, library_class
 
@@ -34,7 +35,7 @@ class Sentences:
 
     def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
         special = (self.pad_token_id, self.eos_token_id) if skip_special_tokens else ()
-        return self.processor.decode([one for one in ids if one not in special])
+        return self.processor.decode([token for token in ids if token not in special])
 
     def serialized(self) -> bytes:
         """The sentencepiece model, as files of text encoders carry it."""
@@ -79,10 +80,8 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def _sentences(path: Path, name: str) -> Sentences:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as tensors:
-        raw = tensors.get_tensor(name).numpy().tobytes()
+    with open_container(path).tensors() as read:
+        raw = read(name).numpy().tobytes()
     try:
         return Sentences(_processor(model_proto=raw))
     except RuntimeError as error:

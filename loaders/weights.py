@@ -1,9 +1,10 @@
-"""Build a diffusers or transformers module without memory, then fill it from safetensors, strictly."""
+"""Build a diffusers or transformers module without memory, then fill it from files, strictly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any
@@ -12,21 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Variant
-from ..base.keys import Rule, joined, translate
-from .cast import FP8, cast
+from ..base.keys import Renamed, Rule, joined, translate
+from ..base.packed import PackedTensor, PackedWeight
+from ..base.storage import FP8
+from .cast import cast
+from .containers import open_container
 from .errors import ModelFileError
-from .header import read_header
 from .libraries import library_class
-from .quantised import read_weight, split_header
-
-# dtype names as nodes show them.
-DTYPES = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "fp8_e4m3fn": torch.float8_e4m3fn,
-    "fp8_e5m2": torch.float8_e5m2,
-}
+from .quantised import read_layer, split_header
 
 
 def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Module], None] | None = None) -> nn.Module:
@@ -61,6 +55,7 @@ def fill(
     prefix: str = "",
     from_folder: bool = True,
     on_tensor: Callable[[int, int], None] | None = None,
+    keeps_packed: bool = False,
 ) -> nn.Module:
     """Read every parameter from the files, strictly, one tensor at a time.
 
@@ -69,45 +64,35 @@ def fill(
             become fp8, everything else bf16.
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
         rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
-            A weight with a scale beside it is multiplied out first.
         from_folder: the config that the module was built from lies beside the files.
         on_tensor: called with (tensors read, tensors in all).
+        keeps_packed: linear layers hold packed weights as they are stored, if their format can; all others are
+            multiplied out to `dtype`, fp32 for None.
     Raises:
-        ModelFileError: as `check`; or a file the format's own library refuses.
+        ModelFileError: as `check`; or a damaged file.
     """
-    from safetensors import SafetensorError, safe_open
-
     total = check(module, files, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
     read: set[str] = set()
     joins: dict[str, dict[int, Tensor]] = {}
     count = 0
     for path in files:
-        header, quantisation = split_header(read_header(path), path)
-        try:
-            with safe_open(path, framework="pt") as tensors:
-                for stored in header:
-                    renamed = translate(stored, rules, prefix)
-                    if renamed is None or not renamed.names:
-                        continue
-                    weight, scale = read_weight(tensors, stored, quantisation)
-                    parts = renamed.tensors(weight)
-                    scales = renamed.tensors(scale) if scale is not None and scale.ndim else [scale] * len(parts)
-                    for name, tensor, factor in zip(renamed.names, parts, scales, strict=True):
-                        if renamed.place is not None:
-                            plain = tensor if factor is None else _as_dtype(name, tensor, torch.float32, path, factor)
-                            joins.setdefault(name, {})[renamed.place] = plain
-                            continue
-                        # Multiplied out in fp32, which it stays unless the caller says otherwise.
-                        wanted = dtype if factor is None else dtype or torch.float32
-                        target = _stored_dtype(name, tensor, wanted, keep)
-                        _assign(module, name, _as_dtype(name, tensor, target, path, factor))
-                        read.add(name)
-                    count += 1
-                    if on_tensor:
-                        on_tensor(count, total)
-        except SafetensorError as error:
-            raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
+        for renamed, weights in _weights(path, rules, prefix):
+            for name, weight in zip(renamed.names, weights, strict=True):
+                if renamed.place is not None:
+                    if isinstance(weight, PackedWeight):
+                        weight = _as_dtype(name, weight, torch.float32, path)
+                    joins.setdefault(name, {})[renamed.place] = weight
+                    continue
+                target = _stored_dtype(name, weight, dtype, keep)
+                if keeps_packed and isinstance(weight, PackedWeight) and _can_hold(module, name, weight, target):
+                    _assign(module, name, PackedTensor(weight, target))
+                else:
+                    _assign(module, name, _as_dtype(name, weight, target, path))
+                read.add(name)
+            count += 1
+            if on_tensor:
+                on_tensor(count, total)
     for name, pieces in joins.items():
         tensor = joined(pieces)
         _assign(module, name, _as_dtype(name, tensor, _stored_dtype(name, tensor, dtype, keep), files[0]))
@@ -116,6 +101,40 @@ def fill(
             have, lack = (one, other) if one in read else (other, one)
             _assign(module, lack, module.get_parameter(have))
     return module
+
+
+def _weights(
+    path: Path, rules: Sequence[Rule], prefix: str
+) -> Iterator[tuple[Renamed, Sequence[Tensor] | Sequence[PackedWeight]]]:
+    """What a file holds for a module, one stored weight at a time: where it goes, and its parts, one for each name."""
+    file = open_container(path)
+    header, quantisation = split_header(file)
+    with file.tensors() as read:
+        for stored in header:
+            renamed = translate(stored, rules, prefix)
+            if renamed is None or not renamed.names:
+                continue
+            layer = quantisation.layers.get(stored)
+            if layer is None:
+                yield renamed, renamed.tensors(read(stored))
+            else:
+                yield renamed, _packed_parts(renamed, read_layer(layer, read))
+
+
+def _packed_parts(renamed: Renamed, weight: PackedWeight) -> list[PackedWeight]:
+    """The parts of a packed weight, each with the rows that the rule would give it, in the rule's shape."""
+    if not renamed.splits:
+        return [weight] * len(renamed.names)
+    rows = renamed.tensors(torch.arange(weight.shape[0]))
+    shapes = renamed.shapes(weight.shape)
+    return [replace(weight.rows(index), shape=shape) for index, shape in zip(rows, shapes, strict=True)]
+
+
+def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype) -> bool:
+    """Whether hosts have a layer that multiplies this weight out while it computes."""
+    owner, _, leaf = name.rpartition(".")
+    is_linear = leaf == "weight" and type(module.get_submodule(owner)) is nn.Linear
+    return is_linear and weight.format.stays_packed and target not in FP8
 
 
 def check(
@@ -137,7 +156,7 @@ def check(
     joins: dict[str, dict[int, Tensor]] = {}
     count = 0
     for path in files:
-        for stored, info in split_header(read_header(path), path)[0].items():
+        for stored, info in split_header(open_container(path))[0].items():
             renamed = translate(stored, rules, prefix)
             if renamed is not None and renamed.names:
                 header.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
@@ -150,12 +169,16 @@ def check(
     wanted = dict(module.named_parameters(remove_duplicate=False)) | {
         k: b for k, b in module.named_buffers() if k in header
     }
-    _compare(header, wanted, once, files[0].parent if from_folder else files[0])
+    _compare(header, wanted, once, files[0].parent if from_folder else files[0], from_folder)
     return count
 
 
 def _compare(
-    header: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor], tied: Mapping[str, str], where: Path
+    header: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, Tensor],
+    tied: Mapping[str, str],
+    where: Path,
+    from_folder: bool,
 ) -> None:
     missing = [n for n in wanted if n not in header and n not in tied and n not in tied.values()]
     unexpected = [n for n in header if n not in wanted]
@@ -173,7 +196,7 @@ def _compare(
         said.append(f"{len(missing)} missing, first {missing[0]}")
     if unexpected:
         said.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
-    if where.suffix == ".safetensors":
+    if not from_folder:
         raise ModelFileError(
             f"{where}: the file does not hold this model whole. Of {len(wanted)} tensors: {'; '.join(said)}. "
             "The download is not complete, or the file is a variant that this version does not know."
@@ -193,24 +216,29 @@ def _fp32_names(module: nn.Module) -> tuple[str, ...]:
 _INNER = frozenset({"blocks", "transformer_blocks", "single_transformer_blocks", "resnets", "temp_convs"})
 
 
-def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]) -> torch.dtype:
-    if not tensor.is_floating_point() or (dtype is None and tensor.dtype not in FP8):
-        return tensor.dtype
-    dtype = dtype or tensor.dtype
+def _stored_dtype(
+    name: str, weight: Tensor | PackedWeight, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]
+) -> torch.dtype:
+    if isinstance(weight, PackedWeight):
+        dtype = dtype or torch.float32
+    elif not weight.is_floating_point() or (dtype is None and weight.dtype not in FP8):
+        return weight.dtype
+    else:
+        dtype = dtype or weight.dtype
     if any(part in name.split(".") for part in keep_fp32):
         return torch.float32
     if dtype in FP8:
         # Embedders and norms stay out of fp8: their dtype steers the timestep's and activations' dtype, and
         # they are a small share of the weights (host facts: fp8 skips).
         inner = not _INNER.isdisjoint(name.split("."))
-        matrix = tensor.ndim >= 2 and name.endswith(".weight") and "norm" not in name
+        matrix = len(weight.shape) >= 2 and name.endswith(".weight") and "norm" not in name
         return dtype if inner and matrix else torch.bfloat16
     return dtype
 
 
-def _as_dtype(name: str, tensor: Tensor, target: torch.dtype, path: Path, scale: Tensor | None = None) -> Tensor:
+def _as_dtype(name: str, weight: Tensor | PackedWeight, target: torch.dtype, path: Path) -> Tensor:
     try:
-        return cast(tensor, target, scale)
+        return weight.dequantise(target) if isinstance(weight, PackedWeight) else cast(weight, target)
     except OverflowError as error:
         raise ModelFileError(f"{path}: {name} {error}. Load the model with dtype bf16 or fp32.") from error
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..base import FamilyError, Variant
 from ..base.units import bytes_text
-from ..loaders import ModelFile, ModelFileError, TextFile, open_file, open_text_file, read_header, tensor_bytes
+from ..loaders import ModelFile, ModelFileError, TextFile, open_container, open_file, open_text_file, tensor_bytes
 from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
 from .inputs import chosen, combo
 from .remarks import with_remarks
@@ -54,7 +54,7 @@ class OpenT2VInspectFile:
 def report(path: Path) -> list[str]:
     """What a file is, line by line; never raises for a file that cannot be used, but says why."""
     try:
-        header = read_header(path)
+        header = open_container(path).header
     except ModelFileError as error:
         return [str(error)]
     kinds = Counter(info.dtype for info in header.values())
@@ -112,7 +112,7 @@ def _place(path: Path, part: str) -> str:
 def _memory(file: ModelFile, variant: Variant) -> str:
     own = variant.defaults
     shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
-    weights = tensor_bytes(dict(file.header))
+    weights = tensor_bytes(file.header)
     return (
         f"Memory: {bytes_text(weights)} of weights as stored, and about "
         f"{bytes_text(variant.sample_memory(shape, 2))} more while sampling "

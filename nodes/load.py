@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..host import host
-from ..loaders import DTYPES, ModelFileError, is_model_folder, library, load_pipeline, numbers_of, open_folder
+from ..loaders import (
+    DTYPES,
+    ModelFileError,
+    is_model_folder,
+    library,
+    load_pipeline,
+    most_stored,
+    numbers_of,
+    open_folder,
+)
 from .inputs import model_folders
 from .remarks import with_remarks
 from .shared import files_state, shared
@@ -85,9 +94,8 @@ class OpenT2VLoadModel:
         folder = open_folder(path)
         library("diffusers")
         header = folder.headers(folder.family.network.slot)
-        numbers = numbers_of(header)
-        most = max(numbers, key=lambda kind: numbers[kind], default="")
-        stored = DTYPES.get({"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(most, ""))
+        storage = most_stored(header)
+        stored = storage.dtype if storage and storage.dtype == storage.computes else None
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
         further = [name for name, part in _FURTHER.items() if part in folder.weights]
 
@@ -100,7 +108,7 @@ class OpenT2VLoadModel:
 
         parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *further], make)
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
-        count = sum(numbers.values())
+        count = sum(numbers_of(header).values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
         remarks += [folder.variant.remark] if folder.variant.remark else []

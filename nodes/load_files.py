@@ -16,6 +16,7 @@ from ..loaders import (
     load_model,
     load_text,
     load_vae,
+    most_stored,
     numbers_of,
     open_file,
     open_text_file,
@@ -23,15 +24,6 @@ from ..loaders import (
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .remarks import with_remarks
 from .shared import files_state, shared
-
-_STORED = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
-
 
 _DTYPE = (
     ["auto", *DTYPES],
@@ -105,15 +97,18 @@ class OpenT2VLoadDiffusionModel:
         library("diffusers")
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened), sum(numbers_of(opened.header).values()))
         found = opened.parts.get("transformer")
+        is_packed = dtype == "auto" and opened.quantisation.stays_packed
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
-            return [host.model(load_model(opened, dtypes["model_dtype"], lambda done, _: bar(done), rope_layout))]
+            tick = lambda done, _: bar(done)  # noqa: E731
+            return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed))]
 
         key = (str(path), files_state(path), str(dtypes))
-        model = shared((*key, rope_layout), ["model"], make)["model"]
+        model = shared((*key, rope_layout, str(is_packed)), ["model"], make)["model"]
         assert found is not None  # load_model has refused every other file
-        remarks = [f"{found.variant.title}, {found.layout} layout{_stored_as(opened, dtypes['model_dtype'])}"]
+        stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
+        remarks = [f"{found.variant.title}, {found.layout} layout, stored as {stored_as}"]
         remarks += [found.remark] if found.remark else []
         outputs = model, self._clip(opened, found.variant, dtypes, key), self._vae(opened, dtypes, key)
         return with_remarks(outputs, remarks)
@@ -254,15 +249,16 @@ def find_tokenizer(class_name: str) -> Path | None:
 
 
 def stored_dtype(file: ModelFile) -> torch.dtype | None:
-    """The dtype most of a file's numbers have; None for scaled ones, which are multiplied out."""
-    if file.quantisation.scales:
+    """The dtype most of a file's numbers have; None for packed ones, whose bytes say nothing of it."""
+    if file.quantisation.layers:
         return None
-    # Not what most tensors have: an fp8 file's many small ones (biases, norms) are often stored wider.
-    numbers = numbers_of(file.header)
-    return _STORED.get(max(numbers, key=lambda kind: numbers[kind])) if numbers else None
+    storage = most_stored(file.header)
+    return storage.dtype if storage else None
 
 
-def _stored_as(file: ModelFile, dtype: torch.dtype | None) -> str:
+def _stored_as(file: ModelFile, dtype: torch.dtype | None, is_packed: bool) -> str:
+    if is_packed:
+        return file.quantisation.kind
     kind = str(dtype or stored_dtype(file) or torch.bfloat16).removeprefix("torch.")
     from_kind = f" from {file.quantisation.kind}" if file.quantisation.kind else ""
-    return f", stored as {kind}{from_kind}"
+    return f"{kind}{from_kind}"

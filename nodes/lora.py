@@ -92,13 +92,14 @@ class Applied:
 
 def said(verdict: Verdict, strength: float) -> list[str]:
     """The verdict, and in which way the LoRA is applied."""
-    storage = str(verdict.target.storage).removeprefix("torch.")
+    target = verdict.target
     if not strength:
         way = "Strength 0: nothing is applied"
-    elif verdict.target.storage.itemsize == 1:
-        way = f"Applied while the model computes, in its computing precision; the {storage} weights stay as they are"
+    elif not target.is_merged:
+        precision = "in its computing precision"
+        way = f"Applied while the model computes, {precision}; the {target.storage} weights stay as they are"
     else:
-        way = f"Merged into the {storage} weights while the model is loaded, and taken out again"
+        way = f"Merged into the {target.storage} weights while the model is loaded, and taken out again"
     return [*verdict.lines(), way]
 
 

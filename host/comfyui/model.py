@@ -16,7 +16,8 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...base import Variant, VideoModel
+from ...base import FamilyError, Variant, VideoModel
+from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .attention import Told, attend_through_host
@@ -65,6 +66,15 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         if self.opent2v.variant.keeps_clean:
             return latent_image
         return super().scale_latent_inpaint(*args, latent_image=latent_image, **kwargs)
+
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        packed = next((w.packed for w in self.diffusion_model.parameters() if isinstance(w, PackedTensor)), None)
+        if packed is not None:
+            raise FamilyError(
+                f"This MODEL's weights are stored as {packed.format.name}, which cannot be saved again. Load its file "
+                "with dtype bf16 or fp16, then save."
+            )
+        return super().state_dict_for_saving(*args, **kwargs)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         conds = super().extra_conds(**kwargs)
@@ -180,7 +190,9 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     base.told = attend_through_host(transformer)
     # Not a submodule: the transformer is already there as diffusion_model.
     object.__setattr__(base, "opent2v", part)
-    is_dynamic = part.again is not None and not disable_dynamic
+    # Dynamic loading copies weights into places of their numbers' size.
+    is_packed = any(isinstance(weight, PackedTensor) for weight in transformer.parameters())
+    is_dynamic = part.again is not None and not disable_dynamic and not is_packed
     made = patcher(base, device, mm.unet_offload_device(), is_dynamic)
     can_be_made_again(made, model, part.again)
     move_orphans_on_load(made)

@@ -10,6 +10,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...base.packed import PackedTensor, unpacked
 from ..leaves import dtype_keeping_norms, switch_leaves
 
 _NAMES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "Embedding")
@@ -26,7 +27,33 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
     from diffusers.models.normalization import FP32LayerNorm
 
     table[FP32LayerNorm] = _fp32_layer_norm(FP32LayerNorm)
-    return switch_leaves(module, table | dtype_keeping_norms())
+    switch_leaves(module, table | dtype_keeping_norms())
+    for leaf in module.modules():
+        if isinstance(leaf, nn.Linear) and isinstance(leaf.weight, PackedTensor):
+            leaf.__class__ = PackedLinear
+    return module
+
+
+class PackedLinear(comfy.ops.manual_cast.Linear):
+    """The host's linear layer for a weight that stays packed: it is multiplied out while the layer computes."""
+
+    def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
+        # Before the functions: the host's LoRA patches add in place, which a packed weight cannot take.
+        weight = unpacked(self.weight.to(input.device), input.dtype)
+        for function in self.weight_function:
+            weight = function(weight)
+        bias = None if self.bias is None else self.bias.to(input.device, input.dtype)
+        for function in self.bias_function if bias is not None else ():
+            bias = function(bias)
+        return functional.linear(input, weight, bias)
+
+    def convert_weight(self, weight: Tensor, inplace: bool = False, **_: Any) -> Tensor:
+        """The numbers that the host merges a change into."""
+        return unpacked(weight, weight.dtype)
+
+    def set_weight(self, weight: Tensor, return_weight: bool = False, **_: Any) -> Tensor | None:
+        """Leave the packed weight as it is: a merged change would be rounded; `settle` has it computed beside."""
+        return weight if return_weight else None
 
 
 def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:

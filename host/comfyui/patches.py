@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import comfy.weight_adapter
-import torch
 from torch import Tensor
 
 from ...base import FamilyError, NotWhole, Target, WeightChange
@@ -75,17 +74,17 @@ def model_target(base: Any) -> Target:
     storage, prefix = _storage(weights.values()), "diffusion_model."
     part = getattr(base, "opent2v", None)
     if part is not None:
-        return Target(part.variant.title, part.variant, shapes, (), prefix, storage)
+        return Target(part.variant.title, part.variant, shapes, (), prefix, *storage)
     title = type(base).__name__
     try:
         found = recognised(tensor_shapes(base.diffusion_model))
     except NotWhole as error:
-        return Target(title, error.found.variant, shapes, error.found.rules, prefix, storage)
+        return Target(title, error.found.variant, shapes, error.found.rules, prefix, *storage)
     except FamilyError:
         found = None  # a variant that our sampler refuses may still take a LoRA by its own names
     if found is None:
-        return Target(title, None, shapes, (), prefix, storage)
-    return Target(found.variant.title, found.variant, shapes, found.rules, prefix, storage)
+        return Target(title, None, shapes, (), prefix, *storage)
+    return Target(found.variant.title, found.variant, shapes, found.rules, prefix, *storage)
 
 
 def text_target(encoders: Any) -> Target:
@@ -101,11 +100,11 @@ def text_target(encoders: Any) -> Target:
     rules = tuple(rename(f"^{stem}", slot, is_last=True) for slot, stem in stems.items())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     title = f"the text encoder of {part.variant.title}" if part else f"the text encoder {type(encoders).__name__}"
-    return Target(title, part.variant if part else None, shapes, rules, "", _storage(weights.values()), is_text=True)
+    return Target(title, part.variant if part else None, shapes, rules, "", *_storage(weights.values()), is_text=True)
 
 
-def _storage(weights: Iterable[Tensor]) -> torch.dtype:
-    """The large matrices' dtype; of the host's quantised tensors that of the numbers inside."""
+def _storage(weights: Iterable[Tensor]) -> tuple[str, bool]:
+    """As `storage_of`; of the host's quantised tensors that of the numbers inside."""
     return storage_of(getattr(weight, "_qdata", weight) for weight in weights)
 
 

@@ -12,8 +12,10 @@ from comfy.patcher_extension import CallbacksMP
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
+from ...base.packed import PackedTensor
+from ...base.storage import FP8
+
 KEY = "opent2v_lora"
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def settle_on_load(patcher: Any) -> None:
@@ -36,7 +38,8 @@ def _settle(patcher: Any, device_to: Any, lowvram_memory: Any = 0, force_patch_w
     for key in list(patcher.patches):
         path, _, leaf = key.rpartition(".")
         layer, weight = patcher.model.get_submodule(path), comfy.utils.get_attr(patcher.model, key)
-        is_small = isinstance(weight, QuantizedTensor) or (has_fp8 and weight.dtype.itemsize < computes.itemsize)
+        is_packed = isinstance(weight, QuantizedTensor | PackedTensor)
+        is_small = is_packed or (has_fp8 and weight.dtype.itemsize < computes.itemsize)
         if leaf not in ("weight", "bias") or not hasattr(layer, "comfy_cast_weights"):
             if is_dynamic or key not in patcher.backup:
                 patcher.patch_weight_to_device(key, device_to)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...base import Variant, VideoModel
+from ...base.storage import BY_DTYPE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun
 from ..fingerprint import of_patches, of_weights
@@ -18,8 +19,6 @@ from ..leaves import dtype_keeping_norms, switch_leaves
 from . import machine
 from .ops import LEAVES
 from .patches import Patches, changed
-
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def model(part: VideoModel) -> Model:
     switch_leaves(part.transformer, LEAVES | dtype_keeping_norms()).to(machine.device())
     # The largest weight tells the storage dtype: small layers may be kept in fp32. A CPU computes in fp32 only.
     stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
-    computes = torch.bfloat16 if stored in FP8 else stored
-    return Model(part, machine.device(), torch.float32 if machine.device().type == "cpu" else computes)
+    computes = torch.float32 if machine.device().type == "cpu" else BY_DTYPE[stored].computes
+    return Model(part, machine.device(), computes or stored)
 
 
 def variant(thing: Any) -> Variant | None:

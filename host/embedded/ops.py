@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...base.packed import unpacked
+
 
 class CastLinear(nn.Linear):
-    """Computes in its input's dtype, whatever the weight is stored as."""
+    """Computes in its input's dtype, whatever the weight is stored as; a packed one is multiplied out here."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input, self.weight.to(input.dtype), _to(self.bias, input.dtype))
+        return functional.linear(input, unpacked(self.weight, input.dtype), _to(self.bias, input.dtype))
 
 
 class CastConv2d(nn.Conv2d):

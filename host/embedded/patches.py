@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...base import Target, VideoModel, WeightChange
+from ...base.packed import unpacked
 from ...base.weight_changes import apply_change, storage_of
 
 # Changes in the order they were added, each with its strength.
@@ -23,7 +24,7 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
 
     Args:
         modules: by the slot that names of weights start with; "" for names without one.
-        dtype: the model computes in; changed weights have it, so that a weight stored as fp8 is never rounded back.
+        dtype: the model computes in; changed weights have it, so that a weight in few bits is never rounded back.
     """
     listed: dict[str, list[tuple[WeightChange, float]]] = {}
     for group, strength in patches:
@@ -36,7 +37,7 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
             weight = owner._parameters[leaf]
             assert weight is not None
             own.append((owner, leaf, weight))
-            new = weight.detach().float()
+            new = unpacked(weight, torch.float32).detach()
             for patch, strength in changes:
                 new = apply_change(new, patch, strength)
             kept = weight.dtype if weight.dtype == torch.float32 else dtype
@@ -62,11 +63,13 @@ def patch_target(thing: Any) -> Target:
         for slot, module in modules.items()
         for name, weight in module.named_parameters()
     }
+    storage, is_merged = storage_of(weights.values())
     return Target(
         f"the text encoder of {variant.title}" if is_text else variant.title,
         variant,
         {name: tuple(weight.shape) for name, weight in weights.items()},
-        storage=storage_of(weights.values()),
+        storage=storage,
+        is_merged=is_merged,
         is_text=is_text,
     )
 

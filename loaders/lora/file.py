@@ -10,14 +10,15 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from ...base.storage import is_float
 from ...base.weight_changes import is_old_glora
+from ..containers import open_container
 from ..errors import ModelFileError
-from ..header import TensorInfo, read_header_and_metadata
+from ..header import TensorInfo
 from .keys import Role, is_text, parse
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
 MAX_TENSORS = 50_000
-_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _SIDECAR = ("adapter_model.safetensors", "adapter_config.json")  # as peft saves a folder
 _LOW_RANK = ("lora", "loha", "lokr", "glora", "oft")
 # What each kind cannot do without; for lokr each factor stands whole or as a product.
@@ -38,7 +39,7 @@ class Adapter:
     Attributes:
         stem: the layer's name in the file, with its prefix.
         end: which of the layer's parameters it changes: "weight" or "bias".
-        kind: as `families.Patch.kind`.
+        kind: as `WeightChange.kind`.
         keys, shapes: by role ("alpha" and "dora" among them): the tensor's name in the file, and its shape.
         follows: a bias that is scaled as the layer's low-rank product is.
     """
@@ -140,7 +141,8 @@ def read_lora(path: Path) -> LoraFile:
         ModelFileError: missing, cut short, a pickle, empty, more tensors than a LoRA has, numbers that are no floats,
             or no LoRA at all.
     """
-    header, metadata = read_header_and_metadata(path)
+    container = open_container(path)
+    header = container.header
     if len(header) > MAX_TENSORS:
         raise ModelFileError(
             f"{path}: {len(header):,} tensors. A LoRA has some thousands, at most {MAX_TENSORS:,} are read. The file "
@@ -157,12 +159,12 @@ def read_lora(path: Path) -> LoraFile:
         )
     for one in (*adapters, *text_adapters):
         for role, key in one.keys.items():
-            if role != "alpha" and header[key].dtype not in _FLOATS:
+            if role != "alpha" and not is_float(header[key].dtype):
                 raise ModelFileError(
                     f"{path}: {key} is stored as {header[key].dtype}. Expected floating point (F32, F16, BF16). Get "
                     "another version of this LoRA."
                 )
-    return LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, metadata))
+    return LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, container.metadata))
 
 
 def held_lora(tensors: Mapping[str, Any]) -> LoraFile:
@@ -210,7 +212,7 @@ def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorI
         if role == "up_bias" and made:
             made.append(adapter(stem, "bias", "diff", {"diff": key}, made[0]))
         elif kind == "diff":
-            # A table that is no layer's weight has an end of its own, which the family's rules know.
+            # Modulation tables are bare parameters (no ".weight"), stored as diff_m; the family's rules know that end.
             named = f"{stem}.diff_m" if role == "diff_m" else stem
             made.append(adapter(named, "bias" if role == "diff_b" else "weight", "diff", {"diff": key}))
     return made

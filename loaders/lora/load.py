@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...base import WeightChange
 from ...base.weight_changes import is_old_glora
+from ..containers import open_container
 from ..errors import ModelFileError
 from .file import Adapter, LoraFile
 from .match import Verdict
@@ -27,28 +28,22 @@ def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = N
     Raises:
         ModelFileError: a tensor holds NaN or infinity, or the file is damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = verdict.file.path
-    try:
-        with safe_open(path, framework="pt") as opened:
-            return patches_of(verdict, opened.get_tensor, on_progress)
-    except SafetensorError as error:
-        raise ModelFileError(f"{path}: the file is damaged ({error}). Download it again.") from error
+    with open_container(verdict.file.path).tensors() as read:
+        return patches_of(verdict, read, on_progress)
 
 
 def patches_of(
-    verdict: Verdict, get: Callable[[str], Tensor], on_progress: Callable[[int], None] | None = None
+    verdict: Verdict, read: Callable[[str], Tensor], on_progress: Callable[[int], None] | None = None
 ) -> tuple[WeightChange, ...]:
     """As `load_patches`, from tensors by their name in the file."""
     patches: list[WeightChange] = []
     for n, (adapter, places) in enumerate(verdict.places, 1):
-        tensors = {role: _finite(get(key), key, verdict.file) for role, key in adapter.keys.items()}
+        tensors = {role: _finite(read(key), key, verdict.file) for role, key in adapter.keys.items()}
         alpha = _number(tensors.pop("alpha", None))
         scaled = adapter
         if adapter.follows is not None:
             scaled, key = adapter.follows, adapter.follows.keys.get("alpha")
-            alpha = _number(get(key)) if key else None
+            alpha = _number(read(key)) if key else None
         scale = scale_of(scaled, alpha, verdict.file.metadata)
         patches += [_patch(adapter, verdict.target.prefix, place, tensors, scale) for place in places]
         if on_progress:
@@ -71,7 +66,10 @@ def _patch(adapter: Adapter, prefix: str, place: Place, tensors: dict[str, Tenso
 
 
 def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict[str, Tensor]:
-    """The blocks of an OFT that turn these rows; what the constraint, which is for all blocks, takes off is in them."""
+    """The OFT blocks for these rows.
+
+    The constraint is a norm over all blocks, so it is applied here, before some of them are taken.
+    """
     blocks = tensors["blocks"].float()
     if constraint > 0:
         blocks = blocks * (constraint / ((blocks - blocks.mT).norm() + 1e-8)).clamp(max=1)
@@ -82,7 +80,7 @@ def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict
 
 def _finite(tensor: Tensor, key: str, file: LoraFile) -> Tensor:
     tensor = tensor.bfloat16() if tensor.element_size() == 1 else tensor
-    # The extremes are a tenth of the work of looking at every number, and NaN is one where it occurs.
+    # The extremes cost a tenth of `isfinite(...).all()`, and both are NaN as soon as one number is.
     if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):
         raise ModelFileError(
             f"{file.path}: {key} holds NaN or infinity. The training went wrong or the file is damaged: use another "

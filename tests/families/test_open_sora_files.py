@@ -11,8 +11,7 @@ import torch
 from opent2v.base import FamilyError, Recognised
 from opent2v.base.keys import joined, rename, translate
 from opent2v.families import families, open_sora
-from opent2v.loaders import ModelFileError, load_model, open_file
-from opent2v.loaders.header import read_header
+from opent2v.loaders import ModelFileError, load_model, open_container, open_file
 from opent2v.loaders.weights import build
 from opent2v.nodes.doctor import report
 from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel
@@ -176,7 +175,7 @@ def test_the_file_doctor_knows_it(tmp_path):
     ]
     assert lines[4].startswith("Goes with, in models/text_encoders: t5xxl") and "hunyuan_vae" in lines[5]
     assert "sampling 336 x 192 with 129 frames" in lines[6]
-    assert len(read_header(path)) == len(tiny_open_sora.recorded("weights"))
+    assert len(open_container(path).header) == len(tiny_open_sora.recorded("weights"))
 
 
 def test_the_loader_node_offers_the_rope_layout():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from opent2v.base.storage import FP8
 from opent2v.loaders import cast as module
-from opent2v.loaders.cast import FP8, cast, widen
+from opent2v.loaders.cast import cast, widen
 
 
 @pytest.fixture(autouse=True)

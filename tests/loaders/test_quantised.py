@@ -8,10 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from opent2v.base.keys import pieces, rename
-from opent2v.loaders import ModelFileError, read_header
+from opent2v.base.keys import chunk, pieces, rename, swap_halves
+from opent2v.base.packed import PackedTensor, unpacked
+from opent2v.loaders import ModelFileError, open_container, quantised, tensor_bytes
 from opent2v.loaders.quantised import split_header
 from opent2v.loaders.weights import fill
+from opent2v.tests.loaders import toy_int4
+from opent2v.tests.loaders.toy_int4 import ToyInt4
 
 NAMES = ("first.weight", "second.weight")
 
@@ -52,9 +55,9 @@ def stored(request, tmp_path):
 
 def test_the_header_without_scales_is_the_models_own(stored):
     path, _ = stored
-    weights, quantisation = split_header(read_header(path), path)
+    weights, quantisation = split_header(open_container(path))
     assert set(weights) == {*NAMES, "second.bias"}
-    assert quantisation.kind == "scaled fp8" and set(quantisation.scales) == set(NAMES)
+    assert quantisation.kind == "scaled fp8" and set(quantisation.layers) == set(NAMES)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
@@ -77,8 +80,8 @@ def test_scales_of_rows_are_split_with_the_rows(stored):
 def test_plain_fp8_keeps_its_numbers(tmp_path):
     path = tmp_path / "plain.safetensors"
     save_file({"first.weight": torch.ones(6, 4).to(torch.float8_e5m2)}, path)
-    weights, quantisation = split_header(read_header(path), path)
-    assert (list(weights), quantisation.kind, dict(quantisation.scales)) == (["first.weight"], "fp8", {})
+    weights, quantisation = split_header(open_container(path))
+    assert (list(weights), quantisation.kind, dict(quantisation.layers)) == (["first.weight"], "fp8", {})
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,81 @@ def test_other_formats_are_refused_by_name(tmp_path, weight, scale):
     path = tmp_path / "other.safetensors"
     save_file({"first.weight": weight, "first.weight_scale": scale}, path)
     with pytest.raises(ModelFileError, match=r"first\.weight is stored as (U8|I8).*cannot read.*bf16, fp16 or fp8"):
-        split_header(read_header(path), path)
+        split_header(open_container(path))
 
 
 def test_a_scale_without_its_weight_is_damage(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"first.weight_scale": torch.tensor(1.0)}, path)
     with pytest.raises(ModelFileError, match=r"first.weight_scale is there without first.weight"):
-        split_header(read_header(path), path)
+        split_header(open_container(path))
+
+
+@pytest.mark.parametrize(("code", "stored"), [("F8_E4M3", torch.float8_e4m3fn), ("F8_E5M2", torch.float8_e5m2)])
+def test_fp8_takes_a_byte_a_number(tmp_path, code, stored):
+    save_file({"a": torch.ones(6, 4).to(stored), "b": torch.ones(2)}, tmp_path / "fp8.safetensors")
+    header = open_container(tmp_path / "fp8.safetensors").header
+    assert header["a"].dtype == code and tensor_bytes(header) == 6 * 4 + 2 * 4
+
+
+# --- a packed format of the tests' own ---
+
+
+@pytest.fixture
+def int4(monkeypatch):
+    """Adding a format is one entry; in the pack it is one file of the folder."""
+    monkeypatch.setattr(quantised, "FORMATS", [*quantised.FORMATS, ToyInt4()])
+
+
+def draw(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def test_a_packed_format_is_found_by_its_marks(int4, tmp_path):
+    path = tmp_path / "int4.safetensors"
+    toy_int4.write(path, {"first.weight": draw(6, 8), "first.bias": draw(6)})
+    header, quantisation = split_header(open_container(path))
+    assert {name: info.shape for name, info in header.items()} == {"first.weight": (6, 8), "first.bias": (6,)}
+    assert (quantisation.kind, quantisation.stays_packed) == ("toy int4", True)
+    assert quantisation.layers["first.weight"].parameters == {"group": toy_int4.GROUP}
+    assert tensor_bytes(header) == 6 * 4 + 6 * 2 * 4 + 6 * 4
+
+
+def test_without_its_format_such_a_file_is_refused(tmp_path):
+    path = tmp_path / "int4.safetensors"
+    toy_int4.write(path, {"first.weight": draw(6, 8)})
+    with pytest.raises(ModelFileError, match=r"first\.weight_scale is there without first\.weight"):
+        split_header(open_container(path))
+
+
+@pytest.mark.parametrize("keeps_packed", [False, True])
+def test_packed_rows_go_where_key_rules_send_them(int4, tmp_path, keeps_packed):
+    path = tmp_path / "int4.safetensors"
+    state = {"qkv.weight": draw(24, 8), "qkv.bias": draw(24), "last.weight": draw(4, 8), "last.bias": draw(4)}
+    state |= {"one.weight": draw(6, 8), "two.weight": draw(6, 16)}
+    exact = toy_int4.write(path, state)
+    rules = [
+        rename("^qkv", *(f"to_{n}" for n in "qkv"), split=chunk(3)),
+        rename("^last", "final", split=swap_halves),
+        rename("^one", "both", place=0),
+        rename("^two", "both", place=1),
+    ]
+    built = torch.nn.ModuleDict({f"to_{n}": torch.nn.Linear(8, 8) for n in "qkv"})
+    built.update({"final": torch.nn.Linear(8, 4), "both": torch.nn.Linear(24, 6, bias=False)})
+    fill(built, (path,), rules=rules, dtype=torch.float32, keeps_packed=keeps_packed)
+    for n, whole in zip("qkv", exact["qkv.weight"].chunk(3), strict=True):
+        held = built.get_parameter(f"to_{n}.weight")
+        assert isinstance(held, PackedTensor) == keeps_packed and torch.equal(unpacked(held, torch.float32), whole)
+    first, second = exact["last.weight"].chunk(2)
+    assert torch.equal(unpacked(built["final"].weight, torch.float32), torch.cat([second, first]))
+    # Columns of two layers are no rows of one: they are multiplied out.
+    assert torch.equal(built["both"].weight, torch.cat([exact["one.weight"], exact["two.weight"]], 1))
+
+
+def test_only_linear_layers_hold_packed_weights(int4, tmp_path):
+    path = tmp_path / "int4.safetensors"
+    exact = toy_int4.write(path, {"words.weight": draw(6, 8), "layer.weight": draw(4, 8)})
+    built = torch.nn.ModuleDict({"words": torch.nn.Embedding(6, 8), "layer": torch.nn.Linear(8, 4, bias=False)})
+    fill(built, (path,), dtype=torch.bfloat16, keeps_packed=True)
+    assert torch.equal(built["words"].weight, exact["words.weight"].bfloat16())
+    assert isinstance(built["layer"].weight, PackedTensor) and built["layer"].weight.dtype == torch.bfloat16

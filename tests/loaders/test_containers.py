@@ -1,16 +1,18 @@
-"""A safetensors header is read, and everything that is none is named for what it is."""
+"""A file of tensors is opened by its first bytes, and everything that is none is named for what it is."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import struct
+from contextlib import contextmanager
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from opent2v.loaders import ModelFileError, TensorInfo, read_header, tensor_bytes
+from opent2v.loaders import ModelFileError, TensorInfo, containers, open_container, tensor_bytes
+from opent2v.loaders.weights import fill
 
 
 @pytest.fixture
@@ -22,13 +24,13 @@ def good(tmp_path):
 
 def message(path) -> str:
     with pytest.raises(ModelFileError) as error:
-        read_header(path)
+        open_container(path)
     assert str(error.value).startswith(f"{path}: ")
     return str(error.value).removeprefix(f"{path}: ")
 
 
 def test_names_dtypes_and_shapes(good):
-    header = read_header(good)
+    header = open_container(good).header
     assert header == {"a": TensorInfo("F32", (2, 3)), "b": TensorInfo("BF16", (4,))}
     assert tensor_bytes(header) == 2 * 3 * 4 + 4 * 2
 
@@ -80,7 +82,7 @@ def test_a_header_as_long_as_a_pickles_first_bytes_is_no_pickle(tmp_path, length
     path = tmp_path / "model.safetensors"
     text = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(length)
     path.write_bytes(struct.pack("<Q", length) + text.encode() + bytes(4))
-    assert read_header(path) == {"a": TensorInfo("F32", (1,))}
+    assert open_container(path).header == {"a": TensorInfo("F32", (1,))}
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,40 @@ def test_a_damaged_header(tmp_path, header):
 def test_a_missing_file_and_a_folder(tmp_path):
     assert message(tmp_path / "none.safetensors") == "cannot be read (No such file or directory)."
     assert message(tmp_path) == "cannot be read (Is a directory)."
+
+
+# --- a container of the tests' own ---
+
+
+class TextFile:
+    """A line for each tensor: its name and its numbers."""
+
+    def __init__(self, path):
+        self.path, self.metadata = path, {"made by": "hand"}
+        lines = [line.split() for line in path.read_text().splitlines()[1:]]
+        self.rows = {name: [float(number) for number in numbers] for name, *numbers in lines}
+        self.header = {name: TensorInfo("F32", (len(numbers),)) for name, numbers in self.rows.items()}
+
+    @contextmanager
+    def tensors(self):
+        yield lambda name: torch.tensor(self.rows[name])
+
+
+class TextFormat:
+    def matches(self, start):
+        return start.startswith(b"numbers")
+
+    def open(self, path):
+        return TextFile(path)
+
+
+def test_a_further_format_is_one_entry_and_loads_a_module(tmp_path, monkeypatch):
+    """In the pack it is one file of the folder."""
+    path = tmp_path / "model.txt"
+    path.write_text("numbers\nlayer.weight 1 2\nlayer.bias 3 4\n")
+    assert " bytes that are not a safetensors file" in message(path)
+    monkeypatch.setattr(containers, "FORMATS", [*containers.FORMATS, TextFormat()])
+    assert open_container(path).metadata == {"made by": "hand"}
+    module = fill(torch.nn.ModuleDict({"layer": torch.nn.LayerNorm(2)}), (path,), dtype=torch.float64)
+    assert module["layer"].weight.tolist() == [1, 2] and module["layer"].bias.tolist() == [3, 4]
+    assert module["layer"].bias.dtype == torch.float64

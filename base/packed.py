@@ -1,0 +1,173 @@
+"""Weights in fewer bits than they compute in: what a file stores of one layer, and how it becomes numbers.
+
+The record passes between the rooms: loaders make it from a file's tensors, key rules take its rows, hosts hold it in a
+layer as a `PackedTensor` and ask it for numbers while the layer computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+_ATEN = torch.ops.aten
+
+
+class WeightFormat(Protocol):
+    """How a packed weight is stored.
+
+    Attributes:
+        name: in the user's words: "int4".
+        stays_packed: layers are held as they are stored and multiplied out while they compute, unless the user asks for
+            a dtype; else they are multiplied out while the file is loaded.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stays_packed(self) -> bool: ...
+
+    def rows(self, weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
+        """The tensors of some rows.
+
+        Args:
+            index: [n] int64, which rows, in the order wanted.
+        """
+        ...
+
+    def dequantise(self, weight: PackedWeight, dtype: torch.dtype) -> Tensor:
+        """The weight's numbers as `dtype`, on the device that its tensors are on.
+
+        Raises:
+            OverflowError: a number that `dtype` would make infinite; the message begins with "holds".
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """One layer's weight as a file stores it.
+
+    Attributes:
+        shape: of the weight's numbers, whatever the shapes of `tensors`.
+        tensors: what the format stores, by role ("weight", "scale").
+        parameters: what the format has to know besides (the size of a group).
+    """
+
+    format: WeightFormat
+    shape: tuple[int, ...]
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def rows(self, index: Tensor) -> PackedWeight:
+        """The weight with these rows [n], in this order."""
+        return replace(self, shape=(len(index), *self.shape[1:]), tensors=self.format.rows(self, index))
+
+    def dequantise(self, dtype: torch.dtype) -> Tensor:
+        """The numbers, of `shape`; errors as the format's."""
+        return self.format.dequantise(self, dtype).reshape(self.shape)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> PackedWeight:
+        """The same weight with every stored tensor changed: moved, copied."""
+        return replace(self, tensors={role: change(tensor) for role, tensor in self.tensors.items()})
+
+
+def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """Some rows of a tensor of any dtype; a view where they follow each other.
+
+    >>> take_rows(torch.tensor([10, 20, 30]), torch.tensor([2, 0]))
+    tensor([30, 10])
+    """
+    first, count = int(index[0]) if len(index) else 0, len(index)
+    if torch.equal(index, torch.arange(first, first + count)):
+        return tensor.narrow(0, first, count)
+    if tensor.element_size() > 1:
+        return tensor[index]
+    return tensor.view(torch.uint8)[index].view(tensor.dtype)  # torch cannot index fp8
+
+
+class PackedTensor(Tensor):
+    """A packed weight that a module can hold: shape and dtype are those of its numbers.
+
+    An operation that reads it gets the numbers; one that would write into it is refused, since they are not kept.
+    `.to(dtype)` changes only what they are multiplied out to.
+    """
+
+    packed: PackedWeight
+
+    @staticmethod
+    def __new__(cls, packed: PackedWeight, dtype: torch.dtype) -> PackedTensor:
+        device = next(iter(packed.tensors.values())).device
+        # A tensor made in inference mode cannot be moved outside of it, nor a plain one be looked into inside it.
+        with torch.inference_mode(False):
+            return Tensor._make_wrapper_subclass(cls, packed.shape, dtype=dtype, device=device, requires_grad=False)
+
+    def __init__(self, packed: PackedWeight, dtype: torch.dtype):
+        self.packed = packed
+
+    def __repr__(self, **_: Any) -> str:
+        return f"PackedTensor({self.packed.format.name}, {list(self.shape)}, {self.dtype})"
+
+    @property
+    def nbytes(self) -> int:
+        return self.packed.nbytes
+
+    def data_ptr(self) -> int:
+        return 0  # there is no memory that holds the numbers
+
+    def is_pinned(self, *_: Any) -> bool:
+        return False
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        copied = PackedTensor(self.packed.mapped(Tensor.clone), self.dtype)
+        return nn.Parameter(copied, requires_grad=False) if isinstance(self, nn.Parameter) else copied
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        own = args[0] if args else None
+        change = _KEEPING.get(func)
+        if isinstance(own, PackedTensor) and change is not None:
+            packed = own.packed.mapped(lambda tensor: change(tensor, kwargs))
+            return PackedTensor(packed, kwargs.get("dtype") or own.dtype)
+        if func.overloadpacket is _ATEN.to:  # in inference mode it comes here before it has become `_to_copy`
+            return func.decompose(*args, **kwargs)
+        if isinstance(own, PackedTensor) and func is _ATEN._has_compatible_shallow_copy_type.default:
+            return False
+        if func is _ATEN.copy_.default and isinstance(own, PackedTensor) and isinstance(args[1], PackedTensor):
+            for role, tensor in own.packed.tensors.items():
+                tensor.copy_(args[1].packed.tensors[role])
+            return own
+        if func._schema.is_mutable and any(isinstance(written, PackedTensor) for written in (own, kwargs.get("out"))):
+            raise TypeError(f"{func} would write into a packed weight. Multiply it out first.")
+        with torch.inference_mode(False):
+            return func(*_unpacked_all(args), **{name: _unpacked_all(value) for name, value in kwargs.items()})
+
+
+# Operations behind which a weight is packed still, and what they do to the tensors that it is stored in.
+_KEEPING: dict[Any, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
+    _ATEN.detach.default: lambda tensor, _: tensor,
+    _ATEN.alias.default: lambda tensor, _: tensor,
+    _ATEN.clone.default: lambda tensor, _: tensor.clone(),
+    _ATEN._to_copy.default: lambda tensor, wanted: tensor.to(wanted.get("device")),
+    _ATEN.empty_like.default: lambda tensor, wanted: torch.empty_like(tensor, device=wanted.get("device")),
+}
+
+
+def unpacked(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The numbers of a weight, packed or not, as `dtype`."""
+    return weight.packed.dequantise(dtype) if isinstance(weight, PackedTensor) else weight.to(dtype)
+
+
+def _unpacked_all(value: Any) -> Any:
+    if isinstance(value, PackedTensor):
+        return value.packed.dequantise(value.dtype)
+    return type(value)(map(_unpacked_all, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,43 @@
+"""Containers: the formats that files of tensors have. A module of this folder with a `FORMAT` adds one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from ..errors import ModelFileError
+from ..header import Container, ContainerFormat
+
+FORMATS: list[ContainerFormat] = [
+    importlib.import_module(f".{module.name}", __name__).FORMAT for module in pkgutil.iter_modules(__path__)
+]
+# What torch.save writes: a zip archive, or a bare pickle of protocol 2 to 5.
+_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def open_container(path: Path) -> Container:
+    """Read a file's header, in the format that its first bytes show.
+
+    Raises:
+        ModelFileError: missing, empty, cut short, damaged, a pickle, or no file of tensors at all.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+        for container_format in FORMATS:
+            if container_format.matches(start):
+                return container_format.open(path)
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if start[:2] in _PICKLE_STARTS:
+        raise ModelFileError(
+            f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
+            "code and are not opened. Get the safetensors version of this model, or convert the file with "
+            "scripts/convert.py."
+        )
+    raise ModelFileError(
+        f"{path}: {size} bytes that are not a safetensors file (no valid header). "
+        "The download may have saved a web page or an error text: download the file again."
+    )
