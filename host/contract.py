@@ -26,8 +26,9 @@ ModelOrClip = TypeVar("ModelOrClip")
 
 # [[embedding [1, tokens, channels], {further values by name}], ...]
 Conditioning = list[list[Any]]
-# Reads the tensors of a LoRA file as changes of a MODEL's or CLIP's weights.
-ReadLora = Callable[[Target, Mapping[str, Tensor]], Sequence[WeightChange]]
+# Reads the tensors of a LoRA file as changes of a MODEL's or CLIP's weights; the third argument: whether a file is
+# refused of which nothing fits the MODEL.
+ReadLora = Callable[[Target, Mapping[str, Tensor], bool], Sequence[WeightChange]]
 
 
 class Host(Protocol[Model, Clip, Vae]):

@@ -42,13 +42,15 @@ class Applied:
 
     def run(
         self, model: Any, clip: Any, files: Sequence[tuple[Path, float, float]], blocks: str, node: str | None
-    ) -> tuple[Any, Any, list[str]]:
-        """(MODEL, CLIP, report) with the files applied in their order; nothing is applied unless all can be.
+    ) -> tuple[Any, Any, list[str], str]:
+        """(MODEL, CLIP, lines for the node, report) with the files applied in their order, all of them or none.
+
+        The report has, behind the lines, every name that has no place in the model.
 
         Args:
             files: (path, strength for the MODEL, strength for the CLIP).
         """
-        lines, kept, todo = [], {}, []
+        lines, unplaced, kept, todo = [], [], {}, []
         targets: dict[str, Target] = {}
         for path, *strengths in files:
             file = read_lora(path)
@@ -68,6 +70,7 @@ class Applied:
                 kept[key] = found
                 todo.append((name, found[1], strength))
                 lines += said(found[0], strength)
+                unplaced += found[0].unplaced()
             if clip is None and file.text_adapters:
                 lines.append(
                     f"{len(file.text_adapters)} changes of the text encoder were left out: connect the CLIP too"
@@ -80,7 +83,7 @@ class Applied:
                 clip = host.apply_patches(clip, patches, strength)
         for line in lines:
             (logging.warning if line.startswith("WARNING") else logging.info)(line)
-        return model, clip, lines
+        return model, clip, lines, "\n".join([*lines, *unplaced])
 
     def _new(
         self, file: LoraFile, target: Target, blocks: str, node: str | None
@@ -163,8 +166,8 @@ class OpenT2VLoadLora:
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         files = [(chosen(lora, KIND), strength_model, strength_clip)]
-        model, clip, lines = self._applied.run(model, clip, files, blocks, unique_id)
-        return with_remarks((model, clip, "\n".join(lines)), lines)
+        model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id)
+        return with_remarks((model, clip, report), lines)
 
 
 class OpenT2VLoraStack:
@@ -218,13 +221,28 @@ class OpenT2VLoraStack:
             name, strength = slots.get(f"lora_{n}", NONE), slots.get(f"strength_{n}", 1.0)
             if name != NONE:
                 files.append((chosen(name, KIND), strength, strength))
-        model, clip, lines = self._applied.run(model, clip, files, blocks, unique_id)
-        return with_remarks((model, clip, "\n".join(lines)), lines)
+        model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id)
+        return with_remarks((model, clip, report), lines)
 
 
-def read_for_host(target: Target, tensors: Mapping[str, Tensor]) -> Sequence[WeightChange]:
-    """What the host's own LoRA loaders apply to our MODELs and CLIPs; what does not fit is in the log."""
-    verdict = match(held_lora(tensors), target)
+def read_for_host(target: Target, tensors: Mapping[str, Tensor], must_fit: bool) -> Sequence[WeightChange]:
+    """What the host's own LoRA loaders apply to our MODELs and CLIPs; what does not fit is in the log.
+
+    Args:
+        must_fit: nothing of the file has found a place in a model of the host's own.
+    Raises:
+        FamilyError: the file changes the video model, and next to nothing of it fits this one.
+        ModelFileError: no LoRA is in the file.
+    """
+    file = held_lora(tensors)
+    verdict = match(file, target)
+    if must_fit and not target.is_text:
+        file.check()
+        try:
+            if file.adapters:
+                verdict.check()
+        except FamilyError as error:
+            raise FamilyError(f"{error} Load Video LoRA says more of it, by the file's name and metadata.") from error
     for line in verdict.lines() if verdict.total else ():
         (logging.warning if line.startswith("WARNING") else logging.info)(line)
     return patches_of(verdict, lambda name: tensors[name])

@@ -41,10 +41,11 @@ def teach_lora_loaders(read: ReadLora) -> None:
     def load_lora(lora: Any, to_load: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(to_load, Names):
             return load(lora, to_load, *args, **kwargs)
-        # Names in the table itself are those of the host's own part beside ours; ours are no missing names to it.
+        # `to_load` itself lists only keys of the host's own half (CLIP or UNet); it would report ours as missing.
         values = load(lora, dict(to_load), **{**kwargs, "log_missing": False}) if to_load else {}
+        must_fit = not values
         for target in to_load.targets:
-            values |= host_patches(read(target, lora))
+            values |= host_patches(read(target, lora, must_fit))
         return values
 
     setattr(load_lora, KEY, True)

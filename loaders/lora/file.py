@@ -122,6 +122,18 @@ class LoraFile:
     leftovers: tuple[str, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
 
+    def check(self) -> None:
+        """
+        Raises:
+            ModelFileError: no name is one of a LoRA.
+        """
+        if not self.adapters and not self.text_adapters:
+            raise ModelFileError(
+                f"{self.path}: no LoRA is in this file ({len(self.header)} tensors, first "
+                f"{next(iter(self.header), 'none')}). Expected names that end in lora_A and lora_B, lora_down and "
+                "lora_up, hada_, lokr_, oft_blocks or diff. Inspect Model File says what it is."
+            )
+
     @property
     def ranks(self) -> tuple[int, ...]:
         """Every rank there is, the most frequent first."""
@@ -151,12 +163,8 @@ def read_lora(path: Path) -> LoraFile:
     if not header:
         raise ModelFileError(f"{path}: no tensor is in the file. The training or the download failed: get it again.")
     adapters, text_adapters, leftovers = _sorted(header)
-    if not adapters and not text_adapters:
-        raise ModelFileError(
-            f"{path}: no LoRA is in this file ({len(header)} tensors, first {next(iter(header))}). Expected names "
-            "that end in lora_A and lora_B, lora_down and lora_up, hada_, lokr_, oft_blocks or diff. Inspect Model "
-            "File says what it is."
-        )
+    file = LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, container.metadata))
+    file.check()
     for one in (*adapters, *text_adapters):
         for role, key in one.keys.items():
             if role != "alpha" and not is_float(header[key].dtype):
@@ -164,11 +172,11 @@ def read_lora(path: Path) -> LoraFile:
                     f"{path}: {key} is stored as {header[key].dtype}. Expected floating point (F32, F16, BF16). Get "
                     "another version of this LoRA."
                 )
-    return LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, container.metadata))
+    return file
 
 
 def held_lora(tensors: Mapping[str, Any]) -> LoraFile:
-    """The same for tensors that another loader has read."""
+    """The same for tensors that another loader has read, whatever they are; see `LoraFile.check`."""
     header = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in tensors.items()}
     return LoraFile(Path("The LoRA"), header, *_sorted(header), {})
 

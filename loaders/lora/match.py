@@ -30,6 +30,10 @@ class Misfit:
     expected: tuple[int, int]
     reason: str = ""
 
+    @property
+    def why(self) -> str:
+        return self.reason or f"is for {list(self.found)}, the model has {list(self.expected)}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -120,14 +124,22 @@ class Verdict:
         remark = step_remark(file)
         return [*said, *([remark] if remark else [])]
 
+    def unplaced(self) -> list[str]:
+        """Every change that has no place in the model, and every name that changes nothing, a line each."""
+        name = self.file.path.name
+        missing = [f"  {adapter.stem}: the model has no such layer" for adapter in self.unmatched]
+        misshapen = [f"  {misfit.adapter.stem}: {misfit.why}" for misfit in self.misshapen]
+        skipped = [f"  {leftover}: changes nothing" for leftover in self.file.leftovers]
+        listed = [*misshapen, *missing, *skipped]
+        return [f"{name}, what was left out:", *listed] if listed else []
+
     def _example(self) -> str:
         parts = []
         if self.misshapen:
-            one = self.misshapen[0]
-            why = one.reason or f"is for {list(one.found)}, the model has {list(one.expected)}"
-            parts.append(f"{one.adapter.stem} {why}")
+            misfit = self.misshapen[0]
+            parts.append(f"{misfit.adapter.stem} {misfit.why}")
         if self.unmatched:
-            names = ", ".join(one.stem for one in self.unmatched[:_EXAMPLES])
+            names = ", ".join(adapter.stem for adapter in self.unmatched[:_EXAMPLES])
             parts.append(f"the model has no {names}")
         return f" For example {'; '.join(parts)}." if parts else ""
 
@@ -199,7 +211,7 @@ def _misfit(one: Adapter, places: Sequence[Place], names: Names) -> Misfit | Non
 
 
 def _whole_blocks(pick: Tensor, size: int) -> bool:
-    """Whether the rows are whole blocks of so many."""
+    """Whether the rows are whole blocks of `size` rows that follow each other."""
     if len(pick) % size or bool((pick[::size] % size).any()):
         return False
     return bool((pick.reshape(-1, size) - pick[::size, None] == torch.arange(size)).all())

@@ -229,3 +229,54 @@ def test_a_changed_file_runs_the_node_anew(folder):
         state = NODE_CLASS_MAPPINGS[node].IS_CHANGED(**{given: "two.safetensors"})
         save_file(draw(5, size=0.1 + len(state) % 7), folder / "two.safetensors")
         assert NODE_CLASS_MAPPINGS[node].IS_CHANGED(**{given: "two.safetensors"}) != state
+
+
+def elsewhere(*stems, rows=4, columns=4):
+    """A LoRA for layers that the model does not have."""
+    ends = {"lora_A": (1, columns), "lora_B": (rows, 1)}
+    return {f"transformer.{stem}.{end}.weight": torch.ones(shape) for stem in stems for end, shape in ends.items()}
+
+
+def test_the_report_lists_every_name_without_a_place(folder):
+    """On the node two examples; in the report all of them."""
+    layers = [f"blocks.{n}.attn1.to_{x}" for n in range(2) for x in "qkv"]
+    stored = draw(1, layers) | {"transformer.odd.alpha": torch.ones(1)}
+    stored |= elsewhere(*(f"blocks.{n}.attn1.to_q" for n in (7, 8, 9)), "blocks.0.ffn.net.2")
+    save_file(stored, folder / "partly.safetensors")
+    results, ui = call("OpenT2VLoadLora", model=tiny.shared()[0], lora="partly.safetensors")
+    lines = remarks(ui).splitlines()
+    assert results[2].splitlines()[: len(lines)] == lines
+    assert lines[2].startswith("6 of 10 match, 1 in another shape, 3 unmatched.") and "blocks.9" not in remarks(ui)
+    rows, columns = weight(tiny.shared()[0], "blocks.0.ffn.net.2").shape
+    assert results[2].splitlines()[len(lines) :] == [
+        "partly.safetensors, what was left out:",
+        f"  transformer.blocks.0.ffn.net.2: is for [4, 4], the model has [{rows}, {columns}]",
+        *(f"  transformer.blocks.{n}.attn1.to_q: the model has no such layer" for n in (7, 8, 9)),
+        "  transformer.odd.alpha: changes nothing",
+    ]
+
+
+# --- what the host's own LoRA loaders are given ---
+
+
+def test_a_hosts_loader_gets_what_the_node_would_apply():
+    target = embedded.patch_target(tiny.shared()[0])
+    read = nodes.read_for_host(target, draw(1), True)
+    assert sorted(change.key for change in read) == ["blocks.0.attn1.to_q.weight", "blocks.1.ffn.net.0.proj.weight"]
+
+
+def test_a_hosts_loader_refuses_what_does_not_fit_as_the_node_does():
+    model, clip, _ = tiny.shared()
+    target, other = embedded.patch_target(model), elsewhere("blocks.7.attn1.to_q")
+    with pytest.raises(FamilyError) as refused:
+        nodes.read_for_host(target, other, True)
+    assert str(refused.value) == (
+        "The LoRA: made for a Wan model 4 wide, this model is Wan tiny: 0 of 1 match. For example the model has no "
+        "transformer.blocks.7.attn1.to_q. Use a LoRA that was trained for this model. Load Video LoRA says more of it, "
+        "by the file's name and metadata."
+    )
+    with pytest.raises(ModelFileError, match="The LoRA: no LoRA is in this file"):
+        nodes.read_for_host(target, {"weight": torch.ones(1)}, True)
+    # The host's own half has taken it, or it is for the text encoder, whose half the loader asks for too.
+    assert nodes.read_for_host(target, other, False) == ()
+    assert nodes.read_for_host(embedded.patch_target(clip), other, True) == ()
