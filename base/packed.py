@@ -117,13 +117,13 @@ class PackedTensor(Tensor):
         return f"PackedTensor({self.packed.format.name}, {list(self.shape)}, {self.dtype})"
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  torch says a plain attribute
         return self.packed.nbytes
 
     def data_ptr(self) -> int:
         return 0  # there is no memory that holds the numbers
 
-    def is_pinned(self, *_: Any) -> bool:
+    def is_pinned(self, device: Any = None) -> bool:
         return False
 
     def __deepcopy__(self, memo: Any) -> Tensor:

@@ -309,7 +309,7 @@ def saved():
 
 @case
 def bad_files():
-    """What our node says of damaged files; the host goes on and the model is what it was."""
+    """What our node and core's loader say of files that cannot be used; the host goes on, the model is what it was."""
     one = loaded("wan")
     files.write(scratch / "good.safetensors", FORMATS["diffusers"], one.sites, one.state)
     whole = (scratch / "good.safetensors").read_bytes()
@@ -328,5 +328,10 @@ def bad_files():
             found[name] = "nothing was refused"
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
+    try:
+        call("LoraLoaderModelOnly", model=one.model, lora_name="other.safetensors", strength_model=1.0)
+        found["core's loader"] = "nothing was refused"
+    except Exception as error:
+        found["core's loader"] = f"{type(error).__name__}: {error}"
     mm.unload_all_models()
     return found | {"untouched": one.is_untouched()}

@@ -136,6 +136,7 @@ def test_bad_files_are_refused_and_the_host_goes_on(inside):
     found = inside("lora bad_files")
     assert "cut short" in found["cut"] and "pickle" in found["pickle"] and "no tensor" in found["empty"]
     assert "holds NaN" in found["nan"] and "0 of 24 match" in found["other"]
+    assert "0 of 24 match" in found["core's loader"] and "Load Video LoRA says more of it" in found["core's loader"]
     assert all(found[name].startswith(("ModelFileError: ", "FamilyError: ")) for name in found if name != "untouched")
     assert found["untouched"] is True
 
