@@ -6,7 +6,7 @@ from ..base.storage import DTYPES
 from .containers import open_container
 from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
-from .header import TensorInfo, most_stored, numbers_of, tensor_bytes
+from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
 from .single import ModelFile, load_model, load_vae, open_file
@@ -30,10 +30,10 @@ __all__ = [
     "load_vae",
     "match_text",
     "most_stored",
-    "numbers_of",
     "open_container",
     "open_file",
     "open_folder",
     "open_text_file",
+    "parameter_counts",
     "tensor_bytes",
 ]

@@ -76,7 +76,7 @@ class ContainerFormat(Protocol):
         ...
 
 
-def numbers_of(header: Mapping[str, TensorInfo]) -> dict[str, int]:
+def parameter_counts(header: Mapping[str, TensorInfo]) -> dict[str, int]:
     """How many numbers are stored, by dtype as safetensors spells it."""
     counts: dict[str, int] = {}
     for info in header.values():
@@ -89,8 +89,8 @@ def most_stored(header: Mapping[str, TensorInfo]) -> Storage | None:
 
     Not what most tensors are: the many small ones of an fp8 file (biases, norms) are often stored wider.
     """
-    numbers = numbers_of(header)
-    storage = BY_CODE.get(max(numbers, key=lambda code: numbers[code], default=""))
+    counts = parameter_counts(header)
+    storage = BY_CODE.get(max(counts, key=lambda code: counts[code], default=""))
     return storage if storage is not None and storage.name else None
 
 

@@ -14,8 +14,8 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
-from .looks import looks_like
 from .quantised import Quantisation, split_header
+from .resemblance import resembles
 from .weights import build, extension, fill
 
 # Where all-in-one files keep what is not the transformer.
@@ -172,7 +172,7 @@ def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[
     first = next(iter(shapes), "none")
     lines = [f"{path}: no family recognises this file ({len(shapes)} tensors, first {first})."]
     lines += [f"  {title}: {reason}" for title, reason in reasons.items()]
-    looks = looks_like(shapes)
+    looks = resembles(shapes)
     if looks:
         lines.append(f"It looks like {looks}.")
     return "\n".join(lines)

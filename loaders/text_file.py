@@ -12,8 +12,8 @@ from ..base import TextEncoder, TextEncoderKind, TextLayout, Variant
 from ..families.text import text_encoders
 from .containers import open_container
 from .errors import ModelFileError
-from .looks import looks_like
 from .quantised import split_header
+from .resemblance import resembles
 from .tokenizers import tokenizer_of
 from .weights import build, check, fill
 
@@ -45,7 +45,7 @@ def open_text_file(path: Path, prefix: str = "") -> TextFile:
         if layout is not None:
             return TextFile(path, kind, layout, prefix)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
-    looks = looks_like(shapes)
+    looks = resembles(shapes)
     raise ModelFileError(
         f"{path}: no text encoder this pack knows ({len(shapes)} tensors, first {next(iter(shapes), 'none')}). "
         f"Expected {', '.join(others)} or {last}." + (f" It looks like {looks}." if looks else "")

@@ -12,8 +12,8 @@ from ..loaders import (
     library,
     load_pipeline,
     most_stored,
-    numbers_of,
     open_folder,
+    parameter_counts,
 )
 from .inputs import model_folders
 from .remarks import with_remarks
@@ -108,7 +108,7 @@ class OpenT2VLoadModel:
 
         parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *further], make)
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
-        count = sum(numbers_of(header).values())
+        count = sum(parameter_counts(header).values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
         remarks += [folder.variant.remark] if folder.variant.remark else []

@@ -17,9 +17,9 @@ from ..loaders import (
     load_text,
     load_vae,
     most_stored,
-    numbers_of,
     open_file,
     open_text_file,
+    parameter_counts,
 )
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .remarks import with_remarks
@@ -95,7 +95,9 @@ class OpenT2VLoadDiffusionModel:
         path = chosen(file, *self.KINDS)
         opened = open_file(path)
         library("diffusers")
-        dtypes = host.device_dtypes(DTYPES.get(dtype), stored_dtype(opened), sum(numbers_of(opened.header).values()))
+        dtypes = host.device_dtypes(
+            DTYPES.get(dtype), stored_dtype(opened), sum(parameter_counts(opened.header).values())
+        )
         found = opened.parts.get("transformer")
         is_packed = dtype == "auto" and opened.quantisation.stays_packed
 

@@ -96,7 +96,7 @@ def _while_computing(patcher: Any, layer: Any, key: str, leaf: str) -> None:
     others = [one for one in functions if not isinstance(one, comfy.model_patcher.LowVramPatch)]
     # A new list: the casting classes share one among all their layers.
     setattr(layer, f"{leaf}_function", [WhileComputing(key, patcher.patches, layer), *others])
-    # As after a partial load: only then the host takes the functions away again, and merges for saving.
+    # Mark the model as partly loaded: only then does the host remove these functions on unload, and merge for saving.
     patcher.model.model_lowvram = True
     # Else newer hosts save the weight as it is, and a partial unload would add the change a second time.
     layer.comfy_patched_weights = False

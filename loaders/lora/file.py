@@ -137,7 +137,7 @@ class LoraFile:
     @property
     def ranks(self) -> tuple[int, ...]:
         """Every rank there is, the most frequent first."""
-        found = [one.rank for one in (*self.adapters, *self.text_adapters) if one.rank]
+        found = [adapter.rank for adapter in (*self.adapters, *self.text_adapters) if adapter.rank]
         return tuple(sorted(set(found), key=lambda rank: -found.count(rank)))
 
     @property
@@ -165,8 +165,8 @@ def read_lora(path: Path) -> LoraFile:
     adapters, text_adapters, leftovers = _sorted(header)
     file = LoraFile(path, header, adapters, text_adapters, leftovers, _with_sidecar(path, container.metadata))
     file.check()
-    for one in (*adapters, *text_adapters):
-        for role, key in one.keys.items():
+    for adapter in (*adapters, *text_adapters):
+        for role, key in adapter.keys.items():
             if role != "alpha" and not is_float(header[key].dtype):
                 raise ModelFileError(
                     f"{path}: {key} is stored as {header[key].dtype}. Expected floating point (F32, F16, BF16). Get "

@@ -33,7 +33,7 @@ _ENDS: tuple[tuple[str, Role], ...] = (
     (r"\.diff_m", ("diff", "diff_m")),
 )
 _ALTERNATIVES = "|".join("(" + re.sub(r"\((?!\?)", "(?:", end) + ")" for end, _ in _ENDS)
-# What an end starts with; looked at first, as most positions in a name are none.
+# Most positions in a key cannot start a suffix, so its first characters are tested before all alternatives.
 _END = re.compile(rf"(?=[._](?:lora|alpha|dora|hada|lokr|oft|rescale|diff|[ab][12]\.|[wb]_norm))(?:{_ALTERNATIVES})$")
 # Names of LyCORIS' factors and GLoRA's: the role is what stands in the key itself.
 _OWN_ROLE = re.compile(r"(?:hada_|lokr_)?(w[12](?:_[ab])?|t[12]|[ab][12])(?:\.weight)?$")

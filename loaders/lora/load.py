@@ -13,7 +13,7 @@ from ..containers import open_container
 from ..errors import ModelFileError
 from .file import Adapter, LoraFile
 from .match import Verdict
-from .names import Place
+from .names import WeightSlice
 from .scale import scale_of
 
 # Factors with a row for each output of the weight, by kind: of these a part of the rows is taken.
@@ -51,7 +51,7 @@ def patches_of(
     return tuple(patches)
 
 
-def _patch(adapter: Adapter, prefix: str, place: Place, tensors: dict[str, Tensor], scale: float) -> WeightChange:
+def _patch(adapter: Adapter, prefix: str, place: WeightSlice, tensors: dict[str, Tensor], scale: float) -> WeightChange:
     key, pick, rows = prefix + place.name, place.pick, _ROWS.get(adapter.kind, ())
     if adapter.kind == "glora":
         rows = ("b2",) if is_old_glora(adapter.shapes["a1"]) else ("b1",)

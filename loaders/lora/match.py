@@ -13,7 +13,7 @@ from torch import Tensor
 from ...base import FamilyError, Target
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat
-from .names import Names, Place
+from .names import Names, WeightSlice
 from .origin import format_of, made_for, origin, step_remark
 
 _EXAMPLES = 2
@@ -48,7 +48,7 @@ class Verdict:
     file: LoraFile
     target: Target
     layout: str
-    places: tuple[tuple[Adapter, tuple[Place, ...]], ...] = field(repr=False)
+    places: tuple[tuple[Adapter, tuple[WeightSlice, ...]], ...] = field(repr=False)
     unmatched: tuple[Adapter, ...] = field(repr=False)
     misshapen: tuple[Misfit, ...] = field(repr=False)
     filtered: int = 0
@@ -155,10 +155,10 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     adapters = file.text_adapters if target.is_text else file.adapters
     wanted, others = block_filter(blocks), 0
     side = target.variant.expert if target.variant else ""
-    if any(expert(one.stem) for one in adapters):
-        mine = [one for one in adapters if expert(one.stem) in ("", side or "high")]
+    if any(expert(adapter.stem) for adapter in adapters):
+        mine = [adapter for adapter in adapters if expert(adapter.stem) in ("", side or "high")]
         others, adapters = len(adapters) - len(mine), tuple(mine)
-    kept = [one for one in adapters if wanted(one.stem)]
+    kept = [adapter for adapter in adapters if wanted(adapter.stem)]
     names = Names(target)
     tried = [_tried(layout, kept, names) for layout in names.layouts]
     layout, places, unmatched, misshapen = max(tried, key=lambda found: (len(found[1]), len(found[3])))
@@ -168,45 +168,45 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     return Verdict(file, target, layout, tuple(places), tuple(unmatched), tuple(misshapen), filtered, others)
 
 
-Tried = tuple[str, list[tuple[Adapter, tuple[Place, ...]]], list[Adapter], list[Misfit]]
+Tried = tuple[str, list[tuple[Adapter, tuple[WeightSlice, ...]]], list[Adapter], list[Misfit]]
 
 
 def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
     """(layout, what fits, what has no place, what has another shape) where all names are of this layout."""
     fits, unmatched, misshapen = [], [], []
     slots = tuple(dict.fromkeys(name.split(".")[0] for name in names.families_names)) if names.target.is_text else ()
-    for one in adapters:
+    for adapter in adapters:
         found = None
-        for form in forms(one.stem, slots):
-            found = names.places(form, one.end, is_flat(one.stem), layout, one.size[0])
+        for form in forms(adapter.stem, slots):
+            found = names.places(form, adapter.end, is_flat(adapter.stem), layout, adapter.size[0])
             if found is not None:
                 break
         if found is None:
-            unmatched.append(one)
+            unmatched.append(adapter)
             continue
-        misfit = _misfit(one, found, names)
+        misfit = _misfit(adapter, found, names)
         if misfit:
             misshapen.append(misfit)
         else:
-            fits.append((one, tuple(found)))
+            fits.append((adapter, tuple(found)))
     return layout, fits, unmatched, misshapen
 
 
-def _misfit(one: Adapter, places: Sequence[Place], names: Names) -> Misfit | None:
+def _misfit(adapter: Adapter, places: Sequence[WeightSlice], names: Names) -> Misfit | None:
     rows, columns = sum(names.size(p)[0] for p in places), names.size(places[0])[1]
-    found = one.size[0], one.size[1] or columns
-    if not one.is_sound:
-        return Misfit(one, found, (rows, columns), "has factors of shapes that do not go together")
+    found = adapter.size[0], adapter.size[1] or columns
+    if not adapter.is_sound:
+        return Misfit(adapter, found, (rows, columns), "has factors of shapes that do not go together")
     if found != (rows, columns):
-        return Misfit(one, found, (rows, columns))
+        return Misfit(adapter, found, (rows, columns))
     picks = [p.pick for p in places if p.pick is not None]
     if picks:
-        whole = one.kind == "oft" and all(_whole_blocks(pick, one.rank) for pick in picks)
-        if one.kind in ("oft", "boft") and not whole:
-            return Misfit(one, found, (rows, columns), "turns rows of several layers into each other")
-        dora = one.shapes.get("dora", ())
+        whole = adapter.kind == "oft" and all(_whole_blocks(pick, adapter.rank) for pick in picks)
+        if adapter.kind in ("oft", "boft") and not whole:
+            return Misfit(adapter, found, (rows, columns), "turns rows of several layers into each other")
+        dora = adapter.shapes.get("dora", ())
         if dora and dora[0] != rows:
-            return Misfit(one, found, (rows, columns), "has one magnitude for the columns of several layers")
+            return Misfit(adapter, found, (rows, columns), "has one magnitude for the columns of several layers")
     return None
 
 

@@ -19,7 +19,7 @@ _ANY = "987654321"
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightSlice:
     """Where a change goes.
 
     Attributes:
@@ -45,7 +45,7 @@ class Layout:
 
     def translate(self, name: str) -> Renamed:
         segments = name.split(".")
-        at = next((n for n, one in enumerate(segments) if one.isdecimal()), -1)
+        at = next((n for n, segment in enumerate(segments) if segment.isdecimal()), -1)
         # A number that a rule names may be its own case.
         if at < 0 or segments[at] in self._numbers:
             return self._walk(name)
@@ -101,7 +101,7 @@ class Names:
         """The layouts a file may be in; "own" are the model's own names, where they are not the family's."""
         return [*self._rules, *(["own"] if self.target.rules else [])]
 
-    def places(self, form: str, end: str, flat: bool, layout: str, outputs: int) -> list[Place] | None:
+    def places(self, form: str, end: str, flat: bool, layout: str, outputs: int) -> list[WeightSlice] | None:
         """Where a change with so many output rows goes; None: the model has no such layer.
 
         Args:
@@ -113,7 +113,7 @@ class Names:
         for whole in (f"{form}.{end}", form) if is_table else (f"{form}.{end}",):
             if layout == "own":
                 if whole in self.target.shapes:
-                    return [Place(whole)]
+                    return [WeightSlice(whole)]
                 continue
             renamed = self._layout(layout, flat).translate(whole)
             names = [self._flat_names.get(name, "") if flat else name for name in renamed.names]
@@ -127,10 +127,10 @@ class Names:
             self._layouts[key] = Layout(self._rules[layout], flat)
         return self._layouts[key]
 
-    def _joined(self, renamed: Renamed, names: Sequence[str], outputs: int) -> list[Place]:
+    def _joined(self, renamed: Renamed, names: Sequence[str], outputs: int) -> list[WeightSlice]:
         """From the file's rows over the family's weights to the model's rows."""
         if len(names) == 1 and not renamed.splits and self._held[names[0]][1] is None:
-            return [Place(self._held[names[0]][0])]
+            return [WeightSlice(self._held[names[0]][0])]
         sources = renamed.tensors(torch.arange(outputs)) if renamed.splits else [torch.arange(outputs)] * len(names)
         rows: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, source in zip(names, sources, strict=True):
@@ -141,7 +141,7 @@ class Names:
             rows.setdefault(own, []).append((held[:count], source[:count]))
         return [place for own, pairs in rows.items() for place in self._runs(own, pairs, outputs)]
 
-    def _runs(self, own: str, pairs: Sequence[tuple[Tensor, Tensor]], outputs: int) -> list[Place]:
+    def _runs(self, own: str, pairs: Sequence[tuple[Tensor, Tensor]], outputs: int) -> list[WeightSlice]:
         """The stretches of neighbouring rows of one weight."""
         to, source = (torch.cat([pair[n] for pair in pairs]) for n in (0, 1))
         order = to.argsort()
@@ -152,10 +152,10 @@ class Names:
             start, pick = int(to[first]), source[first:last]
             is_whole = last - first == self.target.shapes[own][0]
             in_order = len(pick) == outputs and bool((pick == torch.arange(outputs)).all())
-            places.append(Place(own, None if is_whole else (start, last - first), None if in_order else pick))
+            places.append(WeightSlice(own, None if is_whole else (start, last - first), None if in_order else pick))
         return places
 
-    def size(self, place: Place) -> tuple[int, int]:
+    def size(self, place: WeightSlice) -> tuple[int, int]:
         """(rows, values in a row) of the place."""
         shape = self.target.shapes[place.name]
         return (place.rows[1] if place.rows else shape[0] if shape else 1), prod(shape[1:])

@@ -26,11 +26,11 @@ _BASE = ("modelspec.architecture", "ss_base_model_version", "base_model", "base_
 def format_of(file: LoraFile) -> str:
     """Whose names these are and how changes are stored: "kohya (lora_unet_), LoKr"."""
     every = [*file.adapters, *file.text_adapters]
-    stem, keys = every[0].stem, [key for one in every[:8] for key in one.keys.values()]
-    kinds = [_KINDS[kind] for kind in dict.fromkeys(one.kind for one in every) if kind in _KINDS]
-    if any("dora" in one.keys for one in every):
+    stem, keys = every[0].stem, [key for adapter in every[:8] for key in adapter.keys.values()]
+    kinds = [_KINDS[kind] for kind in dict.fromkeys(adapter.kind for adapter in every) if kind in _KINDS]
+    if any("dora" in adapter.keys for adapter in every):
         kinds.append("DoRA")
-    if any(one.kind == "diff" for one in every):
+    if any(adapter.kind == "diff" for adapter in every):
         kinds.append("whole differences")
     return ", ".join([_trainer(file, stem, keys), *kinds])
 
@@ -74,10 +74,10 @@ def origin(file: LoraFile) -> tuple[str, str]:
     """(id of the family, title of the model) that the layers' names and sizes belong to; empty where none has them."""
     # Layers that differ in their number only are looked at once.
     alike: dict[tuple[str, tuple[int, int]], tuple[Adapter, int]] = {}
-    for one in file.adapters:
-        key = _spelled(one.stem), one.size
-        alike[key] = alike.get(key, (one, 0))[0], alike.get(key, (one, 0))[1] + 1
-    numbers = [int(found[0]) for one in file.adapters if (found := _NUMBER.search(one.stem.replace("_", ".")))]
+    for adapter in file.adapters:
+        key = _spelled(adapter.stem), adapter.size
+        alike[key] = alike.get(key, (adapter, 0))[0], alike.get(key, (adapter, 0))[1] + 1
+    numbers = [int(found[0]) for adapter in file.adapters if (found := _NUMBER.search(adapter.stem.replace("_", ".")))]
     blocks = max(numbers, default=-1) + 1
     best: tuple[int, str, str] = 0, "", ""
     for family in families().values():
@@ -101,12 +101,12 @@ def _signs(
     walks = {flat: Layout(layout, flat) for flat in (False, True)}
     found: dict[str, tuple[int, int]] = {}
     layers = 0
-    for one, count in alike:
-        flat = is_flat(one.stem)
-        renamed = walks[flat].translate(forms(one.stem)[0]).names
+    for adapter, count in alike:
+        flat = is_flat(adapter.stem)
+        renamed = walks[flat].translate(forms(adapter.stem)[0]).names
         told = [signs[name] for name in map(_spelled, renamed) if name in signs]
-        if one.kind != "diff":
-            outputs, inputs = one.size
+        if adapter.kind != "diff":
+            outputs, inputs = adapter.size
             found |= {sign: (outputs // len(renamed), inputs) for sign in told}
         layers += count * bool(told)
     return found, layers

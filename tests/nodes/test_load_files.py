@@ -7,7 +7,7 @@ import torch
 
 from opent2v.base import FamilyError
 from opent2v.host import embedded
-from opent2v.loaders import ModelFileError, numbers_of, open_file
+from opent2v.loaders import ModelFileError, open_file, parameter_counts
 from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, stored_dtype
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
@@ -60,7 +60,10 @@ def test_what_a_file_is_stored_as_is_said_by_its_numbers_not_its_tensors(models)
     opened = open_file(models / "diffusion_models" / "fp8.safetensors")
     assert stored_dtype(opened) == torch.float8_e4m3fn
     numbers = sum(one.numel() for one in fp8.values())
-    assert numbers_of(opened.header)["F32"] < numbers / 2 and sum(numbers_of(opened.header).values()) == numbers
+    assert (
+        parameter_counts(opened.header)["F32"] < numbers / 2
+        and sum(parameter_counts(opened.header).values()) == numbers
+    )
 
 
 def test_a_file_that_is_gone_and_a_pickle(models):

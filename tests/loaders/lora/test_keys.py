@@ -14,7 +14,7 @@ from opent2v.base import LoraNames, Target
 from opent2v.base.keys import chunk, rename, swap_halves
 from opent2v.loaders.lora.file import Adapter
 from opent2v.loaders.lora.keys import forms, parse
-from opent2v.loaders.lora.names import Layout, Names, Place
+from opent2v.loaders.lora.names import Layout, Names, WeightSlice
 from opent2v.loaders.lora.scale import scale_of
 
 
@@ -130,9 +130,9 @@ RULES = (
 def test_split_names_on_a_fused_weight():
     """The model is fused, the LoRA has q, k and v: each goes to its rows."""
     names = Names(Target("fused", None, {"qkv.weight": (12, 5)}, RULES))
-    assert names.places("to_k", "weight", False, "diffusers", 4) == [Place("qkv.weight", (4, 4))]
+    assert names.places("to_k", "weight", False, "diffusers", 4) == [WeightSlice("qkv.weight", (4, 4))]
     assert names.places("nothing", "weight", False, "diffusers", 4) is None
-    assert names.size(Place("qkv.weight", (4, 4))) == (4, 5)
+    assert names.size(WeightSlice("qkv.weight", (4, 4))) == (4, 5)
 
 
 def test_swapped_halves_are_rows_in_another_order():
@@ -144,7 +144,7 @@ def test_swapped_halves_are_rows_in_another_order():
 
 def test_a_table_that_is_no_layers_weight_goes_by_its_own_name():
     names = Names(Target("tables", None, {"blocks.0.table": (1, 6, 4), "blocks.0.q.weight": (4, 4)}))
-    assert names.places("blocks.0.table", "weight", False, "diffusers", 1) == [Place("blocks.0.table")]
+    assert names.places("blocks.0.table", "weight", False, "diffusers", 1) == [WeightSlice("blocks.0.table")]
     assert names.places("blocks.0.q.weight", "weight", False, "diffusers", 4) is None
 
 
@@ -152,7 +152,7 @@ def test_underscores_are_read_by_the_models_own_names():
     shapes = {"time_text_embed.linear_1.weight": (4, 4), "time_text.embed_linear.weight": (4, 4)}
     names = Names(Target("underscores", None, shapes))
     form = forms("lora_unet_time_text_embed_linear_1")[0]
-    assert names.places(form, "weight", True, "diffusers", 4) == [Place("time_text_embed.linear_1.weight")]
+    assert names.places(form, "weight", True, "diffusers", 4) == [WeightSlice("time_text_embed.linear_1.weight")]
 
 
 def test_rows_of_a_fused_change_are_picked_for_split_weights():

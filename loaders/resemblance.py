@@ -27,7 +27,7 @@ _LOOKS = (
 )
 
 
-def looks_like(shapes: Shapes) -> str:
+def resembles(shapes: Shapes) -> str:
     """ "a LoRA; it belongs in models/loras" or the like; "" where nothing is known."""
     for markers, meaning in _LOOKS:
         if any(marker in name for marker in markers for name in shapes):
