@@ -70,7 +70,7 @@ class OpenT2VDecodeToVideo(SavingNode):
                 "finishing": finishing_input(),
                 "audio_vae": audio_vae_input(),
             },
-            "hidden": HIDDEN,
+            "hidden": {**HIDDEN},
         }
 
     def save(

@@ -92,7 +92,7 @@ class OpenT2VSaveVideo(SavingNode):
                 **required_inputs(),
             },
             "optional": optional_inputs(),
-            "hidden": HIDDEN,
+            "hidden": {**HIDDEN},
         }
 
     def save(

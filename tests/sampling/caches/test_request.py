@@ -92,6 +92,14 @@ def test_a_target_out_of_reach_gives_the_most_and_says_so(source):
     assert f"{estimate(plan):.2f} x" in found.notes[0] and sum(plan) >= 6
 
 
+@pytest.mark.parametrize(("target", "is_reached"), [(1.46, True), (1.57, False)])
+def test_one_step_decides_whether_a_target_is_in_reach(target, is_reached):
+    # Of the last half of 20 steps, the last and every fourth are computed: 13. The targets allow 13, and 12.
+    found = resolved(target_speedup=target, start=0.5, end=1.0)
+    assert found.plan.count("C") == 13
+    assert ("allow no more than about 1.51 x." in found.notes[0]) is not is_reached
+
+
 def test_a_rule_that_decides_in_the_run_has_no_target():
     with pytest.raises(SamplingError, match="policy easycache does not know before the run which steps it reuses"):
         CacheRequest.of("easycache", target_speedup=2.0)
