@@ -70,12 +70,15 @@ class Recorder:
             # One transfer for all numbers.
             values = torch.stack(list(measured.values())).tolist() if measured else []
             finite = {name: value for name, value in zip(measured, values, strict=True) if math.isfinite(value)}
-            lags = {
-                name: tuple(finite[key] for key in (f"{name} {n}" for n in range(1, LAGS + 1)) if key in finite)
-                for name in ("replay", "replay_linear")
-            }
             plain: dict[str, Any] = {name: value for name, value in finite.items() if " " not in name}
-            self.rows.append(Recorded(self.expert, label, step, sigma, seconds, **plain, **lags))
+            replay, replay_linear = (
+                tuple(finite[key] for key in (f"{name} {n}" for n in range(1, LAGS + 1)) if key in finite)
+                for name in ("replay", "replay_linear")
+            )
+            row = Recorded(
+                self.expert, label, step, sigma, seconds, **plain, replay=replay, replay_linear=replay_linear
+            )
+            self.rows.append(row)
         self._open.clear()
 
     def drop(self) -> None:
