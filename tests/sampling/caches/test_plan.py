@@ -49,7 +49,7 @@ def profile(steps=12):
 SIGMAS = [1 - n / 12 for n in range(13)]
 
 
-def letters(plan):
+def mask_text(plan):
     return "".join("r" if reused else "c" for reused in plan)
 
 
@@ -58,7 +58,7 @@ def test_the_best_plan_keeps_below_the_threshold():
         settings = StepCache("optimal", threshold, 0.0, 1.0, profile=profile(), **given)
         found = planned(settings, SIGMAS)
         assert found is not None
-        return letters(found)
+        return mask_text(found)
 
     # 0.02 + 0.05 in a row is below 0.08, three would be 0.16; in the first half one step costs 0.2.
     assert plan(0.08) == "ccccccrrcrrc"
@@ -74,7 +74,7 @@ def test_the_best_plan_of_so_many_steps():
         assert best_plan(profile(), SIGMAS, computed, settings).count(False) == computed
     # No plan has fewer than the guards allow: of 12, three in a row and the ends.
     assert best_plan(profile(), SIGMAS, 1, settings).count(False) == 4
-    assert letters(best_plan(profile(), SIGMAS, 9, settings)) == "ccccccrcrcrc"
+    assert mask_text(best_plan(profile(), SIGMAS, 9, settings)) == "ccccccrcrcrc"
 
 
 @pytest.mark.parametrize("policy", ["optimal", "magcache"])
