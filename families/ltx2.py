@@ -27,7 +27,7 @@ from ..base import (
     VideoStream,
 )
 from ..base.recognise import without_prefix
-from .ltx_video.versions import sigmas as shifted
+from .ltx_video.versions import sigmas as ltx_video_sigmas
 
 # Of the audio VAE: latent channels, frequency bins, latents a second.
 SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = 8, 16, 25
@@ -101,7 +101,7 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[in
     """
     if steps == len(DISTILLED) and shift is None:
         return list(DISTILLED)
-    return shifted(variant, steps, shift, shape)
+    return ltx_video_sigmas(variant, steps, shift, shape)
 
 
 FAMILY = Family(

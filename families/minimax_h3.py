@@ -26,6 +26,7 @@ from ..base import (
     Variant,
     VideoStream,
 )
+from ..base.noise_levels import shifted, straight
 from ..base.recognise import without_prefix
 
 FPS = 24.0
@@ -93,9 +94,7 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[int]) -> list[float]:
     """[steps] noise levels of the picture, falling, without the final 0; the model derives those of the sound."""
-    ratio = SHIFT if shift is None else shift
-    even = [(steps - n) / steps for n in range(steps)]
-    return [ratio * s / (1 + (ratio - 1) * s) for s in even]
+    return shifted(straight(steps), SHIFT if shift is None else shift)
 
 
 FAMILY = Family(

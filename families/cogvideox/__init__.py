@@ -36,6 +36,7 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ...base.checks import check_encoder
 from ..text import t5
 from . import files
 from .lora import LORA
@@ -72,27 +73,14 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"The transformer makes {transformer['out_channels']} channels and the VAE reads {channels}. They belong "
             "to different models: use the vae folder that came with this transformer."
         )
-    if text["d_model"] != transformer["text_embed_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['d_model']} wide and the transformer expects {transformer['text_embed_dim']}. "
-            "Use the text_encoder folder that came with this transformer."
-        )
+    check_encoder(text["d_model"], transformer["text_embed_dim"])
     variant = describe(transformer, vae["scaling_factor"], bool(vae.get("invert_scale_latents")))
     own, temporal = configs.get("opent2v", {}), int(vae.get("temporal_compression_ratio", 4))
-    defaults = variant.defaults
     return replace(
         variant,
         name=own.get("title", variant.name),
         streams=(replace(variant.video, geometry=replace(variant.geometry, temporal=temporal)),),
-        defaults=Defaults(
-            width=own.get("width", defaults.width),
-            height=own.get("height", defaults.height),
-            frames=own.get("frames", defaults.frames),
-            fps=float(own.get("fps", defaults.fps)),
-            steps=own.get("steps", defaults.steps),
-            guidance=float(own.get("guidance", defaults.guidance)),
-            negative=own.get("negative", defaults.negative),
-        ),
+        defaults=variant.defaults.with_own(own),
         scheduler={**variant.scheduler, **configs["scheduler"]},
     )
 

@@ -35,6 +35,8 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ...base.checks import check_encoder, check_vae
+from ...base.noise_levels import shifted, straight
 from ...base.teacache import normed
 from ..text import clip, llama
 from . import files
@@ -62,16 +64,9 @@ PAIRS = {
 def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     """Find the variant in a diffusers folder's configs and check that its parts fit each other."""
     transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
-    if vae["latent_channels"] != transformer["out_channels"]:
-        raise FamilyError(
-            f"The VAE makes {vae['latent_channels']} latent channels and the transformer returns "
-            f"{transformer['out_channels']}. Use the vae folder that came with this transformer."
-        )
-    if text["hidden_size"] != transformer["text_embed_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['hidden_size']} wide and the transformer expects "
-            f"{transformer['text_embed_dim']}. Use the text_encoder folder that came with this transformer."
-        )
+    advice = "Use the vae folder that came with this transformer."
+    check_vae(vae["latent_channels"], transformer["out_channels"], "transformer returns", advice)
+    check_encoder(text["hidden_size"], transformer["text_embed_dim"])
     return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
 
 
@@ -91,26 +86,18 @@ def _variant(
     picture = transformer.get("image_condition_type")
     names = {None: "T2V", "latent_concat": "I2V", "token_replace": "I2V (token replace)"}
     channels = transformer["out_channels"]
-    limit = own.get("max_tokens", 256)
+    limit, embeds_guidance = own.get("max_tokens", 256), transformer.get("guidance_embeds", True)
     geometry = Geometry(channels=channels, temporal=4, spatial=8, patch=transformer.get("patch_size", 2))
     return Variant(
         family=FAMILY,
         name=own.get("title", names[picture]),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
-        defaults=Defaults(
-            width=own.get("width", 1280),
-            height=own.get("height", 720),
-            frames=own.get("frames", 129),
-            fps=float(own.get("fps", 24)),
-            steps=own.get("steps", 50),
-            # The concat variant is told no guidance and was made for 1.
-            guidance=float(own.get("guidance", 6.0 if transformer.get("guidance_embeds", True) else 1.0)),
-            negative=own.get("negative", ""),
-        ),
+        # The concat variant is told no guidance and was made for 1.
+        defaults=Defaults(1280, 720, 129, 24.0, 50, 6.0 if embeds_guidance else 1.0).with_own(own),
         scheduler=scheduler,
         prompts=(Prompt(limit + TEMPLATE_TOKENS, TEMPLATE.format), Prompt(77, str, "text_encoder_2")),
         task="image" if picture else "text",
-        embeds_guidance=transformer.get("guidance_embeds", True),
+        embeds_guidance=embeds_guidance,
         keeps_clean=picture == "token_replace",
         latent_format="HunyuanVideo",
         context_width=transformer["text_embed_dim"],
@@ -121,9 +108,8 @@ def _variant(
 
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
-    """A straight line from 1, bent by the shift (7)."""
-    bend = shift or float(variant.scheduler.get("shift", 7.0))
-    return [bend * u / (1 + (bend - 1) * u) for u in (1 - n / steps for n in range(steps))]
+    """A straight line from 1, shifted by 7 unless the folder's scheduler says otherwise."""
+    return shifted(straight(steps), shift or float(variant.scheduler.get("shift", 7.0)))
 
 
 def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:

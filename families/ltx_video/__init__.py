@@ -33,6 +33,7 @@ from ...base import (
     Variant,
     Video,
 )
+from ...base.checks import check_encoder, check_vae
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
@@ -50,17 +51,8 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     0.9.5 and later share one architecture, so the folder's name says which of them it is and whether it is distilled.
     """
     transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
-    if transformer["in_channels"] != vae["latent_channels"]:
-        raise FamilyError(
-            f"The VAE makes {vae['latent_channels']} latent channels and the transformer takes "
-            f"{transformer['in_channels']}. They belong to different models: use the vae folder that came with this "
-            "transformer."
-        )
-    if text["d_model"] != transformer["caption_channels"]:
-        raise FamilyError(
-            f"The text encoder is {text['d_model']} wide and the transformer expects "
-            f"{transformer['caption_channels']}. Use the text_encoder folder that came with this transformer."
-        )
+    check_vae(vae["latent_channels"], transformer["in_channels"])
+    check_encoder(text["d_model"], transformer["caption_channels"])
     if transformer.get("patch_size", 1) != 1 or transformer.get("patch_size_t", 1) != 1:
         raise FamilyError(
             f"The transformer's patches are {transformer['patch_size_t']} x {transformer['patch_size']} x "

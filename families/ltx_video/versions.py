@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...base import Defaults, Family, FamilyError, Geometry, Prompt, Variant, VideoStream
+from ...base.noise_levels import linear_quadratic, shifted, straight
 from ...base.stg import Band, Stg
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -77,14 +78,11 @@ def make_variant(
         # The VAE's own statistics are applied where it encodes and decodes: a LATENT is already normalised.
         streams=(VideoStream(geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1)),),
         defaults=Defaults(
-            width=own.get("width", size[0]),
-            height=own.get("height", size[1]),
-            frames=own.get("frames", size[2]),
-            fps=float(own.get("fps", size[3])),
-            steps=own.get("steps", len(levels) or (30 if is_large else 40)),
-            guidance=float(own.get("guidance", 1.0 if is_distilled else 3.0)),
-            negative=own.get("negative", NEGATIVE),
-        ),
+            *size,
+            steps=len(levels) or (30 if is_large else 40),
+            guidance=1.0 if is_distilled else 3.0,
+            negative=NEGATIVE,
+        ).with_own(own),
         scheduler={**scheduler, "shift": HOST_SHIFT, **({"stochastic_sampling": True} if is_stochastic else {})},
         prompts=(Prompt(own.get("max_tokens", 256)),),
         keeps_clean=True,
@@ -121,31 +119,13 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[in
         slope = (config["max_shift"] - config["base_shift"]) / (most - fewest)
         shift = math.exp(config["base_shift"] + slope * (math.prod(shape[2:]) - fewest))
     ratio = float(shift or config.get("shift", 1.0))
-    even = [(steps - n) / steps for n in range(steps)]
-    levels = linear_quadratic(steps) if variant.facts["is_causal"] and not is_dynamic else even
-    levels = [ratio * s / (1 + (ratio - 1) * s) for s in levels]
+    levels = linear_quadratic(steps) if variant.facts["is_causal"] and not is_dynamic else straight(steps)
+    levels = shifted(levels, ratio)
     end = config.get("shift_terminal")
     if end and steps > 1:
         stretch = (1 - levels[-1]) / (1 - end)
         levels = [1 - (1 - s) / stretch for s in levels]
     return levels
-
-
-def linear_quadratic(steps: int, threshold: float = 0.025) -> list[float]:
-    """Half of the steps down to 1 - threshold in equal parts, the other half quadratically on to 0.
-
-    Source: linear_quadratic_schedule of ltx_video/schedulers/rf.py.
-    """
-    if steps == 1:
-        return [1.0]
-    half = steps // 2
-    rest = steps - half
-    missing = half - threshold * steps
-    square = missing / (half * rest**2)
-    line = threshold / half - 2 * missing / rest**2
-    made = [n * threshold / half for n in range(half)]
-    made += [square * n**2 + line * n + square * half**2 for n in range(half, steps)]
-    return [1 - value for value in made]
 
 
 def _distilled(variant: Variant, steps: int, shift: float | None) -> list[float]:

@@ -29,13 +29,13 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ...base.checks import check_encoder, check_vae
+from ...base.noise_levels import linear_quadratic, shifted, straight
 from ...base.teacache import normed
 from ..text import t5
 from . import files
 from .lora import LORA
 
-# Share of the steps' noise that the linear first half of the schedule covers.
-THRESHOLD = 0.025
 SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
 PAIRS = {
     "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors",
@@ -57,16 +57,9 @@ STD = (
 def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     """Check that a diffusers folder's parts fit each other."""
     transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
-    if vae["latent_channels"] != transformer["in_channels"]:
-        raise FamilyError(
-            f"The VAE makes {vae['latent_channels']} latent channels and the transformer takes "
-            f"{transformer['in_channels']}. Use the vae folder that came with this transformer."
-        )
-    if text["d_model"] != transformer["text_embed_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['d_model']} wide and the transformer expects {transformer['text_embed_dim']}. "
-            "Use the text_encoder folder that came with this transformer."
-        )
+    advice = "Use the vae folder that came with this transformer."
+    check_vae(vae["latent_channels"], transformer["in_channels"], "transformer takes", advice)
+    check_encoder(text["d_model"], transformer["text_embed_dim"])
     return _variant(transformer, vae, configs["scheduler"], configs.get("opent2v", {}))
 
 
@@ -94,15 +87,7 @@ def _variant(
         family=FAMILY,
         name=own.get("title", "1"),
         streams=(VideoStream(geometry, mean=tuple(mean), std=tuple(value / scale for value in std)),),
-        defaults=Defaults(
-            width=own.get("width", 848),
-            height=own.get("height", 480),
-            frames=own.get("frames", 19),
-            fps=float(own.get("fps", 30)),
-            steps=own.get("steps", 64),
-            guidance=float(own.get("guidance", 4.5)),
-            negative=own.get("negative", ""),
-        ),
+        defaults=Defaults(848, 480, 19, 30.0, steps=64, guidance=4.5).with_own(own),
         scheduler=scheduler,
         prompts=(Prompt(own.get("max_tokens", 256), str),),
         latent_format="Mochi",
@@ -117,21 +102,8 @@ def _variant(
 
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
-    """Linear over the first half of the steps, then quadratic; with a shift, the shifted straight line instead.
-
-    Source: genmoai/mochi, src/mochi_preview/infer.py, linear_quadratic_schedule; diffusers' MochiPipeline.
-    """
-    if shift is not None or steps == 1:
-        line = [1 - n / steps for n in range(steps)]
-        bend = shift or 1.0
-        return [bend * u / (1 + (bend - 1) * u) for u in line]
-    half = steps // 2
-    rest = steps - half
-    over = half - THRESHOLD * steps
-    square = over / (half * rest**2)
-    slope = THRESHOLD / half - 2 * over / rest**2
-    first = [n * THRESHOLD / half for n in range(half)]
-    return [1 - n for n in first] + [1 - (square * n**2 + slope * n + square * half**2) for n in range(half, steps)]
+    """Linear over the first half of the steps, then quadratic; with a shift, the shifted straight line instead."""
+    return linear_quadratic(steps) if shift is None else shifted(straight(steps), shift or 1.0)
 
 
 def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:

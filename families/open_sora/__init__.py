@@ -33,6 +33,8 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ...base.checks import check_encoder
+from ...base.noise_levels import shifted, straight
 from ..hunyuan_video import SCALE, decode, encode
 from ..text import clip, t5
 from . import files
@@ -58,11 +60,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"The VAE makes {vae['latent_channels']} latent channels, {4 * vae['latent_channels']} a token, and the "
             f"transformer returns {transformer['out_channels']}. Use the vae folder that came with this transformer."
         )
-    if text["d_model"] != transformer["joint_attention_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['d_model']} wide and the transformer expects "
-            f"{transformer['joint_attention_dim']}. Use the text_encoder folder that came with this transformer."
-        )
+    check_encoder(text["d_model"], transformer["joint_attention_dim"])
     return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
 
 
@@ -94,23 +92,15 @@ def _variant(
 ) -> Variant:
     channels = transformer["out_channels"] // 4
     geometry = Geometry(channels=channels, temporal=4, spatial=8)
-    width, height, frames = own.get("width", 336), own.get("height", 192), own.get("frames", 129)
+    defaults = Defaults(336, 192, 129, 24.0, steps=50, guidance=7.5, picture_guidance=3.0).with_own(own)
+    size = geometry.latent_shape(defaults.width, defaults.height, defaults.frames)
     return Variant(
         family=FAMILY,
         name=own.get("title", ""),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
-        defaults=Defaults(
-            width=width,
-            height=height,
-            frames=frames,
-            fps=float(own.get("fps", 24)),
-            steps=own.get("steps", 50),
-            guidance=float(own.get("guidance", 7.5)),
-            negative=own.get("negative", ""),
-            picture_guidance=float(own.get("picture_guidance", 3.0)),
-        ),
+        defaults=defaults,
         # For samplers of others, which know one shift: that of the model's own size.
-        scheduler={**scheduler, "shift": shift_of((1, *geometry.latent_shape(width, height, frames)))},
+        scheduler={**scheduler, "shift": shift_of((1, *size))},
         prompts=(Prompt(own.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),
         latent_format="HunyuanVideo",
         context_width=transformer["joint_attention_dim"],
@@ -128,9 +118,8 @@ def shift_of(shape: tuple[int, ...]) -> float:
 
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> list[float]:
-    """A straight line from 1, bent by a shift that follows from size and length."""
-    bend = shift or shift_of(shape)
-    return [bend * u / (1 + (bend - 1) * u) for u in (1 - n / steps for n in range(steps))]
+    """A straight line from 1, shifted by what size and length ask for."""
+    return shifted(straight(steps), shift or shift_of(shape))
 
 
 def complete(prompt: str, fps: float, motion_score: float) -> str:

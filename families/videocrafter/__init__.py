@@ -32,6 +32,7 @@ from ...base import (
     Video,
     VideoStream,
 )
+from ...base.checks import check_encoder, check_vae
 from ..text import clip
 from . import files
 from .lora import LORA
@@ -72,31 +73,10 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"The folder {name!r} has the parts of ModelScope, Zeroscope and VideoCrafter2, which only its name tells "
             "apart. ModelScope and Zeroscope are not supported; a VideoCrafter2 folder has videocrafter in its name."
         )
-    if unet["in_channels"] != vae["latent_channels"]:
-        raise FamilyError(
-            f"The VAE makes {vae['latent_channels']} latent channels and the UNet takes {unet['in_channels']}. They "
-            "belong to different models: use the vae folder that came with this UNet."
-        )
-    if text["hidden_size"] != unet["cross_attention_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['hidden_size']} wide and the UNet expects {unet['cross_attention_dim']}. Use "
-            "the text_encoder folder that came with this UNet."
-        )
+    check_vae(vae["latent_channels"], unet["in_channels"], "UNet takes")
+    check_encoder(text["hidden_size"], unet["cross_attention_dim"], network="UNet")
     variant = describe(unet, vae.get("scaling_factor", files.SCALE))
-    defaults = variant.defaults
-    return replace(
-        variant,
-        name=own.get("title", variant.name),
-        defaults=Defaults(
-            width=own.get("width", defaults.width),
-            height=own.get("height", defaults.height),
-            frames=own.get("frames", defaults.frames),
-            fps=float(own.get("fps", defaults.fps)),
-            steps=own.get("steps", defaults.steps),
-            guidance=float(own.get("guidance", defaults.guidance)),
-            negative=own.get("negative", defaults.negative),
-        ),
-    )
+    return replace(variant, name=own.get("title", variant.name), defaults=variant.defaults.with_own(own))
 
 
 def describe(unet: Mapping[str, Any], scale: float) -> Variant:

@@ -26,6 +26,7 @@ from ...base import (
     Variant,
     Video,
 )
+from ...base.checks import check_encoder, check_vae
 from ..text import umt5
 from .files import recognise_file, tensors
 from .lora import LORA
@@ -43,11 +44,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     index, transformer, vae, text = (configs[k] for k in ("index", "transformer", "vae", "text_encoder"))
     channels, latents = transformer["in_channels"], vae["z_dim"]
     out_channels = transformer.get("out_channels") or channels
-    if out_channels != latents:
-        raise FamilyError(
-            f"The VAE makes {latents} latent channels and the transformer returns {out_channels}. They belong to "
-            "different models: use the vae folder that came with this transformer."
-        )
+    check_vae(latents, out_channels, "transformer returns")
     # An image-to-video model reads the noisy latent, a mask of one channel per frame, and the picture's latent.
     joined = 2 * latents + vae.get("scale_factor_temporal", 4)
     if channels not in (latents, joined):
@@ -60,17 +57,10 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"The VAE's config has {len(vae['latents_mean'])} latents_mean and {len(vae['latents_std'])} latents_std; "
             f"expected {latents} of each, one per latent channel. Get the vae folder's config.json again."
         )
-    if text["d_model"] != transformer["text_dim"]:
-        raise FamilyError(
-            f"The text encoder is {text['d_model']} wide and the transformer expects {transformer['text_dim']}. "
-            "Use the text_encoder folder that came with this transformer."
-        )
+    check_encoder(text["d_model"], transformer["text_dim"])
     encoder = configs.get("image_encoder")
-    if encoder and encoded_pictures(transformer) and encoder["hidden_size"] != transformer["image_dim"]:
-        raise FamilyError(
-            f"The image encoder is {encoder['hidden_size']} wide and the transformer expects "
-            f"{transformer['image_dim']}. Use the image_encoder folder that came with this transformer."
-        )
+    if encoder and encoded_pictures(transformer):
+        check_encoder(encoder["hidden_size"], transformer["image_dim"], encoder="image encoder")
     boundary = _boundary(index, transformer, configs.get("transformer_2"))
     return build_variant(
         FAMILY,

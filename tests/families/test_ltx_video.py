@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from opent2v.base import FamilyError, Pictures
+from opent2v.base.noise_levels import linear_quadratic
 from opent2v.families import ltx_video
-from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC, linear_quadratic
+from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC
 from opent2v.host import embedded
 from opent2v.sampling import make_schedule
 from opent2v.tests.nodes.calls import call, remarks

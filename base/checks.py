@@ -1,0 +1,35 @@
+"""Whether the parts of a folder belong together, by what their configs say of each other."""
+
+from __future__ import annotations
+
+from .errors import FamilyError
+
+
+def check_encoder(width: int, expected: int, *, encoder: str = "text encoder", network: str = "transformer") -> None:
+    """
+    Args:
+        width, expected: of the embedding that the encoder makes and that the network reads.
+        encoder, network: what they are called; "text encoder" is in the folder text_encoder.
+    Raises:
+        FamilyError: they differ.
+    """
+    if width != expected:
+        raise FamilyError(
+            f"The {encoder} is {width} wide and the {network} expects {expected}. Use the "
+            f"{encoder.replace(' ', '_')} folder that came with this {network}."
+        )
+
+
+def check_vae(channels: int, expected: int, network: str = "transformer takes", advice: str = "") -> None:
+    """
+    Args:
+        channels, expected: latent channels that the VAE makes and that the network takes or returns.
+        network: what it is called and does with them.
+        advice: for the user; "" says that the two belong to different models.
+    Raises:
+        FamilyError: they differ.
+    """
+    if channels != expected:
+        name = network.split()[0]
+        advice = advice or f"They belong to different models: use the vae folder that came with this {name}."
+        raise FamilyError(f"The VAE makes {channels} latent channels and the {network} {expected}. {advice}")
