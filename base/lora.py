@@ -21,11 +21,14 @@ class LoraNames:
         signs: layers, in diffusers' names with "{}" for their number, that tell the family's LoRAs from others.
         made_for: (the signs that are in a file, 1 + the highest number of a block) -> the published model with layers
             of these sizes, in the user's words; "" where no model of this family has them.
+        alpha: where the makers' own trainer leaves alpha out of the tensors: (entry of the file's metadata, which is
+            JSON; (layer in the file's names) -> key of its alpha there).
     """
 
     layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
     signs: tuple[str, ...]
     made_for: Callable[[Found, int], str]
+    alpha: tuple[str, Callable[[str], str]] | None = None
 
 
 def width(found: Found, *signs: str) -> int:

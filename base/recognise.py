@@ -101,10 +101,12 @@ class Recognition:
             header that only begins like the family's, count as a reason.
         tensors: (variant, config of the denoiser, both as `find` gives them) -> name and shape of every tensor of that
             denoiser, in its library's names. None: they are not compared.
+        rope_layouts: the names that `Recognised.rope_layouts` may have, for the user to choose from.
     """
 
     find: Callable[[Shapes, str], Recognised | str]
     tensors: Callable[[Variant, Mapping[str, Any]], Shapes] | None = None
+    rope_layouts: tuple[str, ...] = ()
 
 
 def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -> Recognised | str:

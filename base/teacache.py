@@ -52,20 +52,18 @@ def timestep(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
 
 
 def normed(block: nn.Module, named: Mapping[str, Any]) -> Tensor:
-    """The video's tokens as the first block normalises and modulates them: diffusers' block, or the makers'."""
-    parts = dict(block.named_children())
-    if "norm1" in parts:
-        return parts["norm1"](named["hidden_states"], emb=named["temb"])[0]
-    if "img_mod" in parts:  # HunyuanVideo
-        first, _ = parts["img_mod"](named["vec"])
-        return parts["img_norm1"](named["img"]) * (1 + first.scale) + first.shift
-    if "mod_x" in parts:  # Mochi
-        x, scale = named["x"], parts["mod_x"](functional.silu(named["c"])).chunk(4, dim=1)[0]
-        return functional.rms_norm(x, x.shape[-1:], eps=EPSILON) * (1 + scale[:, None])
-    raise FamilyError(
-        "TeaCache's signal was not found in this MODEL's blocks. Take the MODEL from Load Video Diffusion Model, or "
-        "set the step cache's policy to easycache."
-    )
+    """The video's tokens as diffusers' first block normalises and modulates them.
+
+    Raises:
+        FamilyError: a block of another kind.
+    """
+    norm = dict(block.named_children()).get("norm1")
+    if norm is None:
+        raise FamilyError(
+            "TeaCache's signal was not found in this MODEL's blocks. Take the MODEL from Load Video Diffusion Model, "
+            "or set the step cache's policy to easycache."
+        )
+    return norm(named["hidden_states"], emb=named["temb"])[0]
 
 
 def modulated(block: nn.Module, named: Mapping[str, Any]) -> Tensor:

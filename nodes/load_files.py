@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..base import FamilyError, Variant
+from ..families import families
 from ..host import host
 from ..loaders import (
     DTYPES,
@@ -75,7 +76,7 @@ class OpenT2VLoadDiffusionModel:
             "required": {"file": combo(tooltip, *cls.KINDS), "dtype": _DTYPE},
             "optional": {
                 "rope_layout": (
-                    ["auto", "half-split", "interleaved"],
+                    ["auto", *(name for one in families().values() for name in one.recognition.rope_layouts)],
                     {
                         "advanced": True,
                         "default": "auto",

@@ -29,7 +29,6 @@ from ...base import (
     Recognition,
     Sampling,
     Shapes,
-    TeaCache,
     Text,
     Variant,
     Video,
@@ -37,10 +36,10 @@ from ...base import (
 )
 from ...base.checks import check_encoder, check_vae
 from ...base.noise_levels import shifted, straight
-from ...base.teacache import normed
 from ..text import clip, llama
 from . import files
 from .lora import LORA
+from .teacache import teacache
 
 TEMPLATE = (
     "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
@@ -197,13 +196,12 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
-_TEACACHE = TeaCache((7.33226126e02, -4.01131952e02, 6.75869174e01, -3.14987800e00, 9.61237896e-02), 0.0, 0.5, normed)
 FAMILY = Family(
     id="hunyuan_video",
     title="HunyuanVideo",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, blocks="transformer_blocks"),
-    sampling=Sampling(sigmas, teacache=lambda variant: _TEACACHE if variant.name == "T2V" else None),
+    sampling=Sampling(sigmas, teacache=teacache),
     files=Files(
         pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),
         components={

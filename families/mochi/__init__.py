@@ -23,7 +23,6 @@ from ...base import (
     Recognition,
     Sampling,
     Shapes,
-    TeaCache,
     Text,
     Variant,
     Video,
@@ -31,10 +30,10 @@ from ...base import (
 )
 from ...base.checks import check_encoder, check_vae
 from ...base.noise_levels import linear_quadratic, shifted, straight
-from ...base.teacache import normed
 from ..text import t5
 from . import files
 from .lora import LORA
+from .teacache import teacache
 
 SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
 PAIRS = {
@@ -161,15 +160,12 @@ def encode(vae: nn.Module, video: Tensor) -> Tensor:
     return vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
 
 
-_TEACACHE = TeaCache(
-    (-3.51241319e03, 8.11675948e02, -6.09400215e01, 2.42429681e00, 3.05291719e-03), 0.0, 0.1442, normed
-)
 FAMILY = Family(
     id="mochi",
     title="Mochi",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, blocks="transformer_blocks"),
-    sampling=Sampling(sigmas, teacache=lambda variant: _TEACACHE if variant.name == "1" else None),
+    sampling=Sampling(sigmas, teacache=teacache),
     files=Files(
         pipelines=frozenset({"MochiPipeline"}),
         components={

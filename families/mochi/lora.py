@@ -26,6 +26,14 @@ def _made_for(found: Found, blocks: int) -> str:
     return "Mochi 1" if width(found, *_VIDEO) == 3072 and (has_text or 42 < blocks <= 48) else ""
 
 
+def _alpha_key(stem: str) -> str:
+    """Genmo's trainer has one setting for the fused projections and one for the last."""
+    return "qkv_proj_lora_alpha" if ".qkv_" in stem else "out_proj_lora_alpha"
+
+
 LORA = LoraNames(
-    layouts=_layouts, signs=(*_VIDEO, *_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"), made_for=_made_for
+    layouts=_layouts,
+    signs=(*_VIDEO, *_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"),
+    made_for=_made_for,
+    alpha=("kwargs", _alpha_key),
 )

@@ -182,7 +182,7 @@ def embed(
 FAMILY = Family(
     id="open_sora",
     title="Open-Sora 2.0",
-    recognition=Recognition(find, files.tensors),
+    recognition=Recognition(find, files.tensors, (files.HALF, files.PAIRS)),
     network=Network(predict, condition, blocks="transformer_blocks"),
     sampling=Sampling(sigmas, cfg_schedules=(OSCILLATING, "constant"), cfg=cfg),
     files=Files(

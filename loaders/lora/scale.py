@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ...families import families
 from .file import Adapter, as_json
 
 
@@ -33,10 +34,13 @@ def _stated(adapter: Adapter, metadata: Mapping[str, str]) -> float:
     config = config or as_json(metadata.get("lora_config"))  # finetrainers, and peft's adapter_config.json
     if config:
         return _peft_scale(adapter, layer, config)
-    # Genmo's trainer of Mochi has one setting for the fused projections and one for the last.
-    group = "qkv" if ".qkv_" in adapter.stem else "out"
-    alpha = as_json(metadata.get("kwargs")).get(f"{group}_proj_lora_alpha")
-    return float(alpha) / adapter.rank if isinstance(alpha, int | float) else 1.0
+    for family in families().values():
+        if family.lora is not None and family.lora.alpha is not None:
+            entry, key = family.lora.alpha
+            alpha = as_json(metadata.get(entry)).get(key(adapter.stem))
+            if isinstance(alpha, int | float):
+                return float(alpha) / adapter.rank
+    return 1.0
 
 
 def _peft_scale(adapter: Adapter, layer: str, config: Mapping[str, Any]) -> float:

@@ -11,7 +11,9 @@ import torch
 from boot import call, case, largest
 
 from opent2v.base import TeaCache
-from opent2v.base.teacache import modulated, normed, timestep
+from opent2v.base.teacache import modulated, timestep
+from opent2v.families.hunyuan_video.teacache import signal as hunyuan_signal
+from opent2v.families.mochi.teacache import signal as mochi_signal
 from opent2v.host import comfyui as real
 from opent2v.host import embedded
 from opent2v.host.comfyui.cache import under
@@ -279,8 +281,8 @@ def teacache_signals():
     ltx, hunyuan, mochi = made["ltx"], made["hunyuan"], made["mochi"]
     cases = {
         "ltx": (*ltx, ltx[0].transformer_blocks[0], "attn1", modulated),
-        "hunyuan": (*hunyuan, hunyuan[0].double_blocks[0], "img_attn.qkv", normed),
-        "mochi": (*mochi, mochi[0].blocks[0], "attn.qkv_x", normed),
+        "hunyuan": (*hunyuan, hunyuan[0].double_blocks[0], "img_attn.qkv", hunyuan_signal),
+        "mochi": (*mochi, mochi[0].blocks[0], "attn.qkv_x", mochi_signal),
     }
     found = {}
     for name, (module, args, block, inside, signal) in cases.items():

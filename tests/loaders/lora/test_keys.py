@@ -95,6 +95,7 @@ def adapter(stem="transformer.blocks.0.to_q", rank=4, kind="lora", **shapes):
         ({"lora_adapter_metadata": json.dumps({"text_encoder.lora_alpha": 8})}, 1.0),
         ({"lora_config": json.dumps({"r": 4, "lora_alpha": 2})}, 0.5),
         ({"lora_config": "not JSON"}, 1.0),
+        ({"kwargs": json.dumps({"qkv_proj_lora_alpha": 2, "out_proj_lora_alpha": 8})}, 2.0),  # Genmo's trainer
         ({"lora_config": "[1]"}, 1.0),
     ],
 )
