@@ -20,6 +20,13 @@ NEEDED = ("pytest>=8", "ruff>=0.6", "accelerate", "ftfy", "peft")
 
 
 def main() -> int:
+    if {"-h", "--help"} & set(sys.argv):
+        print(f"usage: test.py [pytest's arguments]\n\n{__doc__}")
+        return 0
+    return _check()
+
+
+def _check() -> int:
     """0 when every check passes; pytest comes last, so that its summary is the last thing printed."""
     environment.ensure(NEEDED)
     pack.hide_scripts()

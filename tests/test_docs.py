@@ -128,20 +128,11 @@ def test_both_languages_quote_the_same_messages(node: str) -> None:
     assert english == chinese
 
 
-@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
-def test_english_locale_equals_the_class(node: str) -> None:
-    cls, inputs = NODE_CLASS_MAPPINGS[node], {}
-    for name, (_, options) in visible_inputs(node).items():
-        inputs[name] = {"name": name, "tooltip": options["tooltip"]}
-        if options.get("control_after_generate"):
-            inputs["control_after_generate"] = {"name": "control after generate"}
-    named = zip(cls.RETURN_NAMES, cls.OUTPUT_TOOLTIPS, strict=True)
-    assert locale("en", "nodeDefs")[node] == {
-        "display_name": NODE_DISPLAY_NAME_MAPPINGS[node],
-        "description": cls.DESCRIPTION,
-        "inputs": inputs,
-        "outputs": {str(i): {"name": name, "tooltip": tooltip} for i, (name, tooltip) in enumerate(named)},
-    }
+def test_the_english_locale_is_what_the_script_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
+    import locales
+
+    assert locales.FILE.read_text(encoding="utf-8") == locales.text(), "run python3 scripts/make/locales.py"
 
 
 def test_every_language_translates_every_text() -> None:

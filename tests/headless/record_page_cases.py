@@ -7,8 +7,8 @@ Not a test. Copy fake_nodes.py into ComfyUI's custom_nodes, start ComfyUI, and w
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 CASES = Path(__file__).parent / "page_cases.json"
@@ -39,4 +39,8 @@ def record(url: str, browser_path: str) -> None:
 
 
 if __name__ == "__main__":
-    record(sys.argv[1], sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="of a running ComfyUI")
+    parser.add_argument("browser", help="path of a Chromium")
+    arguments = parser.parse_args()
+    record(arguments.url, arguments.browser)

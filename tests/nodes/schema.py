@@ -6,6 +6,7 @@ workflows; `--break` writes it all the same (a new major version).
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -98,6 +99,9 @@ def _advice(key: str) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--break", action="store_true", dest="breaks", help="write what breaks saved workflows")
+    may_break = parser.parse_args().breaks
     sys.path.insert(0, str(FILE.parents[2] / "scripts"))
     import pack
 
@@ -109,7 +113,7 @@ def main() -> int:
     today = schema(NODE_CLASS_MAPPINGS)
     broken = breaks(json.loads(FILE.read_text(encoding="utf-8")), today) if FILE.is_file() else []
     print(*broken, sep="\n", end="\n" if broken else "")
-    if broken and "--break" not in sys.argv:
+    if broken and not may_break:
         print(f"{FILE.name} stays as it was; --break writes it all the same")
         return 1
     FILE.write_text(json.dumps(today, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
