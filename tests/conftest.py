@@ -9,6 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Why a file is slow -> the files and folders. `-m "not slow"` leaves them out, and does not even import them.
+SLOW: dict[str, tuple[str, ...]] = {
+    "runs whole models, step by step": (
+        "base/test_memory.py", "families/test_cogvideox.py", "families/test_ltx_video.py", "families/test_open_sora.py",
+        "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
+        "host/embedded/test_reference.py", "host/embedded/test_stream.py", "nodes/test_cache_tools.py",
+        "sampling/caches/test_models.py", "workflows", "workflows_of_old",
+    ),
+    "compares with diffusers' pipelines": (
+        "families/test_cogvideox_pipelines.py", "families/test_wan_pipelines.py",
+    ),
+    "builds the published networks": (
+        "families/test_cogvideox_files.py", "families/test_hunyuan_video_files.py", "families/test_ltx_video_files.py",
+        "families/test_mochi_files.py", "families/test_videocrafter_files.py", "families/test_wan_files.py",
+        "families/test_whole.py", "loaders/lora/test_families_apart.py", "loaders/lora/test_real_keys.py",
+    ),
+    "tries every LoRA format on every family": ("loaders/lora/test_formats.py", "loaders/lora/test_bad_files.py"),
+    "starts processes": (
+        "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_quickstart.py", "test_commands.py",
+        "test_import_time.py",
+    ),
+    "trains": ("training",),
+    "needs a ComfyUI": ("browser",),
+}  # fmt: skip
+SLOW_PATHS = [ROOT / "tests" / path for paths in SLOW.values() for path in paths]
 
 _spec = importlib.util.spec_from_file_location("opent2v_pack", ROOT / "scripts" / "pack.py")
 assert _spec is not None and _spec.loader is not None
@@ -16,6 +41,17 @@ _pack = importlib.util.module_from_spec(_spec)
 sys.modules["opent2v_pack"] = _pack
 _spec.loader.exec_module(_pack)
 _pack.mount("opent2v")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("markexpr") == "not slow" and collection_path in SLOW_PATHS else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what the list names, and whatever needs a ComfyUI."""
+    for item in items:
+        if item.get_closest_marker("host") or not {item.path, *item.path.parents}.isdisjoint(SLOW_PATHS):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_report_header() -> str:

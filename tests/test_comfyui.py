@@ -1,4 +1,4 @@
-"""Which ComfyUI the tests take, and that a stated one that is broken is an error."""
+"""Which ComfyUI the tests take, and that a stated one that is broken is an error. Tests: tests/comfyui.py"""
 
 from __future__ import annotations
 

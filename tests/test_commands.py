@@ -1,4 +1,4 @@
-"""Every command that documents and docstrings name starts. Tests: scripts/, training/ and the tests' own scripts."""
+"""Every command that documents and docstrings name starts. Tests: scripts/, training/"""
 
 from __future__ import annotations
 

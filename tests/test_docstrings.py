@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they say. Tests: every module with an example."""
+"""The examples in docstrings give what they say. Tests: base/, sampling/, media/, training/"""
 
 from __future__ import annotations
 

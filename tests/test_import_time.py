@@ -1,4 +1,4 @@
-"""Importing the pack is quick and loads no heavy library."""
+"""Importing the pack is quick and loads no heavy library. Tests: __init__.py"""
 
 from __future__ import annotations
 

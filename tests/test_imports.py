@@ -1,4 +1,7 @@
-"""Imports between rooms go down only, the host is touched in one place, and nothing that ships reaches outside."""
+"""Imports between rooms go down only, the host is touched in one place, and nothing that ships reaches outside.
+
+Tests: base/, families/, loaders/, sampling/, media/, host/, headless/, nodes/
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Geometry and normalisation, true of every family."""
+"""Geometry and normalisation, true of every family. Tests: base/geometry.py, base/family.py"""
 
 from __future__ import annotations
 

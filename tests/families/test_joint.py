@@ -1,4 +1,4 @@
-"""Families whose models make a video and its sound together: the streams of their LATENTs."""
+"""Families whose models make a video and its sound together: the streams of their LATENTs. Tests: base/streams.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recognition is of the whole, names and shapes one by one; and no header makes a family stumble."""
+"""Recognition is of the whole, names and shapes one by one; and no header makes a family stumble.
+
+Tests: base/recognise.py, base/tensors.py
+"""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ import comfy.utils
 import dynamic
 import torch
 from boot import call, case, largest
-from cases_lora import LORA, ours, scratch
+from cases_lora import LORA, formats_of, ours, scratch
 
 from opent2v.host import comfyui as side
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.tests.loaders.lora import files
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES, Loaded
-from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS
+from opent2v.tests.loaders.lora.table import CORE_CELLS, HOST_CELLS
 
 
 class Dynamic(Loaded):
@@ -46,10 +46,6 @@ def no_room():
         yield
     finally:
         dynamic.Pages.full_from = None
-
-
-def formats_of(family: str, cells: list[tuple[str, str]]) -> list[str]:
-    return [name for one, name in cells if one == family]
 
 
 def core_cases() -> None:
@@ -82,7 +78,7 @@ def our_cases() -> None:
             found["off"] = max(largest(made, wanted) for made in one.sampled_thrice(one.model))
             found["prompt"] = max(map(largest, one.embedded(one.clip), one.embedded(clip)))
             found["formats"] = {}
-            for name in formats_of(family, CELLS):
+            for name in formats_of(family, HOST_CELLS):
                 merged = files.write(scratch / LORA, FORMATS[name].of(family), one.sites, one.state)
                 wanted, patched = one.merged(merged), ours(one.model)[0]
                 made = [one.sampled(patched), one.sampled(patched)]

@@ -17,7 +17,7 @@ from opent2v.host import comfyui as side
 from opent2v.tests.loaders.lora import files, text_files
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES, Loaded
-from opent2v.tests.loaders.lora.table import CELLS
+from opent2v.tests.loaders.lora.table import CELLS, HOST_CELLS
 
 scratch = boot.scratch()
 folder_paths.add_model_folder_path("loras", str(scratch))
@@ -68,8 +68,8 @@ def both_ways(model, sampled: Callable) -> tuple[torch.Tensor, torch.Tensor, lis
     return whole, part, shares
 
 
-def formats_of(family: str) -> list[str]:
-    return [name for one, name in CELLS if one == family]
+def formats_of(family: str, cells: list[tuple[str, str]] = CELLS) -> list[str]:
+    return [name for one, name in cells if one == family]
 
 
 def tried(model, sampled: Callable, wanted: torch.Tensor) -> dict:
@@ -82,7 +82,7 @@ def ours_cases() -> None:
 
         def run(family: str = family) -> dict:
             one, found = loaded(family), {}
-            for name in formats_of(family):
+            for name in formats_of(family, HOST_CELLS):
                 merged = files.write(scratch / LORA, FORMATS[name].of(family), one.sites, one.state)
                 wanted = one.merged(merged)
                 found[name] = tried(ours(one.model)[0], one.sampled, wanted)

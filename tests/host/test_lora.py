@@ -1,4 +1,8 @@
-"""LoRA on a real ComfyUI: our MODELs and core's own, whole and partly loaded, beside weights merged by hand."""
+"""LoRA on a real ComfyUI: our MODELs and core's own, whole and partly loaded, beside weights merged by hand.
+
+Of the table of formats and families our MODELs meet `HOST_CELLS` here: every format and every family. All its cells are
+tried on the embedded host, by tests/loaders/lora/test_formats.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import pytest
 
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES
-from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS
+from opent2v.tests.loaders.lora.table import CORE_CELLS, HOST_CELLS
 
 from .report import cases_of, report_of
 
@@ -32,7 +36,7 @@ def holds(found: dict) -> bool:
     return found["whole"] <= CLOSE and found["partly"] <= CLOSE and all(share < 1 for share in found["shares"])
 
 
-@pytest.mark.parametrize(("family", "name"), CELLS)
+@pytest.mark.parametrize(("family", "name"), HOST_CELLS)
 def test_our_models(inside, family, name):
     found = inside(f"lora ours {family}")["formats"][name]
     assert holds(found) and found["effect"] > 0.02

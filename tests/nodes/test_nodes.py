@@ -1,4 +1,4 @@
-"""What ComfyUI reads of the nodes, and the graph of them all with their defaults."""
+"""What ComfyUI reads of the nodes, and the graph of them all with their defaults. Tests: nodes/"""
 
 from __future__ import annotations
 

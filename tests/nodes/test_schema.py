@@ -1,4 +1,7 @@
-"""Nodes change only in ways that leave saved workflows as they are; schema.py says how to record a change."""
+"""Nodes change only in ways that leave saved workflows as they are; schema.py says how to record a change.
+
+Tests: nodes/
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What people do wrong with model files and graphs: each gets an answer that names what was found and what to do."""
+"""What people do wrong with model files and graphs: each gets an answer that names what was found and what to do.
+
+Tests: nodes/, loaders/
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Step caches on the embedded host: every family's transformer, two experts, interrupts, and the nodes' own words."""
+"""Step caches on the embedded host: every family's transformer, two experts, interrupts, and the nodes' own words.
+
+Tests: host/embedded/cache.py, host/embedded/sample.py
+"""
 
 from __future__ import annotations
 

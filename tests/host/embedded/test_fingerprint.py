@@ -1,4 +1,4 @@
-"""What tells models apart for a step cache's profile."""
+"""What tells models apart for a step cache's profile. Tests: host/fingerprint.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""MODEL, CLIP and VAE of the embedded host, and its settings."""
+"""MODEL, CLIP and VAE of the embedded host, and its settings.
+
+Tests: host/embedded/model.py, host/embedded/clip.py, host/embedded/vae.py, host/embedded/place.py
+"""
 
 from __future__ import annotations
 

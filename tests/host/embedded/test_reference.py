@@ -1,4 +1,7 @@
-"""The same latents and frames as diffusers' own pipeline, from the same folder, prompt, seed and scheduler."""
+"""The same latents and frames as diffusers' own pipeline, from the same folder, prompt, seed and scheduler.
+
+Tests: host/embedded/sample.py
+"""
 
 from __future__ import annotations
 

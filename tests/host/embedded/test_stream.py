@@ -1,4 +1,7 @@
-"""decode_stream of the embedded host, and the stretches that VAEs without a memory are decoded in."""
+"""decode_stream of the embedded host, and the stretches that VAEs without a memory are decoded in.
+
+Tests: host/embedded/vae.py, host/pieces.py
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved file says about how it was made."""
+"""What a saved file says about how it was made. Tests: host/tags.py"""
 
 from __future__ import annotations
 

@@ -27,6 +27,12 @@ CORE_CELLS = [
     if family in ("wan", "ltx_video", "hunyuan_video") or (family == "mochi" and name in CORE_MOCHI)
     if (family, name) != ("hunyuan_video", "boft")
 ]
+# Our MODELs on a real host: every format once and every family several times, each format on the next of its families.
+# The arithmetic of all the cells is tested on the embedded host; here it is the door that is tried.
+HOST_CELLS = [
+    [cell for cell in CELLS if cell[1] == name][number % sum(other == name for _, other in CELLS)]
+    for number, name in enumerate(FORMATS)
+]
 # Families whose text encoders' LoRAs are tried, and whose models are stored as fp8 and bf16.
 TEXT = STORAGE = tuple(FAMILIES)
 

@@ -1,4 +1,7 @@
-"""LoRA files that are damaged, dangerous or for something else: a clear refusal, and the model stays as it was."""
+"""LoRA files that are damaged, dangerous or for something else: a clear refusal, and the model stays as it was.
+
+Tests: loaders/lora/file.py, loaders/lora/load.py
+"""
 
 from __future__ import annotations
 

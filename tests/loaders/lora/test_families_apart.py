@@ -1,4 +1,7 @@
-"""LoRAs of families whose layers share names and sizes, at the published sizes: the verdict names the right one."""
+"""LoRAs of families whose layers share names and sizes, at the published sizes: the verdict names the right one.
+
+Tests: loaders/lora/origin.py
+"""
 
 from __future__ import annotations
 

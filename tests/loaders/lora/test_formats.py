@@ -1,6 +1,8 @@
 """Every LoRA format on every family: what the node makes of the file is what the weights merged by hand make.
 
 The cells of the published table are this file's parameters, see `table.py`. On real hosts: tests/host/test_lora.py.
+
+Tests: loaders/lora/load.py, nodes/lora.py
 """
 
 from __future__ import annotations

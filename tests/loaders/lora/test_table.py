@@ -1,4 +1,4 @@
-"""The published table of LoRA formats says what the tests try, no more and no less."""
+"""The published table of LoRA formats says what the tests try, no more and no less. Tests: docs/interoperates.md"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from opent2v.tests.loaders.lora import table
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES
-from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS, NONE
+from opent2v.tests.loaders.lora.table import CELLS, CORE_CELLS, HOST_CELLS, NONE
 from opent2v.tests.tiny import wan as tiny
 
 PAGES = (tiny.ROOT / "README.md", *sorted((tiny.ROOT / "docs").rglob("*.md")))
@@ -21,6 +21,11 @@ def test_every_family_and_every_format_has_a_cell_or_a_reason():
             written = not fmt.families or family in fmt.families
             assert ((family, name) in CELLS) == (written and (family, name) not in NONE)
     assert set(CORE_CELLS) <= set(CELLS)
+
+
+def test_a_real_host_meets_every_family_and_every_format():
+    assert {family for family, _ in HOST_CELLS} == set(FAMILIES) and {name for _, name in HOST_CELLS} == set(FORMATS)
+    assert len(HOST_CELLS) == len(set(HOST_CELLS) & set(CELLS)) < len(CELLS) / 5
 
 
 def test_the_published_table_is_this_one():

@@ -1,4 +1,4 @@
-"""LoRAs that change text encoders, alone and beside the transformer's."""
+"""LoRAs that change text encoders, alone and beside the transformer's. Tests: loaders/lora/names.py, nodes/lora.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Layers that only a UNet has: convolutions in space and over time, and linear ones that the original convolves."""
+"""Layers that only a UNet has: convolutions in space and over time, and linear ones that the original convolves.
+
+Tests: loaders/lora/load.py
+"""
 
 from __future__ import annotations
 

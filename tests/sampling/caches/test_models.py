@@ -1,4 +1,7 @@
-"""Diffusers' transformers by structure alone: neither a computed call nor a reused one of equal input changes them."""
+"""Diffusers' transformers by structure alone: neither a computed call nor a reused one of equal input changes them.
+
+Tests: sampling/caches/gate.py
+"""
 
 from __future__ import annotations
 
