@@ -85,35 +85,43 @@ class OpenT2VEncodePrompt:
     def encode(
         self, clip: Any, positive: str, negative: str, fps: float = 0.0, motion_score: float = 0.0
     ) -> dict[str, Any]:
-        remarks, entries = [], {}
         variant = host.variant(clip)
-        if not positive.strip():
-            remarks.append("The prompt is empty: the video will show anything.")
-        complete = variant and variant.family.text and variant.family.text.complete
-        if variant is not None and complete:
-            told = complete(positive, fps or variant.defaults.fps, motion_score)
-            remarks.append(f"Told behind the prompt: {told[len(positive.strip()) :].lstrip('. ')}")
-            positive = told
-        elif fps and not motion_score and variant is not None and variant.family.network.reads_rate:
-            entries = {"frame_rate": fps}
-            remarks.append(f"The model is told {fps:g} frames per second.")
-        elif fps or motion_score:
-            raise FamilyError(_not_told(variant))
+        remarks = [] if positive.strip() else ["The prompt is empty: the video will show anything."]
+        positive, entries, remark = _with_motion(variant, positive, fps, motion_score)
+        remarks += [remark] if remark else []
         if not negative.strip() and variant is not None and variant.defaults.negative:
             negative = variant.defaults.negative
             remarks.append(f"Negative prompt: {negative}")
         for name, text in (("prompt", positive), ("negative prompt", negative)):
-            counted = host.tokens(clip, text)
-            if counted is not None and counted[1] > counted[0]:
+            limit, count = host.tokens(clip, text) or (0, 0)
+            if count > limit:
                 remarks.append(
-                    f"The {name} has {counted[1]} tokens; this model reads the first {counted[0]}. "
-                    "The rest is left out."
+                    f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
                 )
         made = [
             [[context, {**further, **entries}] for context, further in host.embed(clip, text)]
             for text in (positive, negative)
         ]
         return with_remarks(tuple(made), remarks)
+
+
+def _with_motion(
+    variant: Variant | None, prompt: str, fps: float, motion_score: float
+) -> tuple[str, dict[str, Any], str]:
+    """(prompt, entries for the CONDITIONING's dictionary, remark) that carry frame rate and motion to the model.
+
+    Raises:
+        FamilyError: one of them is set and the model reads none.
+    """
+    text = variant.family.text if variant is not None else None
+    if variant is not None and text is not None and text.complete is not None:
+        completed = text.complete(prompt, fps or variant.defaults.fps, motion_score)
+        return completed, {}, f"Told behind the prompt: {completed[len(prompt.strip()) :].lstrip('. ')}"
+    if fps and not motion_score and variant is not None and variant.family.network.reads_rate:
+        return prompt, {"frame_rate": fps}, f"The model is told {fps:g} frames per second."
+    if fps or motion_score:
+        raise FamilyError(_not_told(variant))
+    return prompt, {}, ""
 
 
 def _not_told(variant: Variant | None) -> str:

@@ -112,8 +112,7 @@ def _transformer(
     patch, text = own[stem.format("patch_embed.proj.weight")], own[stem.format("patch_embed.text_proj.weight")]
     width, is_new = patch[0], len(patch) == 2
     inputs = patch[1] // 8 if is_new else patch[1]
-    rest = next(own[n] for n in ("proj_out.weight", "mixins.final_layer.linear.weight") if n in own)[0]
-    outputs = rest // (8 if is_new else 4)
+    outputs = _first(own, _LAST)[0] // (8 if is_new else 4)
     if inputs not in (outputs, 2 * outputs):
         raise FamilyError(
             f"This is a CogVideoX-Fun model (control or inpainting): it takes {inputs} channels. Not supported; use "
@@ -128,20 +127,19 @@ def _transformer(
         return f"'{positions}' of shape [1, 17776, {width}] is missing"
     if not is_learned:  # sin-cos positions that SAT stores: the module makes its own
         rules = (rename("^" + positions), *rules)
-    time = next(own[n] for n in _TIME if n in own)
-    head = next(own[n] for n in _HEAD if n in own)[0]
+    head, columns, rows, frames = _first(own, _HEAD)[0], *((300, 300, 81) if is_new else (90, 60, 49))
     config = {
         "num_attention_heads": width // head,
         "attention_head_dim": head,
         "in_channels": inputs,
         "out_channels": outputs,
-        "time_embed_dim": time[0],
+        "time_embed_dim": _first(own, _TIME)[0],
         "ofs_embed_dim": next((own[n][0] for n in _OFFSET if n in own), None),
         "text_embed_dim": text[1],
         "num_layers": layers(own, blocks),
-        "sample_width": 300 if is_new else 90,
-        "sample_height": 300 if is_new else 60,
-        "sample_frames": 81 if is_new else 49,
+        "sample_width": columns,
+        "sample_height": rows,
+        "sample_frames": frames,
         "patch_size": 2,
         "patch_size_t": 2 if is_new else None,
         "patch_bias": not is_new,
@@ -151,6 +149,11 @@ def _transformer(
     }
     variant = describe(config, 0.7 if is_rotary else 1.15258426, is_new and inputs > outputs)
     return Recognised("transformer", layout, "CogVideoXTransformer3DModel", config, variant, rules, prefix)
+
+
+def _first(own: Shapes, names: Sequence[str]) -> tuple[int, ...]:
+    """Shape of the tensor that has one of these names, each of another layout."""
+    return next(own[name] for name in names if name in own)
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
@@ -188,6 +191,7 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
 # Positions that 5B I2V has learned: those of the prompt's tokens, and of 13 latent frames of 30 x 45 patches.
 _LEARNED = 226 + 13 * 30 * 45
 _TIME = ("time_embedding.linear_1.weight", "time_embedding_linear_1.weight", "time_embed.0.weight")
+_LAST = ("proj_out.weight", "mixins.final_layer.linear.weight")
 _OFFSET = ("ofs_embedding.linear_1.weight", "ofs_embedding_linear_1.weight", "ofs_embed.0.weight")
 _HEAD = (
     "transformer_blocks.0.attn1.norm_q.weight",
