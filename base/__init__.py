@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .defaults import Defaults
 from .errors import FamilyError
-from .family import Family, Files, HostNodes, Images, Network, Sampling, Text, Video
+from .family import Family, Files, HostNodes, Images, Network, Sampling, Sound, Text, Video
 from .geometry import Geometry
-from .loaded import TextEncoder, VideoModel, VideoVAE
+from .loaded import SoundVAE, TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .prompt import Prompt
@@ -38,7 +38,9 @@ __all__ = [
     "Recognition",
     "Sampling",
     "Shapes",
+    "Sound",
     "SoundStream",
+    "SoundVAE",
     "Stream",
     "Target",
     "TeaCache",

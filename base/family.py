@@ -21,7 +21,7 @@ from .variant import Variant
 Tokens = Mapping[str, tuple[Tensor, Tensor]]
 
 
-def only_context(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def only_context(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
     """The conditions of a transformer that reads the prompt's embedding and nothing else."""
     return {"context": entry["cross_attn"]}
 
@@ -55,15 +55,19 @@ class Network:
         predict: (variant, transformer, x [B, C, T, H, W], t [B] in 0..1000, conditions) -> the variant's prediction,
             like x. None: only the host builds and calls it.
         condition: (variant, entry, shape of the latents [B, C, T, h, w]) -> the tensors that `predict` reads, by
-            name, each with a batch of 1 or B. Called once for each conditioning of a run.
+            name, each with a batch of 1 or B. Called once for each conditioning of a run. The entry's "denoise_mask"
+            is None, or of the latents' shape but for its channels and batch, which may be 1.
         slot: the folder's component.
         blocks: path of its list of blocks, where block-wise guidance attaches.
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
+
+    Where a variant has several streams, x, the prediction, the shape and the mask are lists of what they are else, with
+    one item for each stream that the run's LATENT holds, the video's first.
     """
 
-    predict: Callable[[Variant, nn.Module, Tensor, Tensor, Mapping[str, Tensor]], Tensor] | None = None
-    condition: Callable[[Variant, Entry, tuple[int, ...]], dict[str, Tensor]] = only_context
+    predict: Callable[[Variant, nn.Module, Any, Tensor, Mapping[str, Tensor]], Any] | None = None
+    condition: Callable[[Variant, Entry, Any], dict[str, Tensor]] = only_context
     slot: str = "transformer"
     blocks: str = "blocks"
     extend: Callable[[Variant, nn.Module], None] | None = None
@@ -105,6 +109,19 @@ class Video:
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None
     latents: str = ""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How the VAE of the sound is called, for models that make one with the video.
+
+    Attributes:
+        decode: (vae, latent [B, C, ...]) -> waveform [B, 1 or 2, samples] in -1..1.
+        rate: (vae) -> samples a second of what `decode` returns.
+    """
+
+    decode: Callable[[nn.Module, Tensor], Tensor]
+    rate: Callable[[nn.Module], int]
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,7 @@ class Family:
     Attributes:
         recognition: how its parts are known, be they in a file or in another loader's MODEL.
         files, text, video: None where only the host's own loaders build the parts, see `host_nodes`.
+        sound: None where no variant makes a sound, or the host decodes it.
         images: None where no variant takes pictures that the pack prepares.
         lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
         host_nodes: what serves a family that only the host loads; None for all others.
@@ -181,6 +199,7 @@ class Family:
     files: Files | None = None
     text: Text | None = None
     video: Video | None = None
+    sound: Sound | None = None
     images: Images | None = None
     lora: LoraNames | None = None
     host_nodes: HostNodes | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .family import Text, Video
+from .family import Sound, Text, Video
 from .types import Entry
 from .variant import Variant
 
@@ -28,12 +28,12 @@ class VideoModel:
     path: Path
     again: Callable[[], VideoModel] | None = field(default=None, compare=False, repr=False)
 
-    def conditions(self, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w]."""
+    def conditions(self, entry: Entry, shape: Any) -> dict[str, Tensor]:
+        """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w], see `Network`."""
         return self.variant.family.network.condition(self.variant, entry, shape)
 
-    def predict(self, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000."""
+    def predict(self, x: Any, t: Tensor, conditions: Mapping[str, Tensor]) -> Any:
+        """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000, see `Network`."""
         predict = self.variant.family.network.predict
         assert predict is not None, "the pack builds no network that only the host calls"
         return predict(self.variant, self.transformer, x, t, conditions)
@@ -119,3 +119,38 @@ class VideoVAE:
     def encode(self, video: Tensor) -> Tensor:
         """Video [B, 3, F, H, W] in -1..1 -> VAE latent [B, C, T, h, w]."""
         return self._video.encode(self.vae, video)
+
+
+@dataclass(frozen=True)
+class SoundVAE:
+    """The VAE of a joint model's sound.
+
+    Attributes:
+        again: loads it once more from its files; None where it was not loaded from any.
+    """
+
+    variant: Variant
+    vae: nn.Module
+    path: Path
+    again: Callable[[], SoundVAE] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def _sound(self) -> Sound:
+        assert self.variant.family.sound is not None, "the pack loads no audio VAE of this family"
+        return self.variant.family.sound
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        stream, own = self.variant.sound, self.variant.defaults
+        assert stream is not None, "a model without sound has no audio VAE"
+        return stream.latent_shape(own.width, own.height, own.frames, own.fps)[0]
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self._sound.rate(self.vae)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """VAE latent [B, C, ...] -> waveform [B, 1 or 2, samples] in -1..1."""
+        return self._sound.decode(self.vae, latent)

@@ -28,7 +28,7 @@ class Recognised:
     """One part of a model inside a file.
 
     Attributes:
-        part: "transformer" or "vae".
+        part: "transformer", "vae", or "audio_vae" for that of a joint model's sound.
         layout: "diffusers", "original" or a further one the family tells apart, in the user's words.
         prefix: what every name of this part starts with in the file.
         class_name, config: the module to build.

@@ -119,6 +119,11 @@ class Variant:
         return next((stream for stream in self.streams if isinstance(stream, SoundStream)), None)
 
     @property
+    def is_joint(self) -> bool:
+        """Whether it makes more than the video."""
+        return len(self.streams) > 1
+
+    @property
     def geometry(self) -> Geometry:
         """The video's."""
         return self.video.geometry

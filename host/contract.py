@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..base import Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
+from ..base import SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
 from ..sampling import Schedule, Steps
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
 from .sound import AudioDecoder
@@ -65,8 +65,8 @@ class Host(Protocol[Model, Clip, Vae]):
         """A CLIP around a loaded text encoder."""
         ...
 
-    def vae(self, part: VideoVAE) -> Vae:
-        """A VAE around a loaded video VAE."""
+    def vae(self, part: VideoVAE | SoundVAE) -> Any:
+        """A VAE around a loaded video VAE or audio VAE."""
         ...
 
     def clip_vision(self, encoder: nn.Module) -> Any:

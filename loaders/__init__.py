@@ -9,7 +9,7 @@ from .folder import Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
-from .single import ModelFile, load_model, load_vae, open_file
+from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
 from .text_file import TextFile, load_text, match_text, open_text_file
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "library_class",
     "load_model",
     "load_pipeline",
+    "load_sound_vae",
     "load_text",
     "load_vae",
     "match_text",

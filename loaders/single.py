@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from ..base import FamilyError, Near, Recognised, VideoModel, VideoVAE
+from ..base import FamilyError, Near, Recognised, SoundVAE, VideoModel, VideoVAE
 from ..base.recognise import stated
 from ..families import families
 from .containers import open_container
@@ -28,7 +29,7 @@ class ModelFile:
     """A file whose parts are recognised; no tensor is read yet.
 
     Attributes:
-        parts: "transformer" and "vae", whichever the file holds.
+        parts: "transformer", "vae" and "audio_vae", whichever the file holds.
         header: the weights, with the shapes of their numbers.
         text_prefixes: what the names of text encoders inside start with; none for most files.
     """
@@ -130,7 +131,22 @@ def load_vae(
     file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
 ) -> VideoVAE:
     """The VAE of a file; arguments and errors as `load_model`."""
-    found = _part(file, "vae")
+    found, module = _built(file, "vae", dtype, on_progress)
+    return VideoVAE(found.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
+
+
+def load_sound_vae(
+    file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+) -> SoundVAE:
+    """The audio VAE of a file; arguments and errors as `load_model`."""
+    found, module = _built(file, "audio_vae", dtype, on_progress)
+    return SoundVAE(found.variant, module, file.path, lambda: load_sound_vae(open_file(file.path), dtype))
+
+
+def _built(
+    file: ModelFile, part: str, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None
+) -> tuple[Recognised, nn.Module]:
+    found = _part(file, part)
     module = build(found.class_name, found.config)
     fill(
         module,
@@ -141,14 +157,14 @@ def load_vae(
         from_folder=False,
         on_tensor=on_progress,
     )
-    return VideoVAE(found.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
+    return found, module
 
 
 def _part(file: ModelFile, part: str) -> Recognised:
     if part in file.parts:
         return file.parts[part]
     have = ", ".join(f"{found.variant.title} {name}" for name, found in file.parts.items())
-    wanted = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE"}
+    wanted = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE", "audio_vae": "Load Video VAE"}
     raise ModelFileError(
         f"{file.path}: holds no {part} but {have}. Choose it in {wanted[next(iter(file.parts))]} instead."
     )

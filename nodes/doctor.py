@@ -16,7 +16,8 @@ from .remarks import with_remarks
 KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")
 # Part of a model -> the folder ComfyUI looks in.
 _FOLDERS = {
-    "transformer": "diffusion_models", "vae": "vae", "text": "text_encoders", "all": "checkpoints", "lora": "loras",
+    "transformer": "diffusion_models", "vae": "vae", "audio_vae": "vae", "text": "text_encoders", "all": "checkpoints",
+    "lora": "loras",
 }  # fmt: skip
 
 

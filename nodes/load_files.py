@@ -15,6 +15,7 @@ from ..loaders import (
     ModelFile,
     library,
     load_model,
+    load_sound_vae,
     load_text,
     load_vae,
     most_stored,
@@ -226,16 +227,19 @@ class OpenT2VLoadVAE:
     def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, "vae")
         opened = open_file(path)
+        is_sound = "audio_vae" in opened.parts and "vae" not in opened.parts
         library("diffusers")
         dtype = host.device_dtypes(None, None)["vae_dtype"]
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
-            return [host.vae(load_vae(opened, dtype, lambda done, _: bar(done)))]
+            load = load_sound_vae if is_sound else load_vae
+            return [host.vae(load(opened, dtype, lambda done, _: bar(done)))]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
-        found = opened.parts["vae"]
-        return with_remarks((vae,), [f"VAE of {found.variant.title}, {found.layout} layout"])
+        found = opened.parts["audio_vae" if is_sound else "vae"]
+        name = "Audio VAE" if is_sound else "VAE"
+        return with_remarks((vae,), [f"{name} of {found.variant.title}, {found.layout} layout"])
 
 
 def find_tokenizer(class_name: str) -> Path | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..base import Variant
 from ..sampling import SamplingError
+from ..sampling.streams import unbind
 from .inputs import require_variant
-from .streams import shapes, streams
+from .streams import shapes
 
 CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
 
@@ -76,7 +77,7 @@ def check_fits(variant: Variant, samples: Any) -> None:
         SamplingError: the model cannot make a latent of this shape.
     """
     _check_sound(variant, samples)
-    geometry, samples = variant.geometry, streams(samples)[0]
+    geometry, samples = variant.geometry, unbind(samples)[0]
     if samples.ndim not in (4, 5):
         raise SamplingError(
             f"The latent has {samples.ndim} dimensions; expected [batch, channels, frames, height, width]. "
@@ -102,7 +103,7 @@ def check_fits(variant: Variant, samples: Any) -> None:
 
 
 def _check_sound(variant: Variant, samples: Any) -> None:
-    _, *further = streams(samples)
+    _, *further = unbind(samples)
     if variant.sound is None:
         if further:
             raise SamplingError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..host import host
 from ..sampling import SamplingError
+from ..sampling.streams import unbind
 
 # Where the audio VAEs come from, in the user's words.
 AUDIO_VAES = "Load LTXV Audio VAE for LTX-2, Load VAE for MiniMax H3"
@@ -22,19 +23,14 @@ AUDIO_VAES = "Load LTXV Audio VAE for LTX-2, Load VAE for MiniMax H3"
 SLACK = 0.04
 
 
-def streams(samples: Any) -> list[Tensor]:
-    """The streams of a LATENT's samples or noise mask, the picture's first."""
-    return list(samples.unbind()) if samples.is_nested else [samples]
-
-
 def picture(latent: dict[str, Any]) -> Tensor:
     """[B, C, T, h, w] or [B, C, h, w]."""
-    return streams(latent["samples"])[0]
+    return unbind(latent["samples"])[0]
 
 
 def shapes(samples: Any) -> str:
     """What a LATENT holds, in the user's words."""
-    sizes = [" x ".join(map(str, one.shape)) for one in streams(samples)]
+    sizes = [" x ".join(map(str, one.shape)) for one in unbind(samples)]
     return sizes[0] if len(sizes) == 1 else f"{len(sizes)} streams ({', '.join(sizes)})"
 
 
@@ -52,7 +48,7 @@ class Sound:
         Args:
             has_other: a sound is connected, so that the latent's own is not missed.
         """
-        _, *further = streams(latent["samples"])
+        _, *further = unbind(latent["samples"])
         self._samples, self._decoder = further[0] if further else None, None
         self.remarks: list[str] = []
         if audio_vae is None:
@@ -113,7 +109,7 @@ def same_streams(cached: Any, reference: Any) -> Sequence[tuple[str, Tensor, Ten
     Raises:
         SamplingError: one has more streams.
     """
-    pairs = streams(cached), streams(reference)
+    pairs = unbind(cached), unbind(reference)
     if len(pairs[0]) != len(pairs[1]):
         raise SamplingError(
             f"The cached run holds {shapes(cached)}, the reference {shapes(reference)}; only runs of the same model "

@@ -14,6 +14,7 @@ from ...base import Variant, VideoModel
 from ...base.storage import BY_DTYPE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun
+from ...sampling.streams import Packing
 from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
 from . import machine
@@ -33,14 +34,24 @@ class Model:
         """Run with the LoRAs that were applied."""
         return changed({"": self.part.transformer}, self.patches, self.dtype)
 
-    def denoised(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32."""
+    def denoised(
+        self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor], packing: Packing | None = None
+    ) -> Tensor:
+        """Expected clean latent for x [B, C, T, H, W] at sigma [B], both float32.
+
+        Args:
+            packing: how a joint model's streams lie in x.
+        """
         predicts = prediction(self.part.variant.prediction, self.part.variant.scheduler)
         inputs = predicts.model_input(x, sigma).to(self.dtype)
-        output = self.part.predict(inputs, predicts.timestep(sigma), conditions)
+        t = predicts.timestep(sigma)
+        if packing is None:
+            output = self.part.predict(inputs, t, conditions)
+        else:
+            output = packing.pack(self.part.predict(packing.unpack(inputs), t, conditions))
         return predicts.clean(x, output.float(), sigma)
 
-    def conditions(self, entry: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Tensor]:
+    def conditions(self, entry: Mapping[str, Any], shape: Any) -> dict[str, Tensor]:
         """The family's conditions, on the device, tensors of three and more dimensions in the computing dtype."""
         return {
             name: value.to(self.device, self.dtype if value.ndim > 2 and value.is_floating_point() else None)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..sound import AudioDecoder
+from .vae import AudioVae
 
 
 def audio_decoder(vae: Any) -> AudioDecoder | None:
-    """None: all VAEs of the pack's families are for pictures."""
-    return None
+    if not isinstance(vae, AudioVae):
+        return None
+
+    @torch.inference_mode()
+    def decode(latent: Tensor) -> dict[str, Any]:
+        waveform = vae.part.decode(latent.to(vae.device, vae.dtype))
+        return {"waveform": waveform.float().cpu(), "sample_rate": vae.part.rate}
+
+    return AudioDecoder(vae.part.channels, decode)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...base import VideoVAE
+from ...base import SoundVAE, VideoVAE
 from ..memory import or_in_tiles
 from ..pieces import overlapped
 from . import machine
@@ -25,9 +25,17 @@ class Vae:
     dtype: torch.dtype
 
 
-def vae(part: VideoVAE) -> Vae:
-    part.vae.to(machine.device())
-    return Vae(part, machine.device(), next(part.vae.parameters()).dtype)
+@dataclass(frozen=True)
+class AudioVae:
+    part: SoundVAE
+    device: torch.device
+    dtype: torch.dtype
+
+
+def vae(part: VideoVAE | SoundVAE) -> Vae | AudioVae:
+    device, dtype = machine.device(), next(part.vae.parameters()).dtype
+    part.vae.to(device)
+    return Vae(part, device, dtype) if isinstance(part, VideoVAE) else AudioVae(part, device, dtype)
 
 
 def latent_channels(vae: Vae) -> int:

@@ -1,0 +1,53 @@
+"""The streams of a latent as one tensor, which solvers and guidance walk.
+
+Source: ComfyUI 0.33.0, comfy/utils.py (pack_latents, unpack_latents) and comfy/sample.py (prepare_noise).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def unbind(samples: Any) -> list[Tensor]:
+    """The streams of a LATENT's samples or noise mask, the video's first."""
+    return list(samples.unbind()) if samples.is_nested else [samples]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How streams lie in the tensor that a run walks: a single one as it is, several as one row of numbers.
+
+    Attributes:
+        shapes: [B, C, ...] of each stream; B need not be that of the tensors packed and unpacked.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, streams: Sequence[Tensor]) -> Packing:
+        return cls(tuple(tuple(stream.shape) for stream in streams))
+
+    def pack(self, streams: Sequence[Tensor]) -> Tensor:
+        """[B, 1, N], or the tensor itself where there is one stream."""
+        if len(self.shapes) == 1:
+            return streams[0]
+        return torch.cat([stream.reshape(len(stream), 1, -1) for stream in streams], -1)
+
+    def unpack(self, packed: Tensor) -> list[Tensor]:
+        """The inverse of `pack`."""
+        if len(self.shapes) == 1:
+            return [packed]
+        rows = packed.split([math.prod(shape[1:]) for shape in self.shapes], -1)
+        return [row.reshape(len(row), *shape[1:]) for row, shape in zip(rows, self.shapes, strict=True)]
+
+
+def seeded_noise(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:
+    """Noise of each stream in order, from one generator of the CPU: a seed means the same on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
