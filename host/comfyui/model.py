@@ -25,6 +25,7 @@ from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again, patcher
 from .settle import settle_on_load
+from .streams import by_stream, packing_of
 from .unread import refuse_other_space, refuse_unread
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -59,8 +60,24 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
         # The host counts attention's matrix of weights where it runs none that does without; ours then takes as many
         # rows at a time as fit.
-        dtype = self.manual_cast_dtype or self.get_dtype()
-        return self.opent2v.variant.sample_memory(tuple(input_shape), mm.dtype_size(dtype))
+        dtype, variant = self.manual_cast_dtype or self.get_dtype(), self.opent2v.variant
+        shape = tuple(input_shape)
+        if len(shape) == 3:  # packed streams: as many latent pixels as a video of so many numbers has
+            channels = variant.geometry.channels
+            shape = shape[0], channels, 1, 1, shape[2] // channels
+        return variant.sample_memory(shape, mm.dtype_size(dtype))
+
+    def process_latent_in(self, latent: Any) -> Any:
+        variant = self.opent2v.variant
+        if not variant.is_joint:
+            return super().process_latent_in(latent)
+        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda s, one: s.normalise(one))
+
+    def process_latent_out(self, latent: Any) -> Any:
+        variant = self.opent2v.variant
+        if not variant.is_joint:
+            return super().process_latent_out(latent)
+        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda s, one: s.denormalise(one))
 
     def scale_latent_inpaint(self, *args: Any, latent_image: Tensor, **kwargs: Any) -> Tensor:
         if self.opent2v.variant.keeps_clean:
@@ -79,7 +96,13 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         conds = super().extra_conds(**kwargs)
         entry = {"cross_attn": None, "denoise_mask": None, **kwargs}
-        own = self.opent2v.conditions(entry, tuple(kwargs["noise"].shape)) if entry["cross_attn"] is not None else {}
+        shape: Any = tuple(kwargs["noise"].shape)
+        if self.opent2v.variant.is_joint:
+            packing = packing_of(kwargs.get("latent_shapes"))
+            shape, mask = list(packing.shapes), entry["denoise_mask"]
+            entry["denoise_mask"] = None if mask is None else packing.unpack(mask)
+            conds["latent_shapes"] = comfy.conds.CONDConstant(packing.shapes)
+        own = self.opent2v.conditions(entry, shape) if entry["cross_attn"] is not None else {}
         for name, value in own.items():
             # Regular, not CrossAttn: repeating a prompt to a common length changes what an unmasked model sees.
             conds["c_crossattn" if name == "context" else name] = comfy.conds.CONDRegular(value)
@@ -114,12 +137,16 @@ class OpenT2VModel(comfy.model_base.BaseModel):
             if isinstance(value, Tensor)
         }
 
+        packing = packing_of(kwargs.get("latent_shapes")) if self.opent2v.variant.is_joint else None
+
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at call time: compile nodes replace diffusion_model.
             variant, predict = self.opent2v.variant, self.opent2v.variant.family.network.predict
             self.told.transformer_options = kwargs.get("transformer_options") or {}
             try:
-                return predict(variant, self.diffusion_model, x, t, {**conditions, "context": context})
+                streams = x if packing is None else packing.unpack(x)
+                output = predict(variant, self.diffusion_model, streams, t, {**conditions, "context": context})
+                return output if packing is None else packing.pack(output)
             finally:
                 self.told.transformer_options = {}
 

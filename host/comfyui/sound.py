@@ -8,6 +8,7 @@ import comfy.sd
 from torch import Tensor
 
 from ..sound import AudioDecoder
+from .vae import SoundStage
 
 
 def audio_decoder(vae: Any) -> AudioDecoder | None:
@@ -15,6 +16,8 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     # 0.8.0 hands LTX-2's out without the host's VAE around it.
     first_stage = getattr(vae, "first_stage_model", vae)
     is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
+    if isinstance(first_stage, SoundStage):
+        return AudioDecoder(vae.latent_channels, lambda latent: _own(vae, latent))
     if not is_ltx and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
         return None
 
@@ -29,3 +32,7 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
         return VAEDecodeAudio.execute(vae=vae, samples={"samples": latent}).result[0]
 
     return AudioDecoder(vae.latent_channels, decode)
+
+
+def _own(vae: Any, latent: Tensor) -> dict[str, Any]:
+    return {"waveform": vae.decode(latent).movedim(-1, 1), "sample_rate": vae.audio_sample_rate}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...base import Variant, VideoVAE
+from ...base import SoundVAE, Variant, VideoVAE
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
@@ -24,7 +25,7 @@ Vae = comfy.sd.VAE
 class FirstStage(nn.Module):
     """The VAE behind the two calls the host makes."""
 
-    def __init__(self, part: VideoVAE):
+    def __init__(self, part: VideoVAE | SoundVAE):
         super().__init__()
         self.vae = part.vae
         object.__setattr__(self, "opent2v", part)
@@ -59,7 +60,9 @@ class OpenT2VVAE(comfy.sd.VAE):
     family's VAE and geometry take the place of the module that the host would have built.
     """
 
-    def __init__(self, part: VideoVAE):
+    stage: type[FirstStage] = FirstStage
+
+    def __init__(self, part: VideoVAE | SoundVAE):
         self.__dict__["opent2v"] = part
         super().__init__(sd={}, config={"params": _SMALLEST}, dtype=next(part.vae.parameters()).dtype)
 
@@ -70,7 +73,7 @@ class OpenT2VVAE(comfy.sd.VAE):
     @first_stage_model.setter
     def first_stage_model(self, module: nn.Module) -> None:
         if "first_stage_model" not in self.__dict__:
-            module = FirstStage(self.opent2v)
+            module = self.stage(self.opent2v)
             self._fit(self.opent2v.variant)
         self.__dict__["first_stage_model"] = module  # compiling nodes of other packs put theirs here
 
@@ -102,8 +105,33 @@ def _unit_range(image: Tensor) -> Tensor:
     return image.add_(1).div_(2).clamp_(0, 1)
 
 
-def vae(part: VideoVAE) -> comfy.sd.VAE:
-    made = OpenT2VVAE(part)
+class SoundStage(FirstStage):
+    """An audio VAE behind the call that the host makes."""
+
+    def decode(self, latent: Tensor, **options: Any) -> Tensor:
+        """VAE latent -> waveform [B, channels, samples] in -1..1."""
+        return self.opent2v.decode(latent)  # pyright: ignore[reportCallIssue]
+
+
+class OpenT2VAudioVAE(OpenT2VVAE):
+    """The host's VAE around a family's audio VAE. It decodes only."""
+
+    stage = SoundStage
+
+    def _fit(self, variant: Variant) -> None:
+        part = self.opent2v
+        # Nobody has measured one; the clips are short.
+        self.memory_used_encode = self.memory_used_decode = lambda shape, dtype: (
+            1000 * math.prod(shape) * mm.dtype_size(dtype)
+        )
+        self.latent_channels, self.latent_dim, self.output_channels = part.channels, 2, 2
+        self.audio_sample_rate = part.rate
+        self.process_input = self.process_output = lambda waveform: waveform
+        self.disable_offload = True
+
+
+def vae(part: VideoVAE | SoundVAE) -> comfy.sd.VAE:
+    made = OpenT2VVAE(part) if isinstance(part, VideoVAE) else OpenT2VAudioVAE(part)
     can_be_made_again(made.patcher, lambda part, _: vae(part).patcher, part.again)
     move_orphans_on_load(made.patcher)
     return made
