@@ -27,7 +27,7 @@ def test_a_file_does_what_merging_by_hand_does(family, name, loras):
     merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state)
     wanted = one.merged(merged)
     patched, report = apply(one.model)
-    assert largest(wanted, one.plain) > 0.02
+    assert largest(wanted, one.plain) > 0.01
     assert largest(one.sampled(patched), wanted) <= CLOSE, report
     assert one.is_untouched()
 
