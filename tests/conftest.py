@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Why a file is slow -> the files and folders. `-m "not slow"` leaves them out, and does not even import them.
 SLOW: dict[str, tuple[str, ...]] = {
     "runs whole models, step by step": (
-        "base/test_memory.py", "families/test_cogvideox.py", "families/test_ltx_video.py", "families/test_open_sora.py",
+        "base/test_memory.py", "families/test_cogvideox.py", "families/test_hunyuan_video.py",
+        "families/test_ltx_video.py", "families/test_ltx_video_guidance.py", "families/test_mochi.py",
+        "families/test_open_sora.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_stream.py", "nodes/test_cache_tools.py",
         "sampling/caches/test_models.py", "workflows", "workflows_of_old",

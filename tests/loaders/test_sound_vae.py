@@ -1,4 +1,4 @@
-"""The VAE of a joint model's sound, from a file to an AUDIO."""
+"""The VAE of a joint model's sound, from a file to an AUDIO. Tests: loaders/single.py, base/loaded.py"""
 
 from __future__ import annotations
 
