@@ -45,7 +45,7 @@ def test_every_kind_of_convolution(name, layout, loras):
     patched, report = apply(one.model)
     assert f"{len(merged)} of {len(merged)} match" in report
     assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE
-    assert largest(one.merged(merged), one.plain) > 0.02
+    assert largest(one.merged(merged), one.plain) > 0.01
 
 
 def test_a_convolution_over_one_frame_is_the_linear_layer_it_became(loras):
