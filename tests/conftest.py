@@ -16,7 +16,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_ltx_video.py", "families/test_ltx_video_guidance.py", "families/test_mochi.py",
         "families/test_open_sora.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
-        "host/embedded/test_reference.py", "host/embedded/test_stream.py", "nodes/test_cache_tools.py",
+        "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
+        "nodes/test_cache_tools.py",
         "sampling/caches/test_models.py", "workflows", "workflows_of_old",
     ),
     "compares with diffusers' pipelines": (
@@ -27,7 +28,10 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_mochi_files.py", "families/test_videocrafter_files.py", "families/test_wan_files.py",
         "families/test_whole.py", "loaders/lora/test_families_apart.py", "loaders/lora/test_real_keys.py",
     ),
-    "tries every LoRA format on every family": ("loaders/lora/test_formats.py", "loaders/lora/test_bad_files.py"),
+    "tries LoRA formats on every family": (
+        "loaders/lora/test_bad_files.py", "loaders/lora/test_formats.py", "loaders/lora/test_text_encoders.py",
+        "loaders/lora/test_unet.py",
+    ),
     "starts processes": (
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_quickstart.py", "test_commands.py",
         "test_import_time.py",
