@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from .guidance import Guide
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .recognise import Near, Recognised, Recognition, recognise
+from .scheduler import OwnScheduler
 from .stg import OwnStg
 from .teacache import TeaCache
 from .text import TextEncoderKind, tokenizer_slot
@@ -156,6 +158,10 @@ class Sampling:
             model's makers use one for all.
         stg: (variant) -> how they use spatio-temporal guidance, None where they do not.
         teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
+        guides: (variant, dictionary of the positive CONDITIONING, sigma, cfg) -> the guidance of one step that this
+            family alone has, with passes of its own; it works after all other.
+        schedulers: class name, as a scheduler config has it -> (config, `sampling.Prediction`) -> the family's own
+            scheduler, where diffusers has none or its step takes what no other's does.
     """
 
     sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None
@@ -163,6 +169,8 @@ class Sampling:
     cfg: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     stg: Callable[[Variant], OwnStg | None] = lambda _: None
     teacache: Callable[[Variant], TeaCache | None] = lambda _: None
+    guides: Callable[[Variant, Entry, float, float], Sequence[Guide]] = lambda *_: ()
+    schedulers: Mapping[str, Callable[[Mapping[str, Any], Any], OwnScheduler]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..base import SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
-from ..sampling import Schedule, Steps
+from ..base.guidance import Conditioning
+from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
 from .sound import AudioDecoder
 
@@ -24,8 +25,6 @@ Clip = TypeVar("Clip")
 Vae = TypeVar("Vae")
 ModelOrClip = TypeVar("ModelOrClip")
 
-# [[embedding [1, tokens, channels], {further values by name}], ...]
-Conditioning = list[list[Any]]
 # Reads the tensors of a LoRA file as changes of a MODEL's or CLIP's weights; the third argument: whether a file is
 # refused of which nothing fits the MODEL.
 ReadLora = Callable[[Target, Mapping[str, Tensor], bool], Sequence[WeightChange]]
@@ -151,30 +150,22 @@ class Host(Protocol[Model, Clip, Vae]):
         positive: Conditioning,
         negative: Conditioning,
         latent: dict[str, Any],
+        run: Run,
         *,
-        schedule: Schedule,
-        cfg: float | Sequence[float],
-        seed: int,
-        on_step: Callable[[int], None] | None = None,
-        low_noise: tuple[Model, float] | None = None,
-        cfg_rescale: float = 0.0,
+        second_expert: Model | None = None,
         step_cache: CacheRun | None = None,
-        guidance: Steps | None = None,
-        unpictured: tuple[Conditioning, Tensor] | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Denoise a LATENT.
+        """Denoise a LATENT by the steps of a run, under the host's masks, previews and interrupt.
 
         Args:
             latent: {"samples" [B, C, T, h, w] or [B, C, h, w], optional "noise_mask", "batch_index"}; mask 1 is made
                 anew, 0 is kept. Both may be nested, of several streams.
-            cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
-            on_step: called with the number of steps done, before the host's own preview and progress.
-            low_noise: (MODEL, cfg) that takes over below the variant's boundary.
-            cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
+            run: made for this call; its schedule carries the solver's state.
+            second_expert: the MODEL of the run's steps whose expert is 1.
             step_cache: a fresh run of a step cache, in place of the MODEL's own.
-            guidance: spatio-temporal guidance, with one `Stg` for each step.
-            unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change):
-                what pictures change is the difference between negative and this one, and is added (scale - 1) times.
+            on_step: called with the number of steps done, before the host's own preview and progress; may raise to
+                stop the run.
         Returns:
             VAE latents [B, C, T, h, w] float32 where the host keeps them between nodes; nested where `latent` is.
         """

@@ -88,7 +88,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VContentCheck": "Content Check",
     "OpenT2VStepCache": "Step Cache",
     "OpenT2VApplyStepCache": "Apply Step Cache",
-    "OpenT2VGuidance": "Spatio-Temporal Guidance",
+    "OpenT2VGuidance": "Video Guidance",
     "OpenT2VCalibrateCache": "Calibrate Step Cache",
     "OpenT2VLoadCacheProfile": "Load Cache Profile",
     "OpenT2VCompareCache": "Compare Step Cache",

@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..host import host
 from ..media.compare import ComparisonError, Likeness, compare, described, table
-from ..sampling import SamplingError
+from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs, planned, recording_run
 from ..sampling.caches.plan import estimate
 from ..sampling.caches.report import loop_seconds, summary
 from ..sampling.calibration import Profile
-from .inputs import PROFILE, STEP_CACHE, check_latent, require_variant
+from .inputs import PROFILE, STEP_CACHE, check_latent
 from .remarks import with_remarks
-from .sample import OpenT2VSampler, steps_of
-from .sizes import in_models_scale
-from .step_caches import cache_run, made_for, profile_path, save_profile
+from .sample import OpenT2VSampler
+from .sampling import SamplerInputs
+from .step_caches import made_for, profile_path, save_profile
 from .streams import picture, same_streams
 
 # Thresholds that Calibrate Step Cache shows the plans of.
 SHOWN = (0.05, 0.1, 0.2, 0.4)
-# Of Video Sampler's optional inputs, those that these nodes have as well.
-FURTHER = ("low_noise_model", "low_noise_cfg", "cfg_schedule", "cfg_rescale")
-STEERING = ("guidance", "picture_cfg")
 
 
-def _sampler_inputs(*optional: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Video Sampler's own inputs: all that it requires, and some that it does not."""
+def _sampler_inputs() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Video Sampler's own inputs, required and optional, without a step cache."""
     declared = OpenT2VSampler.INPUT_TYPES()
-    return declared["required"], {name: declared["optional"][name] for name in optional}
-
-
-def _sampled(step_cache: CacheRun | None, **inputs: Any) -> dict[str, Any]:
-    """The LATENT that Video Sampler makes."""
-    return OpenT2VSampler().sample(**inputs, step_cache=step_cache)["result"][0]
+    optional = declared["optional"]
+    return declared["required"], {name: optional[name] for name in optional if name != "step_cache"}
 
 
 class OpenT2VCalibrateCache:
@@ -61,21 +55,20 @@ class OpenT2VCalibrateCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        required, optional = _sampler_inputs(*FURTHER)
+        required, optional = _sampler_inputs()
         name = ("STRING", {"default": "", "tooltip": "Name of the saved profile. Empty: the model's name and steps."})
-        optional |= {"name": name} | _sampler_inputs(*STEERING)[1]
-        return {"required": required, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
+        return {"required": required, "optional": optional | {"name": name}, "hidden": {"unique_id": "UNIQUE_ID"}}
 
-    def calibrate(self, model: Any, steps: int, name: str = "", **inputs: Any) -> dict[str, Any]:
-        variant, low = require_variant(model), inputs.get("low_noise_model")
-        steps = steps_of(variant, steps)
+    def calibrate(self, *, name: str = "", unique_id: str | None = None, **given: Any) -> dict[str, Any]:
+        inputs, request = SamplerInputs.split(given)
+        variant, steps = inputs.variant, steps_of(inputs.variant, request.steps)
         path = profile_path(name or re.sub(r"[^\w .+-]+", "_", f"{variant.title} {steps} steps"))
-        now = made_for([model] if low is None else [model, low], variant, inputs["solver"], inputs["shift"])
-        run = recording_run(variant)
-        latent = _sampled(run, model=model, steps=steps, **inputs)
+        now = made_for(list(inputs.models), variant, request.solver, request.shift)
+        recording = recording_run(variant)
+        latent = inputs.sample(inputs.plan(request), recording, unique_id)
         size = " x ".join(map(str, picture(latent).shape[2:]))
-        about = {"steps": steps, "cfg": inputs["cfg"] or variant.defaults.guidance, "latent": size}
-        profile = Profile(now, tuple(run.recorded), about)
+        about = {"steps": steps, "cfg": request.cfg or variant.defaults.guidance, "latent": size}
+        profile = Profile(now, tuple(recording.recorded), about)
         save_profile(profile, path)
         lines = [f"Saved as {path}", f"Of {now}", *_plans(profile)]
         return with_remarks((profile, latent, "\n".join(lines)), lines)
@@ -198,7 +191,7 @@ class OpenT2VSweepCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        required, optional = _sampler_inputs(*FURTHER, *STEERING)
+        required, optional = _sampler_inputs()
         own = {
             "vae": ("VAE", {"tooltip": "Decodes every run: likeness is that of the frames."}),
             "step_cache": (STEP_CACHE, {"tooltip": "From Step Cache. All but its strength stays as it is."}),
@@ -214,51 +207,61 @@ class OpenT2VSweepCache:
         return {"required": required | own, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def sweep(
-        self,
-        vae: Any,
-        step_cache: CacheRequest,
-        strengths: str,
-        model: Any,
-        steps: int,
-        latent: dict[str, Any],
-        **inputs: Any,
+        self, *, vae: Any, step_cache: CacheRequest, strengths: str, unique_id: str | None = None, **given: Any
     ) -> dict[str, Any]:
-        variant, low = require_variant(model), inputs.get("low_noise_model")
-        latent = in_models_scale(variant, latent)
-        check_latent(vae, latent)
+        inputs, request = SamplerInputs.split(given)
+        check_latent(vae, inputs.latent)
         choices = _choices(step_cache, strengths)
-        models = [model] if low is None else [model, low]
-        steps = steps_of(variant, steps)
-        given = {"model": model, "latent": latent, **inputs}
-
-        def clip(made: dict[str, Any]) -> Tensor:
-            return host.decode(vae, picture(made))
-
-        def all_computed() -> CacheRun:
-            return cache_runs(StepCache(policy="plan", plan="1"), variant)()
-
+        steps = steps_of(inputs.variant, request.steps)
+        request = replace(request, steps=steps)
+        sweep = _Sweep(inputs, request, vae, unique_id)
         # Every run is under the gate, so that all are timed alike: by their model's calls.
-        runs = [cache_run(one, models, variant, inputs["solver"], inputs["shift"]) for one in choices.values()]
-        full = all_computed()
-        reference = _sampled(full, steps=steps, **given)
-        frames, whole = clip(reference), loop_seconds(full)
+        runs = [inputs.cache_run(choice, request) for choice in choices.values()]
+        reference, whole = sweep.uncached(steps)
+        frames = sweep.frames(reference)
         rows: dict[str, Likeness] = {}
         speeds: dict[str, tuple[str, ...]] = {"run": ("computed", "speed")}
         for name, run in zip(choices, runs, strict=True):
-            rows[name] = _of_images(clip(_sampled(run, steps=steps, **given)), frames)
+            rows[name] = _of_images(sweep.frames(sweep.sampled(request, run)), frames)
             seconds = loop_seconds(run) if run.stages else whole
             computed = summary(run).replace(" steps computed", "") if run.stages else "off"
             speeds[name] = (computed, f"{whole / seconds:.2f} x")
             fewer = max(1, round(steps * seconds / whole))
             control = f"{fewer} steps, no cache"
             if fewer < steps and control not in rows:
-                uncached = all_computed()
-                rows[control] = _of_images(clip(_sampled(uncached, steps=fewer, **given)), frames)
-                speeds[control] = (f"{fewer} of {fewer}", f"{whole / loop_seconds(uncached):.2f} x")
+                latent, duration = sweep.uncached(fewer)
+                rows[control] = _of_images(sweep.frames(latent), frames)
+                speeds[control] = (f"{fewer} of {fewer}", f"{whole / duration:.2f} x")
         lines = [f"{steps} steps without a cache: {whole:.1f} s", *table(rows, speeds).split("\n")]
         why = {line: None for run in runs if not run.stages for settings in run.resolved for line in settings.notes}
         lines += why  # the cache was off
         return with_remarks(("\n".join(lines), reference), lines)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """Runs of the same inputs.
+
+    Attributes:
+        node: whose progress is shown.
+    """
+
+    inputs: SamplerInputs
+    request: SamplerRequest
+    vae: Any
+    node: str | None
+
+    def sampled(self, request: SamplerRequest, cache: CacheRun) -> dict[str, Any]:
+        return self.inputs.sample(self.inputs.plan(request), cache, self.node)
+
+    def uncached(self, steps: int) -> tuple[dict[str, Any], float]:
+        """(LATENT, seconds) of a run of so many steps, all computed."""
+        cache = cache_runs(StepCache(policy="plan", plan="1"), self.inputs.variant)()
+        latent = self.sampled(replace(self.request, steps=steps), cache)
+        return latent, loop_seconds(cache)
+
+    def frames(self, latent: dict[str, Any]) -> Tensor:
+        return host.decode(self.vae, picture(latent))
 
 
 def _choices(step_cache: CacheRequest, strengths: str) -> dict[str, CacheRequest]:

@@ -1,16 +1,16 @@
-"""Guidance beyond cfg: a setting for the sampler."""
+"""Guidance beyond one cfg for all steps: a setting for the sampler."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..sampling import GUIDANCE_SCHEDULES, Guidance
+from ..sampling import STG_SCHEDULES, Guidance, cfg_schedules
 
 GUIDANCE = "OPENT2V_GUIDANCE"
 
 
 class OpenT2VGuidance:
-    """Settings of spatio-temporal guidance."""
+    """Settings of guidance. As they come, they change nothing."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "choose"
@@ -18,40 +18,47 @@ class OpenT2VGuidance:
     RETURN_NAMES = ("guidance",)
     OUTPUT_TOOLTIPS = ("For Video Sampler.",)
     DESCRIPTION = (
-        "The guidance that LTX-Video's makers use besides cfg: away from what the model makes with the attention of "
-        "some blocks left out. Steadier shapes and motion; one more call of the model in each step."
+        "How a run is guided beyond one cfg for all steps: cfg by step, against burnt colours, by pictures, "
+        "spatio-temporal (LTX-Video). As it comes, it changes nothing."
     )
     SEARCH_ALIASES: ClassVar = [
         "stg",
         "spatio temporal guidance",
         "skip layer guidance",
+        "cfg schedule",
+        "dynamic cfg",
+        "cfg rescale",
         "cfg star",
+        "cfg zero star",
         "ltx guider",
         "引导",
     ]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        def number(default: float, high: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
-            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": 0.05, "tooltip": tooltip, **more})
-
         own = Guidance()
+
+        def number(name: str, high: float, step: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
+            default = getattr(own, name)
+            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip, **more})
+
         return {
             "required": {
-                "schedule": (
-                    list(GUIDANCE_SCHEDULES),
+                "cfg_schedule": (
+                    list(cfg_schedules()),
                     {
-                        "default": own.schedule,
-                        "tooltip": "constant: as set here, in all steps. published: the makers' values by noise level, "
-                        "cfg too, for LTX-Video 13B dev; the rest of this node is not used then.",
+                        "default": own.cfg_schedule,
+                        "tooltip": "How cfg goes over the steps. auto: as the model's makers have it. dynamic "
+                        "(CogVideoX): rises smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, "
+                        "up and down. "
+                        "oscillating (Open-Sora 2.0): 1 in every second step after the tenth.",
                     },
                 ),
-                "scale": number(own.scale, 100.0, "Higher: steadier; too high: stiff, burnt. 1: the makers'. 0: off."),
-                "rescale": number(
-                    own.rescale,
+                "cfg_rescale": number(
+                    "cfg_rescale",
                     1.0,
-                    "Takes back the contrast that guidance adds. 0: off; 0.7: the makers' for the 2B.",
-                    advanced=True,
+                    0.05,
+                    "Takes back the contrast that a high cfg adds, against burnt colours. 0: off; 0.7: a common value.",
                 ),
                 "cfg_star": (
                     "BOOLEAN",
@@ -59,30 +66,58 @@ class OpenT2VGuidance:
                         "advanced": True,
                         "default": own.cfg_star,
                         "tooltip": "Scales the negative prompt's part to fit the positive's (CFG-Zero*'s optimised "
-                        "scale). The makers use it for the 13B.",
+                        "scale). LTX-Video's makers use it for the 13B.",
                     },
                 ),
-            },
-            "optional": {
-                "blocks": (
+                "stg_schedule": (
+                    list(STG_SCHEDULES),
+                    {
+                        "advanced": True,
+                        "default": own.stg_schedule,
+                        "tooltip": "constant: as set here, in all steps. published: the makers' values by noise level, "
+                        "cfg too, for LTX-Video 13B dev; the other settings of cfg and stg are not used then.",
+                    },
+                ),
+                "stg": number(
+                    "stg",
+                    100.0,
+                    0.05,
+                    "Spatio-temporal guidance, for LTX-Video: away from what the model makes with the attention of "
+                    "some blocks left out. Steadier motion, half as long again. 0: off; 1: the makers'.",
+                ),
+                "stg_rescale": number(
+                    "stg_rescale",
+                    1.0,
+                    0.05,
+                    "Takes back the contrast that stg adds. 0: off; 0.7: the makers' for the 2B.",
+                    advanced=True,
+                ),
+                "stg_blocks": (
                     "STRING",
                     {
                         "advanced": True,
-                        "default": own.blocks,
+                        "default": own.stg_blocks,
                         "tooltip": "Blocks whose attention is left out, with commas between. Empty: the model's own "
                         "(19 of the 2B, 27 of the 13B).",
                     },
                 ),
-            },
+                "picture_cfg": number(
+                    "picture_cfg",
+                    100.0,
+                    0.1,
+                    "How closely the picture is followed, for models that are guided by it apart from the prompt "
+                    "(Open-Sora 2.0). 1: off. 0: the model's own.",
+                    advanced=True,
+                ),
+                "low_noise_cfg": number(
+                    "low_noise_cfg",
+                    100.0,
+                    0.1,
+                    "cfg of the low-noise model's steps. 0: the model's own.",
+                    advanced=True,
+                ),
+            }
         }
 
     def choose(self, **settings: Any) -> tuple[Guidance]:
         return (Guidance(**settings),)
-
-
-def told(guidance: Guidance, remark: str) -> str:
-    """The sampler's remark with this guidance in it."""
-    if guidance.schedule == "published":
-        return f"{remark.partition(', ')[0]}, the makers' published guidance"
-    star = ", cfg star" if guidance.cfg_star else ""
-    return f"{remark}{star}, spatio-temporal guidance {guidance.scale:g}, rescaled {guidance.rescale:g}"

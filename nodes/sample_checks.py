@@ -10,26 +10,6 @@ from ..sampling.streams import unbind
 from .inputs import require_variant
 from .streams import shapes
 
-CFG_SCHEDULES = ("constant", "dynamic", "dynamic (reference)", "oscillating", "auto")
-
-
-def known_cfg_schedule(variant: Variant, cfg_schedule: str) -> str:
-    """The name of how cfg goes over the steps, "auto" put into the makers'.
-
-    Raises:
-        SamplingError: the model knows none of this name.
-    """
-    if cfg_schedule not in CFG_SCHEDULES:
-        raise SamplingError(f"No cfg_schedule is called {cfg_schedule!r}. Choose one of: {', '.join(CFG_SCHEDULES)}.")
-    own = variant.family.sampling.cfg_schedules
-    if cfg_schedule == "auto":
-        return own[0]
-    if len(own) == 1 and cfg_schedule not in own:
-        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
-    if cfg_schedule not in own:
-        raise SamplingError(f"{variant.title} knows no cfg_schedule {cfg_schedule!r}. Choose one of: {', '.join(own)}.")
-    return cfg_schedule
-
 
 def check_experts(variant: Variant, low_noise_model: Any) -> None:
     """

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from .errors import SamplingError
-from .guidance import GUIDANCE_SCHEDULES, Guidance, Steps, guidance_steps, rescaled, starred, with_stg
+from .guidance import STG_SCHEDULES, Guidance, cfg_schedules
 from .prediction import Discrete, Flow, Prediction, prediction
+from .run import ExpertSteps, Run, SamplerRequest, Step, describe, make_run, plan_run, steps_of
 from .schedule import SOLVERS, Schedule, make_schedule, own_shift, scheduler_class
 from .solve import solve
 
 __all__ = [
-    "GUIDANCE_SCHEDULES",
     "SOLVERS",
+    "STG_SCHEDULES",
     "Discrete",
+    "ExpertSteps",
     "Flow",
     "Guidance",
     "Prediction",
+    "Run",
+    "SamplerRequest",
     "SamplingError",
     "Schedule",
-    "Steps",
-    "guidance_steps",
+    "Step",
+    "cfg_schedules",
+    "describe",
+    "make_run",
     "make_schedule",
     "own_shift",
+    "plan_run",
     "prediction",
-    "rescaled",
     "scheduler_class",
     "solve",
-    "starred",
-    "with_stg",
+    "steps_of",
 ]

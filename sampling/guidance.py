@@ -1,142 +1,176 @@
-"""What is done to a guided prediction before the solver takes it."""
+"""What a user asks of guidance, and which guidances that makes in every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..base import Variant
+from ..base.guidance import Guide
 from ..base.stg import Stg
+from ..families import families
 from .errors import SamplingError
-from .prediction import Prediction
+from .guides import CfgRescale, CfgStar, ImageGuidance, Perturbed
 
+CONSTANT, AUTO = "constant", "auto"
 # constant: the same in all steps. published: as the makers' own file has it, by noise level, with their cfg.
-GUIDANCE_SCHEDULES = ("constant", "published")
+PUBLISHED = "published"
+STG_SCHEDULES = (CONSTANT, PUBLISHED)
 # Noise levels in published files have four digits; a step at one of them may lie a rounding error below.
 _SLACK = 1e-6
 
 
+def cfg_schedules() -> tuple[str, ...]:
+    """The names of every family's ways for cfg to go over the steps, and "auto" for the makers' own."""
+    names = (name for family in families().values() for name in family.sampling.cfg_schedules)
+    return (*dict.fromkeys((CONSTANT, *names)), AUTO)
+
+
 @dataclass(frozen=True)
 class Guidance:
-    """Settings of spatio-temporal guidance.
+    """Settings of guidance beyond one cfg for all steps, as a user makes them.
 
     Attributes:
-        schedule: see `GUIDANCE_SCHEDULES`; with "published" the others are not used.
-        scale: 0 is off.
-        rescale: how much of the spread that all guidance adds is taken back, 0 to 1.
-        cfg_star: scale the negative prompt's prediction to its share in the positive one's.
-        blocks: numbers with commas between; "": the model's own.
+        cfg_schedule: one of `cfg_schedules()`.
+        cfg_rescale: how much of the spread that cfg adds is taken back, 0 (off) to 1.
+        picture_cfg: how closely pictures are followed by models that are guided by them apart from the prompt; 1 is
+            off, 0 the model's own.
+        low_noise_cfg: cfg of the second expert's steps; 0 is the model's own.
+        cfg_star: the negative prompt's prediction is scaled to its share in the positive one's.
+        stg: scale of spatio-temporal guidance; 0 is off.
+        stg_rescale: how much of the spread that all guidance adds is taken back, 0 to 1.
+        stg_blocks: numbers with commas between; "": the model's own.
+        stg_schedule: one of `STG_SCHEDULES`; with "published" the other settings of cfg and stg are not used.
     """
 
-    schedule: str = "constant"
-    scale: float = 1.0
-    rescale: float = 0.7
+    cfg_schedule: str = CONSTANT
+    cfg_rescale: float = 0.0
+    picture_cfg: float = 0.0
+    low_noise_cfg: float = 0.0
     cfg_star: bool = False
-    blocks: str = ""
+    stg: float = 0.0
+    stg_rescale: float = 0.7
+    stg_blocks: str = ""
+    stg_schedule: str = CONSTANT
+
+    @property
+    def is_published(self) -> bool:
+        return self.stg_schedule == PUBLISHED
+
+
+def check_guidance(settings: Guidance, variant: Variant) -> None:
+    """
+    Raises:
+        SamplingError: a setting is out of its range, or the model's makers use no such guidance.
+    """
+    cfg_schedule_of(settings, variant)
+    images = variant.family.images
+    if settings.picture_cfg and (images is None or images.guidance is None):
+        raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
+    if not 0 <= settings.cfg_rescale <= 1:
+        raise SamplingError(f"cfg_rescale is {settings.cfg_rescale}; expected 0 (off) to 1.")
+    stg_steps(settings, variant, ())
+
+
+def cfg_schedule_of(settings: Guidance, variant: Variant) -> str:
+    """The name of how cfg goes over the steps, the makers' own for "auto".
+
+    Raises:
+        SamplingError: the model knows none of this name.
+    """
+    name, own = settings.cfg_schedule, variant.family.sampling.cfg_schedules
+    if name not in cfg_schedules():
+        raise SamplingError(f"No cfg_schedule is called {name!r}. Choose one of: {', '.join(cfg_schedules())}.")
+    if name == AUTO:
+        return own[0]
+    if len(own) == 1 and name not in own:
+        raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
+    if name not in own:
+        raise SamplingError(f"{variant.title} knows no cfg_schedule {name!r}. Choose one of: {', '.join(own)}.")
+    return name
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What settings come to in a run.
+class StgSteps:
+    """What the settings of spatio-temporal guidance come to in a run.
 
     Attributes:
-        stg: one for each step.
-        cfg: one for each step where the settings say that too.
+        stg: one for each step; empty where it is off.
+        cfg: one for each step where the makers' published values say that too.
     """
 
     stg: Sequence[Stg] = ()
     cfg_star: bool = False
-    cfg: Sequence[float] = field(default_factory=tuple)
+    cfg: Sequence[float] = ()
 
 
-def guidance_steps(settings: Guidance, variant: Variant, sigmas: Sequence[float]) -> Steps:
+def stg_steps(settings: Guidance, variant: Variant, sigmas: Sequence[float]) -> StgSteps:
     """The settings for steps at these noise levels, falling.
 
     Raises:
         SamplingError: the model's makers use no such guidance or publish no schedule, or a setting is out of range.
     """
+    if settings.stg_schedule not in STG_SCHEDULES:
+        raise SamplingError(
+            f"No stg_schedule is called {settings.stg_schedule!r}. Choose one of: {', '.join(STG_SCHEDULES)}."
+        )
+    if not settings.stg and not settings.is_published:
+        return StgSteps(cfg_star=settings.cfg_star)
     own = variant.family.sampling.stg(variant)
     if own is None:
         raise SamplingError(
-            f"{variant.title} is not made for spatio-temporal guidance; LTX-Video is. Disconnect guidance."
+            f"{variant.title} is not made for spatio-temporal guidance; LTX-Video is. Set stg to 0 and stg_schedule to "
+            "constant."
         )
-    if settings.schedule not in GUIDANCE_SCHEDULES:
-        raise SamplingError(
-            f"No schedule is called {settings.schedule!r}. Choose one of: {', '.join(GUIDANCE_SCHEDULES)}."
-        )
-    if settings.schedule == "published":
+    if settings.is_published:
         if not own.bands or variant.sigmas:
             raise SamplingError(
                 f"Nobody has published a guidance schedule for {variant.title}; there is one for the 13B dev models. "
-                "Set the schedule of Spatio-Temporal Guidance to constant."
+                "Set stg_schedule to constant."
             )
         bands = [own.band(sigma + _SLACK) for sigma in sigmas]
-        return Steps([band.stg for band in bands], True, [band.cfg for band in bands])
-    if not 0 <= settings.rescale <= 1 or settings.scale < 0:
+        return StgSteps([band.stg for band in bands], True, [band.cfg for band in bands])
+    if not 0 <= settings.stg_rescale <= 1 or settings.stg < 0:
         raise SamplingError(
-            f"Spatio-temporal guidance has scale {settings.scale:g} and rescale {settings.rescale:g}; expected a scale "
-            "of 0 (off) or more and a rescale of 0 (off) to 1."
+            f"Spatio-temporal guidance has stg {settings.stg:g} and stg_rescale {settings.stg_rescale:g}; expected stg "
+            "of 0 (off) or more and stg_rescale of 0 (off) to 1."
         )
-    stg = Stg(settings.scale, _numbers(settings.blocks) or own.blocks, settings.rescale)
-    return Steps([stg] * len(sigmas), settings.cfg_star)
+    stg = Stg(settings.stg, _numbers(settings.stg_blocks) or own.blocks, settings.stg_rescale)
+    return StgSteps([stg] * len(sigmas), settings.cfg_star)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts):
-        raise SamplingError(f"The blocks are {text!r}; expected numbers with commas between, such as 11, 25.")
+        raise SamplingError(f"stg_blocks is {text!r}; expected numbers with commas between, such as 11, 25.")
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def starred(negative: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
-    """The negative prompt's clean latent, its prediction scaled to the projection of the positive one's on it.
-
-    Arguments as in `rescaled`. Source: Fan et al. 2025, arXiv:2503.18886, optimised scale; Lightricks/LTX-Video
-    @5260738, cfg_star_rescale.
-    """
-    away, towards = predicts.output(x, negative, sigma), predicts.output(x, positive, sigma)
-    axes = list(range(1, x.ndim))
-    alpha = (towards * away).sum(axes, keepdim=True) / (away.square().sum(axes, keepdim=True) + 1e-8)
-    return predicts.clean(x, away * alpha, sigma)
-
-
-def with_stg(
-    clean: Tensor,
-    positive: Tensor,
-    weakened: Callable[[], Tensor],
-    x: Tensor,
-    sigma: Tensor,
-    predicts: Prediction,
-    stg: Stg,
-) -> Tensor:
-    """A guided clean latent with spatio-temporal guidance.
+def guides(
+    cfg: float,
+    *,
+    stg: Stg | None = None,
+    blocks: str = "",
+    cfg_star: bool = False,
+    cfg_rescale: float = 0.0,
+    image_scale: Tensor | None = None,
+) -> tuple[Guide, ...]:
+    """The guidances of one step, in the order in which they work; none that would change nothing.
 
     Args:
-        weakened: the positive prompt's clean latent of the weakened transformer.
-        others: as in `rescaled`.
-    Source: Lightricks/LTX-Video @5260738, pipeline_ltx_video.py, "perform guidance".
+        blocks: path of the transformer's block list.
+        image_scale: see `ImageGuidance`.
     """
-    if not stg.scale:
-        return clean
-    clean = clean + stg.scale * (positive - weakened())
-    return rescaled(clean, positive, x, sigma, predicts, stg.rescale) if stg.rescale else clean
-
-
-def rescaled(clean: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, predicts: Prediction, share: float) -> Tensor:
-    """Bring the spread of a guided prediction back to that of the positive prompt's: less burnt colours at a high cfg.
-
-    Args:
-        clean, positive: the clean latent implied by both prompts together, and by the positive alone, [B, C, T, H, W].
-        x: what the model was shown, in the host's scale.
-        sigma: [B], as the host counts it.
-        share: 0 changes nothing, 1 takes the positive prompt's spread whole.
-    Source: Lin et al. 2023, arXiv:2305.08891, section 3.4, on the model's own output.
-    """
-    guided, own = predicts.output(x, clean, sigma), predicts.output(x, positive, sigma)
-    axes = list(range(1, x.ndim))
-    spread = guided.std(dim=axes, keepdim=True)
-    ratio = own.std(dim=axes, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny)  # 0: nothing to scale
-    return predicts.clean(x, guided * (share * ratio + 1 - share), sigma)
+    is_guided, wanted = not math.isclose(cfg, 1), []
+    if image_scale is not None and bool((image_scale != 1).any()):
+        wanted.append(ImageGuidance(image_scale))
+    if cfg_star and is_guided:
+        wanted.append(CfgStar())
+    if stg is not None and stg.scale:
+        wanted.append(Perturbed(stg, blocks))
+    if cfg_rescale and is_guided:
+        wanted.append(CfgRescale(cfg_rescale))
+    return tuple(wanted)

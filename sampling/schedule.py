@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..base.scheduler import OwnScheduler
+from ..families import families
 from .errors import SamplingError
 from .prediction import Discrete, Flow, Prediction, alphas_of, prediction
-from .scaled import ScaledDDIMScheduler
 
 # Solver as nodes show it -> scheduler class and the settings that make it solve a flow model.
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -54,7 +55,6 @@ class Schedule:
     timesteps: Tensor
     first: int = 0
     generator: torch.Generator | None = None
-    _history: dict[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -67,7 +67,7 @@ class Schedule:
 
     def advance(self, output: Tensor, step: int, x: Tensor) -> Tensor:
         """One step of the solver on x [B, C, T, H, W] in the scheduler's own scale."""
-        if isinstance(self.scheduler, ScaledDDIMScheduler):
+        if isinstance(self.scheduler, OwnScheduler):
             return self.scheduler.step(output, self.first + step, x, self.generator)
         before, after = self._spread(step), self._spread(step + 1)
         if before is not None and after is not None:  # diffusers' schedulers walk latents of one spread
@@ -89,23 +89,16 @@ class Schedule:
             sigma, below = self.scheduler.sigmas[self.first + step : self.first + step + 2].to(x)
             noise = torch.randn(x.shape, generator=self.generator).to(x)
             return (1 - below) * (x - sigma * output) + below * noise
-        if type(self.scheduler).__name__ != "CogVideoXDPMScheduler":
-            return self.scheduler.step(output, t, x, return_dict=False)[0]
-        # Its noise is drawn frame by frame, as its pipeline holds latents: [B, T, C, H, W].
-        before, back = self._history.get("clean"), self._history.get("t")
-        moved, clean = self.scheduler.step(
-            output.transpose(1, 2), before, t, back, x.transpose(1, 2), generator=self.generator, return_dict=False
-        )
-        self._history.update(clean=clean, t=t)
-        return moved.transpose(1, 2)
+        return self.scheduler.step(output, t, x, return_dict=False)[0]
 
-    def split(self, boundary: float) -> tuple[Schedule, Schedule]:
-        """The steps at and above a share of noise (0..1), and those below it; both share the solver's state."""
-        count = int((self.timesteps >= boundary * 1000).sum())
-        return (
-            replace(self, sigmas=self.sigmas[: count + 1], timesteps=self.timesteps[:count]),
-            replace(self, sigmas=self.sigmas[count:], timesteps=self.timesteps[count:], first=self.first + count),
-        )
+    def steps_above(self, boundary: float) -> int:
+        """How many steps are at and above a share of noise (0..1)."""
+        return int((self.timesteps >= boundary * 1000).sum())
+
+    def part(self, start: int, stop: int) -> Schedule:
+        """The steps from `start` to before `stop`; all parts share the solver's state."""
+        sigmas, timesteps = self.sigmas[start : stop + 1], self.timesteps[start:stop]
+        return replace(self, sigmas=sigmas, timesteps=timesteps, first=self.first + start)
 
 
 def own_shift(config: Mapping[str, Any]) -> float:
@@ -189,22 +182,24 @@ def _flow(config: Mapping[str, Any], solver: str, shift: float, has_levels: bool
     named["shift" if class_name == "FlowMatchEulerDiscreteScheduler" else "flow_shift"] = shift
     if has_levels:  # the levels are final: the scheduler must not bend them again
         named.update(use_dynamic_shifting=False, shift_terminal=None, invert_sigmas=False)
-    return _scheduler(class_name, named)
+    return _scheduler(class_name, named, Flow())
 
 
 def _discrete(config: Mapping[str, Any], solver: str, predicts: Discrete) -> Any:
     class_name, settings = _DISCRETE[solver]
-    if not class_name and predicts.signal is not None:
-        return ScaledDDIMScheduler(predicts.alphas, predicts.signal, float(config.get("eta", 0.0)))
-    if not class_name or (class_name == config["_class_name"] and predicts.signal is None):
-        return _scheduler(config["_class_name"], {**config, **settings})
+    is_own = class_name == config["_class_name"] and predicts.signal is None  # or the latents fade besides
+    if not class_name or is_own:
+        return _scheduler(config["_class_name"], {**config, **settings}, predicts)
     alphas = alphas_of(config) if predicts.signal is None else 1 / (1 + predicts.sigmas**2)
     betas = 1 - alphas / torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])
     output = {"v": "v_prediction", "eps": "epsilon"}[predicts.kind]
-    return _scheduler(class_name, {**settings, "trained_betas": betas.tolist(), "prediction_type": output})
+    return _scheduler(class_name, {**settings, "trained_betas": betas.tolist(), "prediction_type": output}, predicts)
 
 
-def _scheduler(class_name: str, config: Mapping[str, Any]) -> Any:
+def _scheduler(class_name: str, config: Mapping[str, Any], predicts: Prediction) -> Any:
+    for family in families().values():
+        if class_name in family.sampling.schedulers:
+            return family.sampling.schedulers[class_name](config, predicts)
     # Imported here: diffusers is heavy and only needed once a run starts.
     import diffusers
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from .errors import SamplingError
 from .schedule import Schedule
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
+Denoise = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @torch.no_grad()
@@ -24,8 +24,8 @@ def solve(
     """Walk the schedule.
 
     Args:
-        denoise: (x [B, C, T, H, W], sigma [B]), both as the host counts them -> the clean latent it expects, same
-            shape, guidance included.
+        denoise: (x [B, C, T, H, W], sigma [B], step from 0), both tensors as the host counts them -> the clean latent
+            it expects, same shape, guidance included.
         x: [B, C, T, H, W] float32, the noisy latent of the first step in the scheduler's own scale.
         on_step: called after each step with (step from 0, expected clean latent, x); may raise to interrupt.
     Returns:
@@ -41,7 +41,7 @@ def solve(
         if sigma <= 0:
             sigma = schedule.sigmas[step].to(x)
         outer = predicts.host_input(x, sigma)
-        clean = denoise(outer, sigma.expand(x.shape[0]))
+        clean = denoise(outer, sigma.expand(x.shape[0]), step)
         _check_finite(clean, step, schedule.steps)
         x = schedule.advance(predicts.output(outer, clean, sigma), step, x)
         if on_step is not None:

@@ -40,6 +40,7 @@ from ...base.checks import check_encoder
 from ..text import t5
 from . import files
 from .lora import LORA
+from .scheduler import CogVideoXDPMScheduler
 from .teacache import teacache
 
 # (transformer width, its input channels, latent frames per token) -> name.
@@ -312,7 +313,12 @@ FAMILY = Family(
     title="CogVideoX",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, blocks="transformer_blocks"),
-    sampling=Sampling(cfg_schedules=("constant", "dynamic", "dynamic (reference)"), cfg=cfg, teacache=teacache),
+    sampling=Sampling(
+        cfg_schedules=("constant", "dynamic", "dynamic (reference)"),
+        cfg=cfg,
+        teacache=teacache,
+        schedulers={"CogVideoXDPMScheduler": CogVideoXDPMScheduler},
+    ),
     files=Files(
         pipelines=frozenset(
             {

@@ -26,6 +26,7 @@ from ...base import (
     Prompt,
     Recognised,
     Recognition,
+    Sampling,
     Shapes,
     Text,
     Variant,
@@ -36,6 +37,7 @@ from ...base.checks import check_encoder, check_vae
 from ..text import clip
 from . import files
 from .lora import LORA
+from .scheduler import scaled_ddim
 
 # What the makers' script tells the model; the video it makes is saved at 10 frames per second.
 RATE = 28.0
@@ -50,7 +52,7 @@ NO_RATE = (
 )
 # The makers' DDIM adds noise in each step (eta 1); latents fade besides, to 0.7 over the first 400 of 1000 timesteps.
 SCHEDULER = {
-    "_class_name": "DDIMScheduler",
+    "_class_name": "ScaledDDIMScheduler",
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -199,6 +201,7 @@ FAMILY = Family(
     title="VideoCrafter2",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, slot="unet", extend=extend, reads_rate=True),
+    sampling=Sampling(schedulers={"ScaledDDIMScheduler": scaled_ddim}),
     files=Files(
         pipelines=frozenset({"TextToVideoSDPipeline", "VideoCrafterPipeline"}),
         components={

@@ -15,7 +15,7 @@ from ...sampling.caches.report import preview, remarks
 from .model import variant
 
 KEY = "opent2v_step_cache"
-# In the host's options of a call: what guidance asks for beside the two prompts, "weakened" or "unpictured".
+# In the host's options of a call: the name of a pass of guidance beside the two prompts.
 PASS = "opent2v_pass"
 
 

@@ -14,8 +14,8 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...base.stg import attentions, values_only
-from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
+from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
+from ...sampling import ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
 from .cache import PASS, under
 from .model import variant
@@ -23,76 +23,59 @@ from .model import variant
 
 def sample(
     model: Any,
-    positive: list[list[Any]],
-    negative: list[list[Any]],
+    positive: Conditioning,
+    negative: Conditioning,
     latent: dict[str, Any],
+    run: Run,
     *,
-    schedule: Schedule,
-    cfg: float | Sequence[float],
-    seed: int,
-    on_step: Callable[[int], None] | None = None,
-    low_noise: tuple[Any, float] | None = None,
-    cfg_rescale: float = 0.0,
+    second_expert: Any = None,
     step_cache: CacheRun | None = None,
-    guidance: Steps | None = None,
-    unpictured: tuple[list[list[Any]], Tensor] | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Denoise a LATENT with the host's conditioning, masks, hooks, wrappers, previews and interrupt.
-
-    Args:
-        latent: {"samples" [B, C, T, h, w], optional "noise_mask", "batch_index"}; mask 1 is made anew, 0 is kept. Both
-            may be nested, of several streams.
-        cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
-        on_step: called with the number of steps done, before the host's own preview and progress.
-        low_noise: (MODEL, cfg) that takes over below the variant's boundary.
-        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
-        step_cache: a fresh run of a step cache, in place of the MODEL's own.
-        guidance: spatio-temporal guidance, with one `Stg` for each step.
-        unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change): what
-            pictures change is the difference between negative and this one, and is added (scale - 1) times.
-    Returns:
-        VAE latents [B, C, T, h, w] float32; nested where `latent` is.
-    """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     shapes = [tuple(one.shape) for one in samples.unbind()] if samples.is_nested else [tuple(samples.shape)]
-    found, mask, padding = variant(model), latent.get("noise_mask"), 0
-    if found is not None and (padding := found.geometry.front_padding(samples.shape[2])):
-        mask = None if mask is None else found.geometry.pad_front(comfy.utils.reshape_mask(mask, samples.shape))
-        samples = found.geometry.pad_front(samples)
-    model = _in_our_space(model, schedule)
-    low_noise = None if low_noise is None else (_in_our_space(low_noise[0], schedule), low_noise[1])
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    preview = _moving(latent_preview.prepare_callback(model, schedule.steps), shapes)
-    if guidance is not None:
-        assert found is not None
-        model = _steered(model, schedule, guidance, found.family.network.blocks)
-    stages = [(model, cfg, schedule)]
-    if low_noise is not None:
-        high, low = schedule.split(found.boundary if found else 0.0)
-        stages = [(model, cfg, high), (*low_noise, low)]
-    walked, done, result = None, 0, samples
-    for n, (one, scale, part) in enumerate(stages):
-        if part.steps:
-            if step_cache is not None:
-                one = under(one, lambda: step_cache, expert=n)
-            run = _Stage(_rescaling(one, schedule, cfg_rescale, shapes), scale, part, walked, done, on_step, unpictured)
-            run.guider.set_conds(positive, negative)
-            if unpictured:
-                run.guider.inner_set_conds({"unpictured": unpictured[0]})
-            with torch.inference_mode():
-                result = run.guider.sample(
-                    noise,
-                    samples,
-                    comfy.samplers.KSAMPLER(run.walk),
-                    part.sigmas,
-                    denoise_mask=mask,
-                    callback=preview,
-                    disable_pbar=True,
-                    seed=seed,
-                )
-            walked = run.walked
-        done += part.steps
+    known, mask, padding = variant(model), latent.get("noise_mask"), 0
+    if known is not None and (padding := known.geometry.front_padding(samples.shape[2])):
+        mask = None if mask is None else known.geometry.pad_front(comfy.utils.reshape_mask(mask, samples.shape))
+        samples = known.geometry.pad_front(samples)
+    noise = comfy.sample.prepare_noise(samples, run.seed, latent.get("batch_index"))
+    preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), shapes)
+    conditionings = run.conditionings(positive, negative)
+    experts = [
+        (_in_our_space(one, run.schedule), part)
+        for one, part in zip((model, second_expert), run.parts, strict=False)
+        if one is not None and part.steps
+    ]
+    for one, part in experts:
+        _check_changes(one, part)
+    walked, result = None, samples
+    for one, part in experts:
+        if step_cache is not None:
+            one = under(one, lambda: step_cache, expert=part.expert)
+        stage = _Stage(one, part, shapes, walked, on_step)
+        stage.guider.inner_set_conds(conditionings)
+        with torch.inference_mode():
+            result = stage.guider.sample(
+                noise,
+                samples,
+                comfy.samplers.KSAMPLER(stage.walk),
+                part.schedule.sigmas,
+                denoise_mask=mask,
+                callback=preview,
+                disable_pbar=True,
+                seed=run.seed,
+            )
+        walked = stage.walked
     return (result[:, :, padding:] if padding else result).to(mm.intermediate_device())
+
+
+def _check_changes(model: Any, part: ExpertSteps) -> None:
+    """Say before anything is computed what a pass cannot change: its context raises."""
+    for step in part.steps:
+        for one in step.passes:
+            if one.change is not None:
+                with one.change(model.model.diffusion_model):
+                    pass
 
 
 def _in_our_space(model: Any, schedule: Schedule) -> Any:
@@ -115,92 +98,73 @@ def _in_our_space(model: Any, schedule: Schedule) -> Any:
     return clone
 
 
-def _rescaling(model: Any, schedule: Schedule, share: float, shapes: Sequence[tuple[int, ...]]) -> Any:
-    """The MODEL, or a clone whose guided predictions are rescaled, each stream by itself.
-
-    Args:
-        shapes: of the streams; several come as one row of numbers.
-    """
-    if not share:
-        return model
-
-    def after_cfg(args: dict[str, Any]) -> Tensor:
-        if args["cond_scale"] == 1:
-            return args["denoised"]
-        sigma, predicts = args["sigma"], schedule.prediction
-        whole = [args[name] for name in ("denoised", "cond_denoised", "input")]
-        streams = zip(*(comfy.utils.unpack_latents(one, shapes) for one in whole), strict=True)
-        done = [rescaled(*stream, sigma, predicts, share) for stream in streams]
-        return done[0] if len(done) == 1 else comfy.utils.pack_latents(done)[0]
-
-    model = model.clone()
-    model.set_model_sampler_post_cfg_function(after_cfg)
-    return model
-
-
-def _steered(model: Any, schedule: Schedule, guidance: Steps, path: str) -> Any:
-    """A clone of the MODEL under spatio-temporal guidance, for one run.
-
-    Args:
-        path: of the transformer's block list.
-    """
-    for stg in guidance.stg:
-        attentions(model.model.diffusion_model, path, stg.blocks)  # says which block there is not
-    steps, predicts = iter(guidance.stg), schedule.prediction
-
-    def after_cfg(args: dict[str, Any]) -> Tensor:
-        stg, x, sigma = next(steps), args["input"], args["sigma"]
-        clean, positive, scale = args["denoised"], args["cond_denoised"], args["cond_scale"]
-        if guidance.cfg_star and scale != 1:
-            negative = args["uncond_denoised"]
-            # What (1 - scale) of the negative was is that of the scaled one; what others did to the result stays.
-            clean = clean + (starred(negative, positive, x, sigma, predicts) - negative) * (1 - scale)
-
-        def weakened() -> Tensor:
-            options = _passing(args["model_options"], "weakened")
-            options.pop("multigpu_clones", None)  # the weakened blocks are this MODEL's, not those on further GPUs
-            with values_only(args["model"].diffusion_model, path, stg.blocks):
-                return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], x, sigma, options)[0]
-
-        return with_stg(clean, positive, weakened, x, sigma, predicts, stg)
-
-    model = model.clone()
-    model.set_model_sampler_post_cfg_function(after_cfg)
-    return model
-
-
-def _passing(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """A call's options that tell a step cache which pass of guidance it is."""
-    return {**options, "transformer_options": {**options.get("transformer_options", {}), PASS: name}}
-
-
 class _Guider(comfy.samplers.CFGGuider):
-    """The host's guider, with a second guidance by pictures.
+    """The host's guider, with the passes and guidance of a step. The host does cfg itself.
 
+    Args:
+        shapes: of the latent's streams; several come as one row of numbers.
     Attributes:
-        picture: [T or 1] of the step, see `sample`; None for words alone.
+        step: the one that is being made.
     """
 
-    picture: Tensor | None = None
+    step: Step
+
+    def __init__(self, model: Any, schedule: Schedule, shapes: Sequence[tuple[int, ...]]):
+        super().__init__(model)
+        self.scale, self.shapes = schedule.prediction, shapes
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
-        options = model_options or {}
-        if self.picture is None or bool((self.picture == 1).all()):
+        options, step = model_options or {}, self.step
+        if not step.guides:
             return super().predict_noise(x, timestep, options, seed)
-        further = self.picture.to(x).view(1, 1, -1, 1, 1) - 1
+        passes = step.passes
+        streams: list[PassResults] = []
 
-        def pictured(args: dict[str, Any]) -> list[Tensor]:
-            """Both predictions moved alike, so that what follows guides by words as ever."""
+        def before_cfg(args: dict[str, Any]) -> list[Tensor]:
             positive, negative, *others = args["conds_out"]
-            unpictured, told = [self.conds["unpictured"]], _passing(options, "unpictured")
-            (plain,) = comfy.samplers.calc_cond_batch(self.inner_model, unpictured, x, timestep, told)
-            moved = further * (negative - plain)
-            return [positive + moved, negative + moved, *others]
+            prompts = {POSITIVE.name: positive, NEGATIVE.name: negative}
+            clean = {
+                p.name: prompts[p.name] if p.name in prompts else self._evaluate(p, x, timestep, options)
+                for p in passes
+            }
+            streams[:] = [step.before_cfg(one) for one in self._by_stream(clean, x, timestep)]
+            changed = (
+                self._packed([one.clean[name] for one in streams]) if name in clean else prompts[name]
+                for name in prompts
+            )
+            return [*changed, *others]
 
-        before = options.get("sampler_pre_cfg_function", [])
-        # The negative is needed at cfg 1 too.
-        asked = {**options, "disable_cfg1_optimization": True, "sampler_pre_cfg_function": [*before, pictured]}
-        return super().predict_noise(x, timestep, asked, seed)
+        def after_cfg(args: dict[str, Any]) -> Tensor:
+            guided = comfy.utils.unpack_latents(args["denoised"], self.shapes)
+            return self._packed([step.after_cfg(*both) for both in zip(guided, streams, strict=True)])
+
+        before, after = (options.get(f"sampler_{name}_cfg_function", []) for name in ("pre", "post"))
+        further = {"sampler_pre_cfg_function": [*before, before_cfg], "sampler_post_cfg_function": [*after, after_cfg]}
+        if NEGATIVE in passes:  # guidance may need it at cfg 1 too
+            further["disable_cfg1_optimization"] = True
+        return super().predict_noise(x, timestep, {**options, **further}, seed)
+
+    def _evaluate(self, one: Pass, x: Tensor, timestep: Tensor, options: dict[str, Any]) -> Tensor:
+        """The clean latent that a pass expects."""
+        conds = [self.conds.get(one.name, self.conds[one.prompt])]
+        # By this a step cache knows the pass.
+        named = {**options, "transformer_options": {**options.get("transformer_options", {}), PASS: one.name}}
+        if one.change is None:
+            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, named)[0]
+        named.pop("multigpu_clones", None)  # what changes is this MODEL's transformer, not those on further GPUs
+        with one.change(self.inner_model.diffusion_model):
+            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, named)[0]
+
+    def _by_stream(self, clean: dict[str, Tensor], x: Tensor, sigma: Tensor) -> list[PassResults]:
+        """The results of the passes for each stream by itself."""
+        parts = {name: comfy.utils.unpack_latents(one, self.shapes) for name, one in clean.items()}
+        return [
+            PassResults({name: part[n] for name, part in parts.items()}, shown, sigma, self.step.cfg, self.scale)
+            for n, shown in enumerate(comfy.utils.unpack_latents(x, self.shapes))
+        ]
+
+    def _packed(self, streams: list[Tensor]) -> Tensor:
+        return streams[0] if len(streams) == 1 else comfy.utils.pack_latents(streams)[0]
 
 
 class _Stage:
@@ -213,44 +177,40 @@ class _Stage:
     def __init__(
         self,
         model: Any,
-        cfg: float | Sequence[float],
-        schedule: Schedule,
+        part: ExpertSteps,
+        shapes: Sequence[tuple[int, ...]],
         start: Tensor | None,
-        before: int,
         on_step: Callable[[int], None] | None,
-        unpictured: tuple[list[list[Any]], Tensor] | None = None,
     ):
-        self.guider = _Guider(model)
-        self.pictures = list(unpictured[1]) if unpictured else [None] * schedule.steps
-        self.scales = [float(cfg)] * schedule.steps if isinstance(cfg, int | float) else list(cfg)
-        self.schedule, self.start, self.before, self.on_step = schedule, start, before, on_step
+        self.guider = _Guider(model, part.schedule, shapes)
+        self.part, self.start, self.on_step = part, start, on_step
         self.walked: Tensor | None = None
 
     def walk(
         self, inner: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any], callback: Any, disable: Any
     ) -> Tensor:
         """The host's sampler function."""
-        scales, pictures = iter(self.scales), iter(self.pictures)
+        schedule, before = self.part.schedule, self.part.before
 
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            self.guider.set_cfg(next(scales))
-            self.guider.picture = next(pictures)
+        def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
+            now = self.guider.step = self.part.steps[step]
+            self.guider.set_cfg(now.cfg)
             return inner(x, sigma, **extra_args)
 
         def report(step: int, clean: Tensor, x: Tensor) -> None:
             mm.throw_exception_if_processing_interrupted()
             if self.on_step:
-                self.on_step(self.before + step + 1)
+                self.on_step(before + step + 1)
             if callback:
-                callback({"i": self.before + step, "denoised": clean, "x": x, "sigma": sigmas[step]})
+                callback({"i": before + step, "denoised": clean, "x": x, "sigma": sigmas[step]})
 
         if self.start is not None:
             start = self.start
-        elif self.schedule.starts_from_noise:
+        elif schedule.starts_from_noise:
             start = inner.noise  # reference pipelines start from unscaled noise; the host has scaled it
         else:
-            start = self.schedule.prediction.model_input(x, sigmas[:1])
-        x = self.walked = solve(denoise, start, self.schedule, on_step=report)
+            start = schedule.prediction.model_input(x, sigmas[:1])
+        x = self.walked = solve(denoise, start, schedule, on_step=report)
         mask = extra_args.get("denoise_mask")
         # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a part
         # of a change through, each step has blended already.

@@ -23,7 +23,7 @@ def refuse_unread(options: Mapping[str, Any]) -> None:
         return
     further = ""
     if any("Guidance" in name for name in asking):
-        further = " Spatio-Temporal Guidance does something alike: away from what the model makes with weakened blocks."
+        further = " Video Guidance's stg does something alike: away from what the model makes with perturbed blocks."
     raise SamplingError(
         f"{', '.join(asking)} changes the inside of ComfyUI's own networks; on a MODEL of this pack's loaders it would "
         f"change nothing. Take that node out.{further}"

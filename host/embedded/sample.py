@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...base.stg import attentions, values_only
-from ...sampling import Schedule, Steps, rescaled, solve, starred, with_stg
+from ...base.guidance import Conditioning, Pass, PassResults
+from ...sampling import ExpertSteps, Prediction, Run, solve
 from ...sampling.caches import CachedStage, CacheRun, Part
 from .machine import free_memory
 from .model import Model
@@ -20,35 +21,15 @@ from .place import check_interrupt
 
 def sample(
     model: Model,
-    positive: list[list[Any]],
-    negative: list[list[Any]],
+    positive: Conditioning,
+    negative: Conditioning,
     latent: dict[str, Any],
+    run: Run,
     *,
-    schedule: Schedule,
-    cfg: float | Sequence[float],
-    seed: int,
-    on_step: Callable[[int], None] | None = None,
-    low_noise: tuple[Model, float] | None = None,
-    cfg_rescale: float = 0.0,
+    second_expert: Model | None = None,
     step_cache: CacheRun | None = None,
-    guidance: Steps | None = None,
-    unpictured: tuple[list[list[Any]], Tensor] | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Denoise a LATENT.
-
-    Args:
-        latent: {"samples" [B, C, T, h, w] or [B, C, h, w], optional "noise_mask"}; mask 1 is made anew, 0 is kept.
-        cfg: guidance scale, one for all steps or one for each; 1 runs the positive prompt alone.
-        on_step: called with the number of steps done.
-        low_noise: (MODEL, cfg) that takes over below the variant's boundary.
-        cfg_rescale: how much of the spread that guidance adds is taken back, 0 to 1.
-        step_cache: a fresh run of a step cache, in place of the MODEL's own.
-        guidance: spatio-temporal guidance, with one `Stg` for each step.
-        unpictured: (the negative CONDITIONING without its pictures, [steps, T or 1] scale of what they change): what
-            pictures change is the difference between negative and this one, and is added (scale - 1) times.
-    Returns:
-        VAE latents [B, C, T, h, w] float32 on the CPU.
-    """
     variant = model.part.variant
     samples = _as_video(latent["samples"].float(), variant.geometry.channels)
     mask = latent.get("noise_mask")
@@ -56,87 +37,29 @@ def sample(
     padding = variant.geometry.front_padding(samples.shape[2])
     samples = variant.geometry.pad_front(samples)
     # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
-    noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
+    noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(run.seed)).to(model.device)
     start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
-    # The negative first, as the host orders them.
-    prompts = [negative, positive] + ([unpictured[0]] if unpictured else [])
-    entries = [{"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for c in prompts]
-    labels = [Part(n, name) for n, name in enumerate(("negative", "positive", "unpictured", "weakened"))]
-    steps = iter(guidance.stg if guidance else ())
-
-    def denoiser(
-        model: Model, cfg: float | Sequence[float], stage: CachedStage | None
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        scales = iter([cfg] * schedule.steps if isinstance(cfg, int | float) else cfg)
-        pictures = iter(unpictured[1].to(model.device) if unpictured else torch.ones(schedule.steps, 1))
-        conditions = [model.conditions(entry, tuple(samples.shape)) for entry in entries]
-        together = _can_batch(conditions) and _fits(model, len(conditions) * len(samples), samples)
-        predicts, transformer = schedule.prediction, model.part.transformer
-        for stg in guidance.stg if guidance else ():
-            attentions(transformer, variant.family.network.blocks, stg.blocks)  # says at once which block there is not
-
-        def predicted(x: Tensor, sigma: Tensor, given: dict[str, Tensor], parts: list[Part]) -> Tensor:
-            with stage.call(parts, sigma[0].item(), x) if stage else nullcontext():
-                return model.denoised(x, sigma, given)
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            check_interrupt()
-            scale, picture, stg = next(scales), next(pictures), next(steps, None)
-            guides = bool((picture != 1).any())
-            if mask is not None:
-                kept = start if variant.keeps_clean else predicts.noised(start, noise, sigma)
-                x = x * mask + kept * (1 - mask)
-            chosen = [0, 1, 2] if guides else [1] if scale == 1 else [0, 1]
-            used = [conditions[n] for n in chosen]
-            if together and len(used) > 1:
-                joined = {k: torch.cat([_rows(c[k], len(x)) for c in used]) for k in used[0]}
-                count = len(used)
-                made = predicted(torch.cat([x] * count), sigma.repeat(count), joined, [labels[n] for n in chosen])
-                parts = list(made.chunk(count))
-            else:
-                rows = [{k: _rows(v, len(x)) for k, v in c.items()} for c in used]
-                parts = [predicted(x, sigma, c, [labels[n]]) for c, n in zip(rows, chosen, strict=True)]
-            if guides:
-                pictured = (picture.view(1, 1, -1, 1, 1) - 1) * (parts[0] - parts[2])
-                parts = [part + pictured for part in parts[:2]]
-            if guidance and guidance.cfg_star and len(parts) == 2:
-                parts[0] = starred(parts[0], parts[1], x, sigma, predicts)
-            clean = parts[0] if len(parts) == 1 else parts[0] + (parts[1] - parts[0]) * scale
-            if stg:
-
-                def weakened() -> Tensor:
-                    given = {k: _rows(v, len(x)) for k, v in conditions[1].items()}
-                    with values_only(transformer, variant.family.network.blocks, stg.blocks):
-                        return predicted(x, sigma, given, labels[3:])
-
-                clean = with_stg(clean, parts[-1], weakened, x, sigma, predicts, stg)
-            if cfg_rescale and scale != 1:
-                clean = rescaled(clean, parts[1], x, sigma, predicts, cfg_rescale)
-            return clean if mask is None else clean * mask + start * (1 - mask)
-
-        return denoise
-
+    conditionings = run.conditionings(positive, negative)
+    entries = {name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for name, c in conditionings.items()}
+    schedule = run.schedule
     predicts, first = schedule.prediction, schedule.sigmas[:1].to(noise)
     x = noise if schedule.starts_from_noise else predicts.model_input(predicts.noised(start, noise, first), first)
-    stages = [(model, cfg, schedule)]
-    if low_noise is not None:
-        high, low = schedule.split(variant.boundary)
-        stages = [(model, cfg, high), (*low_noise, low)]
-    done = 0
+    experts = [(one, part) for one, part in zip((model, second_expert), run.parts, strict=False) if one and part.steps]
+    for one, part in experts:
+        _check_changes(one, part)
+    kept = _Kept(start, noise, mask, variant.keeps_clean)
     with torch.inference_mode():
-        for n, (one, scale, part) in enumerate(stages):
+        for one, part in experts:
 
-            def report(step: int, clean: Tensor, x: Tensor, before: int = done) -> None:
+            def report(step: int, clean: Tensor, x: Tensor, before: int = part.before) -> None:
                 if on_step:
                     on_step(before + step + 1)
 
-            if part.steps:
-                # A MODEL's own cache knows of one expert only.
-                cache, expert = (step_cache, n) if step_cache else (one.step_cache and one.step_cache(), 0)
-                attached = cache.attached(one.part.transformer, part.sigmas, expert) if cache else nullcontext()
-                with one.changed(), attached as stage:
-                    x = solve(denoiser(one, scale, stage), x, part, on_step=report)
-            done += part.steps
+            # A MODEL's own cache knows of one expert only.
+            cache, expert = (step_cache, part.expert) if step_cache else (one.step_cache and one.step_cache(), 0)
+            attached = cache.attached(one.part.transformer, part.schedule.sigmas, expert) if cache else nullcontext()
+            with one.changed(), attached as stage:
+                x = solve(_Expert(one, part, entries, kept, stage).denoise, x, part.schedule, on_step=report)
         if mask is not None:
             # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a
             # part of a change through, each step has blended already.
@@ -144,9 +67,91 @@ def sample(
     return variant.denormalise(x[:, :, padding:]).cpu()
 
 
-def _rows(value: Tensor, count: int) -> Tensor:
-    """A condition for every latent of the batch."""
-    return value.expand(count, *value.shape[1:]) if len(value) == 1 else value
+def _check_changes(model: Model, part: ExpertSteps) -> None:
+    """Say before anything is computed what a pass cannot change: its context raises."""
+    for step in part.steps:
+        for one in step.passes:
+            if one.change is not None:
+                with one.change(model.part.transformer):
+                    pass
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a mask keeps of the latent.
+
+    Attributes:
+        start, noise: [B, C, T, h, w], as the transformer sees them.
+        mask: 1 is made anew, 0 is kept; None: all is made anew.
+        is_clean: what is kept enters the transformer without noise.
+    """
+
+    start: Tensor
+    noise: Tensor
+    mask: Tensor | None
+    is_clean: bool
+
+    def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
+        if self.mask is None:
+            return x
+        kept = self.start if self.is_clean else predicts.noised(self.start, self.noise, sigma)
+        return x * self.mask + kept * (1 - self.mask)
+
+    def after(self, clean: Tensor) -> Tensor:
+        return clean if self.mask is None else clean * self.mask + self.start * (1 - self.mask)
+
+
+class _Expert:
+    """One of the run's models, with the conditions of its passes."""
+
+    def __init__(
+        self,
+        model: Model,
+        part: ExpertSteps,
+        entries: dict[str, dict[str, Any]],
+        kept: _Kept,
+        stage: CachedStage | None,
+    ):
+        self.model, self.steps, self.kept, self.stage = model, part.steps, kept, stage
+        self.predicts = part.schedule.prediction
+        shape = tuple(kept.start.shape)
+        self.conditions = {name: model.conditions(entry, shape) for name, entry in entries.items()}
+        rows = len(self.conditions) * shape[0]
+        self.together = _can_batch(list(self.conditions.values())) and _fits(model, rows, kept.start)
+
+    def denoise(self, x: Tensor, sigma: Tensor, step: int) -> Tensor:
+        """The clean latent of a step, guidance included."""
+        check_interrupt()
+        x = self.kept.before(x, sigma, self.predicts)
+        now = self.steps[step]
+        plain = [one for one in now.passes if one.change is None]
+        changed = [one for one in now.passes if one.change is not None]
+        clean = self._plain(plain, x, sigma)
+        for one in changed:
+            assert one.change is not None
+            with one.change(self.model.part.transformer):
+                clean[one.name] = self._evaluate([one], x, sigma, self._condition(one, len(x)))
+        return self.kept.after(now.guided(PassResults(clean, x, sigma, now.cfg, self.predicts)))
+
+    def _plain(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+        """What passes of the unchanged transformer give, in one call where they fit."""
+        conditions, count = [self._condition(one, len(x)) for one in passes], len(passes)
+        if self.together and count > 1:
+            joined = {k: torch.cat([condition[k] for condition in conditions]) for k in conditions[0]}
+            results = self._evaluate(passes, torch.cat([x] * count), sigma.repeat(count), joined).chunk(count)
+        else:
+            results = [self._evaluate([one], x, sigma, c) for one, c in zip(passes, conditions, strict=True)]
+        return {one.name: result for one, result in zip(passes, results, strict=True)}
+
+    def _condition(self, one: Pass, rows: int) -> dict[str, Tensor]:
+        """A pass's conditions for every latent of the batch."""
+        named = self.conditions.get(one.name, self.conditions[one.prompt])
+        return {k: v.expand(rows, *v.shape[1:]) if len(v) == 1 else v for k, v in named.items()}
+
+    def _evaluate(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor]) -> Tensor:
+        parts = [Part(one.name, one.name) for one in passes]
+        with self.stage.call(parts, sigma[0].item(), x) if self.stage else nullcontext():
+            return self.model.denoised(x, sigma, conditions)
 
 
 def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:

@@ -35,7 +35,7 @@ class Part:
 
     Attributes:
         key: tells it from all others of the run; the same in every step.
-        label: "positive" or "negative", or of guidance "weakened" or "unpictured", for the report.
+        label: the name of a pass of guidance, "positive" or "negative" for most, for the report.
     """
 
     key: Hashable

@@ -163,6 +163,8 @@ class Bench:
         """(latents, how often the blocks ran, processor seconds)."""
         import torch
 
+        from opent2v.sampling import make_run
+
         own = self.variant.defaults
         shape = self.variant.geometry.latent_shape(own.width, own.height, own.frames)
         conds, cache = (self.embed(scene), self.negative), way.make() if way.make else None
@@ -170,7 +172,7 @@ class Bench:
         model = way.change(self.model) if way.change else self.model
         self.runs, began = 0, time.process_time()
         latents = self.side.sample(
-            model, *conds, {"samples": torch.zeros(1, *shape)}, schedule=schedule, cfg=own.guidance, seed=seed,
+            model, *conds, {"samples": torch.zeros(1, *shape)}, make_run(schedule, own.guidance, seed),
             step_cache=cache,
         )  # fmt: skip
         return latents, self.runs, time.process_time() - began

@@ -94,7 +94,7 @@ def ways_of(source: Path, path: Path, steps: int) -> tuple[str, dict[str, Callab
 
     from opent2v.host import embedded
     from opent2v.loaders import load_pipeline, open_folder
-    from opent2v.sampling import make_schedule
+    from opent2v.sampling import make_run, make_schedule
 
     pipeline_class = resized(source, path)
     loaded = load_pipeline(open_folder(path), **embedded.device_dtypes(None, None))
@@ -110,7 +110,7 @@ def ways_of(source: Path, path: Path, steps: int) -> tuple[str, dict[str, Callab
         sigmas = lambda count: variant.family.sampling.sigmas(variant, count, None, shape)  # noqa: E731
         schedule = make_schedule(variant.scheduler, steps=steps, kind=variant.prediction, sigmas=sigmas)
         cfg = 1.0 if variant.embeds_guidance else 4.0
-        return embedded.sample(model, *prompts, latent, schedule=schedule, cfg=cfg, seed=0)
+        return embedded.sample(model, *prompts, latent, make_run(schedule, cfg, 0))
 
     pipeline = getattr(diffusers, pipeline_class).from_pretrained(path, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)

@@ -40,7 +40,7 @@ def main() -> None:
 
     from opent2v.loaders import load_pipeline, open_folder
     from opent2v.nodes.load import model_folders
-    from opent2v.sampling import make_schedule
+    from opent2v.sampling import make_run, make_schedule
 
     folder = open_folder(model_folders()[arguments.model])
     dtypes = side.device_dtypes(None, None)
@@ -56,7 +56,7 @@ def main() -> None:
     def sampler() -> tuple[float, float]:
         schedule = make_schedule(variant.scheduler, steps=arguments.steps)
         began = now()
-        side.sample(model, positive, negative, latent, schedule=schedule, cfg=4.0, seed=0)
+        side.sample(model, positive, negative, latent, make_run(schedule, 4.0, 0))
         return since(began)
 
     weight = max(transformer.parameters(), key=lambda p: p.numel())

@@ -65,7 +65,7 @@ STAYING = {
     "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 250, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
     "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 370, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
-    "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 305,
+    "OpenT2VGuidance": 380, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 305,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
@@ -286,6 +286,8 @@ def generation(template: Template) -> Graph:
         latent = graph.add("OpenT2VImageToVideo", given)
         words = {name: (latent, name) for name in words}
     graph.column(340)
+    if guidance := template.values.get("OpenT2VGuidance"):
+        sampled["guidance"] = (graph.add("OpenT2VGuidance", values=guidance), "guidance")
     settings = {"seed": 1, **template.values.get("OpenT2VSampler", {})}
     sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, settings)
     graph.column(400)

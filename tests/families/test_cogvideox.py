@@ -10,7 +10,7 @@ import torch
 
 from opent2v.base import FamilyError, Pictures, Sampling
 from opent2v.families import cogvideox
-from opent2v.sampling import SamplingError
+from opent2v.sampling import Guidance, SamplingError
 from opent2v.tests.families.layouts.cogvideox import BASE, FIVE, NEW
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import cogvideox as tiny_cog
@@ -285,7 +285,7 @@ def sampled(kind="5b", **given):
 def test_a_cfg_schedule_is_used_and_told():
     ends = {}
     for name in ("constant", "dynamic", "dynamic (reference)"):
-        (latent, _), ui = sampled(cfg_schedule=name)
+        (latent, _), ui = sampled(guidance=Guidance(cfg_schedule=name))
         ends[name] = latent["samples"]
         shown = "" if name == "constant" else f" {name}"
         assert remarks(ui) == f"4 steps, cfg 6{shown}, CogVideoXDPM, seed 3"
@@ -295,7 +295,7 @@ def test_a_cfg_schedule_is_used_and_told():
 
 def test_a_cfg_schedule_of_no_family_or_none_at_all():
     with pytest.raises(SamplingError) as error:
-        sampled(cfg_schedule="wild")
+        sampled(guidance=Guidance(cfg_schedule="wild"))
     assert str(error.value) == (
         "No cfg_schedule is called 'wild'. Choose one of: constant, dynamic, dynamic (reference), oscillating, auto."
     )
@@ -306,7 +306,7 @@ def test_a_cfg_schedule_of_no_family_or_none_at_all():
     with pytest.raises(SamplingError) as error:
         call(
             "OpenT2VSampler", model=other, positive=positive, negative=positive, seed=3,
-            latent={"samples": torch.zeros(1, 16, 5, 4, 6)}, cfg_schedule="dynamic",
+            latent={"samples": torch.zeros(1, 16, 5, 4, 6)}, guidance=Guidance(cfg_schedule="dynamic"),
         )  # fmt: skip
     assert str(error.value) == "CogVideoX tiny 5b was made for one cfg in all steps. Set cfg_schedule to constant."
 

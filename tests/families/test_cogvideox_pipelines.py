@@ -10,7 +10,7 @@ import torch
 
 from opent2v.base import Pictures
 from opent2v.host import embedded
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.tiny import cogvideox as tiny_cog
 
 pytest.importorskip("accelerate", reason="diffusers loads its own pipeline only where accelerate is installed")
@@ -72,7 +72,7 @@ def ours(kind, steps, cfg, size=(48, 32, 17), change=None, scheduler=None, seed=
         conditioning = [[[c, {**further, **guided.entries}] for c, further in one] for one in conditioning]
     schedule = make_schedule({**variant.scheduler, **(scheduler or {})}, steps=steps, kind="v", seed=seed)
     scales = cfg if isinstance(cfg, float) else variant.family.sampling.cfg(variant, *cfg, schedule.timesteps)
-    return embedded.sample(model, *conditioning, latent, schedule=schedule, cfg=scales, seed=SEED)
+    return embedded.sample(model, *conditioning, latent, make_run(schedule, scales, SEED))
 
 
 def error(kind, samples, reference):
@@ -135,7 +135,7 @@ def test_a_mask_keeps_its_region(kind):
     for denoise in (1.0, 0.5):
         schedule = make_schedule(variant.scheduler, steps=5, kind="v", seed=1, denoise=denoise)
         latent = {"samples": samples, "noise_mask": mask}
-        end = embedded.sample(model, *conditioning, latent, schedule=schedule, cfg=6.0, seed=1)
+        end = embedded.sample(model, *conditioning, latent, make_run(schedule, 6.0, 1))
         assert end.shape == samples.shape
         assert torch.allclose(end[:, :, :2], samples[:, :, :2], atol=1e-5)
         assert not torch.allclose(end[:, :, 2:], samples[:, :, 2:], atol=0.1)

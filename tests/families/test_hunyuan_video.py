@@ -11,7 +11,7 @@ from opent2v.base import FamilyError, Pictures, VideoModel
 from opent2v.families import hunyuan_video
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import wan as tiny
 
@@ -38,7 +38,7 @@ def run(conditioning, *, steps, guidance, cfg=1.0, shift=None):
         sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift, shape),
     )
     conditioning = [[[c, {**further, "guidance": guidance}]] for ((c, further),) in conditioning]
-    return embedded.sample(model, *conditioning, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=cfg, seed=7)
+    return embedded.sample(model, *conditioning, {"samples": torch.zeros(shape)}, make_run(schedule, cfg, 7))
 
 
 def both():

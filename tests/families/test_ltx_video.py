@@ -14,7 +14,8 @@ from opent2v.base.noise_levels import linear_quadratic
 from opent2v.families import ltx_video
 from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC
 from opent2v.host import embedded
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
+from opent2v.sampling.guidance import guides
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx_video as tiny
 
@@ -255,7 +256,7 @@ def test_latents_are_the_pipelines(kind, cfg):
     conditionings, rate = prompts(clip), model.part.variant.defaults.fps
     assert rate == (30 if kind == "0.9.7" else 25)
     expected = run(reference(kind), given(conditionings), 5, cfg, frame_rate=rate)
-    samples = embedded.sample(model, *conditionings, empty(model), schedule=schedule_of(model, 5), cfg=cfg, seed=7)
+    samples = embedded.sample(model, *conditionings, empty(model), make_run(schedule_of(model, 5), cfg, 7))
     assert (samples - expected).abs().max() <= 1e-4
 
 
@@ -267,9 +268,9 @@ def test_the_pipelines_own_prompts_through_given_conditioning():
     encoded = pipeline.encode_prompt(PROMPT, NEGATIVE)
     theirs = [[[encoded[n], {"attention_mask": encoded[n + 1].long()}]] for n in (0, 2)]
     assert theirs[0][0][0].shape[1] == 128
-    got = embedded.sample(model, *theirs, empty(model), schedule=schedule_of(model, 4), cfg=3.0, seed=7)
+    got = embedded.sample(model, *theirs, empty(model), make_run(schedule_of(model, 4), 3.0, 7))
     assert (got - expected).abs().max() <= 1e-4
-    own = embedded.sample(model, *prompts(clip), empty(model), schedule=schedule_of(model, 4), cfg=3.0, seed=7)
+    own = embedded.sample(model, *prompts(clip), empty(model), make_run(schedule_of(model, 4), 3.0, 7))
     assert (own - expected).abs().max() > 1e-3
 
 
@@ -281,7 +282,7 @@ def test_a_longer_conditioning_and_one_without_a_mask():
 
     def sample(context, **entries):
         given = [[context, entries]]
-        return embedded.sample(model, given, negative, empty(model), schedule=schedule_of(model, 2), cfg=3.0, seed=7)
+        return embedded.sample(model, given, negative, empty(model), make_run(schedule_of(model, 2), 3.0, 7))
 
     expected = sample(context, **further)
     assert (sample(longer, attention_mask=hidden) - expected).abs().max() <= 1e-5
@@ -297,11 +298,7 @@ def test_the_comparison_notices_a_wrong_shift_rate_mask_and_position():
 
     def error(model=model, conditionings=conditionings, shift=None):
         schedule = schedule_of(model, 4, shift=shift)
-        return (
-            (embedded.sample(model, *conditionings, empty(model), schedule=schedule, cfg=3.0, seed=7) - expected)
-            .abs()
-            .max()
-        )
+        return (embedded.sample(model, *conditionings, empty(model), make_run(schedule, 3.0, 7)) - expected).abs().max()
 
     def with_entries(**entries):
         return [[[context, {**further, **entries}]] for ((context, further),) in conditionings]
@@ -319,13 +316,11 @@ def test_rescaled_guidance_is_the_pipelines(share):
     model, clip, _ = tiny.shared("0.9.0")
     conditionings = prompts(clip)
     expected = run(reference("0.9.0"), given(conditionings), 4, 8.0, guidance_rescale=share)
-    settings = {"cfg": 8.0, "seed": 7}
-    got, plain = (
-        embedded.sample(
-            model, *conditionings, empty(model), schedule=schedule_of(model, 4), cfg_rescale=rescale, **settings
-        )
-        for rescale in (share, 0.0)
+    rescaled, plain = (
+        make_run(schedule_of(model, 4), 8.0, 7, guides=lambda step, cfg: guides(cfg, cfg_rescale=share)),
+        make_run(schedule_of(model, 4), 8.0, 7),
     )
+    got, plain = (embedded.sample(model, *conditionings, empty(model), one) for one in (rescaled, plain))
     assert (got - expected).abs().max() <= 1e-4
     assert (got - plain).abs().max() > 1e-2
 
@@ -336,7 +331,7 @@ def test_a_distilled_run_is_the_pipelines():
     timesteps = [1000 * level for level in FIRST_PASS]
     expected = run(reference("0.9.8-distilled"), given(conditionings), None, 1.0, timesteps=timesteps, frame_rate=30)
     assert (model.part.variant.defaults.steps, model.part.variant.defaults.guidance) == (7, 1.0)
-    got = embedded.sample(model, *conditionings, empty(model), schedule=schedule_of(model, 7), cfg=1.0, seed=7)
+    got = embedded.sample(model, *conditionings, empty(model), make_run(schedule_of(model, 7), 1.0, 7))
     assert (got - expected).abs().max() <= 1e-4
 
 
@@ -349,7 +344,7 @@ def test_0_9_6_distilled_draws_new_noise_at_every_step_from_the_seed():
     positive, negative = prompts(clip)
     schedules = [schedule_of(model, 8, seed=seed) for seed in (7, 7, 8)]
     first, again, other = (
-        embedded.sample(model, positive, negative, empty(model), schedule=s, cfg=1.0, seed=7) for s in schedules
+        embedded.sample(model, positive, negative, empty(model), make_run(s, 1.0, 7)) for s in schedules
     )
     assert torch.equal(first, again) and (first - other).abs().max() > 1e-2
 
@@ -371,12 +366,12 @@ def pictures(vae, strength=1.0, start=True, end=False) -> Pictures:
     return Pictures(first if start else None, last if end else None, SIZE[2], strength, None, encode)
 
 
-def from_pictures(model, conditionings, guided, **settings):
+def from_pictures(model, conditionings, guided, schedule, cfg, seed):
     latent = {"samples": guided.samples}
     if guided.mask is not None:
         latent["noise_mask"] = guided.mask
     filled = [[[context, {**further, **guided.entries}]] for ((context, further),) in conditionings]
-    return embedded.sample(model, *filled, latent, **settings)
+    return embedded.sample(model, *filled, latent, make_run(schedule, cfg, seed))
 
 
 @pytest.mark.parametrize("kind", ["0.9.0", "0.9.1"])
@@ -419,7 +414,7 @@ def test_start_and_end_pictures_are_the_condition_pipelines(start, end, cfg):
     )  # fmt: skip
     got = from_pictures(model, conditionings, guided, schedule=schedule_of(model, 4), cfg=cfg, seed=7)
     assert (got - expected).abs().max() <= 1e-4
-    without = embedded.sample(model, *conditionings, empty(model), schedule=schedule_of(model, 4), cfg=cfg, seed=7)
+    without = embedded.sample(model, *conditionings, empty(model), make_run(schedule_of(model, 4), cfg, 7))
     assert (got - without).abs().max() > 1e-2
 
 
@@ -451,7 +446,7 @@ def test_cores_keyframes_are_placed_where_they_say():
     mask = torch.ones(1, 1, 3, 2, 3)
     mask[:, :, -1] = 0
     latent = {"samples": torch.ones(1, tiny.CHANNELS, 3, 2, 3), "noise_mask": mask}
-    embedded.sample(model, positive, negative, latent, schedule=schedule_of(model, 1), cfg=1.0, seed=7)
+    embedded.sample(model, positive, negative, latent, make_run(schedule_of(model, 1), 1.0, 7))
     hook.remove()
     times, coords = seen[0]["timestep"][0], seen[0]["video_coords"][0]
     assert times[:12].eq(1000).all() and times[12:].eq(0).all()
@@ -487,7 +482,7 @@ def test_frames_are_the_pipelines(kind, monkeypatch):
         reference(kind), given(conditionings), 3, 3.0, frame_rate=25, output_type="pt", decode_timestep=0.05,
         decode_noise_scale=0.0,
     )  # fmt: skip
-    samples = embedded.sample(model, *conditionings, empty(model), schedule=schedule_of(model, 3), cfg=3.0, seed=7)
+    samples = embedded.sample(model, *conditionings, empty(model), make_run(schedule_of(model, 3), 3.0, 7))
     images = embedded.decode(vae, samples)
     expected = frames[0].permute(0, 2, 3, 1)
     assert images.shape == expected.shape == (17, 64, 96, 3)

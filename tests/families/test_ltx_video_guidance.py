@@ -8,16 +8,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from opent2v.base import FamilyError, Sampling
-from opent2v.base.stg import Band, OwnStg, Stg, values_only
+from opent2v.base import FamilyError
+from opent2v.base.stg import Band, OwnStg, Stg
 from opent2v.families import ltx_video
 from opent2v.families.ltx_video.versions import BANDS
 from opent2v.host import embedded
-from opent2v.sampling import Guidance, SamplingError, Steps, guidance_steps
+from opent2v.sampling import Guidance, SamplerRequest, SamplingError, make_run, plan_run
+from opent2v.sampling.guidance import guides, stg_steps
+from opent2v.sampling.guides import values_only
 from opent2v.tests.families.test_ltx_video import TRANSFORMER_13B, VAE_095, configs, empty, prompts, schedule_of
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx_video as tiny
 
+PUBLISHED = Guidance(stg_schedule="published")
 LEVELS = [1.0, 0.9967, 0.995, 0.985, 0.98, 0.95, 0.7, 0.2]
 
 
@@ -81,13 +84,12 @@ def test_latents_are_the_originals(kind, stg, cfg, star):
     conditionings, schedule = prompts(clip), schedule_of(model, 4)
     expected = original(model, conditionings, schedule, [stg] * 4, [cfg] * 4, star)
 
-    def sample(guidance):
-        return embedded.sample(
-            model, *conditionings, empty(model), schedule=schedule_of(model, 4), cfg=cfg, seed=7, guidance=guidance
-        )
+    def sample(**given):
+        run = make_run(schedule_of(model, 4), cfg, 7, guides=lambda step, cfg: guides(cfg, **given))
+        return embedded.sample(model, *conditionings, empty(model), run)
 
-    assert (sample(Steps([stg] * 4, star)) - expected).abs().max() <= 1e-4
-    assert (sample(None) - expected).abs().max() > 1e-3
+    assert (sample(stg=stg, blocks="transformer_blocks", cfg_star=star) - expected).abs().max() <= 1e-4
+    assert (sample() - expected).abs().max() > 1e-3
 
 
 @torch.inference_mode()
@@ -95,21 +97,23 @@ def test_a_published_schedule_by_noise_level():
     model, clip, _ = tiny.shared("0.9.7")
     bands = (Band(1.0, 1, Stg(0)), Band(0.9, 6, Stg(4, (1,), 0.5)), Band(0.6, 1, Stg(2, (0,))))
     variant = model.part.variant
-    family = replace(variant.family, sampling=Sampling(stg=lambda _: OwnStg((1,), bands)))
+    family = replace(variant.family, sampling=replace(variant.family.sampling, stg=lambda _: OwnStg((1,), bands)))
     schedule = schedule_of(model, 6)
-    steps = guidance_steps(Guidance("published"), replace(variant, family=family), schedule.sigmas[:-1].tolist())
+    request = SamplerRequest(7, 6, guidance=PUBLISHED)
+    variant = replace(variant, family=family)
+    steps = stg_steps(PUBLISHED, variant, schedule.sigmas[:-1].tolist())
     assert list(steps.cfg) == [1, 6, 6, 6, 1, 1] and steps.cfg_star  # at 1, 0.992, 0.983, 0.975 and two below 0.9
     expected = original(model, prompts(clip), schedule, list(steps.stg), list(steps.cfg), True)
-    got = embedded.sample(
-        model, *prompts(clip), empty(model), schedule=schedule_of(model, 6), cfg=steps.cfg, seed=7, guidance=steps
-    )
+    run = plan_run(variant, request, tuple(empty(model)["samples"].shape))
+    assert [step.cfg for step in run.steps] == list(steps.cfg)
+    got = embedded.sample(model, *prompts(clip), empty(model), run)
     assert (got - expected).abs().max() <= 1e-4
 
 
 def test_the_13bs_bands_hold_from_their_level_down():
     variant = ltx_video.read(configs(TRANSFORMER_13B, VAE_095, folder={"name": "LTX-Video-0.9.8-13B-dev"}))
     # as float32 holds them
-    steps = guidance_steps(Guidance("published"), variant, torch.tensor(LEVELS).tolist())
+    steps = stg_steps(PUBLISHED, variant, torch.tensor(LEVELS).tolist())
     assert list(steps.cfg) == [1, 1, 6, 8, 6, 1, 1, 1]
     assert [stg.scale for stg in steps.stg] == [0, 0, 4, 4, 4, 2, 1, 1]
     assert [stg.blocks for stg in steps.stg] == [
@@ -120,31 +124,37 @@ def test_the_13bs_bands_hold_from_their_level_down():
 
 def test_each_model_has_its_own_blocks():
     small, large = ltx_video.read(configs()), ltx_video.read(configs(TRANSFORMER_13B, VAE_095))
-    assert guidance_steps(Guidance(), small, LEVELS).stg[0] == Stg(1.0, (19,), 0.7)
-    assert guidance_steps(Guidance(), large, LEVELS).stg[0].blocks == (27,)
-    assert guidance_steps(Guidance(blocks=" 3, 11 ,3"), small, LEVELS).stg[0].blocks == (3, 11)
+    assert stg_steps(Guidance(stg=1.0), small, LEVELS).stg[0] == Stg(1.0, (19,), 0.7)
+    assert stg_steps(Guidance(stg=1.0), large, LEVELS).stg[0].blocks == (27,)
+    assert stg_steps(Guidance(stg=1.0, stg_blocks=" 3, 11 ,3"), small, LEVELS).stg[0].blocks == (3, 11)
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (Guidance("published"), "Nobody has published a guidance schedule for LTX-Video 2B 0.9.0; there is one for "),
-        (Guidance("often"), "No schedule is called 'often'. Choose one of: constant, published."),
-        (Guidance(blocks="19-21"), "The blocks are '19-21'; expected numbers with commas between, such as 11, 25."),
-        (Guidance(rescale=1.5), "Spatio-temporal guidance has scale 1 and rescale 1.5; expected a scale of 0"),
+        (PUBLISHED, "Nobody has published a guidance schedule for LTX-Video 2B 0.9.0; there is one for "),
+        (Guidance(stg_schedule="often"), "No stg_schedule is called 'often'. Choose one of: constant, published."),
+        (
+            Guidance(stg=1.0, stg_blocks="19-21"),
+            "stg_blocks is '19-21'; expected numbers with commas between, such as 11, 25.",
+        ),
+        (
+            Guidance(stg=1.0, stg_rescale=1.5),
+            "Spatio-temporal guidance has stg 1 and stg_rescale 1.5; expected stg of 0",
+        ),
     ],
 )
 def test_settings_that_cannot_be(settings, said):
     with pytest.raises(SamplingError) as error:
-        guidance_steps(settings, ltx_video.read(configs()), LEVELS)
+        stg_steps(settings, ltx_video.read(configs()), LEVELS)
     assert str(error.value).startswith(said)
 
 
 def test_a_distilled_model_has_no_published_schedule():
     folder = {"name": "LTX-Video-0.9.8-13B-distilled"}
     variant = ltx_video.read(configs(TRANSFORMER_13B, VAE_095, folder=folder))
-    with pytest.raises(SamplingError, match=r"13B 0.9.8 distilled; there is one for the 13B dev models. Set the sched"):
-        guidance_steps(Guidance("published"), variant, LEVELS)
+    with pytest.raises(SamplingError, match=r"13B 0.9.8 distilled; there is one for the 13B dev models. Set stg_sched"):
+        stg_steps(PUBLISHED, variant, LEVELS)
 
 
 class TestNode:
@@ -158,15 +168,15 @@ class TestNode:
         )  # fmt: skip
 
     def settings(self, **changes):
-        return {"schedule": "constant", "scale": 1.0, "rescale": 0.7, "cfg_star": False, "blocks": "1", **changes}
+        return {"stg": 1.0, "stg_blocks": "1", **changes}
 
     def test_the_sampler_says_what_guided_it(self):
         _, ui = self.sample(**self.settings(cfg_star=True))
         assert remarks(ui).startswith("2 steps, cfg 3, cfg star, spatio-temporal guidance 1, rescaled 0.7, ")
 
     def test_a_block_that_is_not_there(self):
-        with pytest.raises(FamilyError, match=r"weaken block 19; this transformer's blocks are 0 to 1. Change the bl"):
-            self.sample(**self.settings(blocks=""))
+        with pytest.raises(FamilyError, match=r"perturb block 19; this transformer's blocks are 0 to 1. Change stg_bl"):
+            self.sample(**self.settings(stg_blocks=""))
 
     def test_another_family(self):
         from opent2v.tests.tiny import wan as tiny_wan
@@ -174,10 +184,12 @@ class TestNode:
         model, clip, _ = tiny_wan.shared()
         conditioning = embedded.embed(clip, "a")
         latent = {"samples": torch.zeros(1, *model.part.variant.geometry.latent_shape(32, 32, 5))}
-        with pytest.raises(SamplingError, match=r"is not made for spatio-temporal guidance; LTX-Video is. Disconnect"):
+        with pytest.raises(
+            SamplingError, match=r"is not made for spatio-temporal guidance; LTX-Video is. Set stg to 0"
+        ):
             call(
                 "OpenT2VSampler", model=model, positive=conditioning, negative=conditioning, latent=latent, seed=0,
-                steps=2, cfg=3.0, shift=0.0, solver="reference", denoise=1.0, guidance=Guidance(),
+                steps=2, cfg=3.0, shift=0.0, solver="reference", denoise=1.0, guidance=Guidance(stg=1.0),
             )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from opent2v.base import FamilyError, Sampling
 from opent2v.families import mochi
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import wan as tiny
 
@@ -37,7 +37,7 @@ def run(variant, model, conditioning, noise_seed, *, steps, cfg, **changes):
         **changes,
     )
     latent = {"samples": torch.zeros(shape)}
-    return embedded.sample(model, *conditioning, latent, schedule=schedule, cfg=cfg, seed=noise_seed)
+    return embedded.sample(model, *conditioning, latent, make_run(schedule, cfg, noise_seed))
 
 
 @pytest.mark.parametrize(("steps", "cfg", "negative"), [(5, 1.0, ""), (8, 4.5, ""), (8, 4.5, NEGATIVE)])

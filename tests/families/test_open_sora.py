@@ -25,7 +25,7 @@ from opent2v.base.keys import translate
 from opent2v.families import open_sora
 from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file, open_folder
-from opent2v.sampling import SamplingError
+from opent2v.sampling import Guidance, SamplingError
 from opent2v.sampling.caches import Part, cache_runs
 from opent2v.tests.loaders.text_files import save
 from opent2v.tests.nodes.calls import call, remarks
@@ -134,7 +134,9 @@ def loop(model, kind, **given):
         assert guided.mask is None and guided.samples.eq(0).all()
         prompts = [[[c, {**further, **guided.entries}] for c, further in prompt] for prompt in prompts]
     latent = {"samples": torch.zeros(1, *variant.geometry.latent_shape(width, height, frames))}
-    given = {"seed": 7, "steps": 14, "cfg_schedule": "auto"} | given
+    settings = {name: given.pop(name) for name in ("cfg_schedule", "picture_cfg") if name in given}
+    guidance = Guidance(**{"cfg_schedule": "auto", **settings})
+    given = {"seed": 7, "steps": 14, "guidance": guidance} | given
     given |= {"positive": prompts[0], "negative": prompts[1], "latent": latent}
     (made, _), ui = call("OpenT2VSampler", model=model, **given)
     return variant.normalise(made["samples"]), remarks(ui)
@@ -155,7 +157,7 @@ def test_a_run_without_oscillation_is_the_originals_too(model):
     assert (made - recorded("loops")["i2v_head.constant"]).abs().max() <= 2e-4
     assert said == (
         "14 steps, cfg 7.5, picture_cfg 3, FlowMatchEulerDiscrete, seed 7\n"
-        "The makers of this model use cfg_schedule oscillating (auto)."
+        "The makers of this model use cfg_schedule oscillating (auto in Video Guidance)."
     )
 
 
@@ -318,7 +320,7 @@ def test_a_folder_from_words_to_frames():
     (positive, negative), _ = call("OpenT2VEncodePrompt", clip=clip, positive="a red star", negative="")
     (latent, *_), _ = call("OpenT2VEmptyLatent", model=model)
     given = {"positive": positive, "negative": negative, "latent": latent, "seed": 3}
-    (made, _), ui = call("OpenT2VSampler", model=model, cfg_schedule="auto", **given)
+    (made, _), ui = call("OpenT2VSampler", model=model, guidance=Guidance(cfg_schedule="auto"), **given)
     assert remarks(ui) == "4 steps, cfg 7.5 oscillating, FlowMatchEulerDiscrete, seed 3"
     (frames, *_), _ = call("OpenT2VDecode", vae=vae, latent=made)
     assert frames.shape == (9, 32, 48, 3) and frames.std() > 0.01
@@ -457,16 +459,16 @@ def test_what_other_families_do_not_have_is_refused():
     prompt = embedded.embed(clip, "a star")
     given = {"positive": prompt, "negative": prompt, "latent": call("OpenT2VEmptyLatent", model=model)[0][0], "seed": 1}
     with pytest.raises(SamplingError, match=r"tiny has no guidance by pictures\. Set picture_cfg to 0\."):
-        call("OpenT2VSampler", model=model, picture_cfg=3.0, **given)
+        call("OpenT2VSampler", model=model, guidance=Guidance(picture_cfg=3.0), **given)
     with pytest.raises(SamplingError, match="was made for one cfg in all steps"):
-        call("OpenT2VSampler", model=model, cfg_schedule="oscillating", **given)
+        call("OpenT2VSampler", model=model, guidance=Guidance(cfg_schedule="oscillating"), **given)
     ours, clip, _ = tiny_open_sora.hosted()
     prompt = embedded.embed(clip, "a star")
     latent = call("OpenT2VEmptyLatent", model=ours)[0][0]
     with pytest.raises(SamplingError) as error:
         call(
             "OpenT2VSampler", model=ours, positive=prompt, negative=prompt, latent=latent, seed=1,
-            cfg_schedule="dynamic",
+            guidance=Guidance(cfg_schedule="dynamic"),
         )  # fmt: skip
     assert str(error.value) == (
         "Open-Sora 2.0 tiny knows no cfg_schedule 'dynamic'. Choose one of: oscillating, constant."

@@ -19,7 +19,7 @@ from opent2v.base import FamilyError
 from opent2v.families import videocrafter
 from opent2v.host import embedded
 from opent2v.loaders import load_model, load_vae, open_file, open_folder
-from opent2v.sampling import SamplingError, make_schedule, prediction, solve
+from opent2v.sampling import SamplingError, make_run, make_schedule, prediction, solve
 from opent2v.sampling.caches import CacheRun, StepCache
 from opent2v.tests.live import peak_bytes
 from opent2v.tests.nodes.calls import call, remarks
@@ -86,7 +86,7 @@ def sampled(steps: int, cfg: float, seed: int = 3, solver: str = "reference", **
     schedule = make_schedule(config, solver, steps=steps, kind="eps", seed=seed)
     prompts = [[[seeded(n, 1, 7, 16), {}]] for n in (20, 21)]
     latent = {"samples": torch.zeros(1, 4, 3, 4, 8)}
-    return variant.normalise(embedded.sample(other, *prompts, latent, schedule=schedule, cfg=cfg, seed=3))
+    return variant.normalise(embedded.sample(other, *prompts, latent, make_run(schedule, cfg, 3)))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_denoise_below_one_starts_from_the_latent():
     variant, latent = model().part.variant, torch.randn(1, 4, 3, 4, 8)
     schedule = make_schedule(variant.scheduler, steps=1, kind="eps", denoise=0.002)
     prompts = [[[seeded(n, 1, 7, 16), {}]] for n in (20, 21)]
-    made = embedded.sample(model(), *prompts, {"samples": latent}, schedule=schedule, cfg=1.0, seed=0)
+    made = embedded.sample(model(), *prompts, {"samples": latent}, make_run(schedule, 1.0, 0))
     assert (made - latent).std() * 0.18215 < 0.1  # the least noise of the table
 
 
@@ -287,7 +287,7 @@ def cached_run(settings: StepCache) -> tuple[torch.Tensor, CacheRun]:
     schedule = make_schedule(model.part.variant.scheduler, steps=8, kind="eps")
     run = CacheRun(settings, model.part.variant)
     latent = {"samples": torch.zeros(1, 4, 3, 4, 8)}
-    made = embedded.sample(model, positive, positive, latent, schedule=schedule, cfg=1.0, seed=0, step_cache=run)
+    made = embedded.sample(model, positive, positive, latent, make_run(schedule, 1.0, 0), step_cache=run)
     return made, run
 
 

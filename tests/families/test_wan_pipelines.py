@@ -10,7 +10,7 @@ import torch
 
 from opent2v.base import FamilyError
 from opent2v.host import embedded
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
 from opent2v.tests.tiny import wan_variants as tiny_wan
@@ -52,16 +52,11 @@ class Both:
 
     def sampled(self, latent, prompts=None, cfg=4.0, low_cfg=None, steps=STEPS, model=None, **given):
         schedule = make_schedule(self.variant.scheduler, steps=steps, **given)
-        low = None if self.low is None else (self.low, cfg if low_cfg is None else low_cfg)
+        second = None if self.low is None else cfg if low_cfg is None else low_cfg
+        run = make_run(schedule, cfg, SEED, second_cfg=second, boundary=self.variant.boundary)
         return embedded.sample(
-            model or self.model,
-            *(prompts or self.prompts),
-            latent,
-            schedule=schedule,
-            cfg=cfg,
-            seed=SEED,
-            low_noise=low,
-        )
+            model or self.model, *(prompts or self.prompts), latent, run, second_expert=self.low
+        )  # fmt: skip
 
     def empty(self):
         own = self.variant.defaults

@@ -12,7 +12,7 @@ from boot import call, case, largest
 from opent2v.host import comfyui as real
 from opent2v.host import embedded, host
 from opent2v.loaders import load_pipeline, open_folder
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
@@ -47,7 +47,7 @@ for solver in ("reference", "euler", "dpm++ 2m"):
         results = []
         for side, parts, cond in ((embedded, ours, conds[0]), (real, theirs, conds[1])):
             schedule = make_schedule(variant.scheduler, solver, steps=8, denoise=denoise)
-            results.append(side.sample(parts[0], *cond, latent, schedule=schedule, cfg=cfg, seed=3))
+            results.append(side.sample(parts[0], *cond, latent, make_run(schedule, cfg, 3)))
         start = results[0] if start is None else start
         compared[f"{solver} {kind}"] = largest(*(variant.normalise(r.cpu()) for r in results))
 report["contract"] = compared
@@ -72,7 +72,7 @@ else:
     generator.manual_seed(5)
     frames = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="pt", **settings).frames
     schedule = make_schedule(variant.scheduler, "reference", steps=20)
-    got = real.sample(theirs[0], *conds[1], {"samples": empty}, schedule=schedule, cfg=4.0, seed=5)
+    got = real.sample(theirs[0], *conds[1], {"samples": empty}, make_run(schedule, 4.0, 5))
     shown = real.decode(theirs[2], got)
     error = (shown - frames[0].permute(0, 2, 3, 1).cpu()).square().mean().item()
     psnr = -10 * torch.log10(torch.tensor(max(error, 1e-12))).item()
@@ -97,12 +97,12 @@ name = "blocks.0.attn1.to_q"
 down, up = torch.randn(4, 192) * 0.05, torch.randn(192, 4) * 0.05
 lora = {f"diffusion_model.{name}.lora_down.weight": down, f"diffusion_model.{name}.lora_up.weight": up}
 schedule = lambda: make_schedule(variant.scheduler, "euler", steps=2)  # noqa: E731
-before = real.sample(model, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
+before = real.sample(model, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
 patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
-with_lora = real.sample(patched, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
+with_lora = real.sample(patched, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
 weight = ours[0].part.transformer.get_submodule(name).weight
 weight.data += up @ down
-merged = embedded.sample(ours[0], *conds[0], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
+merged = embedded.sample(ours[0], *conds[0], {"samples": empty}, make_run(schedule(), 1.0, 3))
 weight.data -= up @ down
 report["lora"] = {"effect": largest(with_lora, before), "against merge": largest(with_lora, merged)}
 mm.unload_all_models()
@@ -121,7 +121,7 @@ patched.patch_model(torch.device("cpu"))
 whole = once(patched)
 patched.detach()
 report["partial"] = {"loaded": loaded, "size": patched.model_size(), "against whole": largest(partial, whole)}
-after = real.sample(model, *conds[1], {"samples": empty}, schedule=schedule(), cfg=1.0, seed=3)
+after = real.sample(model, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
 report["restored"] = largest(after, before)
 report["models listed"] = str(boot.ROOT / "models" / "diffusers") in folder_paths.get_folder_paths("diffusers")
 

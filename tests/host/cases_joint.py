@@ -13,7 +13,7 @@ from boot import call, case, largest
 
 from opent2v.host import host
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.sampling import SamplingError
+from opent2v.sampling import Guidance, SamplingError
 
 folder_paths.set_output_directory(str(tiny.FOLDER / "output"))
 folder_paths.set_user_directory(str(tiny.FOLDER / "user"))
@@ -158,7 +158,7 @@ def further_settings() -> dict[str, Any]:
         rows: dict[str, Any] = {"report": report}
         given = {"unipc": {"solver": "unipc"}, "dpm++ 2m": {"solver": "dpm++ 2m"}, "shift": {"shift": 5.0}}
         if kind != "h3":
-            given["rescaled"] = {"cfg_rescale": 0.7}
+            given["rescaled"] = {"guidance": Guidance(cfg_rescale=0.7)}
         for name, one in given.items():
             made = streams(sampled(kind, model, latent, **one)[0])
             rows[name] = [largest(*pair) for pair in zip(made, streams(plain), strict=True)]

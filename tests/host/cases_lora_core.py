@@ -22,7 +22,7 @@ from cases_lora import LORA, formats_of, ours, scratch, tried
 
 from opent2v.host import comfyui as side
 from opent2v.loaders import load_model, open_file
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.loaders.lora import files, sites
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.table import CORE_MOCHI
@@ -148,9 +148,7 @@ class Core:
             self.variant.scheduler, steps=1, kind=self.variant.prediction,
             sigmas=lambda n: self.variant.family.sampling.sigmas(self.variant, n, None, shape),
         )  # fmt: skip
-        made = side.sample(
-            model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=1.0, seed=3
-        )
+        made = side.sample(model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, make_run(schedule, 1.0, 3))
         return self.variant.normalise(made.cpu())
 
     def merged(self, changed) -> torch.Tensor:

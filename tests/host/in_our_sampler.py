@@ -21,7 +21,8 @@ def sampled(model: Any, prompts: Any, latent: dict[str, Any], **given: Any) -> t
     """What our sampler makes in three steps, as the transformer sees it."""
     settings = {"seed": 3, "steps": 3, "cfg": 3.0, "shift": 0.0, "solver": "reference", "denoise": 1.0, **given}
     with torch.inference_mode():  # as the executor runs it
-        result = NODE_CLASS_MAPPINGS["OpenT2VSampler"]().sample(model, *prompts, dict(latent), **settings)["result"]
+        inputs = {"model": model, **dict(zip(("positive", "negative"), prompts, strict=True)), "latent": dict(latent)}
+        result = NODE_CLASS_MAPPINGS["OpenT2VSampler"]().sample(**inputs, **settings)["result"]
         return known(model).normalise(result[0]["samples"].cpu())
 
 

@@ -20,7 +20,7 @@ from opent2v.base import Pictures  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import make_run, make_schedule  # noqa: E402
 from opent2v.tests.tiny import cogvideox as tiny_cog  # noqa: E402
 
 torch.set_grad_enabled(False)
@@ -48,7 +48,7 @@ def sampled(one, solver="reference", cfg=6.0, steps=5, denoise=1.0, **latent):
     schedule = make_schedule(one.variant.scheduler, solver, steps=steps, denoise=denoise, kind="v", seed=3)
     scales = cfg if isinstance(cfg, float) else one.variant.family.sampling.cfg(one.variant, *cfg, schedule.timesteps)
     latent = {"samples": torch.zeros(1, 16, 5, 4, 6), **latent}
-    return one.side.sample(one.model, *one.prompts, latent, schedule=schedule, cfg=scales, seed=3)
+    return one.side.sample(one.model, *one.prompts, latent, make_run(schedule, scales, 3))
 
 
 both = {kind: (load(embedded, kind), load(real, kind)) for kind in tiny_cog.KINDS}

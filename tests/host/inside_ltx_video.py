@@ -34,9 +34,10 @@ from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
-from opent2v.sampling import Guidance, Steps, make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, make_run, make_schedule  # noqa: E402
 from opent2v.sampling.caches import CacheRequest, StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import summary  # noqa: E402
+from opent2v.sampling.guidance import guides  # noqa: E402
 from opent2v.tests.families.layouts.ltx_video import original_transformer, original_vae  # noqa: E402
 from opent2v.tests.tiny import ltx_video as tiny  # noqa: E402
 
@@ -58,14 +59,18 @@ def load(side, kind):
                            clip=clip, prompts=prompts)  # fmt: skip
 
 
-def sampled(one, prompts, latent, cfg=3.0, rescale=0.0, **further):
+def sampled(one, prompts, latent, cfg=3.0, rescale=0.0, stg=None, star=False, **further):
     variant = one.side.variant(one.model)
     shape = tuple(latent["samples"].shape)
     levels = lambda total: ltx_video.sigmas(variant, total, None, shape)  # noqa: E731
     schedule = make_schedule(variant.scheduler, steps=4, sigmas=levels)
-    return one.side.sample(
-        one.model, *prompts, latent, schedule=schedule, cfg=cfg, seed=3, cfg_rescale=rescale, **further
-    )
+
+    def guides_of(step, cfg):
+        own = stg and stg[step]
+        return guides(cfg, stg=own, blocks=variant.family.blocks, cfg_star=star, cfg_rescale=rescale)
+
+    run = make_run(schedule, cfg, 3, guides=guides_of)
+    return one.side.sample(one.model, *prompts, latent, run, **further)
 
 
 def started(one, start, end, strength=1.0):
@@ -102,29 +107,29 @@ for case, kind, start, end, strength, cfg, rescale in (
 # Spatio-temporal guidance; with step caches that decide, that follow a plan, and that compute everything.
 report["guidance"] = {}
 one_stg, mixed = Stg(1.0, (1,), 0.7), [Stg(), Stg(4.0, (0, 1), 0.5), Stg(2.0, (1,)), Stg(1.0, (0,))]
-for case, start, cfg, rescale, steps, cache in (
-    ("constant", False, 3.0, 0.0, Steps([one_stg] * 4), None),
-    ("cfg 1", False, 1.0, 0.0, Steps([one_stg] * 4), None),
-    ("by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, Steps(mixed, True), None),
-    ("start, star, rescaled", True, 3.0, 0.7, Steps([one_stg] * 4, True), None),
-    ("cached", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=0.5, start=0.0, end=1.0)),
+for case, start, cfg, rescale, (stg, star), cache in (
+    ("constant", False, 3.0, 0.0, ([one_stg] * 4, False), None),
+    ("cfg 1", False, 1.0, 0.0, ([one_stg] * 4, False), None),
+    ("by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, (mixed, True), None),
+    ("start, star, rescaled", True, 3.0, 0.7, ([one_stg] * 4, True), None),
+    ("cached", False, 3.0, 0.0, ([one_stg] * 4, False), StepCache(threshold=0.5, start=0.0, end=1.0)),
     (
-        "cached, plan, by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, Steps(mixed, True),
+        "cached, plan, by step, star", False, (1.0, 6.0, 8.0, 1.0), 0.0, (mixed, True),
         StepCache(policy="plan", plan="crrc"),
     ),
     (
-        "cached, blocks, start, rescaled", True, 3.0, 0.7, Steps([one_stg] * 4, True),
+        "cached, blocks, start, rescaled", True, 3.0, 0.7, ([one_stg] * 4, True),
         StepCache(policy="plan", plan="crrc", predictor="last", boundary="blocks"),
     ),
-    ("cached, all computed", False, 3.0, 0.0, Steps([one_stg] * 4), StepCache(threshold=1e-9, start=0.0, end=1.0)),
+    ("cached, all computed", False, 3.0, 0.0, ([one_stg] * 4, False), StepCache(threshold=1e-9, start=0.0, end=1.0)),
 ):  # fmt: skip
     results, plain, counts, full = [], None, [], None
     for one in sides["0.9.7"]:
         prompts, latent = started(one, True, False) if start else (one.prompts, empty)
         run = cache_runs(cache, one.side.variant(one.model))() if cache else None
-        results.append(sampled(one, prompts, latent, cfg, rescale, guidance=steps, step_cache=run).cpu())
+        results.append(sampled(one, prompts, latent, cfg, rescale, stg=stg, star=star, step_cache=run).cpu())
         plain = sampled(one, prompts, latent, cfg, rescale).cpu()
-        full = sampled(one, prompts, latent, cfg, rescale, guidance=steps).cpu() if run else results[-1]
+        full = sampled(one, prompts, latent, cfg, rescale, stg=stg, star=star).cpu() if run else results[-1]
         counts.append(summary(run) if run else "")
     report["guidance"][case] = [largest(*results), largest(results[0], plain), *counts, largest(results[1], full)]
 ours, theirs = sides["0.9.7"]
@@ -235,7 +240,7 @@ report["in our sampler"]["12 fps"] = compared(*patchers, slower, latents["empty"
 unmasked = [[[prompts[0][0][0], {"attention_mask": full}]], prompts[1]]
 runs = [sampled_by_node(patchers[0], given, latents["empty"]) for given in (prompts, unmasked, slower)]
 report["in our sampler reads"] = {"mask": largest(runs[0], runs[1]), "frame rate": largest(runs[0], runs[2])}
-steered = {"guidance": Guidance(blocks="1", cfg_star=True)}
+steered = {"guidance": Guidance(stg=1.0, stg_blocks="1", cfg_star=True)}
 report["in our sampler"]["guidance"] = compared(*patchers, prompts, latents["empty"], **steered)
 run = sampled_by_node(patchers[0], prompts, latents["empty"], **steered)
 report["in our sampler reads"]["guidance"] = largest(run, runs[0])

@@ -25,7 +25,7 @@ import nodes as core  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_vae, open_file, open_folder  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import make_run, make_schedule  # noqa: E402
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan  # noqa: E402
 from opent2v.tests.tiny import mochi as tiny_mochi  # noqa: E402
 
@@ -67,7 +67,7 @@ def on_both_hosts(tiny, guidance):
             variant.scheduler, steps=4, sigmas=lambda n, v=variant, s=shape: v.family.sampling.sigmas(v, n, None, s)
         )
         latent = {"samples": torch.zeros(shape)}
-        samples = side.sample(model, *conds, latent, schedule=schedule, cfg=3.0, seed=3)
+        samples = side.sample(model, *conds, latent, make_run(schedule, 3.0, 3))
         results.append((conds[0][0][0], variant.normalise(samples.cpu()), side.decode(vae, samples)))
         parts = model, conds, latent
     model, conds, latent = parts

@@ -17,9 +17,10 @@ from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, open_file, open_folder, open_text_file  # noqa: E402
 from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, make_run, make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import mask_texts  # noqa: E402
+from opent2v.sampling.guidance import guides  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import open_sora as tiny_open_sora  # noqa: E402
 from opent2v.tests.tiny.open_sora import recorded  # noqa: E402
@@ -55,7 +56,7 @@ def prompts(kind="t2v"):
 
 def sample(patcher, kind="t2v", **given):
     positive, negative, latent = prompts(kind)
-    settings = {"seed": 7, "steps": 14, "cfg_schedule": "auto", **given}
+    settings = {"seed": 7, "steps": 14, "guidance": Guidance(cfg_schedule="auto"), **given}
     made, _ = call("OpenT2VSampler", model=patcher, positive=positive, negative=negative, latent=latent, **settings)
     return file.parts["transformer"].variant.normalise(made["samples"].cpu())
 
@@ -87,15 +88,19 @@ def pictured(side):
     words = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
     prompts = [[[c, {**more, **entries}] for c, more in one] for one in words]
 
-    def sample(**given):
+    def sample(cfg_rescale=0.0, with_image=True, step_cache=None):
         steps = 14
         schedule = make_schedule(
             variant.scheduler, steps=steps, sigmas=lambda total: open_sora.sigmas(variant, total, None, shape)
         )
         levels = open_sora.picture_guidance(variant, "oscillating", 3.0, prompts[0][0][1], steps, shape[2])
         cfg = open_sora.cfg(variant, "oscillating", 7.5, schedule.timesteps)
-        given = {"cfg": cfg, "unpictured": (words[1], levels), **given}
-        return side.sample(patcher, *prompts, {"samples": torch.zeros(shape)}, schedule=schedule, seed=3, **given).cpu()
+
+        def guides_of(step, cfg):
+            return guides(cfg, cfg_rescale=cfg_rescale, image_scale=levels[step] if with_image else None)
+
+        run = make_run(schedule, cfg, 3, guides=guides_of)
+        return side.sample(patcher, *prompts, {"samples": torch.zeros(shape)}, run, step_cache=step_cache).cpu()
 
     return variant, words, clip, vae, sample
 
@@ -138,7 +143,7 @@ def cached_pictures():
         found[name] = {
             "apart": largest(*results), "steps": done,
             "from full": largest(results[0], variant.normalise(run())),
-            "from words alone": largest(results[0], variant.normalise(run(unpictured=None))),
+            "from words alone": largest(results[0], variant.normalise(run(with_image=False))),
         }  # fmt: skip
     return found
 
@@ -266,7 +271,7 @@ def dual_clip():
     patcher = model()
     latent = prompts()[-1]
     empty = call("CLIPTextEncode", clip=theirs, text="")
-    given = {"model": patcher, "latent": latent, "seed": 1, "steps": 3, "cfg_schedule": "auto"}
+    given = {"model": patcher, "latent": latent, "seed": 1, "steps": 3, "guidance": Guidance(cfg_schedule="auto")}
     results = [
         call("OpenT2VSampler", positive=one, negative=empty, **given)[0]["samples"] for one in (core_words, mine)
     ]

@@ -18,7 +18,7 @@ from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, load_vae, open_file, open_folder, open_text_file  # noqa: E402
 from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import make_run, make_schedule  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import videocrafter as tiny  # noqa: E402
 
@@ -43,7 +43,7 @@ def ours(patcher, solver="reference", *, steps=10, denoise=1.0, samples=None, **
     config = {**variant.scheduler, **changed}
     schedule = make_schedule(config, solver, steps=steps, denoise=denoise, kind="eps", seed=3)
     latent = {"samples": torch.zeros(SHAPE) if samples is None else samples}
-    return variant.normalise(real.sample(patcher, *prompts(), latent, schedule=schedule, cfg=12.0, seed=3).cpu())
+    return variant.normalise(real.sample(patcher, *prompts(), latent, make_run(schedule, 12.0, 3)).cpu())
 
 
 def theirs(patcher, sampler, scheduler, *, steps=10, denoise=1.0, samples=None):
@@ -79,7 +79,7 @@ def hosts():
         for solver in ("reference", "euler", "unipc", "dpm++ 2m"):
             schedule = make_schedule(variant.scheduler, solver, steps=5, kind="eps", seed=3)
             latent = {"samples": torch.zeros(SHAPE)}
-            made[solver] = side.sample(one, *words, latent, schedule=schedule, cfg=4.0, seed=3).cpu()
+            made[solver] = side.sample(one, *words, latent, make_run(schedule, 4.0, 3)).cpu()
         frames = side.decode(vae, tiny.seeded(1, *SHAPE))
         results.append((words[0][0][0], made, frames, side.encode(vae, frames)))
     text = core.CLIPTextEncode().encode(clip, PROMPT)[0]
@@ -158,7 +158,7 @@ def rate():
     for further in ({}, {"frame_rate": 28}, {"frame_rate": 8}):
         words = [[[c, {**own, **further}] for c, own in one] for one in prompts()]
         latent, schedule = {"samples": torch.zeros(SHAPE)}, make_schedule(variant.scheduler, steps=2, kind="eps")
-        made.append(real.sample(patcher, *words, latent, schedule=schedule, cfg=1.0, seed=3))
+        made.append(real.sample(patcher, *words, latent, make_run(schedule, 1.0, 3)))
     return {"own": largest(made[0], made[1]), "other": apart(made[2], made[1])}
 
 

@@ -25,12 +25,14 @@ from in_our_sampler import sampled as sampled_by_node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 import nodes as core  # noqa: E402
+from opent2v.base.stg import Stg  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
 from opent2v.loaders.single import load_model, load_vae, open_file  # noqa: E402
 from opent2v.nodes import NODE_CLASS_MAPPINGS  # noqa: E402
-from opent2v.sampling import make_schedule  # noqa: E402
+from opent2v.sampling import make_run, make_schedule  # noqa: E402
+from opent2v.sampling.guidance import guides  # noqa: E402
 from opent2v.tests.families.layouts.wan import original, original_vae  # noqa: E402
 from opent2v.tests.tiny import wan as tiny  # noqa: E402
 from opent2v.tests.tiny import wan_variants as tiny_wan  # noqa: E402
@@ -74,11 +76,14 @@ def started(one, images, seen=None):
     return made[:2], made[2]
 
 
-def sampled(one, prompts, latent, cfg=4.0, steps=4):
+def sampled(one, prompts, latent, cfg=4.0, steps=4, **guidance):
     variant = one.side.variant(one.model)
     schedule = make_schedule(variant.scheduler, steps=steps)
-    low = None if one.low is None else (one.low, 2.0)
-    return one.side.sample(one.model, *prompts, latent, schedule=schedule, cfg=cfg, seed=3, low_noise=low)
+    boundary, second = variant.boundary, None if one.low is None else 2.0
+    run = make_run(
+        schedule, cfg, 3, second_cfg=second, boundary=boundary, guides=lambda step, cfg: guides(cfg, **guidance)
+    )  # fmt: skip
+    return one.side.sample(one.model, *prompts, latent, run, second_expert=one.low)
 
 
 # The same on both hosts.
@@ -102,6 +107,18 @@ for kind, names in (
         prompts, latent = started(one, images_of(one, names)) if names else (one.prompts, empty)
         results.append(variant.normalise(sampled(one, prompts, latent).cpu()))
     report["hosts"][f"{kind} {' '.join(names)}".strip()] = largest(*results)
+# Guidance goes on over the second expert, step by step, on both hosts.
+report["guided"] = {}
+for name, guidance in {
+    "stg": {"stg": Stg(2.0, (1,), 0.7), "blocks": "blocks"},
+    "all": {"stg": Stg(2.0, (0, 1), 0.5), "blocks": "blocks", "cfg_star": True, "cfg_rescale": 0.7},
+}.items():
+    results = []
+    for one in sides["t2v_a14b"]:
+        variant, own = one.side.variant(one.model), one.side.variant(one.model).defaults
+        empty = {"samples": torch.zeros(1, *variant.geometry.latent_shape(own.width, own.height, own.frames))}
+        results += [variant.normalise(sampled(one, one.prompts, empty, **given).cpu()) for given in (guidance, {})]
+    report["guided"][name] = [largest(results[0], results[2]), largest(results[0], results[1])]
 # Half the storage: every tensor the transformer gets has the dtype it computes in.
 report["bf16"] = {}
 for kind in ("i2v", "ti2v"):

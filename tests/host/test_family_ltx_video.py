@@ -34,10 +34,10 @@ def test_a_step_cache_under_spatio_temporal_guidance(report):
     assert found.pop("cached, all computed") == ("4 of 4 steps computed", 0)
     assert {case: moved for case, (_, moved) in found.items() if not moved > 1e-3} == {}
     assert found["cached, blocks, start, rescaled"][0] == "2 of 4 steps computed"
-    # Nothing is kept for the negative prompt, which the first and last step do without, nor for the weakened pass,
+    # Nothing is kept for the negative prompt, which the first and last step do without, nor for the perturbed pass,
     # which the first does without: they are computed in the second whatever the plan says, and the prompt with them.
     assert found["cached, plan, by step, star"][0] == (
-        "weakened 2 of 3 steps computed, positive 3 of 4 steps computed, negative 1 of 2 steps computed"
+        "perturbed 2 of 3 steps computed, positive 3 of 4 steps computed, negative 1 of 2 steps computed"
     )
 
 

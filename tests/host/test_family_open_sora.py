@@ -70,9 +70,9 @@ def test_a_step_cache_under_guidance_by_a_picture_on_both_hosts(inside):
     assert found.pop("all computed")["from full"] <= 1e-6
     for case, one in found.items():
         ours = one["steps"][0]
-        assert one["from full"] > 1e-3 and "r" in ours["unpictured"], case
+        assert one["from full"] > 1e-3 and "r" in ours["without_image"], case
         # Steps 11 and 13 run the prompt alone; in all others the three conditions go together.
-        assert ours["negative"] == ours["unpictured"] == ours["positive"][:11] + ours["positive"][12], case
+        assert ours["negative"] == ours["without_image"] == ours["positive"][:11] + ours["positive"][12], case
     assert found["plan"]["steps"][0]["positive"] == "CrCrCrCrCrCrCC"
 
 

@@ -25,6 +25,12 @@ def test_experts_and_pictures_are_the_same_on_both_hosts(report):
     assert report["encode"] <= 1e-5
 
 
+def test_both_experts_are_guided_the_same_on_both_hosts(report):
+    assert set(report["guided"]) == {"stg", "all"}
+    for apart, moved in report["guided"].values():
+        assert apart <= 1e-5 and moved > 1e-3
+
+
 def test_half_the_storage_gives_nearly_the_same(report):
     assert all(0 < error < 0.02 for error in report["bf16"].values()), report["bf16"]
 

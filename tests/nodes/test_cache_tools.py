@@ -10,7 +10,7 @@ import torch
 
 from opent2v.base import WeightChange
 from opent2v.host import embedded, host
-from opent2v.sampling import SamplingError
+from opent2v.sampling import Guidance, SamplingError
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
@@ -176,14 +176,14 @@ def test_calibrating_and_sweeping_under_the_guidance_one_samples_with():
     model, clip, vae = tiny_ltx_video.shared("0.9.5")
     words = {name: embedded.embed(clip, text) for name, text in (("positive", "a star"), ("negative", ""))}
     latent = {"samples": torch.zeros(1, *model.part.variant.geometry.latent_shape(64, 64, 9))}
-    ((guidance,), _) = call("OpenT2VGuidance", rescale=0.7, blocks="1")
+    ((guidance,), _) = call("OpenT2VGuidance", stg=1.0, stg_blocks="1")
     given = inputs(model, **words, latent=latent, cfg=3.0)
     (plain, _), _ = call("OpenT2VSampler", **given)
     given["guidance"] = guidance
     (guided, _), _ = call("OpenT2VSampler", **given)
     (profile, measured, _), _ = call("OpenT2VCalibrateCache", **given)
     assert torch.equal(measured["samples"], guided["samples"]) and not torch.equal(guided["samples"], plain["samples"])
-    assert {row.label for row in profile.rows} == {"positive", "negative", "weakened"}
+    assert {row.label for row in profile.rows} == {"positive", "negative", "perturbed"}
     ((cache,), _) = call("OpenT2VStepCache", policy="optimal", profile=profile, target_speedup=2.0)
     (cached, said), _ = call("OpenT2VSampler", **given, step_cache=cache)
     computed = re.search(r"optimal\): (\d of 12) steps computed", said)
@@ -197,7 +197,7 @@ def test_guidance_by_pictures_where_there_is_none(node, output):
     model, _, vae = tiny.shared()
     further = {"vae": vae, "step_cache": call("OpenT2VStepCache")[0][0], "strengths": "0.1"} if "Sweep" in node else {}
     with pytest.raises(SamplingError, match=r"has no guidance by pictures. Set picture_cfg to 0\."):
-        call(node, **inputs(model, picture_cfg=2.0), **further)
+        call(node, **inputs(model, guidance=Guidance(picture_cfg=2.0)), **further)
     assert not (output / "step_cache").exists()
 
 

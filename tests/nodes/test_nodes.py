@@ -31,14 +31,14 @@ ADVANCED = {
     "OpenT2VLoadDiffusionModel": ["dtype", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
     "OpenT2VEmptyLatent": ["area", "fps"],
-    "OpenT2VSampler": ["shift", "solver", "low_noise_cfg", "cfg_schedule", "cfg_rescale", "picture_cfg"],
+    "OpenT2VSampler": ["shift", "solver"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
     "OpenT2VContentCheck": ["every"],
     "OpenT2VStepCache": [
         *("start", "end", "max_consecutive", "predictor", "device", "memory", "plan", "few_steps", "boundary"),
     ],
-    "OpenT2VGuidance": ["rescale", "cfg_star", "blocks"],
+    "OpenT2VGuidance": ["cfg_star", "stg_schedule", "stg_rescale", "stg_blocks", "picture_cfg", "low_noise_cfg"],
     "OpenT2VLoadLora": ["blocks"],
     "OpenT2VLoraStack": ["blocks"],
 }

@@ -8,7 +8,7 @@ import torch
 from opent2v.base import FamilyError
 from opent2v.families import families
 from opent2v.host import embedded
-from opent2v.sampling import SamplingError
+from opent2v.sampling import Guidance, SamplingError
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
 
@@ -94,11 +94,11 @@ def test_other_values_are_used_and_told():
 
 
 def test_guidance_is_rescaled_on_request():
-    (rescaled, _), ui = sample(cfg=8.0, cfg_rescale=0.7)
+    (rescaled, _), ui = sample(cfg=8.0, guidance=Guidance(cfg_rescale=0.7))
     assert remarks(ui) == "3 steps, cfg 8, rescaled 0.7, UniPCMultistep, seed 0"
     assert not torch.equal(rescaled["samples"], sample(cfg=8.0)[0][0]["samples"])
     with pytest.raises(SamplingError) as error:
-        sample(cfg_rescale=1.5)
+        sample(guidance=Guidance(cfg_rescale=1.5))
     assert str(error.value) == "cfg_rescale is 1.5; expected 0 (off) to 1."
 
 

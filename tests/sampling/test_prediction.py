@@ -99,7 +99,7 @@ def test_the_steps_are_the_schedulers(config, steps):
     schedule = make_schedule(config, steps=steps, kind="v")
     own = getattr(diffusers, config["_class_name"]).from_config(config)
     own.set_timesteps(steps)
-    assert type(schedule.scheduler) is type(own)
+    assert type(schedule.scheduler).__name__ == config["_class_name"]
     # diffusers' rounding gives some counts (61) a step too many, at timestep -1, which is none.
     assert schedule.timesteps.tolist() == own.timesteps[:steps].tolist() and schedule.timesteps[0] == 999
     assert schedule.sigmas[-1] == 0 and (schedule.sigmas.diff() < 0).all() and len(schedule.sigmas) == steps + 1
@@ -118,8 +118,9 @@ def test_the_steps_are_the_schedulers(config, steps):
 def test_each_solver_walks_the_same_table(solver, name):
     schedule = make_schedule(DPM, solver, steps=10, kind="v")
     assert type(schedule.scheduler).__name__ == name
-    assert schedule.scheduler.config.prediction_type == "v_prediction"
-    reached = schedule.scheduler.alphas_cumprod[:-1].double() / alphas_of(DPM)[:-1] - 1
+    scheduler = getattr(schedule.scheduler, "inner", schedule.scheduler)
+    assert scheduler.config.prediction_type == "v_prediction"
+    reached = scheduler.alphas_cumprod[:-1].double() / alphas_of(DPM)[:-1] - 1
     assert reached.abs().max() < 0.01  # the others rebuild the table in float32
     assert schedule.timesteps.tolist() == make_schedule(DPM, steps=10, kind="v").timesteps.tolist()
 
@@ -135,7 +136,7 @@ def test_a_part_of_the_run_begins_at_its_noise_level(solver, steps, denoise, fir
 WIDTH = 1.5
 
 
-def expected_data(x, sigma):
+def expected_data(x, sigma, step=0):
     """What is known of data that is Gaussian with `WIDTH`, noised as x = data + sigma noise."""
     return x * WIDTH**2 / (WIDTH**2 + sigma.view(-1, 1, 1, 1, 1) ** 2)
 
@@ -169,7 +170,9 @@ def test_the_noise_of_the_steps_is_not_the_noise_of_the_start():
 def test_both_parts_of_a_split_schedule_share_the_solvers_state():
     x, whole = torch.randn(1, 2, 3, 4, 4), make_schedule(DPM, steps=6, kind="v", seed=3)
     expected = solve(expected_data, x, whole)
-    high, low = make_schedule(DPM, steps=6, kind="v", seed=3).split(0.5)
+    schedule = make_schedule(DPM, steps=6, kind="v", seed=3)
+    count = schedule.steps_above(0.5)
+    high, low = schedule.part(0, count), schedule.part(count, 6)
     assert (high.steps, low.steps) == (3, 3)
     assert torch.equal(solve(expected_data, solve(expected_data, x, high), low), expected)
 

@@ -24,7 +24,7 @@ def variance(sigma):
     return (1 - sigma) ** 2 * WIDTH**2 + sigma**2
 
 
-def expected_data(x, sigma):
+def expected_data(x, sigma, step=0):
     sigma = sigma.view(-1, 1, 1, 1, 1)
     return x * (1 - sigma) * WIDTH**2 / variance(sigma)
 
@@ -59,7 +59,7 @@ def test_the_denoiser_gets_the_references_timestep_per_batch_entry():
     schedule = make_schedule(UNIPC, steps=4, shift=3.0)
     seen = []
 
-    def denoise(x, sigma):
+    def denoise(x, sigma, step=0):
         seen.append(sigma)
         return x * 0
 
@@ -73,7 +73,7 @@ def test_on_step_comes_after_each_step_in_order():
     schedule = make_schedule(UNIPC, "euler", steps=3)
     calls = []
 
-    def denoise(x, sigma):
+    def denoise(x, sigma, step=0):
         calls.append("denoise")
         return torch.ones_like(x)
 
@@ -95,14 +95,14 @@ def test_what_on_step_raises_passes_through():
             raise Stop("enough")
 
     with pytest.raises(Stop, match="enough"):
-        solve(lambda x, sigma: x, torch.randn(1, 1, 1, 1, 1), make_schedule(UNIPC, steps=4), on_step=on_step)
+        solve(lambda x, sigma, step: x, torch.randn(1, 1, 1, 1, 1), make_schedule(UNIPC, steps=4), on_step=on_step)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_stops_the_run_at_its_step(bad):
     calls = []
 
-    def denoise(x, sigma):
+    def denoise(x, sigma, step=0):
         calls.append(1)
         clean = x * 0.5
         if len(calls) == 2:
@@ -121,18 +121,18 @@ def test_what_is_no_number_stops_the_run_at_its_step(bad):
 
 def test_a_latent_that_is_no_number_from_the_start():
     with pytest.raises(SamplingError, match=r"^Step 1 of 2: 100% of the latent"):
-        solve(lambda x, sigma: x, torch.full((1, 1, 1, 1, 1), math.nan), make_schedule(UNIPC, steps=2))
+        solve(lambda x, sigma, step: x, torch.full((1, 1, 1, 1, 1), math.nan), make_schedule(UNIPC, steps=2))
 
 
 def test_a_solver_that_overflows_in_the_last_step_is_named_with_that_step(monkeypatch):
     schedule = make_schedule(UNIPC, steps=3)
     monkeypatch.setattr(type(schedule), "advance", lambda self, output, step, x: x * (math.inf if step == 2 else 1))
     with pytest.raises(SamplingError, match=r"^Step 3 of 3: 100% of the latent is not a number or infinite"):
-        solve(lambda x, sigma: x * 0.5, torch.ones(1, 1, 1, 1, 1), schedule)
+        solve(lambda x, sigma, step: x * 0.5, torch.ones(1, 1, 1, 1, 1), schedule)
 
 
 def test_no_gradients_are_kept():
     weight = torch.ones(1, requires_grad=True)
     assert not solve(
-        lambda x, s: x * weight * 0, torch.randn(1, 1, 1, 1, 1), make_schedule(UNIPC, steps=2)
+        lambda x, s, step: x * weight * 0, torch.randn(1, 1, 1, 1, 1), make_schedule(UNIPC, steps=2)
     ).requires_grad

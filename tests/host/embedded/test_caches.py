@@ -15,7 +15,7 @@ from opent2v.base import FamilyError
 from opent2v.base.teacache import normed
 from opent2v.host import embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.sampling import SamplingError, make_schedule
+from opent2v.sampling import SamplingError, make_run, make_schedule
 from opent2v.sampling.caches import POLICIES, Part, Policy, StepCache, cache_runs
 from opent2v.sampling.caches.gate import region
 from opent2v.sampling.caches.report import summary
@@ -67,7 +67,7 @@ def run(name, cache=None, model=None, on_step=None, seed=1, steps=STEPS, **given
         conds = [[[context, {"guidance": 6.0, **further}]] for ((context, further),) in conds]
     cache = cache and cache_runs(cache, variant)()
     made = embedded.sample(
-        model, *conds, latent, schedule=schedule, cfg=cfg, seed=seed, step_cache=cache, on_step=on_step, **given
+        model, *conds, latent, make_run(schedule, cfg, seed), step_cache=cache, on_step=on_step, **given
     )
     return made, cache
 
@@ -167,7 +167,7 @@ def test_runs_know_nothing_of_each_other(policy, boundary):
     def larger(under):
         schedule = make_schedule(model.part.variant.scheduler, steps=STEPS)
         latent = {"samples": torch.zeros(2, 16, 2, 8, 4)}
-        return embedded.sample(under, *conds, latent, schedule=schedule, cfg=4.0, seed=1)
+        return embedded.sample(under, *conds, latent, make_run(schedule, 4.0, 1))
 
     large = larger(embedded.apply_step_cache(model, strong))
     assert torch.equal(run("wan", model=first)[0], fresh[0])
@@ -210,7 +210,7 @@ def test_teacache_on_trained_weights():
     schedule = make_schedule(variant.scheduler, steps=20)
     conds = [embedded.embed(clip, text) for text in (tiny.PROMPT, "")]
     latent = {"samples": torch.zeros(1, 16, 3, 4, 4)}
-    made = embedded.sample(model, *conds, latent, schedule=schedule, cfg=2.5, seed=1, step_cache=cache)
+    made = embedded.sample(model, *conds, latent, make_run(schedule, 2.5, 1), step_cache=cache)
     assert torch.isfinite(made).all()
     assert 3 < sum(cache.stages[0].steps["positive"].values()) < 18
 
@@ -245,10 +245,9 @@ def test_two_experts_each_have_their_own():
 
     def made(cache):
         schedule = make_schedule(variant.scheduler, steps=10)
+        run = make_run(schedule, 4.0, 1, second_cfg=2.0, boundary=variant.boundary)
         cache = cache_runs(cache, variant)()
-        return embedded.sample(
-            high, *conds, latent, schedule=schedule, cfg=4.0, seed=1, low_noise=(low, 2.0), step_cache=cache
-        ), cache  # fmt: skip
+        return embedded.sample(high, *conds, latent, run, second_expert=low, step_cache=cache), cache
 
     off, _ = made(settings(threshold=0.0))
     assert torch.equal(made(settings(plan="c"))[0], off)

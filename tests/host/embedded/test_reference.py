@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from opent2v.host import embedded
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.tiny import wan as tiny
 
 pytest.importorskip("accelerate", reason="diffusers loads its own pipeline only where accelerate is installed")
@@ -49,7 +49,7 @@ def test_latents_and_frames(both, cfg):
     conditioning = embedded.embed(clip, PROMPT), embedded.embed(clip, NEGATIVE)
     latent = {"samples": torch.zeros(1, *variant.geometry.latent_shape(own.width, own.height, own.frames))}
     schedule = make_schedule(variant.scheduler, steps=steps)
-    samples = embedded.sample(model, *conditioning, latent, schedule=schedule, cfg=cfg, seed=7)
+    samples = embedded.sample(model, *conditioning, latent, make_run(schedule, cfg, 7))
     images = embedded.decode(vae, samples)
 
     assert (variant.normalise(samples) - expected).abs().max() <= 1e-4

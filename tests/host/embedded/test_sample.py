@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from opent2v.host import embedded
-from opent2v.sampling import SamplingError, make_schedule
+from opent2v.sampling import SamplingError, make_run, make_schedule
 from opent2v.tests.tiny import wan as tiny
 
 
@@ -28,7 +28,7 @@ def run(
         samples = torch.zeros(1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
     latent = {"samples": samples} | ({} if mask is None else {"noise_mask": mask})
     schedule = make_schedule(variant.scheduler, solver, steps=steps, denoise=denoise)
-    return embedded.sample(model, *tiny.conditioning(kind), latent, schedule=schedule, cfg=cfg, seed=seed, **k)
+    return embedded.sample(model, *tiny.conditioning(kind), latent, make_run(schedule, cfg, seed), **k)
 
 
 def normal(latent):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from opent2v.loaders import load_pipeline, open_folder
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.loaders.lora import sites
 from opent2v.tests.tiny import cogvideox as tiny_cogvideox
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
@@ -83,7 +83,7 @@ class Loaded:
             sigmas=lambda n: self.variant.family.sampling.sigmas(self.variant, n, None, shape),
         )  # fmt: skip
         made = self.side.sample(
-            model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, schedule=schedule, cfg=1.0, seed=3
+            model, self.prompt, self.prompt, {"samples": torch.zeros(shape)}, make_run(schedule, 1.0, 3)
         )
         return self.variant.normalise(made.cpu())
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ...base.scheduler import OwnScheduler
 
-class ScaledDDIMScheduler:
+
+class ScaledDDIMScheduler(OwnScheduler):
     """Walks x = sqrt(alpha) * signal * clean + sqrt(1 - alpha) * noise, as the model sees it.
 
     Source: Song et al. 2020, arXiv:2010.02502, equation 12, with the clean latent scaled; AILab-CVC/VideoCrafter
@@ -29,11 +34,6 @@ class ScaledDDIMScheduler:
         self.timesteps = (torch.arange(steps) * count // steps + 1).clamp(max=count - 1).flip(0)
 
     def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """From `timesteps[index]` to the next, behind the last to 0.
-
-        Args:
-            output: the noise that the model sees in x [B, C, T, H, W].
-        """
         t = self.timesteps[index]
         below = self.timesteps[index + 1] if index + 1 < len(self.timesteps) else 0
         alpha, alpha_below = self.alphas[t], self.alphas[below]
@@ -44,3 +44,8 @@ class ScaledDDIMScheduler:
         if self.eta:
             moved = moved + float(spread) * torch.randn(x.shape, generator=generator).to(x)
         return moved
+
+
+def scaled_ddim(config: Mapping[str, Any], predicts: Any) -> ScaledDDIMScheduler:
+    """The scheduler of `sampling.Discrete` noise levels, whose clean latent fades by `signal`."""
+    return ScaledDDIMScheduler(predicts.alphas, predicts.signal, float(config.get("eta", 0.0)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from opent2v.families.videocrafter.scheduler import ScaledDDIMScheduler
 from opent2v.sampling.prediction import Discrete, alphas_of, signal_of
-from opent2v.sampling.scaled import ScaledDDIMScheduler
 
 CONFIG = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 FADING = {**CONFIG, "signal_scale": 0.7, "signal_scale_steps": 400}

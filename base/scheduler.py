@@ -1,0 +1,31 @@
+"""A scheduler that diffusers lacks, or whose step takes what no other's does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class OwnScheduler(ABC):
+    """Made for one run from a model's scheduler config; it may keep what it needs between the steps.
+
+    Attributes:
+        timesteps: [steps] falling, after `set_timesteps`.
+    """
+
+    timesteps: Tensor
+
+    @abstractmethod
+    def set_timesteps(self, steps: int) -> None: ...
+
+    @abstractmethod
+    def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """From `timesteps[index]` to the next, behind the last to the end.
+
+        Args:
+            output: the model's own, like x.
+            x: the latent as the model sees it, [B, C, T, h, w].
+            generator: source of the noise that the step adds.
+        """

@@ -1,0 +1,46 @@
+"""CogVideoX's DPM solver, whose step needs the clean latent and the timestep of the step before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...base.scheduler import OwnScheduler
+
+
+class CogVideoXDPMScheduler(OwnScheduler):
+    """diffusers' scheduler of this name, with its history.
+
+    Attributes:
+        inner: diffusers' own.
+    """
+
+    def __init__(self, config: Mapping[str, Any], predicts: Any = None):
+        # Imported here: diffusers is heavy and only needed once a run starts.
+        from diffusers import CogVideoXDPMScheduler as Scheduler
+
+        self.inner = Scheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})
+        self._clean: Tensor | None = None
+        self._before: Any = None
+
+    def set_timesteps(self, steps: int) -> None:
+        self.inner.set_timesteps(steps)
+        self.timesteps = self.inner.timesteps
+
+    def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        t = self.timesteps[index]
+        # Its noise is drawn frame by frame, as its pipeline holds latents: [B, T, C, H, W].
+        moved, self._clean = self.inner.step(
+            output.transpose(1, 2),
+            self._clean,
+            t,
+            self._before,
+            x.transpose(1, 2),
+            generator=generator,
+            return_dict=False,
+        )
+        self._before = t
+        return moved.transpose(1, 2)

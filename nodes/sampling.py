@@ -1,0 +1,107 @@
+"""What the nodes that sample have in common: their inputs, checked, and a run of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..base import Variant
+from ..host import host
+from ..loaders import library
+from ..sampling import Guidance, Run, SamplerRequest, plan_run
+from ..sampling.caches import CacheRequest, CacheRun
+from ..sampling.caches.report import details, summary
+from ..sampling.guidance import check_guidance
+from .inputs import require_variant
+from .pairing import check_made_for, check_prompt, made_by
+from .sample_checks import check_experts, check_fits, check_width
+from .sizes import in_models_scale
+from .step_caches import cache_run
+from .streams import picture
+
+
+@dataclass(frozen=True)
+class SamplerInputs:
+    """The models, prompts and LATENT of a run, which suit each other.
+
+    Attributes:
+        models: one, or the two experts.
+        variant: of the first model.
+        latent: in the model's scale.
+    """
+
+    models: tuple[Any, ...]
+    variant: Variant
+    positive: Any
+    negative: Any
+    latent: dict[str, Any]
+
+    @classmethod
+    def split(cls, given: dict[str, Any]) -> tuple[SamplerInputs, SamplerRequest]:
+        """The inputs of a node that has those of Video Sampler: what is checked, and what is asked for."""
+        names = ("model", "positive", "negative", "latent", "low_noise_model")
+        inputs = cls.checked(**{name: given[name] for name in names if name in given})
+        settings = {name: value for name, value in given.items() if name not in names}
+        request = SamplerRequest(**settings | {"guidance": given.get("guidance") or Guidance()})
+        check_guidance(request.guidance, inputs.variant)
+        return inputs, request
+
+    @classmethod
+    def checked(
+        cls, model: Any, positive: Any, negative: Any, latent: dict[str, Any], low_noise_model: Any = None
+    ) -> SamplerInputs:
+        """
+        Raises:
+            SamplingError, FamilyError: an input is of another model, or of a shape that the model cannot make.
+        """
+        variant = require_variant(model)
+        latent = in_models_scale(variant, latent)
+        check_fits(variant, latent["samples"])
+        check_made_for(variant, latent, "This model")
+        for name, conditioning in (("positive", positive), ("negative", negative)):
+            check_width(variant, name, conditioning)
+            check_prompt(variant, name, conditioning)
+        check_experts(variant, low_noise_model)
+        models = (model,) if low_noise_model is None else (model, low_noise_model)
+        return cls(models, variant, positive, negative, latent)
+
+    def cache_run(self, step_cache: CacheRequest, request: SamplerRequest) -> CacheRun:
+        """A fresh run under a step cache.
+
+        Raises:
+            SamplingError: its profile is of another run, or the model does not suit it.
+        """
+        return cache_run(step_cache, list(self.models), self.variant, request.solver, request.shift)
+
+    def plan(self, request: SamplerRequest) -> Run:
+        """
+        Raises:
+            SamplingError: a setting is out of its range or does not suit the model.
+        """
+        library("diffusers")
+        second = require_variant(self.models[1]) if len(self.models) > 1 else None
+        return plan_run(self.variant, request, tuple(picture(self.latent).shape), second, self.positive[0][1])
+
+    def sample(self, run: Run, cache: CacheRun | None = None, node: str | None = None) -> dict[str, Any]:
+        """The finished LATENT.
+
+        Args:
+            node: whose progress is shown.
+        """
+        samples = host.sample(
+            self.models[0],
+            self.positive,
+            self.negative,
+            self.latent,
+            run,
+            second_expert=self.models[1] if len(self.models) > 1 else None,
+            step_cache=cache,
+            on_step=host.progress(len(run.steps), node),
+        )
+        images = self.variant.family.images
+        if images is not None and images.finish is not None:
+            samples = images.finish(self.variant, self.positive[0][1], samples)
+        made = made_by(self.variant)
+        if cache is not None:
+            made |= {"cache": summary(cache), "cache_report": details(cache)}
+        return {**self.latent, "samples": samples, "opent2v": made}

@@ -1,0 +1,155 @@
+"""The guidances beyond cfg that every model may be sampled with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import FamilyError
+from ..base.guidance import NEGATIVE, Conditioning, Guide, Pass, PassResults
+from ..base.stg import Stg
+
+# What pictures put into a CONDITIONING's dictionary.
+PICTURES = ("concat_latent_image", "concat_mask")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageGuidance(Guide):
+    """What pictures change in the negative prompt's prediction is added (scale - 1) times more, to both prompts'.
+
+    Both are moved alike, so that cfg guides by words as ever.
+
+    Args:
+        scale: [T or 1], for each latent frame; 1 is off.
+    """
+
+    scale: Tensor
+
+    def passes(self) -> tuple[Pass, ...]:
+        return NEGATIVE, Pass("without_image", "negative", without_image)
+
+    def before_cfg(self, results: PassResults) -> Mapping[str, Tensor]:
+        positive, negative = results.clean["positive"], results.clean["negative"]
+        further = self.scale.to(negative).view(1, 1, -1, 1, 1) - 1
+        change = further * (negative - results.clean["without_image"])
+        return {**results.clean, "positive": positive + change, "negative": negative + change}
+
+
+def without_image(conditioning: Conditioning) -> Conditioning:
+    return [[context, {k: v for k, v in further.items() if k not in PICTURES}] for context, further in conditioning]
+
+
+class CfgStar(Guide):
+    """The negative prompt's prediction is scaled to the projection of the positive one's on it.
+
+    Source: Fan et al. 2025, arXiv:2503.18886 (CFG-Zero*), optimised scale; Lightricks/LTX-Video @5260738,
+    cfg_star_rescale.
+    """
+
+    def before_cfg(self, results: PassResults) -> Mapping[str, Tensor]:
+        away, towards = (results.output(results.clean[name]) for name in ("negative", "positive"))
+        axes = list(range(1, away.ndim))
+        alpha = (towards * away).sum(axes, keepdim=True) / (away.square().sum(axes, keepdim=True) + 1e-8)
+        return {**results.clean, "negative": results.clean_of(away * alpha)}
+
+
+@dataclass(frozen=True)
+class CfgRescale(Guide):
+    """The spread of the guided prediction is brought back to that of the positive prompt's: less burnt colours.
+
+    Args:
+        share: 0 changes nothing, 1 takes the positive prompt's spread whole.
+    """
+
+    share: float
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        return rescaled(clean, results, self.share)
+
+
+@dataclass(frozen=True)
+class Perturbed(Guide):
+    """Spatio-temporal guidance: away from what the positive prompt gives with the attention of some blocks perturbed.
+
+    Args:
+        path: of the transformer's block list.
+    Source: Hyung et al. 2024, arXiv:2411.18664; Lightricks/LTX-Video @5260738, pipeline_ltx_video.py, "perform
+    guidance", stg_mode "attention_values".
+    """
+
+    stg: Stg
+    path: str
+
+    def passes(self) -> tuple[Pass, ...]:
+        return (Pass("perturbed", change=self.perturbed),)
+
+    def perturbed(self, transformer: nn.Module) -> AbstractContextManager[None]:
+        return values_only(transformer, self.path, self.stg.blocks)
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        clean = clean + self.stg.scale * (results.clean["positive"] - results.clean["perturbed"])
+        return rescaled(clean, results, self.stg.rescale) if self.stg.rescale else clean
+
+
+def rescaled(clean: Tensor, results: PassResults, share: float) -> Tensor:
+    """A guided clean latent whose output has the positive prompt's spread, by a share of 0 to 1.
+
+    Source: Lin et al. 2023, arXiv:2305.08891, section 3.4, on the model's own output.
+    """
+    guided, own = results.output(clean), results.output(results.clean["positive"])
+    axes = list(range(1, guided.ndim))
+    spread = guided.std(dim=axes, keepdim=True)
+    ratio = own.std(dim=axes, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny)  # 0: nothing to scale
+    return results.clean_of(guided * (share * ratio + 1 - share))
+
+
+def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> list[Any]:
+    """The self-attention of these of the blocks at `path`.
+
+    Raises:
+        FamilyError: a number that is no block's.
+    """
+    blocks: Any = transformer.get_submodule(path)
+    if wrong := [n for n in numbers if not 0 <= n < len(blocks)]:
+        raise FamilyError(
+            f"Spatio-temporal guidance is asked to perturb block {wrong[0]}; this transformer's blocks are 0 to "
+            f"{len(blocks) - 1}. Change stg_blocks of Video Guidance."
+        )
+    return [blocks[n].attn1 for n in numbers]
+
+
+@contextmanager
+def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
+    """Within, self-attention (`attn1`) in these of the blocks at `path` hands each token its own value only.
+
+    Raises:
+        FamilyError: as `attentions`.
+    """
+    before = []
+    try:
+        for attention in attentions(transformer, path, numbers):
+            # Other packs put a forward of their own there.
+            before.append((attention, vars(attention).get("forward")))
+            attention.forward = _values_of(attention)
+        yield
+    finally:
+        for attention, forward in before:
+            del attention.forward
+            if forward is not None:
+                attention.forward = forward
+
+
+def _values_of(attention: Any) -> Any:
+    # diffusers names its first argument, ComfyUI gives it by position.
+    def forward(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        hidden_states = attention.to_v(hidden_states)
+        for layer in attention.to_out:
+            hidden_states = layer(hidden_states)
+        return hidden_states
+
+    return forward

@@ -1,0 +1,315 @@
+"""One sampling run: what a user asks for, and the steps that it comes to. No host is needed to plan it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from ..base import Entry, Variant
+from ..base.guidance import NEGATIVE, POSITIVE, Conditioning, Guide, Pass, PassResults
+from .guidance import CONSTANT, Guidance, cfg_schedule_of, check_guidance, guides, stg_steps
+from .schedule import Schedule, make_schedule
+
+
+@dataclass(frozen=True)
+class SamplerRequest:
+    """The sampler's settings as a user makes them; 0 and "reference" are the model's own, see `make_schedule`.
+
+    Attributes:
+        cfg: scale of classifier-free guidance; 1 is off.
+        denoise: share of the whole schedule that is walked, above 0 to 1.
+    """
+
+    seed: int = 0
+    steps: int = 0
+    cfg: float = 0.0
+    shift: float = 0.0
+    solver: str = "reference"
+    denoise: float = 1.0
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        sigma: noise level, as the host counts it.
+        timestep: what the model is told, 0..1000.
+        cfg: scale of classifier-free guidance; 1 leaves the negative prompt out.
+        expert: which of the run's models makes the step, from 0.
+        guides: the guidance beyond cfg, in the order in which it works.
+    """
+
+    sigma: float
+    timestep: float
+    cfg: float
+    expert: int = 0
+    guides: tuple[Guide, ...] = ()
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """What the model is evaluated for: the negative prompt, the positive one, then what guidance needs besides."""
+        wanted = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), POSITIVE]
+        wanted += [one for guide in self.guides for one in guide.passes()]
+        named = {one.name: one for one in reversed(wanted)}
+        first = [named.pop(name) for name in (NEGATIVE.name, POSITIVE.name) if name in named]
+        return (*first, *reversed(named.values()))
+
+    def before_cfg(self, results: PassResults) -> PassResults:
+        for guide in self.guides:
+            results = replace(results, clean=guide.before_cfg(results))
+        return results
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        """
+        Args:
+            clean: what cfg has made of the positive and the negative prompt's clean latents.
+            results: as `before_cfg` returned them.
+        """
+        for guide in self.guides:
+            clean = guide.after_cfg(clean, results)
+        return clean
+
+    def guided(self, results: PassResults) -> Tensor:
+        """The clean latent that the solver takes, cfg included, for a host that has no cfg of its own."""
+        results = self.before_cfg(results)
+        positive, negative = results.clean[POSITIVE.name], results.clean.get(NEGATIVE.name)
+        clean = positive if negative is None else negative + (positive - negative) * self.cfg
+        return self.after_cfg(clean, results)
+
+
+@dataclass(frozen=True)
+class ExpertSteps:
+    """The steps that one of a run's models makes.
+
+    Attributes:
+        expert: which model, from 0.
+        schedule: of these steps alone; all parts of a run share the solver's state.
+        before: how many steps of the run are done when these begin.
+    """
+
+    expert: int
+    schedule: Schedule
+    steps: tuple[Step, ...]
+    before: int
+
+
+@dataclass(frozen=True)
+class Values:
+    """What 0 and "auto" of a request came to.
+
+    Attributes:
+        cfg: of the first model; where the model is told its guidance (`Variant.embeds_guidance`), that.
+        second_cfg: of the second expert, None where there is none.
+        picture_cfg: None where no picture guides.
+    """
+
+    cfg: float
+    cfg_schedule: str
+    second_cfg: float | None = None
+    picture_cfg: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, made fresh for it: the schedule carries the solver's state.
+
+    Attributes:
+        steps: in the order in which they are made.
+        seed: of the noise that the run starts from.
+        experts: how many models share the steps, 1 or 2.
+        embedded_guidance: what a guidance-distilled model is told, None for others.
+        variant, request, values: of a planned run, for `describe`.
+    """
+
+    schedule: Schedule
+    steps: tuple[Step, ...]
+    seed: int = 0
+    experts: int = 1
+    embedded_guidance: float | None = None
+    variant: Variant | None = None
+    request: SamplerRequest | None = None
+    values: Values | None = None
+
+    @property
+    def parts(self) -> tuple[ExpertSteps, ...]:
+        """One for each model; the part of one that makes no step is empty."""
+        parts, done = [], 0
+        for expert in range(self.experts):
+            steps = tuple(step for step in self.steps if step.expert == expert)
+            parts.append(ExpertSteps(expert, self.schedule.part(done, done + len(steps)), steps, done))
+            done += len(steps)
+        return tuple(parts)
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes of all steps; those of one name that change the transformer differently are all there."""
+        return tuple(dict.fromkeys(one for step in self.steps for one in step.passes))
+
+    def conditionings(self, positive: Conditioning, negative: Conditioning) -> dict[str, Conditioning]:
+        """Name of a pass -> its CONDITIONING; a pass that is not there has its prompt's."""
+        named = {POSITIVE.name: positive, NEGATIVE.name: negative}
+        if self.embedded_guidance is not None:
+            named = {name: _with_guidance(given, self.embedded_guidance) for name, given in named.items()}
+        for one in self.passes:
+            if one.conditioning is not None and one.name not in named:
+                named[one.name] = one.conditioning(named[one.prompt])
+        return named
+
+
+def _with_guidance(conditioning: Conditioning, scale: float) -> Conditioning:
+    """With the guidance that the transformer is told, unless another node has set it."""
+    return [[context, {"guidance": scale, **further}] for context, further in conditioning]
+
+
+def steps_of(variant: Variant, steps: int) -> int:
+    """How many steps a run has; 0 asks for the model's own."""
+    return steps or len(variant.sigmas) or variant.defaults.steps
+
+
+def make_run(
+    schedule: Schedule,
+    cfg: float | Sequence[float],
+    seed: int = 0,
+    *,
+    second_cfg: float | Sequence[float] | None = None,
+    boundary: float = 0.0,
+    guides: Callable[[int, float], tuple[Guide, ...]] = lambda step, cfg: (),
+) -> Run:
+    """A run of a schedule.
+
+    Args:
+        cfg: one for all steps, or one for each.
+        second_cfg: the same for the steps of a second expert; None where there is none.
+        boundary: share of noise (0..1) below which the second expert makes the steps.
+        guides: (number of the step from 0, its cfg) -> its guidance beyond cfg.
+    """
+    count = schedule.steps
+    first = count if second_cfg is None else schedule.steps_above(boundary)
+    scales = (
+        _each(cfg, count) if second_cfg is None else [*_each(cfg, count)[:first], *_each(second_cfg, count)[first:]]
+    )
+    levels = zip(schedule.sigmas[:-1].tolist(), schedule.timesteps.tolist(), scales, strict=True)
+    steps = tuple(
+        Step(sigma, timestep, scale, int(n >= first), guides(n, scale))
+        for n, (sigma, timestep, scale) in enumerate(levels)
+    )
+    return Run(schedule, steps, seed, 1 if second_cfg is None else 2)
+
+
+def _each(cfg: float | Sequence[float], count: int) -> list[float]:
+    return [float(cfg)] * count if isinstance(cfg, int | float) else [float(scale) for scale in cfg]
+
+
+def plan_run(
+    variant: Variant,
+    request: SamplerRequest,
+    latent_shape: tuple[int, ...],
+    second_expert: Variant | None = None,
+    entry: Entry | None = None,
+) -> Run:
+    """The run that a request comes to.
+
+    Args:
+        latent_shape: [B, C, T, h, w] of the video's stream.
+        second_expert: of the model that takes over below the variant's boundary.
+        entry: dictionary of the positive CONDITIONING, for guidance by its pictures.
+    Raises:
+        SamplingError: a setting is out of its range or does not suit the model.
+    """
+    settings, own = request.guidance, variant.defaults
+    check_guidance(settings, variant)
+    steps, shift = steps_of(variant, request.steps), request.shift or None
+    schedule = make_schedule(
+        variant.scheduler,
+        request.solver,
+        steps=steps,
+        shift=shift,
+        denoise=request.denoise,
+        kind=variant.prediction,
+        sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift, latent_shape),
+        seed=request.seed,
+    )
+    values = Values(request.cfg or own.guidance, cfg_schedule_of(settings, variant))
+    if second_expert is not None:
+        second = settings.low_noise_cfg or request.cfg or own.low_noise_guidance or own.guidance
+        values = replace(values, second_cfg=second)
+    image_scales, values = _image_scales(variant, settings, values, entry or {}, steps, latent_shape)
+    stg = stg_steps(settings, variant, schedule.sigmas[:-1].tolist())
+
+    def scales(cfg: float) -> Sequence[float]:
+        if stg.cfg:
+            return stg.cfg
+        if variant.embeds_guidance:
+            return [1.0] * steps
+        if values.cfg_schedule != CONSTANT and variant.family.sampling.cfg:
+            return variant.family.sampling.cfg(variant, values.cfg_schedule, cfg, schedule.timesteps)
+        return [cfg] * steps
+
+    def guides_of(step: int, cfg: float) -> tuple[Guide, ...]:
+        given = guides(
+            cfg,
+            stg=stg.stg[step] if stg.stg else None,
+            blocks=variant.family.network.blocks,
+            cfg_star=stg.cfg_star,
+            cfg_rescale=settings.cfg_rescale,
+            image_scale=None if image_scales is None else image_scales[step],
+        )
+        return (*given, *variant.family.sampling.guides(variant, entry or {}, schedule.sigmas[step].item(), cfg))
+
+    run = make_run(
+        schedule,
+        scales(values.cfg),
+        request.seed,
+        second_cfg=None if values.second_cfg is None else scales(values.second_cfg),
+        boundary=variant.boundary,
+        guides=guides_of,
+    )
+    told = values.cfg if variant.embeds_guidance else None
+    return replace(run, embedded_guidance=told, variant=variant, request=request, values=values)
+
+
+def _image_scales(
+    variant: Variant, settings: Guidance, values: Values, entry: Entry, steps: int, shape: tuple[int, ...]
+) -> tuple[Tensor | None, Values]:
+    """[steps, T or 1] scale of guidance by pictures, or None; and the values with it."""
+    images = variant.family.images
+    if images is None or images.guidance is None:
+        return None, values
+    scale = settings.picture_cfg or variant.defaults.picture_guidance
+    levels = images.guidance(variant, values.cfg_schedule, scale, entry, steps, shape[2])
+    return levels, values if levels is None else replace(values, picture_cfg=scale)
+
+
+def describe(run: Run) -> list[str]:
+    """What the sampler tells the user of a planned run: a line of its settings, and advice where there is some."""
+    assert run.variant and run.request and run.values
+    lines = [", ".join(_words(run, run.variant, run.request.guidance, run.values))]
+    makers = run.variant.family.sampling.cfg_schedules[0]
+    if run.values.cfg_schedule == CONSTANT != makers:
+        lines.append(f"The makers of this model use cfg_schedule {makers} (auto in Video Guidance).")
+    return lines
+
+
+def _words(run: Run, variant: Variant, settings: Guidance, values: Values) -> list[str]:
+    cfg = f"{'guidance' if variant.embeds_guidance else 'cfg'} {values.cfg:g}"
+    if values.cfg_schedule != CONSTANT and variant.family.sampling.cfg:
+        cfg += f" {values.cfg_schedule}"
+    if values.second_cfg is not None:
+        cfg += f" ({values.second_cfg:g} for the {len(run.parts[1].steps)} steps at low noise)"
+    words = [f"{len(run.steps)} steps", cfg]
+    if settings.is_published:
+        words[1:] = ["the makers' published guidance"]
+    else:
+        words += ["cfg star"] if settings.cfg_star else []
+        if settings.stg:
+            words += [f"spatio-temporal guidance {settings.stg:g}", f"rescaled {settings.stg_rescale:g}"]
+    words += [] if values.picture_cfg is None else [f"picture_cfg {values.picture_cfg:g}"]
+    words += [f"rescaled {settings.cfg_rescale:g}"] if settings.cfg_rescale else []
+    words += dict.fromkeys(guide.remark for step in run.steps for guide in step.guides if guide.remark)
+    name = type(run.schedule.scheduler).__name__.removesuffix("Scheduler")
+    return [*words, name, f"seed {run.seed}"]
