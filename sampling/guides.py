@@ -35,7 +35,9 @@ class ImageGuidance(Guide):
 
     def before_cfg(self, results: PassResults) -> Mapping[str, Tensor]:
         positive, negative = results.clean["positive"], results.clean["negative"]
-        further = self.scale.to(negative).view(1, 1, -1, 1, 1) - 1
+        scale = self.scale.to(negative)
+        # A sound's latents belong to no frames of the video.
+        further = (scale.view(1, 1, -1, 1, 1) if negative.ndim == 5 else scale.mean()) - 1
         change = further * (negative - results.clean["without_image"])
         return {**results.clean, "positive": positive + change, "negative": negative + change}
 

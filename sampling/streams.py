@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..base.guidance import PassResults
 
 
 def unbind(samples: Any) -> list[Tensor]:
@@ -45,6 +47,14 @@ class Packing:
             return [packed]
         rows = packed.split([math.prod(shape[1:]) for shape in self.shapes], -1)
         return [row.reshape(len(row), *shape[1:]) for row, shape in zip(rows, self.shapes, strict=True)]
+
+    def results(self, packed: PassResults) -> list[PassResults]:
+        """What the passes of a step gave for each stream by itself."""
+        clean = {name: self.unpack(one) for name, one in packed.clean.items()}
+        return [
+            replace(packed, clean={name: streams[n] for name, streams in clean.items()}, x=x)
+            for n, x in enumerate(self.unpack(packed.x))
+        ]
 
 
 def seeded_noise(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:

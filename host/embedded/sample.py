@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...base import Variant
 from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Prediction, Run, solve
 from ...sampling.caches import CachedStage, CacheRun, Part
+from ...sampling.streams import Packing, seeded_noise, unbind
 from .machine import free_memory
 from .model import Model
+from .nested import nested
 from .place import check_interrupt
 
 
@@ -29,25 +33,23 @@ def sample(
     second_expert: Model | None = None,
     step_cache: CacheRun | None = None,
     on_step: Callable[[int], None] | None = None,
-) -> Tensor:
+) -> Any:
     variant = model.part.variant
-    samples = _as_video(latent["samples"].float(), variant.geometry.channels)
-    mask = latent.get("noise_mask")
-    mask = None if mask is None else variant.geometry.pad_front(_latent_mask(mask, samples)).to(model.device)
-    padding = variant.geometry.front_padding(samples.shape[2])
-    samples = variant.geometry.pad_front(samples)
-    # Noise comes from the CPU's generator, so that a seed means the same on every machine and in ComfyUI.
-    noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(run.seed)).to(model.device)
-    start = (variant.normalise(samples) if bool(samples.any()) else samples).to(model.device)
-    conditionings = run.conditionings(positive, negative)
-    entries = {name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": mask} for name, c in conditionings.items()}
+    video, *others = [stream.float() for stream in unbind(latent["samples"])]
+    samples = [_as_video(video, variant.geometry.channels), *others]
+    start = _start(variant, samples, latent.get("noise_mask"), run.seed, model.device)
+    entries = {
+        name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": start.family_mask}
+        for name, c in run.conditionings(positive, negative).items()
+    }
     schedule = run.schedule
-    predicts, first = schedule.prediction, schedule.sigmas[:1].to(noise)
-    x = noise if schedule.starts_from_noise else predicts.model_input(predicts.noised(start, noise, first), first)
+    predicts, first = schedule.prediction, schedule.sigmas[:1].to(start.noise)
+    x = start.noise
+    if not schedule.starts_from_noise:
+        x = predicts.model_input(predicts.noised(start.latent, start.noise, first), first)
     experts = [(one, part) for one, part in zip((model, second_expert), run.parts, strict=False) if one and part.steps]
     for one, part in experts:
         _check_changes(one, part)
-    kept = _Kept(start, noise, mask, variant.keeps_clean)
     with torch.inference_mode():
         for one, part in experts:
 
@@ -59,12 +61,39 @@ def sample(
             cache, expert = (step_cache, part.expert) if step_cache else (one.step_cache and one.step_cache(), 0)
             attached = cache.attached(one.part.transformer, part.schedule.sigmas, expert) if cache else nullcontext()
             with one.changed(), attached as stage:
-                x = solve(_Expert(one, part, entries, kept, stage).denoise, x, part.schedule, on_step=report)
-        if mask is not None:
+                x = solve(_Expert(one, part, entries, start, stage).denoise, x, part.schedule, on_step=report)
+        if start.mask is not None:
             # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a
             # part of a change through, each step has blended already.
-            x = torch.where(mask > 0, x, start)
-    return variant.denormalise(x[:, :, padding:]).cpu()
+            x = torch.where(start.mask > 0, x, start.latent)
+    streams = zip(variant.streams, samples, start.packing.unpack(x), strict=False)
+    done = [stream.denormalise(one[:, :, stream.front_padding(given) :]).cpu() for stream, given, one in streams]
+    return done[0] if len(done) == 1 else nested(done)
+
+
+def _start(variant: Variant, samples: list[Tensor], mask: Any, seed: int, device: torch.device) -> _Start:
+    """
+    Args:
+        samples: of each stream, without padding frames.
+        mask: of the LATENT, or None.
+    """
+    streams = list(zip(variant.streams, samples, strict=False))
+    padded = [stream.pad_front(one) for stream, one in streams]
+    packing = Packing.of(padded)
+    masks = None
+    if mask is not None:
+        given = _masks(unbind(mask), samples)
+        masks = [stream.pad_front(one).to(device) for (stream, _), one in zip(streams, given, strict=True)]
+    if any(bool(one.any()) for one in samples):
+        padded = [stream.normalise(one) for (stream, _), one in zip(streams, padded, strict=True)]
+    return _Start(
+        packing,
+        variant.is_joint,
+        packing.pack(padded).to(device),
+        packing.pack(seeded_noise(packing.shapes, seed)).to(device),
+        masks,
+        variant.keeps_clean,
+    )
 
 
 def _check_changes(model: Model, part: ExpertSteps) -> None:
@@ -77,28 +106,43 @@ def _check_changes(model: Model, part: ExpertSteps) -> None:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What a mask keeps of the latent.
+class _Start:
+    """What a run starts from and what a mask keeps of it; streams are packed.
 
     Attributes:
-        start, noise: [B, C, T, h, w], as the transformer sees them.
-        mask: 1 is made anew, 0 is kept; None: all is made anew.
+        is_joint: families get streams as a list, see `Network`.
+        latent, noise: [B, C, T, h, w], as the transformer sees them.
+        masks: of each stream, 1 is made anew, 0 is kept; None: all is made anew.
         is_clean: what is kept enters the transformer without noise.
     """
 
-    start: Tensor
+    packing: Packing
+    is_joint: bool
+    latent: Tensor
     noise: Tensor
-    mask: Tensor | None
+    masks: list[Tensor] | None
     is_clean: bool
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        return None if self.masks is None else self.packing.pack(self.masks)
+
+    @property
+    def family_mask(self) -> Any:
+        return self.masks if self.masks is None or self.is_joint else self.masks[0]
+
+    @property
+    def family_shape(self) -> Any:
+        return list(self.packing.shapes) if self.is_joint else self.packing.shapes[0]
 
     def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
         if self.mask is None:
             return x
-        kept = self.start if self.is_clean else predicts.noised(self.start, self.noise, sigma)
+        kept = self.latent if self.is_clean else predicts.noised(self.latent, self.noise, sigma)
         return x * self.mask + kept * (1 - self.mask)
 
     def after(self, clean: Tensor) -> Tensor:
-        return clean if self.mask is None else clean * self.mask + self.start * (1 - self.mask)
+        return clean if self.mask is None else clean * self.mask + self.latent * (1 - self.mask)
 
 
 class _Expert:
@@ -109,20 +153,20 @@ class _Expert:
         model: Model,
         part: ExpertSteps,
         entries: dict[str, dict[str, Any]],
-        kept: _Kept,
+        start: _Start,
         stage: CachedStage | None,
     ):
-        self.model, self.steps, self.kept, self.stage = model, part.steps, kept, stage
+        self.model, self.steps, self.start, self.stage = model, part.steps, start, stage
         self.predicts = part.schedule.prediction
-        shape = tuple(kept.start.shape)
-        self.conditions = {name: model.conditions(entry, shape) for name, entry in entries.items()}
-        rows = len(self.conditions) * shape[0]
-        self.together = _can_batch(list(self.conditions.values())) and _fits(model, rows, kept.start)
+        self.conditions = {name: model.conditions(entry, start.family_shape) for name, entry in entries.items()}
+        video = start.packing.shapes[0]
+        rows = len(self.conditions) * video[0]
+        self.together = _can_batch(list(self.conditions.values())) and _fits(model, (rows, *video[1:]))
 
     def denoise(self, x: Tensor, sigma: Tensor, step: int) -> Tensor:
         """The clean latent of a step, guidance included."""
         check_interrupt()
-        x = self.kept.before(x, sigma, self.predicts)
+        x = self.start.before(x, sigma, self.predicts)
         now = self.steps[step]
         plain = [one for one in now.passes if one.change is None]
         changed = [one for one in now.passes if one.change is not None]
@@ -131,7 +175,8 @@ class _Expert:
             assert one.change is not None
             with one.change(self.model.part.transformer):
                 clean[one.name] = self._evaluate([one], x, sigma, self._condition(one, len(x)))
-        return self.kept.after(now.guided(PassResults(clean, x, sigma, now.cfg, self.predicts)))
+        results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
+        return self.start.after(self.start.packing.pack([now.guided(one) for one in results]))
 
     def _plain(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
         """What passes of the unchanged transformer give, in one call where they fit."""
@@ -150,8 +195,9 @@ class _Expert:
 
     def _evaluate(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor]) -> Tensor:
         parts = [Part(one.name, one.name) for one in passes]
-        with self.stage.call(parts, sigma[0].item(), x) if self.stage else nullcontext():
-            return self.model.denoised(x, sigma, conditions)
+        packing = self.start.packing
+        with self.stage.call(parts, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
+            return self.model.denoised(x, sigma, conditions, packing if self.start.is_joint else None)
 
 
 def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
@@ -160,8 +206,8 @@ def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
     return all(first == other for other in others)
 
 
-def _fits(model: Model, rows: int, samples: Tensor) -> bool:
-    needed = 1.5 * model.part.variant.sample_memory((rows, *samples.shape[1:]), model.dtype.itemsize)
+def _fits(model: Model, shape: tuple[int, ...]) -> bool:
+    needed = 1.5 * model.part.variant.sample_memory(shape, model.dtype.itemsize)
     return needed < free_memory(model.device)
 
 
@@ -174,8 +220,30 @@ def _as_video(samples: Tensor, channels: int) -> Tensor:
     return samples
 
 
+def _masks(masks: list[Tensor], streams: list[Tensor]) -> list[Tensor]:
+    """A mask for each stream, as in the host; what has none is made anew.
+
+    Of a single stream [1 or B, 1 or C, T, h, w], of several each in its stream's shape.
+    """
+    if len(streams) == 1:
+        return [_latent_mask(masks[0], streams[0])]
+    sized = [_latent_mask(mask, stream) for mask, stream in zip(masks, streams, strict=False)]
+    sized = [
+        mask[torch.arange(len(stream)) % len(mask)].expand(stream.shape)
+        for mask, stream in zip(sized, streams, strict=False)
+    ]
+    return [*sized, *(torch.ones_like(stream) for stream in streams[len(sized) :])]
+
+
 def _latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
-    """A mask [..., H, W], one for all frames or one per frame, or 5-D -> [1 or B, 1 or C, T, h, w], as in the host."""
-    if mask.ndim < 5:
+    """A mask in the size of a stream, as in the host.
+
+    Args:
+        mask: [..., H, W], for a video one for all frames or one per frame, or of as many dimensions as the stream.
+    """
+    if samples.ndim == 5 and mask.ndim < 5:
         mask = mask.reshape(1, 1, -1, *mask.shape[-2:])  # images of a batch are frames of the video
-    return functional.interpolate(mask.float(), size=samples.shape[2:], mode="trilinear")
+    elif samples.ndim == 4:
+        mask = mask.reshape(-1, 1, *mask.shape[-2:])
+    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[samples.ndim]
+    return functional.interpolate(mask.float(), size=samples.shape[2:], mode=mode)
