@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management as mm
 import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
-import comfy.utils
 import latent_preview
 import torch
 from torch import Tensor
@@ -17,8 +16,10 @@ from torch import Tensor
 from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
+from ...sampling.streams import Packing, unbind
 from .cache import PASS, under
 from .model import variant
+from .streams import pad_front, without_padding
 
 
 def sample(
@@ -33,13 +34,10 @@ def sample(
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    shapes = [tuple(one.shape) for one in samples.unbind()] if samples.is_nested else [tuple(samples.shape)]
-    known, mask, padding = variant(model), latent.get("noise_mask"), 0
-    if known is not None and (padding := known.geometry.front_padding(samples.shape[2])):
-        mask = None if mask is None else known.geometry.pad_front(comfy.utils.reshape_mask(mask, samples.shape))
-        samples = known.geometry.pad_front(samples)
+    samples, mask, padding = pad_front(variant(model), samples, latent.get("noise_mask"))
+    packing = Packing.of(unbind(samples))
     noise = comfy.sample.prepare_noise(samples, run.seed, latent.get("batch_index"))
-    preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), shapes)
+    preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), packing)
     conditionings = run.conditionings(positive, negative)
     experts = [
         (_in_our_space(one, run.schedule), part)
@@ -52,7 +50,7 @@ def sample(
     for one, part in experts:
         if step_cache is not None:
             one = under(one, lambda: step_cache, expert=part.expert)
-        stage = _Stage(one, part, shapes, walked, on_step)
+        stage = _Stage(one, part, packing, walked, on_step)
         stage.guider.inner_set_conds(conditionings)
         with torch.inference_mode():
             result = stage.guider.sample(
@@ -66,7 +64,7 @@ def sample(
                 seed=run.seed,
             )
         walked = stage.walked
-    return (result[:, :, padding:] if padding else result).to(mm.intermediate_device())
+    return without_padding(result, padding).to(mm.intermediate_device())
 
 
 def _check_changes(model: Any, part: ExpertSteps) -> None:
@@ -102,16 +100,16 @@ class _Guider(comfy.samplers.CFGGuider):
     """The host's guider, with the passes and guidance of a step. The host does cfg itself.
 
     Args:
-        shapes: of the latent's streams; several come as one row of numbers.
+        packing: of the latent's streams.
     Attributes:
         step: the one that is being made.
     """
 
     step: Step
 
-    def __init__(self, model: Any, schedule: Schedule, shapes: Sequence[tuple[int, ...]]):
+    def __init__(self, model: Any, schedule: Schedule, packing: Packing):
         super().__init__(model)
-        self.scale, self.shapes = schedule.prediction, shapes
+        self.scale, self.packing = schedule.prediction, packing
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
         options, step = model_options or {}, self.step
@@ -127,16 +125,17 @@ class _Guider(comfy.samplers.CFGGuider):
                 p.name: prompts[p.name] if p.name in prompts else self._evaluate(p, x, timestep, options)
                 for p in passes
             }
-            streams[:] = [step.before_cfg(one) for one in self._by_stream(clean, x, timestep)]
+            results = self.packing.results(PassResults(clean, x, timestep, step.cfg, self.scale))
+            streams[:] = [step.before_cfg(one) for one in results]
             changed = (
-                self._packed([one.clean[name] for one in streams]) if name in clean else prompts[name]
+                self.packing.pack([one.clean[name] for one in streams]) if name in clean else prompts[name]
                 for name in prompts
             )
             return [*changed, *others]
 
         def after_cfg(args: dict[str, Any]) -> Tensor:
-            guided = comfy.utils.unpack_latents(args["denoised"], self.shapes)
-            return self._packed([step.after_cfg(*both) for both in zip(guided, streams, strict=True)])
+            guided = self.packing.unpack(args["denoised"])
+            return self.packing.pack([step.after_cfg(*both) for both in zip(guided, streams, strict=True)])
 
         before, after = (options.get(f"sampler_{name}_cfg_function", []) for name in ("pre", "post"))
         further = {"sampler_pre_cfg_function": [*before, before_cfg], "sampler_post_cfg_function": [*after, after_cfg]}
@@ -155,17 +154,6 @@ class _Guider(comfy.samplers.CFGGuider):
         with one.change(self.inner_model.diffusion_model):
             return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, named)[0]
 
-    def _by_stream(self, clean: dict[str, Tensor], x: Tensor, sigma: Tensor) -> list[PassResults]:
-        """The results of the passes for each stream by itself."""
-        parts = {name: comfy.utils.unpack_latents(one, self.shapes) for name, one in clean.items()}
-        return [
-            PassResults({name: part[n] for name, part in parts.items()}, shown, sigma, self.step.cfg, self.scale)
-            for n, shown in enumerate(comfy.utils.unpack_latents(x, self.shapes))
-        ]
-
-    def _packed(self, streams: list[Tensor]) -> Tensor:
-        return streams[0] if len(streams) == 1 else comfy.utils.pack_latents(streams)[0]
-
 
 class _Stage:
     """The steps that one model walks.
@@ -178,11 +166,11 @@ class _Stage:
         self,
         model: Any,
         part: ExpertSteps,
-        shapes: Sequence[tuple[int, ...]],
+        packing: Packing,
         start: Tensor | None,
         on_step: Callable[[int], None] | None,
     ):
-        self.guider = _Guider(model, part.schedule, shapes)
+        self.guider = _Guider(model, part.schedule, packing)
         self.part, self.start, self.on_step = part, start, on_step
         self.walked: Tensor | None = None
 
@@ -218,7 +206,7 @@ class _Stage:
 
 
 def _moving(
-    show: Callable[[int, Tensor, Tensor, int], None], shapes: Sequence[tuple[int, ...]]
+    show: Callable[[int, Tensor, Tensor, int], None], packing: Packing
 ) -> Callable[[int, Tensor, Tensor, int], None]:
     """Have the host's preview, which is one still picture of a clip's first frame, show the next frame at each step.
 
@@ -227,7 +215,7 @@ def _moving(
     """
 
     def picture(x: Any) -> Tensor:
-        return x.unbind()[0] if x.is_nested else comfy.utils.unpack_latents(x, shapes)[0]
+        return x.unbind()[0] if x.is_nested else packing.unpack(x)[0]
 
     def turned(step: int, clean: Any, x: Any, total: int) -> None:
         show(step, picture(clean).roll(-step, dims=2), picture(x), total)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opent2v import host
 from opent2v.base import (
     Defaults,
     Family,
@@ -22,6 +21,7 @@ from opent2v.base import (
     VideoModel,
     VideoStream,
 )
+from opent2v.host import host
 
 CHANNELS, SOUND_CHANNELS, SOUND_BINS, WIDTH, TEXT, RATE = 2, 3, 4, 16, 8, 80
 SIZE, FPS = (16, 16, 9), 3.0
@@ -107,14 +107,14 @@ def transformer(seed: int = 0) -> Transformer:
     return Transformer().eval().requires_grad_(False)
 
 
-def model(seed: int = 0) -> Any:
-    """A MODEL of the host that is there."""
-    return host.model(VideoModel(VARIANT, transformer(seed), Path("toy")))
+def model(side: Any = host) -> Any:
+    """A MODEL of a host, of the one that is there by default."""
+    return side.model(VideoModel(VARIANT, transformer(), Path("toy")))
 
 
-def audio_vae() -> Any:
+def audio_vae(side: Any = host) -> Any:
     torch.manual_seed(1)
-    return host.vae(SoundVAE(VARIANT, AudioDecoder().eval().requires_grad_(False), Path("toy")))
+    return side.vae(SoundVAE(VARIANT, AudioDecoder().eval().requires_grad_(False), Path("toy")))
 
 
 def conditionings() -> tuple[Any, Any]:

@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from opent2v import host
-from opent2v.host import embedded
+from opent2v.host import embedded, host
 from opent2v.sampling import make_run, make_schedule
 from opent2v.sampling.caches import CacheRun, StepCache
 from opent2v.sampling.guides import CfgRescale
