@@ -177,7 +177,11 @@ class OpenT2VImageToVideo:
                 encode=encode,
             ),
         )
-        latent = {"samples": guided.samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+        # The other streams of a joint model start from nothing; a mask of one stream is the video's.
+        sizes = [stream.latent_shape(width, height, frames, variant.defaults.fps) for stream in variant.streams[1:]]
+        others = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
+        samples = host.nested([guided.samples, *others]) if others else guided.samples
+        latent = {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
         both = [[[context, {**further, **guided.entries}] for context, further in c] for c in (positive, negative)]
         return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
 
