@@ -2,6 +2,8 @@
 
 Nothing of the rooms is edited: a model of two streams (video and sound) goes from its files through every node of a
 graph to a saved video with its sound.
+
+Tests: base, families, loaders, sampling, host/embedded, nodes
 """
 
 from __future__ import annotations

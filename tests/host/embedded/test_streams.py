@@ -1,4 +1,7 @@
-"""A model of two streams on the embedded host: what a run gives is what each stream computed by hand gives."""
+"""A model of two streams on the embedded host: what a run gives is what each stream computed by hand gives.
+
+Tests: host/embedded/sample.py, sampling/streams.py
+"""
 
 from __future__ import annotations
 
