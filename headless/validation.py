@@ -138,14 +138,10 @@ def _node_problems(node_id: str, graph: Graph, catalog: Catalog) -> list[str]:
         try:
             if is_link(value):
                 received[name], values[name] = _arriving(value, graph, catalog), None
-                if "input_types" not in own_names and not types_fit(received[name], item.type):
-                    raise ValueError(
-                        f"takes {item.type}, but is linked to {_source(value, graph)}, which gives {received[name]}"
-                    )
-            elif item.is_widget or item.is_forced or item.type == "*":
-                values[name] = checked(item, value, limits=not (name in own_names or takes_all))
+                if "input_types" not in own_names:
+                    _check_link(item, value, received[name], graph)
             else:
-                raise ValueError(f"is {str(value)[:40]!r}; expected a link from a node that gives {item.type}")
+                values[name] = _typed(item, value, limits=not (name in own_names or takes_all))
         except ValueError as error:
             problems.append(f"input '{name}' {error}")
     if own_check is not None and not problems:
@@ -154,6 +150,18 @@ def _node_problems(node_id: str, graph: Graph, catalog: Catalog) -> list[str]:
             passed["input_types"] = received
         problems += _own_problem(own_check, passed)
     return problems
+
+
+def _check_link(item: Input, link: Any, received: str, graph: Graph) -> None:
+    if not types_fit(received, item.type):
+        raise ValueError(f"takes {item.type}, but is linked to {_source(link, graph)}, which gives {received}")
+
+
+def _typed(item: Input, value: Any, limits: bool) -> Any:
+    """The value of an input that is not linked."""
+    if not (item.is_widget or item.is_forced or item.type == "*"):
+        raise ValueError(f"is {str(value)[:40]!r}; expected a link from a node that gives {item.type}")
+    return checked(item, value, limits=limits)
 
 
 def _own_problem(own_check: Any, passed: dict[str, Any]) -> Iterator[str]:

@@ -57,16 +57,21 @@ def summary(prompt: Any, node: str | None = None, info: Mapping[str, Any] | None
         values = {name: _value(graph, value) for name, value in one.get("inputs", {}).items()}
         found["models"] += [values[name] for name in _MODELS if isinstance(values.get(name), str)]
         found["seeds"] += [values[name] for name in _SEEDS if isinstance(values.get(name), int)]
-        strengths = [values[name] for name in _STRENGTHS if name in values]
-        for name in _LORAS:
-            if isinstance(values.get(name), str):
-                found["loras"].append({"name": values[name], **({"strength": strengths[0]} if strengths else {})})
-        # A stack numbers its files and their strengths.
-        for name, value in values.items():
-            number = name.removeprefix("lora_")
-            if number != name and number.isdecimal() and value != "none":
-                found["loras"].append({"name": value, "strength": values.get(f"strength_{number}")})
+        found["loras"] += _loras(values)
     return {"version": version(), **{key: value for key, value in found.items() if value}, **(info or {})}
+
+
+def _loras(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The LoRA files that a node's inputs name, with their strengths."""
+    strengths = [values[name] for name in _STRENGTHS if name in values]
+    for name in _LORAS:
+        if isinstance(values.get(name), str):
+            yield {"name": values[name], **({"strength": strengths[0]} if strengths else {})}
+    # A stack numbers its files and their strengths.
+    for name, value in values.items():
+        number = name.removeprefix("lora_")
+        if number != name and number.isdecimal() and value != "none":
+            yield {"name": value, "strength": values.get(f"strength_{number}")}
 
 
 @lru_cache

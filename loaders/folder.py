@@ -168,26 +168,31 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _shard_names(index: Path) -> list[str]:
+    """The files that an index of shards names, all of which are there."""
+    shards = _read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
+    names = sorted(set(shards.values()))
+    # A shard is a file of this very folder: a name with a path in it could point anywhere.
+    odd = [name for name in names if Path(name).name != name or name in ("", "..")]
+    if odd:
+        raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise ModelFileError(
+            f"{index.parent}: {len(missing)} of {len(names)} shards are missing, first {missing[0]}. "
+            "The download is not complete."
+        )
+    return names
+
+
 def _weight_files(folder: Path) -> tuple[Path, ...]:
     """The component's safetensors files: one, or the shards that its index names."""
     for stem in _WEIGHT_STEMS:
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
-            shards = _read_json(index).get("weight_map")
-            if not isinstance(shards, dict) or not shards or not all(isinstance(n, str) for n in shards.values()):
-                raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
-            names = sorted(set(shards.values()))
-            # A shard is a file of this very folder: a name with a path in it could point anywhere.
-            odd = [n for n in names if Path(n).name != n or n in ("", "..")]
-            if odd:
-                raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")
-            missing = [n for n in names if not (folder / n).is_file()]
-            if missing:
-                raise ModelFileError(
-                    f"{folder}: {len(missing)} of {len(names)} shards are missing, first {missing[0]}. "
-                    "The download is not complete."
-                )
-            return tuple(folder / n for n in names)
+            return tuple(folder / name for name in _shard_names(index))
         if (folder / f"{stem}.safetensors").is_file():
             return (folder / f"{stem}.safetensors",)
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)

@@ -137,6 +137,11 @@ def _check(start: int, count: int, every: int, fps: float | Fraction, width: int
         raise ValueError(f"fit is {fit!r}; expected {' or '.join(FITS)}.")
 
 
+_CHANGES_SIZE = (
+    "The picture changes its size from {} x {} to {} x {} at frame {}; what follows is scaled to the first size."
+)
+
+
 def _read_frames(
     film: Film | Animation,
     wanted: Sequence[int],
@@ -165,10 +170,7 @@ def _read_frames(
             result = torch.empty(len(wanted), rows, columns, 3)
             size = shown
         elif shown != size and shape.fit != "stretch":
-            notes[
-                f"The picture changes its size from {size[0]} x {size[1]} to {shown[0]} x {shown[1]} at frame {done}; "
-                "what follows is scaled to the first size."
-            ] = None
+            notes[_CHANGES_SIZE.format(*size, *shown, done)] = None
             shape = Shape(result.shape[2], result.shape[1], "stretch")
         picture = pixels(frame, film, shape, scaler)
         while done < len(wanted) and wanted[done] <= number:
@@ -180,7 +182,17 @@ def _read_frames(
             break
     if not done:
         raise VideoError(f"No frame of {film.path.name} can be decoded; the file is damaged. Choose another file.")
-    remarks = [*notes]
+    return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(wanted))]
+
+
+def _remarks(film: Film | Animation, deinterlace: bool, held: Sequence[int], done: int, count: int) -> list[str]:
+    """What the user should know of a film.
+
+    Args:
+        held: the numbers of frames in whose place the one before stands.
+        done, count: how many frames were read, of how many.
+    """
+    remarks = []
     if film.is_interlaced:
         remarks.append(_INTERLACED[deinterlace])
     if film.is_hdr:
@@ -191,11 +203,11 @@ def _read_frames(
             "before stands in their place."
         )
     # One less is no damage: GIFs and old AVIs end with a packet that holds no picture.
-    if done < len(wanted) - 1:
+    if done < count - 1:
         remarks.append(
-            f"The file is damaged or cut off: {done} of {len(wanted)} frames could be read; the others are left out."
+            f"The file is damaged or cut off: {done} of {count} frames could be read; the others are left out."
         )
-    return result[:done], remarks
+    return remarks
 
 
 def _frames(count: int) -> str:

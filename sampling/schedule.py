@@ -111,6 +111,25 @@ def scheduler_class(config: Mapping[str, Any], solver: str, kind: str) -> str:
     return (SOLVERS if kind == "flow" else _DISCRETE)[solver][0] or config["_class_name"]
 
 
+def _whole_schedule(config: Mapping[str, Any], solver: str, steps: int, shift: float | None, denoise: float) -> int:
+    """How many steps the schedule has of which a run walks the last; arguments and errors as `make_schedule`."""
+    if solver not in SOLVERS:
+        raise SamplingError(f"No solver is called {solver!r}. Choose one of: {', '.join(SOLVERS)}.")
+    if steps < 1:
+        raise SamplingError(f"steps is {steps}; at least 1 is needed (0 in the node means the model's own).")
+    if not 0 < denoise <= 1:
+        raise SamplingError(f"denoise is {denoise}; expected above 0, up to 1 (1 makes a new video).")
+    if shift is not None and not (math.isfinite(shift) and shift > 0):
+        raise SamplingError(f"shift is {shift}; expected a number above 0 (0 in the node means the model's own).")
+    total = max(steps, round(steps / denoise))
+    train_steps = int(config.get("num_train_timesteps", 1000))
+    if total > train_steps:
+        part = "" if total == steps else f" (the last {steps} of them run at denoise {denoise:g})"
+        advice = "Use fewer steps." if total == steps else "Use fewer steps or a higher denoise."
+        raise SamplingError(f"{total} steps are asked for{part}; this model's schedule has {train_steps}. {advice}")
+    return total
+
+
 def make_schedule(
     config: Mapping[str, Any],
     solver: str = "reference",
@@ -136,20 +155,7 @@ def make_schedule(
     Raises:
         SamplingError: values out of range, or a solver nobody knows.
     """
-    if solver not in SOLVERS:
-        raise SamplingError(f"No solver is called {solver!r}. Choose one of: {', '.join(SOLVERS)}.")
-    if steps < 1:
-        raise SamplingError(f"steps is {steps}; at least 1 is needed (0 in the node means the model's own).")
-    if not 0 < denoise <= 1:
-        raise SamplingError(f"denoise is {denoise}; expected above 0, up to 1 (1 makes a new video).")
-    if shift is not None and not (math.isfinite(shift) and shift > 0):
-        raise SamplingError(f"shift is {shift}; expected a number above 0 (0 in the node means the model's own).")
-    total = max(steps, round(steps / denoise))
-    train_steps = int(config.get("num_train_timesteps", 1000))
-    if total > train_steps:
-        part = "" if total == steps else f" (the last {steps} of them run at denoise {denoise:g})"
-        advice = "Use fewer steps." if total == steps else "Use fewer steps or a higher denoise."
-        raise SamplingError(f"{total} steps are asked for{part}; this model's schedule has {train_steps}. {advice}")
+    total = _whole_schedule(config, solver, steps, shift, denoise)
     levels = sigmas(total) if sigmas else None
     predicts = prediction(kind, config)
     if isinstance(predicts, Discrete) and shift is not None:

@@ -202,6 +202,15 @@ def _sorted(
     return tuple(transformer), tuple(text), tuple(leftovers)
 
 
+def _low_rank(roles: Mapping[Role, str]) -> tuple[str, dict[str, str]]:
+    """(which algorithm changes a layer's matrix, its tensors by role); "" where none is there whole."""
+    for kind in _LOW_RANK:
+        keys = {role: key for (of, role), key in roles.items() if of == kind and role != "up_bias"}
+        if keys and all(any(role in keys for role in either) for either in _NEEDED[kind]):
+            return kind, keys | {role: key for (of, role), key in roles.items() if not of}
+    return "", {}
+
+
 def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorInfo]) -> list[Adapter]:
     """The changes that one layer's tensors make."""
 
@@ -209,13 +218,10 @@ def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorI
         return Adapter(stem, end, kind, keys, {role: header[key].shape for role, key in keys.items()}, follows)
 
     made: list[Adapter] = []
-    for kind in _LOW_RANK:
-        keys = {role: key for (of, role), key in roles.items() if of == kind and role != "up_bias"}
-        if keys and all(any(role in keys for role in either) for either in _NEEDED[kind]):
-            keys |= {role: key for (of, role), key in roles.items() if not of}
-            is_boft = kind == "oft" and len(header[keys["blocks"]].shape) == 4
-            made.append(adapter(stem, "weight", "boft" if is_boft else kind, keys))
-            break
+    kind, keys = _low_rank(roles)
+    if kind:
+        is_boft = kind == "oft" and len(header[keys["blocks"]].shape) == 4
+        made.append(adapter(stem, "weight", "boft" if is_boft else kind, keys))
     for (kind, role), key in roles.items():
         if role == "up_bias" and made:
             made.append(adapter(stem, "bias", "diff", {"diff": key}, made[0]))
