@@ -1,4 +1,4 @@
-"""What is true of every model: the records of families, geometry, keys, weight changes, recognition."""
+"""What all models share: the records of families, geometry, keys, weight changes, recognition."""
 
 from __future__ import annotations
 

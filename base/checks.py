@@ -1,4 +1,4 @@
-"""Whether the parts of a folder belong together, by what their configs say of each other."""
+"""Checks that the parts of a folder belong together, by their configs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .errors import FamilyError
 def check_encoder(width: int, expected: int, *, encoder: str = "text encoder", network: str = "transformer") -> None:
     """
     Args:
-        width, expected: of the embedding that the encoder makes and that the network reads.
-        encoder, network: what they are called; "text encoder" is in the folder text_encoder.
+        width: of the embedding that the encoder makes; expected: of the embedding that the network reads.
+        encoder, network: their names in the message; "text encoder" is in the folder text_encoder.
     Raises:
         FamilyError: they differ.
     """
@@ -23,8 +23,8 @@ def check_encoder(width: int, expected: int, *, encoder: str = "text encoder", n
 def check_vae(channels: int, expected: int, network: str = "transformer takes", advice: str = "") -> None:
     """
     Args:
-        channels, expected: latent channels that the VAE makes and that the network takes or returns.
-        network: what it is called and does with them.
+        channels: latent channels of the VAE; expected: latent channels that the network takes or returns.
+        network: its name in the message, with its verb ("transformer returns").
         advice: for the user; "" says that the two belong to different models.
     Raises:
         FamilyError: they differ.

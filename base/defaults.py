@@ -1,4 +1,4 @@
-"""What is used where the user leaves 0 or an empty text."""
+"""Values used where the user leaves 0 or an empty text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FLOATS = ("fps", "guidance", "picture_guidance")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What is used where the user leaves 0 or an empty text.
+    """Values used where the user leaves 0 or an empty text.
 
     Attributes:
         guidance: classifier-free guidance scale; 1 switches it off. For a guidance-distilled model (see
@@ -32,6 +32,6 @@ class Defaults:
     picture_guidance: float = 1.0
 
     def with_own(self, own: Mapping[str, Any]) -> Defaults:
-        """These, with what a folder's opent2v.json states in their place; its other keys are not read here."""
+        """These values, replaced by those that a folder's opent2v.json states; its other keys are not read here."""
         stated = {one.name: own[one.name] for one in fields(self) if one.name in own}
         return replace(self, **{name: float(value) if name in _FLOATS else value for name, value in stated.items()})

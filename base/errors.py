@@ -1,4 +1,4 @@
-"""What goes wrong with a model's files or a request."""
+"""Errors in a model's files or in a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family tells the rest of the pack, grouped by capability. Tensors and plain values only: no host, no files."""
+"""Facts and functions of a model family, grouped by capability. Tensors and plain values only: no host, no files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .text import TextEncoderKind, tokenizer_slot
 from .types import Entry, Shapes
 from .variant import Variant
 
-# By the encoder's slot: (ids [B, L], mask [B, L]), 1 where a token is the prompt's.
+# Encoder slot -> (token ids [B, L], mask [B, L], 1 where a token belongs to the prompt, 0 for padding).
 Tokens = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -64,8 +64,8 @@ class Network:
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
 
-    Where a variant has several streams, x, the prediction, the shape and the mask are lists of what they are else, with
-    one item for each stream that the run's LATENT holds, the video's first.
+    Where a variant has several streams, x, the prediction, the shape and the mask are lists, with
+    one item for each stream in the run's LATENT, the video's first.
     """
 
     predict: Callable[[Variant, nn.Module, Any, Tensor, Mapping[str, Tensor]], Any] | None = None
@@ -85,7 +85,7 @@ class Text:
         embed: (encoders by slot, tokens by slot) -> (context [B, L, D], further entries of the CONDITIONING's
             dictionary).
         complete: (prompt, frames per second, motion score or 0 for the model's own) -> the prompt as the model was
-            trained to read it. None where these are not told in words.
+            trained to read it. None where the prompt states neither.
     """
 
     encoders: Mapping[str, TextEncoderKind]
@@ -104,7 +104,7 @@ class Video:
         decode_frames: (vae, latent [B, C, T, h, w], in tiles of space) -> the pieces of what `decode` returns, in
             order, made one after the other and without looking ahead, so that each can be let go before the next.
             None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
-        latents: id of the family whose VAE makes the very latents, "" for one with its own.
+        latents: id of the family whose VAE encodes to the same latents; "" where the VAE is the family's own.
     """
 
     decode: Callable[[nn.Module, Tensor, int], Tensor]
@@ -136,8 +136,8 @@ class Images:
         guidance: (variant, one of `Sampling.cfg_schedules`, scale, dictionary of the positive CONDITIONING, steps,
             latent frames) -> [steps, latent frames], or None for words alone. The difference between the negative
             prompt with and without the pictures is multiplied by this, in place of 1. None: no such guidance.
-        finish: (variant, dictionary of the positive CONDITIONING, samples [B, C, T, h, w]) -> what becomes of the
-            finished LATENT. None: it stays.
+        finish: (variant, dictionary of the positive CONDITIONING, samples [B, C, T, h, w]) -> the finished
+            LATENT's samples. None: they stay as they are.
     """
 
     prepare: Callable[[Variant, Pictures], Guided]
@@ -161,7 +161,7 @@ class Sampling:
         guides: (variant, dictionary of the positive CONDITIONING, sigma, cfg) -> the guidance of one step that this
             family alone has, with passes of its own; it works after all other.
         schedulers: class name, as a scheduler config has it -> (config, `sampling.Prediction`) -> the family's own
-            scheduler, where diffusers has none or its step takes what no other's does.
+            scheduler, where diffusers has none, or where its step takes arguments that no other scheduler has.
     """
 
     sigmas: Callable[[Variant, int, float | None, tuple[int, ...]], Sequence[float] | None] = lambda *_: None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .errors import FamilyError
 
-# Attention over more tokens than this fits no machine; a 14 billion model's 720p default is 75,600.
+# No machine has the memory for attention over more tokens; the 720p default of a 14 billion model is 75,600 tokens.
 MAX_TOKENS = 2**22
 
 
@@ -55,7 +55,7 @@ class Geometry:
 
     @property
     def frame_rule(self) -> str:
-        """Which lengths there are, in the user's words; "" for all."""
+        """The legal lengths, in the user's words; "" where every length is legal."""
         return f"{self.frame_step}n + 1" if self.frame_step > 1 else ""
 
     @property
@@ -74,8 +74,8 @@ class Geometry:
                 is more than `MAX_TOKENS`, or the model makes one size only and this is another.
         """
         if self.only is not None and (width, height, frames) != self.only:
-            found, made = (f"{w} x {h} pixels with {n} frames" for w, h, n in ((width, height, frames), self.only))
-            raise FamilyError(f"{found} are asked for; this model makes only {made}. 0 means the model's own.")
+            asked, only = (f"{w} x {h} pixels with {n} frames" for w, h, n in ((width, height, frames), self.only))
+            raise FamilyError(f"{asked} are asked for; this model makes only {only}. 0 means the model's own.")
         for name, value, limit, unit in (
             ("width", width, self.max_size, "pixels"),
             ("height", height, self.max_size, "pixels"),
@@ -106,14 +106,14 @@ class Geometry:
         return (frames - 1) // self.temporal + 1
 
     def frames(self, latent_frames: int) -> int:
-        """Video frames that so many latent frames decode to."""
+        """Number of video frames that this many latent frames decode to."""
         return (latent_frames - 1) * self.temporal + 1
 
     def front_padding(self, latent_frames: int) -> int:
-        """How many padding frames a run puts in front of so many, see `patch_frames`."""
+        """Number of padding frames that a run puts in front of this many latent frames, see `patch_frames`."""
         return -latent_frames % self.patch_frames
 
     def pad_front(self, latent: Tensor) -> Tensor:
-        """[B, C, T, h, w] with padding frames in front: its first frame again."""
+        """[B, C, T, h, w] with padding frames in front, which are copies of its first frame."""
         padding = self.front_padding(latent.shape[2])
         return torch.cat([latent[:, :, :1]] * padding + [latent], dim=2) if padding else latent

@@ -1,4 +1,4 @@
-"""The vocabulary of guidance: passes of a model in one step, and what is done with what they give."""
+"""The vocabulary of guidance: the passes of a model in one step, and how their results are combined."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-# [[embedding [1, tokens, channels], {further values by name}], ...]
+# [[embedding [1, tokens, channels], {other values by name}], ...]
 Conditioning = list[list[Any]]
 
 
@@ -44,7 +44,7 @@ class OutputScale(Protocol):
 
 @dataclass(frozen=True)
 class PassResults:
-    """What the passes of a step gave.
+    """Results of the passes of one step.
 
     Attributes:
         clean: name of a pass -> the clean latent that it expects, of the shape of x.

@@ -1,4 +1,4 @@
-"""From the tensor names of one layout to those of another: ordered rules on whole path segments."""
+"""Translate tensor names from one layout to another, by ordered rules on whole path segments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# (tensor) -> as many tensors as the rule has targets. Works on the rows of weights and biases alike.
+# A function that splits one tensor into as many tensors as its rule has targets. It works on the rows of weights and
+# biases alike.
 Split = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -43,18 +44,18 @@ class Rule:
 
     @cached_property
     def _beginning(self) -> str:
-        """What must be in every name that matches: most names are told by it."""
+        """A text that every matching name contains: most names are ruled out by it, without the regular expression."""
         return self.source.strip("^$").partition("{}")[0]
 
     def apply(self, name: str) -> tuple[str, ...] | None:
         """The new names, or None where the rule does not match."""
         if self._beginning not in name:
             return None
-        found = self._pattern.match(name) if self.source.startswith("^") else self._pattern.search(name)
-        if found is None:
+        match = self._pattern.match(name) if self.source.startswith("^") else self._pattern.search(name)
+        if match is None:
             return None
-        before, after = name[: found.start()], name[found.end() :]
-        filled = [target.format(*found.groups()) for target in self.targets]
+        before, after = name[: match.start()], name[match.end() :]
+        filled = [target.format(*match.groups()) for target in self.targets]
         return tuple(f"{before}{t}{after}" if t else f"{before[:-1]}{after}".lstrip(".") for t in filled)
 
 
@@ -109,22 +110,22 @@ def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | N
             continue
         names, behind = [], [] if rule.is_last else rules[n + 1 :]
         for target in targets:
-            further = translate(target, behind)
-            assert further is not None and len(further.names) == 1, f"{rule.source}: a split tensor is split again"
-            names += further.names
+            renamed = translate(target, behind)
+            assert renamed is not None and len(renamed.names) == 1, f"{rule.source}: a split tensor is split again"
+            names += renamed.names
         return Renamed(tuple(names), (rule.split,) if rule.split else ())
     return Renamed((name,))
 
 
 def joined(parts: Mapping[int, Tensor]) -> Tensor:
-    """One tensor of several by their places: matrices side by side, and vectors added.
+    """Join several tensors, in the order of their places: matrices side by side, vectors added.
 
-    A layer of what two layers add up to: W1 x1 + b1 + W2 x2 + b2.
+    The result is one layer that computes the sum of several: W1 x1 + b1 + W2 x2 + b2.
     """
     tensors = [parts[place] for place in sorted(parts)]
     if tensors[0].ndim > 1:
         return torch.cat(tensors, dim=1)
-    return torch.stack([one.float() for one in tensors]).sum(0).to(tensors[0].dtype)
+    return torch.stack([tensor.float() for tensor in tensors]).sum(0).to(tensors[0].dtype)
 
 
 def chunk(count: int) -> Split:

@@ -1,4 +1,4 @@
-"""What a family tells of LoRA files: the names its transformer has elsewhere, and how to tell what a LoRA is for."""
+"""LoRA files of a family: other names of its transformer's layers, and which model a LoRA was trained for."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class LoraNames:
 
 
 def width(found: Found, *signs: str) -> int:
-    """How many inputs the first of these layers has that is there; 0 for none."""
+    """Number of inputs of the first of these layers that the LoRA has; 0 where it has none of them."""
     return next((found[sign][1] for sign in signs if sign in found), 0)

@@ -1,4 +1,4 @@
-"""Noise levels that several models' makers walk: shares of noise from 1 down, without the final 0."""
+"""Noise schedules that several models share: shares of noise, falling from 1, without the final 0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def straight(steps: int) -> list[float]:
 
 
 def shifted(levels: Sequence[float], shift: float) -> list[float]:
-    """More steps at high noise the larger the shift; 1 leaves them.
+    """Shifted levels: a larger shift puts more steps at high noise; 1 leaves the levels as they are.
 
     Source: Esser et al. 2024, arXiv:2403.03206, equation 23.
 

@@ -1,4 +1,4 @@
-"""Weights in fewer bits than they compute in: what a file stores of one layer, and how it becomes numbers.
+"""Weights stored in fewer bits than they compute in: the stored tensors of one layer, and their dequantisation.
 
 The record passes between the rooms: loaders make it from a file's tensors, key rules take its rows, hosts hold it in a
 layer as a `PackedTensor` and ask it for numbers while the layer computes.
@@ -95,7 +95,7 @@ def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
 
 
 class PackedTensor(Tensor):
-    """A packed weight that a module can hold: shape and dtype are those of its numbers.
+    """A packed weight as a module's parameter: shape and dtype are those of the dequantised numbers.
 
     An operation that reads it gets the numbers; one that would write into it is refused, since they are not kept.
     `.to(dtype)` changes only what they are multiplied out to.
@@ -106,7 +106,8 @@ class PackedTensor(Tensor):
     @staticmethod
     def __new__(cls, packed: PackedWeight, dtype: torch.dtype) -> PackedTensor:
         device = next(iter(packed.tensors.values())).device
-        # A tensor made in inference mode cannot be moved outside of it, nor a plain one be looked into inside it.
+        # torch forbids moving an inference tensor outside of inference mode, and inspecting a normal tensor inside of
+        # it.
         with torch.inference_mode(False):
             return Tensor._make_wrapper_subclass(cls, packed.shape, dtype=dtype, device=device, requires_grad=False)
 
@@ -121,7 +122,7 @@ class PackedTensor(Tensor):
         return self.packed.nbytes
 
     def data_ptr(self) -> int:
-        return 0  # there is no memory that holds the numbers
+        return 0  # no memory holds the dequantised numbers
 
     def is_pinned(self, device: Any = None) -> bool:
         return False
@@ -138,7 +139,7 @@ class PackedTensor(Tensor):
         if isinstance(own, PackedTensor) and change is not None:
             packed = own.packed.mapped(lambda tensor: change(tensor, kwargs))
             return PackedTensor(packed, kwargs.get("dtype") or own.dtype)
-        if func.overloadpacket is _ATEN.to:  # in inference mode it comes here before it has become `_to_copy`
+        if func.overloadpacket is _ATEN.to:  # in inference mode `to` arrives here before torch lowers it to `_to_copy`
             return func.decompose(*args, **kwargs)
         if isinstance(own, PackedTensor) and func is _ATEN._has_compatible_shallow_copy_type.default:
             return False
@@ -152,7 +153,7 @@ class PackedTensor(Tensor):
             return func(*_unpacked_all(args), **{name: _unpacked_all(value) for name, value in kwargs.items()})
 
 
-# Operations behind which a weight is packed still, and what they do to the tensors that it is stored in.
+# Operations that leave a weight packed -> what each does to the stored tensors.
 _KEEPING: dict[Any, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
     _ATEN.detach.default: lambda tensor, _: tensor,
     _ATEN.alias.default: lambda tensor, _: tensor,

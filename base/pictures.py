@@ -1,4 +1,4 @@
-"""What an image-to-video run starts from, and what becomes of it."""
+"""The pictures that an image-to-video run starts from, and the tensors prepared from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pictures:
-    """What an image-to-video run starts from.
+    """The pictures that an image-to-video run starts from.
 
     Attributes:
         start, end: first and last picture [1, 3, 1, H, W] in -1..1, in the video's size; either may be None. Where a
@@ -32,7 +32,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Guided:
-    """What pictures become: entries for the CONDITIONING's dictionary, and the LATENT to start from.
+    """Prepared pictures: entries for the CONDITIONING's dictionary, and the LATENT to start from.
 
     Attributes:
         samples: VAE latent [1, C, T, h, w]; zeros where everything is made anew.

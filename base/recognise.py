@@ -1,4 +1,4 @@
-"""What a single file is: found in its tensors' names and shapes."""
+"""Recognition of single files by the names and shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .variant import Variant
 
 # Prefixes that tools put before a transformer's names; the longest match counts.
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "transformer.", "module.", "net.", "")
-# What weights stored in few bits have beside them, as ends of names: the scale of `<layer>.weight`, and what only their
-# matrix products need.
+# Suffixes of the tensors beside a packed weight: the scale of `<layer>.weight`, and the helpers that only a hardware
+# matrix product needs.
 SCALES = (".scale_weight", ".weight_scale")
 HELPERS = (".scale_input", ".input_scale", ".comfy_quant", ".pre_quant_scale", ".weight_scale_2", ".scaled_fp8")
 
@@ -59,17 +59,17 @@ def without_prefix(shapes: Shapes, marker: str) -> tuple[str, dict[str, tuple[in
 
 
 def layers(shapes: Shapes, stem: str) -> int:
-    """How many numbered entries `stem.<n>.` has, counted from 0."""
+    """Number of entries `stem.<n>.`, counted from 0."""
     numbers = {n.split(".")[0] for n in (k[len(stem) + 1 :] for k in shapes if k.startswith(stem + ".")) if n}
     return len([n for n in numbers if n.isdecimal()])
 
 
 class Near(str):
-    """Why what has a family's marks is no model of it after all: names and shapes, compared whole.
+    """The reason why tensors with a family's markers are not a model of that family, from all names and shapes.
 
     Attributes:
         found: what it was taken for.
-        wrong: what differs, see `told`.
+        wrong: what differs, see `differences_text`.
     """
 
     found: Recognised
@@ -133,13 +133,14 @@ def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -
     return near
 
 
-# Networks with a plain model's tensors, told by ComfyUI's "model_type" in a file's metadata.
+# Networks with the same tensors as a plain model; only ComfyUI's "model_type" in the file's metadata distinguishes
+# them.
 _PLAIN_TYPES = frozenset({"", "t2v", "i2v", "ti2v", "flf2v"})
 _OTHER_TYPES = {"animate2": "Wan Animate 2", "flow_rvs": "FlowRVS"}
 
 
 def stated(metadata: Mapping[str, str]) -> str:
-    """What a file's metadata say its network is, where its tensors are those of a plain model: "Wan Animate 2"; or "".
+    """The network that a file's metadata name, where its tensors are those of a plain model: "Wan Animate 2"; or "".
 
     Source: ComfyUI 0.33.0, comfy/model_detection.py: {"config": {"transformer": {"model_type", "causal_ar"}}}.
     """
@@ -154,7 +155,7 @@ def stated(metadata: Mapping[str, str]) -> str:
 
 
 def difference(shapes: Shapes, found: Recognised, wanted: Shapes) -> str:
-    """What tells tensors from those of the module they are taken for, by name; "" where nothing does.
+    """How tensors differ, by name, from those of the module they were recognised as; "" where they do not differ.
 
     Args:
         shapes: the file's or the MODEL's; what goes with weights in few bits is not looked at.
@@ -173,12 +174,12 @@ def difference(shapes: Shapes, found: Recognised, wanted: Shapes) -> str:
     places = {place for pieces in joins.values() for place in pieces}
     for name, pieces in joins.items():
         del have[name]
-        if pieces.keys() == places:  # else a part of what is joined is missing, which its shape would not tell
+        if pieces.keys() == places:  # otherwise a piece of the joined tensor is missing, which its shape would not show
             have[name] = tuple(joined(pieces).shape)
-    return told(have, wanted, stored)
+    return differences_text(have, wanted, stored)
 
 
-def told(have: Shapes, wanted: Shapes, stored: Mapping[str, str]) -> str:
+def differences_text(have: Shapes, wanted: Shapes, stored: Mapping[str, str]) -> str:
     """ "Of 3 tensors: 1 missing, first x": what `have` lacks, has besides, or has in another shape; "" for nothing.
 
     Args:
@@ -187,15 +188,15 @@ def told(have: Shapes, wanted: Shapes, stored: Mapping[str, str]) -> str:
     missing = [name for name in wanted if name not in have]
     unexpected = [name for name in have if name not in wanted]
     misshapen = [name for name in have if name in wanted and have[name] != wanted[name]]
-    said = []
+    differences = []
     if misshapen:
         name = misshapen[0]
-        said.append(
+        differences.append(
             f"{len(misshapen)} of the wrong shape, first {stored.get(name, name)}: found {list(have[name])}, "
             f"expected {list(wanted[name])}"
         )
     if missing:
-        said.append(f"{len(missing)} missing, first {missing[0]}")
+        differences.append(f"{len(missing)} missing, first {missing[0]}")
     if unexpected:
-        said.append(f"{len(unexpected)} unexpected, first {stored.get(unexpected[0], unexpected[0])}")
-    return f"Of {len(wanted)} tensors: {'; '.join(said)}" if said else ""
+        differences.append(f"{len(unexpected)} unexpected, first {stored.get(unexpected[0], unexpected[0])}")
+    return f"Of {len(wanted)} tensors: {'; '.join(differences)}" if differences else ""

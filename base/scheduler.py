@@ -1,4 +1,4 @@
-"""A scheduler that diffusers lacks, or whose step takes what no other's does."""
+"""Schedulers that diffusers lacks, or whose step takes arguments that no other scheduler has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OwnScheduler(ABC):
 
     @abstractmethod
     def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """From `timesteps[index]` to the next, behind the last to the end.
+        """One step, from `timesteps[index]` to the next timestep; the last step ends at noise level 0.
 
         Args:
             output: the model's own, like x.

@@ -1,4 +1,4 @@
-"""What a model's makers use of spatio-temporal guidance: away from what a transformer with perturbed blocks gives.
+"""Spatio-temporal guidance (STG) as a model's makers set it: steer away from the prediction of perturbed blocks.
 
 Source: Hyung et al. 2024, arXiv:2411.18664; Lightricks/LTX-Video @5260738.
 """
@@ -25,7 +25,7 @@ class Stg:
 
 @dataclass(frozen=True)
 class Band:
-    """What the makers use from a noise level on, up to that of the band before.
+    """The makers' STG settings from one noise level up to that of the band before.
 
     Attributes:
         level: lowest sigma, 0 to 1; the last band of a list holds below its own as well.
@@ -38,7 +38,7 @@ class Band:
 
 @dataclass(frozen=True)
 class OwnStg:
-    """What a variant's makers use: the blocks, and by noise level where they have published that."""
+    """The STG settings of a variant's makers: the perturbed blocks, and settings by noise level where published."""
 
     blocks: tuple[int, ...]
     bands: tuple[Band, ...] = ()

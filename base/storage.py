@@ -1,4 +1,4 @@
-"""How numbers are stored: one table of what files, nodes and torch call each format."""
+"""Storage formats of numbers: one table with the names that files, nodes and torch use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the LATENTs of a model are made of: a video, and of models that make sound with it a second tensor."""
+"""The tensors of a LATENT: a video, and a second stream for models that make sound with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stream:
     is_needed: bool = True
 
     def latent_shape(self, width: int, height: int, frames: int, fps: float) -> tuple[int, ...]:
-        """(channels, ...) of the latent of so many video frames, in a legal size."""
+        """(channels, ...) of the latent for this many video frames, in a legal size."""
         raise NotImplementedError
 
     def normalise(self, latent: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What TeaCache needs of a model: a signal, and a polynomial from its change to that of the model's output.
+"""TeaCache settings of a model: a signal, and a polynomial from the signal's change to the output's change.
 
 Source of the coefficients: ali-vilab/TeaCache @7c10efc (Apache-2.0), made there from 50 steps of 70 prompts. Outside
 the changes that were seen, several polynomials turn negative, and a run under them would freeze; `low` and `high` are
@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from .errors import FamilyError
 
-# (first block, the arguments of its call by name) -> [B, ...]
+# (first block, arguments of its call by name) -> [B, ...], the tensor whose change predicts that of the output.
 Signal = Callable[[nn.Module, Mapping[str, Any]], Tensor]
-# No step counts as less: one that adds nothing, or less than nothing, would never be computed again.
+# Lower bound of the estimated change. Without it, a step with an estimate of zero or below would be reused for ever.
 LEAST = 1e-3
 EPSILON = 1e-6  # of the makers' norms
 

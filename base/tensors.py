@@ -1,4 +1,4 @@
-"""Names and shapes of a network, put together layer by layer without building it."""
+"""Tensor names and shapes of a network, listed layer by layer without building the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of text encoder tells the rest of the pack."""
+"""The facts of one kind of text encoder: classes, tokenizers, layouts of single files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 from .keys import Rule
 from .types import Shapes
 
-# What transformers 4 and 5 call a tokenizer that they read from a tokenizer.json alone.
+# Class names of a tokenizer that transformers (4 and 5) read from a bare tokenizer.json.
 ANY_TOKENIZER = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
 
 
 @dataclass(frozen=True)
 class TextLayout:
-    """One text encoder, as the names and shapes of its file tell it.
+    """One text encoder, recognised by the tensor names and shapes of its file.
 
     Attributes:
         title: in the user's words: "UMT5-XXL", "T5 (4096 wide)".

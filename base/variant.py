@@ -1,4 +1,4 @@
-"""All that is true of one checkpoint."""
+"""The facts of one checkpoint."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .streams import SoundStream, Stream, VideoStream
 if TYPE_CHECKING:
     from .family import Family
 
-# A video VAE works on one frame alone first and on groups after it.
+# Share of the decode memory that a single frame takes: a causal VAE processes the first frame alone, later frames in
+# groups.
 ONE_FRAME = 0.28
 
 
 @dataclass(frozen=True)
 class Variant:
-    """All that is true of one checkpoint: found by the family in the folder's configs or the file's shapes.
+    """The facts of one checkpoint, read by its family from a folder's configs or a file's shapes.
 
     Attributes:
         streams: the tensors that its LATENTs hold: the video, which comes first, and the sound of a joint model.
@@ -33,7 +34,7 @@ class Variant:
         task: "text" (text to video), "image" (starts from a picture).
         expert: "high" or "low" for one of two transformers that share a run, else "".
         boundary: share of noise from which on the high-noise expert works; 0 for models without experts.
-        embeds_guidance: the transformer is told the guidance scale; no second call for the negative prompt.
+        embeds_guidance: the guidance scale is an input of the transformer; no second call for the negative prompt.
         keeps_clean: latents outside a mask enter the transformer clean, with a timestep of 0 of their own, instead of
             with noise.
         sigmas: for distilled checkpoints: the only noise levels it knows, falling, without the final 0.
@@ -98,7 +99,7 @@ class Variant:
         return batch * height * width * (self._alive(self.encode_floats, frames) + frames * 3) * item_bytes
 
     def _alive(self, floats: float, frames: int) -> float:
-        """Values alive per pixel while the VAE works on so many frames."""
+        """Values alive per pixel while the VAE works on this many frames."""
         if self.whole_clip:
             return floats * frames
         return floats * self.one_frame if frames == 1 else floats

@@ -1,4 +1,4 @@
-"""Changes of single weights: what a LoRA file comes to, and the arithmetic that both hosts share.
+"""Changes of single weights, to which every LoRA file is converted, and their arithmetic for both hosts.
 
 Source of the arithmetic: the trainers' own merges, LyCORIS 4.1 (Apache-2.0) for LoHa, LoKr, GLoRA, OFT, BOFT and its
 tucker forms, peft 0.18 (Apache-2.0) for LoRA and DoRA.
@@ -97,7 +97,7 @@ def apply_change(weight: Tensor, patch: WeightChange, strength: float) -> Tensor
 
 
 def _change(weight: Tensor, patch: WeightChange) -> Tensor:
-    """What strength 1 adds to a float32 weight, in any shape of the same size."""
+    """The difference that strength 1 adds to a float32 weight, in any shape of the same size."""
     tensors = {role: tensor.to(weight.device, torch.float32) for role, tensor in patch.tensors.items()}
     change = _KINDS[patch.kind](weight, tensors, patch.scale)
     if patch.pick is not None:
@@ -109,7 +109,7 @@ def _change(weight: Tensor, patch: WeightChange) -> Tensor:
 
 
 def _magnitudes(dora: Tensor, merged: Tensor) -> Tensor:
-    """What brings the merged weight to DoRA's norms, along its outputs or its inputs.
+    """Factors that scale the merged weight to DoRA's norms, along its outputs or its inputs.
 
     The norms are those of the merged weight (peft's tuners/lora/dora.py, LyCORIS' apply_weight_decompose).
     """
@@ -151,7 +151,7 @@ def _glora(weight: Tensor, t: Mapping[str, Tensor], scale: float) -> Tensor:
     a1, a2, b1, b2 = (t[role].flatten(1) for role in ("a1", "a2", "b1", "b2"))
     if is_old_glora(tuple(a1.shape)):
         a1, a2, b1, b2 = a2, a1, b2, b1
-    # The first factor meets the weight's inputs, which are the second axis.
+    # The first product acts on the weight's inputs, which are its second axis.
     product = torch.einsum("oi...,ij->oj...", weight, a1 @ a2)
     return scale * (product + (b1 @ b2).reshape(weight.shape))
 
@@ -172,7 +172,7 @@ def _boft(weight: Tensor, t: Mapping[str, Tensor], scale: float) -> Tensor:
     stages, _, size, _ = t["blocks"].shape
     rotation, turned = _rotation(t["blocks"], scale), weight.flatten(1)
     for n in range(stages):
-        # Each stage turns rows that lie further apart: a butterfly.
+        # Butterfly: the rows that a stage rotates together lie twice as far apart as those of the stage before.
         step = 2**n * (size // 2)
         turned = turned.unflatten(0, (-1, 2, step)).transpose(1, 2).flatten(0, 2).unflatten(0, (-1, size))
         turned = torch.einsum("bij,bj...->bi...", rotation[n], turned)
