@@ -39,7 +39,7 @@ def recognised(shapes: Shapes) -> Recognised | None:
     return _recognised(tuple(shapes.items()))
 
 
-@lru_cache(maxsize=8)  # nodes ask of the same MODEL many times in a run
+@lru_cache(maxsize=8)  # nodes ask for the same MODEL many times in a run
 def _recognised(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Recognised | None:
     near: Near | None = None
     for family in families().values():

@@ -29,13 +29,13 @@ from ..base import (
 from ..base.recognise import without_prefix
 from .ltx_video.versions import sigmas as ltx_video_sigmas
 
-# Of the audio VAE: latent channels, frequency bins, latents a second.
+# The audio VAE's latent channels, frequency bins, and latents per second.
 SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = 8, 16, 25
-# What ComfyUI's LTX-2 takes where no LTXVConditioning sets another rate.
+# ComfyUI's default frame rate for LTX-2, used where no LTXVConditioning sets another.
 FPS = 25.0
-# The only noise levels that distilled checkpoints know, as the templates of 2.0, 2.3 and 2.5 have them.
+# The only noise levels that distilled checkpoints were trained for, from the templates of 2.0, 2.3 and 2.5.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
-# Of all other checkpoints: LTXVScheduler's own settings.
+# Settings of LTXVScheduler, for all other checkpoints.
 _SCHEDULE = {
     "use_dynamic_shifting": True,
     "base_image_seq_len": 1024,
@@ -59,8 +59,8 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
 
 def _variant(version: str, shapes: Shapes) -> Variant:
     channels = shapes["patchify_proj.weight"][1]
-    # The prompt's embedding: of 2.0 one that both streams read, doubled once ComfyUI's connectors have prepared it; of
-    # later versions one for each, as wide before as after.
+    # The prompt's embedding: in 2.0 both streams share one, which ComfyUI's connectors make twice as wide; later
+    # versions have one for each stream, whose width does not change.
     caption = shapes.get("caption_projection.linear_1.weight")
     if caption is not None:
         widths = caption[1], 2 * caption[1]

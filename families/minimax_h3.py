@@ -32,7 +32,8 @@ from ..base.recognise import without_prefix
 FPS = 24.0
 SHIFT = 12.0
 SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent channels, stereo, latents a second
-# Video frames of the latent frames of one group; a clip is whole groups, and the first two latent frames of one more.
+# Video frames in each latent frame of one group. A clip is whole groups and the first two latent frames of another
+# group.
 GROUP = (1, 4, 4, 4, 4)
 _FRAMES, _START = sum(GROUP), sum(GROUP[:2])
 _MARKERS = (

@@ -51,7 +51,7 @@ NAMES = {
     (3072, 16, 2): "1.5 5B",
     (3072, 32, 2): "1.5 5B I2V",
 }
-# What the offset embedding of 1.5 I2V is told; the same in every call (SAT sample_video.py).
+# The offset (ofs) that 1.5 I2V embeds; the same in every call (SAT sample_video.py).
 OFFSET = 2.0
 PAIRS = {
     "text_encoders": "T5 XXL (t5xxl_fp16 or t5xxl_fp8_e4m3fn)",
@@ -102,7 +102,8 @@ def describe(transformer: Mapping[str, Any], scale: float, inverts: bool) -> Var
     is_image, is_new = inputs != transformer["out_channels"], patch_frames > 1
     columns, rows = transformer["sample_width"], transformer["sample_height"]
     is_rotary, is_learned = (transformer[f"use_{k}_positional_embeddings"] for k in ("rotary", "learned"))
-    # 1.5 names with its sample size the longest axes of its positions; 1.0 the size and length it was trained on.
+    # In 1.5 configs `sample_*` is the largest side of the position grid; in 1.0 it is the training resolution and
+    # length.
     size = (1360, 768, 81) if is_new else (columns * 8, rows * 8, transformer["sample_frames"])
     geometry = Geometry(
         channels=transformer["out_channels"],
@@ -139,7 +140,7 @@ def describe(transformer: Mapping[str, Any], scale: float, inverts: bool) -> Var
     )
 
 
-# Values alive per pixel of a frame at the peak, counted on the published VAE with 49 frames.
+# Peak number of values alive per pixel of a frame, counted on the published VAE with 49 frames.
 DECODE_FLOATS, ENCODE_FLOATS = 23000.0, 9700.0
 
 
@@ -181,7 +182,7 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
     if picture is None:
         raise FamilyError(f"{variant.title} starts from a picture and the conditioning has none. {HOW}")
     if picture.shape[2] + geometry.front_padding(picture.shape[2]) == shape[2]:
-        # The picture goes to the very first frame, the one in front of the video: as diffusers and SAT place it.
+        # diffusers and SAT put the picture into the very first frame, which is a padding frame.
         picture = functional.pad(picture, (0, 0, 0, 0, 0, geometry.front_padding(picture.shape[2])))
     if picture.shape[1:] != shape[1:]:
         raise FamilyError(
@@ -205,14 +206,14 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
         x = torch.cat([x, conditions["picture"]], dim=1)
     padding = geometry.front_padding(x.shape[2])
     x = geometry.pad_front(x).transpose(1, 2)  # [B, T, C, h, w], as this family's transformer reads it
-    further: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     if facts["is_rotary"]:
         grid = x.shape[1] // geometry.patch_frames, x.shape[3] // geometry.patch, x.shape[4] // geometry.patch
-        further["image_rotary_emb"] = rotary(variant, grid, x.device)
+        inputs["image_rotary_emb"] = rotary(variant, grid, x.device)
     if facts["has_offset"]:
-        further["ofs"] = x.new_full((1,), OFFSET)
+        inputs["ofs"] = x.new_full((1,), OFFSET)
     output = transformer(
-        hidden_states=x, encoder_hidden_states=conditions["context"], timestep=t, return_dict=False, **further
+        hidden_states=x, encoder_hidden_states=conditions["context"], timestep=t, return_dict=False, **inputs
     )[0]
     return output.transpose(1, 2)[:, :, padding:]
 
@@ -229,10 +230,10 @@ def rotary(variant: Variant, grid: tuple[int, int, int], device: torch.device) -
         kind: dict[str, Any] = {"crops_coords": None, "grid_type": "slice", "max_size": base}
     else:
         kind = {"crops_coords": crop(rows, columns, *base)}
-    made = get_3d_rotary_pos_embed(
+    embedding = get_3d_rotary_pos_embed(
         embed_dim=variant.facts["head_width"], grid_size=(rows, columns), temporal_size=frames, device=device, **kind
     )
-    return made[0], made[1]  # pyright: ignore[reportReturnType]
+    return embedding[0], embedding[1]  # pyright: ignore[reportReturnType]
 
 
 def crop(rows: int, columns: int, base_rows: int, base_columns: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -270,8 +271,8 @@ def embed(
 
 def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
     video = vae.decode(latent, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
-    # Of an even number of latent frames (a tile in time; whole videos have an odd one) the VAE takes the first for four
-    # frames too.
+    # For an even number of latent frames (only tiles in time have one) the VAE expands the first latent frame to four
+    # frames as well: drop the three extra frames.
     return video if latent.shape[2] % 2 else video[:, :, 3:]
 
 

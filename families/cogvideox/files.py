@@ -63,7 +63,7 @@ COMFYUI: tuple[Rule, ...] = (
     rename("^blocks.{}", _BLOCK),
     *(rename(f"^{k}_embedding_linear_{n}", f"{k}_embedding.linear_{n}") for k in ("time", "ofs") for n in (1, 2)),
 )
-# SAT counts the decoder's four levels from its end.
+# SAT numbers the decoder's four levels from its end.
 SAT_VAE: tuple[Rule, ...] = (
     rename("^loss"),
     rename("^encoder.down.{}", "encoder.down_blocks.{}"),
@@ -118,14 +118,14 @@ def _transformer(
             f"This is a CogVideoX-Fun model (control or inpainting): it takes {inputs} channels. Not supported; use "
             "CogVideoX 2B, 5B, 5B I2V, 1.5 5B or 1.5 5B I2V."
         )
-    # The weights are the same with rotary positions and without; only the published widths tell.
+    # Rotary and sin-cos models have the same weights; only the published widths distinguish them.
     if width not in (1920, 3072):
         return f"the transformer is {width} wide; published are 1920 (2B) and 3072 (5B)"
     is_rotary, is_learned = width == 3072, width == 3072 and inputs > outputs and not is_new
     positions = "mixins.pos_embed.pos_embedding" if layout == "original" else "patch_embed.pos_embedding"
     if is_learned and own.get(positions, ()) != (1, _LEARNED, width):
         return f"'{positions}' of shape [1, 17776, {width}] is missing"
-    if not is_learned:  # sin-cos positions that SAT stores: the module makes its own
+    if not is_learned:  # SAT stores sin-cos positions, which the module computes itself
         rules = (rename("^" + positions), *rules)
     head, columns, rows, frames = _first(own, _HEAD)[0], *((300, 300, 81) if is_new else (90, 60, 49))
     config = {
@@ -159,36 +159,36 @@ def _first(own: Shapes, names: Sequence[str]) -> tuple[int, ...]:
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
     head, time, offset = config["attention_head_dim"], config["time_embed_dim"], config["ofs_embed_dim"]
-    width, patch, made = config["num_attention_heads"] * head, config["patch_size"], Tensors()
+    width, patch, network = config["num_attention_heads"] * head, config["patch_size"], Tensors()
     numbers = patch**2 * (config["patch_size_t"] or 1)
     if config["patch_size_t"]:
-        made.linear("patch_embed.proj", width, config["in_channels"] * numbers)
+        network.linear("patch_embed.proj", width, config["in_channels"] * numbers)
     else:
-        made.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
-    made.linear("patch_embed.text_proj", width, config["text_embed_dim"])
+        network.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
+    network.linear("patch_embed.text_proj", width, config["text_embed_dim"])
     if config["use_learned_positional_embeddings"]:
-        made["patch_embed.pos_embedding"] = (1, _LEARNED, width)
-    made.linear("time_embedding.linear_1", time, width)
-    made.linear("time_embedding.linear_2", time, time)
+        network["patch_embed.pos_embedding"] = (1, _LEARNED, width)
+    network.linear("time_embedding.linear_1", time, width)
+    network.linear("time_embedding.linear_2", time, time)
     if offset:
-        made.embedder("ofs_embedding", offset, offset)
+        network.embedder("ofs_embedding", offset, offset)
     for n in range(config["num_layers"]):
         block = f"transformer_blocks.{n}"
         for norm in ("norm1", "norm2"):
-            made.linear(f"{block}.{norm}.linear", 6 * width, time)
-            made.norm(f"{block}.{norm}.norm", width)
-        made.linears(f"{block}.attn1", PROJECTIONS, width, width)
-        made.norms(f"{block}.attn1", ("norm_q", "norm_k"), head, bias=True)
-        made.linear(f"{block}.ff.net.0.proj", 4 * width, width)
-        made.linear(f"{block}.ff.net.2", width, 4 * width)
-    made.norm("norm_final", width)
-    made.norm("norm_out.norm", width)
-    made.linear("norm_out.linear", 2 * width, time)
-    made.linear("proj_out", config["out_channels"] * numbers, width)
-    return made
+            network.linear(f"{block}.{norm}.linear", 6 * width, time)
+            network.norm(f"{block}.{norm}.norm", width)
+        network.linears(f"{block}.attn1", PROJECTIONS, width, width)
+        network.norms(f"{block}.attn1", ("norm_q", "norm_k"), head, bias=True)
+        network.linear(f"{block}.ff.net.0.proj", 4 * width, width)
+        network.linear(f"{block}.ff.net.2", width, 4 * width)
+    network.norm("norm_final", width)
+    network.norm("norm_out.norm", width)
+    network.linear("norm_out.linear", 2 * width, time)
+    network.linear("proj_out", config["out_channels"] * numbers, width)
+    return network
 
 
-# Positions that 5B I2V has learned: those of the prompt's tokens, and of 13 latent frames of 30 x 45 patches.
+# Number of learned positions of 5B I2V: the prompt's 226 tokens, and 13 latent frames of 30 x 45 patches.
 _LEARNED = 226 + 13 * 30 * 45
 _TIME = ("time_embedding.linear_1.weight", "time_embedding_linear_1.weight", "time_embed.0.weight")
 _LAST = ("proj_out.weight", "mixins.final_layer.linear.weight")
@@ -211,7 +211,7 @@ def _vae(
         "layers_per_block": layers(own, f"encoder.{levels}.0.{resnets}"),
         "latent_channels": own["decoder.conv_in.conv.weight"][1],
     }
-    # All variants share these weights' shapes, and a LATENT holds what they make: nothing here depends on the rest.
+    # All variants share this VAE and its latents, so any variant's description serves here.
     variant = describe(_ANY, 0.7, False)
     return Recognised("vae", layout, "AutoencoderKLCogVideoX", config, variant, rules, prefix)
 

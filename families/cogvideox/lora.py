@@ -7,7 +7,8 @@ from ...base.lora import Found, width
 from .files import COMFYUI, SAT
 
 _ATTENTION = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))
-# Width -> (title, blocks): Mochi's layers have the same names and sizes, but it has more blocks.
+# Width -> (title, number of blocks). The number is compared because Mochi's layers have the same names and sizes, in
+# more blocks.
 _TITLES = {1920: ("CogVideoX 2B", 30), 3072: ("CogVideoX 5B", 42)}
 
 

@@ -32,7 +32,7 @@ class CogVideoXDPMScheduler(OwnScheduler):
 
     def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
         t = self.timesteps[index]
-        # Its noise is drawn frame by frame, as its pipeline holds latents: [B, T, C, H, W].
+        # The reference pipeline holds latents as [B, T, C, H, W], so noise drawn in that order equals its noise.
         moved, self._clean = self.inner.step(
             output.transpose(1, 2),
             self._clean,

@@ -50,7 +50,7 @@ TEMPLATE = (
     "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
     "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
 )
-# Tokens of the template in front of the prompt: they are read, but not passed on.
+# Number of template tokens in front of the prompt: the encoder reads them, the transformer does not get them.
 TEMPLATE_TOKENS = 95
 SCALE = 0.476986
 SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 7.0}
@@ -70,7 +70,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
 
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
-    """Transformer or VAE; a file that replaces tokens is told by its name, its tensors are those of text-to-video."""
+    """Transformer or VAE. Token-replace I2V has the same tensors as T2V, so only the file's name distinguishes them."""
     found = files.transformer(shapes, name) or files.vae(shapes)
     if found is None:
         return "'txt_in.individual_token_refiner.blocks.0.norm1.weight' is missing"
@@ -91,7 +91,7 @@ def _variant(
         family=FAMILY,
         name=own.get("title", names[picture]),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
-        # The concat variant is told no guidance and was made for 1.
+        # The concat variant has no guidance embedding and was trained for cfg 1.
         defaults=Defaults(1280, 720, 129, 24.0, 50, 6.0 if embeds_guidance else 1.0).with_own(own),
         scheduler=scheduler,
         prompts=(Prompt(limit + TEMPLATE_TOKENS, TEMPLATE.format), Prompt(77, str, "text_encoder_2")),
@@ -184,8 +184,8 @@ def embed(
     ids, mask = tokens["text_encoder"]
     states = encoders["text_encoder"](input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
     pooled = encoders["text_encoder_2"](tokens["text_encoder_2"][0]).pooler_output
-    further = {"attention_mask": mask[:, TEMPLATE_TOKENS:], "pooled_output": pooled}
-    return states[-3][:, TEMPLATE_TOKENS:], further
+    entries = {"attention_mask": mask[:, TEMPLATE_TOKENS:], "pooled_output": pooled}
+    return states[-3][:, TEMPLATE_TOKENS:], entries
 
 
 def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:

@@ -16,13 +16,13 @@ from ...base.keys import Rule, chunk, pieces, rename, swap_halves
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
 
-# part, layout, prefix, class, config, rules
+# (part, layout, prefix, class, config, rules) of a recognised file.
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
 CLASS = "HunyuanVideoTransformer3DModel"
-# ComfyUI's norms of query and key; their weight was called "scale" before ComfyUI 0.14.
+# ComfyUI's names for the norms of query and key; before ComfyUI 0.14 their weight was called "scale".
 NORMS = (("query_norm", "q_norm"), ("key_norm", "k_norm"))
 NORM_ENDS = ("weight", "scale")
-# Width of a timestep's sines and cosines.
+# Width of a timestep's sinusoidal embedding.
 TIME = 256
 
 
@@ -105,27 +105,27 @@ def _config(
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
     head = config["attention_head_dim"]
-    width, made = config["num_attention_heads"] * head, Tensors()
+    width, network = config["num_attention_heads"] * head, Tensors()
     inner, patch, text = int(width * config["mlp_ratio"]), config["patch_size"], "context_embedder"
-    made.linear("x_embedder.proj", width, config["in_channels"], config["patch_size_t"], patch, patch)
+    network.linear("x_embedder.proj", width, config["in_channels"], config["patch_size_t"], patch, patch)
 
-    made.embedder(f"{text}.time_text_embed.timestep_embedder", width, TIME)
-    made.embedder(f"{text}.time_text_embed.text_embedder", width, config["text_embed_dim"])
-    made.linear(f"{text}.proj_in", width, config["text_embed_dim"])
+    network.embedder(f"{text}.time_text_embed.timestep_embedder", width, TIME)
+    network.embedder(f"{text}.time_text_embed.text_embedder", width, config["text_embed_dim"])
+    network.linear(f"{text}.proj_in", width, config["text_embed_dim"])
     for n in range(config["num_refiner_layers"]):
         block = f"{text}.token_refiner.refiner_blocks.{n}"
-        made.norms(block, ("norm1", "norm2"), width, bias=True)
-        made.linears(f"{block}.attn", PROJECTIONS, width, width)
-        made.linear(f"{block}.ff.net.0.proj", inner, width)
-        made.linear(f"{block}.ff.net.2", width, inner)
-        made.linear(f"{block}.norm_out.linear", 2 * width, width)
-    made.embedder("time_text_embed.timestep_embedder", width, TIME)
-    made.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
+        network.norms(block, ("norm1", "norm2"), width, bias=True)
+        network.linears(f"{block}.attn", PROJECTIONS, width, width)
+        network.linear(f"{block}.ff.net.0.proj", inner, width)
+        network.linear(f"{block}.ff.net.2", width, inner)
+        network.linear(f"{block}.norm_out.linear", 2 * width, width)
+    network.embedder("time_text_embed.timestep_embedder", width, TIME)
+    network.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
     if config["guidance_embeds"]:
-        made.embedder("time_text_embed.guidance_embedder", width, TIME)
-    made.two_streams(width, head, inner, config["num_layers"], config["num_single_layers"])
-    made.linear("proj_out", config["out_channels"] * config["patch_size_t"] * patch**2, width)
-    return made
+        network.embedder("time_text_embed.guidance_embedder", width, TIME)
+    network.two_streams(width, head, inner, config["num_layers"], config["num_single_layers"])
+    network.linear("proj_out", config["out_channels"] * config["patch_size_t"] * patch**2, width)
+    return network
 
 
 def _vae_config(shapes: Shapes) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def rules(width: int) -> tuple[Rule, ...]:
     embed = "time_text_embed"
     split, fused = chunk(3), pieces(width, width, width, -1)
     made = [
-        # ComfyUI's own spelling becomes the original's first.
+        # ComfyUI's spelling is renamed to the original's first, so that the later rules serve both.
         *(rename(f"{s}_attn.{n}", f"{s}_attn_{n}") for s in ("img", "txt", "self") for n in ("qkv", "proj")),
         *(
             rename(f"{s}_attn.norm.{theirs}.{end}", f"{s}_attn_{ours}.weight")

@@ -24,7 +24,7 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
 
 def _made_for(found: Found, blocks: int) -> str:
     own = width(found, *_DOUBLE, *_SINGLE, "single_transformer_blocks.{}.proj_mlp")
-    # Open-Sora 2.0 and Flux have layers of the same names and sizes, in 19 and 38 blocks.
+    # Open-Sora 2.0 and Flux have layers of the same names and sizes, but 19 double and 38 single blocks.
     has_single = any(sign.startswith("single") for sign in found)
     return "HunyuanVideo" if own == _WIDTH and blocks != (38 if has_single else 19) else ""
 

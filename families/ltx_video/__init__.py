@@ -41,7 +41,7 @@ from . import files
 from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in
 
-# configs/*.yaml: decode_timestep and decode_noise_scale of all versions with a timestep-conditioned VAE.
+# From configs/*.yaml: decode_timestep and decode_noise_scale of all versions with a timestep-conditioned VAE.
 DECODE_TIMESTEP, DECODE_NOISE = 0.05, 0.025
 
 
@@ -92,25 +92,25 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
     pixel 1000 by up to 4.
     """
     rate = entry.get("frame_rate") or variant.defaults.fps
-    found = {"context": entry["cross_attn"], "frame_rate": torch.tensor([float(rate)])}
+    conditions = {"context": entry["cross_attn"], "frame_rate": torch.tensor([float(rate)])}
     if entry.get("attention_mask") is not None:
-        found["attention_mask"] = entry["attention_mask"]
+        conditions["attention_mask"] = entry["attention_mask"]
     if entry.get("denoise_mask") is not None:
-        found["denoise_mask"] = entry["denoise_mask"][:, :1]
+        conditions["denoise_mask"] = entry["denoise_mask"][:, :1]
     guides = entry.get("keyframe_idxs")
-    if guides is not None:  # newer hosts give each token's first and last position [1, 3, N, 2], older ones the first
-        found["keyframe_idxs"] = (guides[..., 0] if guides.ndim == 4 else guides).float().flatten(1)
+    if guides is not None:  # newer hosts give first and last position of each token [1, 3, N, 2], older ones the first
+        conditions["keyframe_idxs"] = (guides[..., 0] if guides.ndim == 4 else guides).float().flatten(1)
     if entry.get("end_latent") is not None:
-        found["end_latent"] = entry["end_latent"]
-        found["end_noise"] = torch.tensor([[float(entry["end_noise"])]])
-    return found
+        conditions["end_latent"] = entry["end_latent"]
+        conditions["end_noise"] = torch.tensor([[float(entry["end_noise"])]])
+    return conditions
 
 
 def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-    """Flow (noise minus clean) at timestep t = sigma * 1000, told to each token by itself.
+    """Flow (noise minus clean) at timestep t = sigma * 1000; every token has a timestep of its own.
 
-    Where a mask keeps latents, their tokens are told mask * t: clean at 0. An end picture and its noise level come as
-    further tokens behind the video's, at the position of the last frame; what the model says of them is left out.
+    Where a mask keeps latents, the timestep of their tokens is mask * t: clean at 0. An end picture is appended as
+    extra tokens with their own noise level, at the position of the last frame; their prediction is dropped.
     """
     batch, _, _, rows, columns = x.shape
     places, times = _places(variant, x), t[:, None]
@@ -118,7 +118,7 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
     count = tokens.shape[1]
     if "denoise_mask" in conditions:
         times = times * conditions["denoise_mask"].to(t).flatten(1)
-    if "keyframe_idxs" in conditions:  # of the latent frames at the end, which core's nodes have appended
+    if "keyframe_idxs" in conditions:  # positions of the latent frames that core's nodes have appended at the end
         guides = conditions["keyframe_idxs"].unflatten(1, (3, -1))
         places[:, :, count - guides.shape[2] :] = guides
     if "end_latent" in conditions:
@@ -146,7 +146,7 @@ def _places(variant: Variant, x: Tensor) -> Tensor:
     geometry = variant.geometry
     frames, rows, columns = (torch.arange(n, device=x.device, dtype=torch.float32) for n in x.shape[2:])
     frames = frames * geometry.temporal
-    if variant.facts["is_causal"]:  # the first latent frame holds one frame, all others `temporal`
+    if variant.facts["is_causal"]:  # the first latent frame covers one frame, each later one `temporal` frames
         frames = (frames + 1 - geometry.temporal).clamp(min=0)
     grid = torch.meshgrid(frames, rows * geometry.spatial, columns * geometry.spatial, indexing="ij")
     return torch.stack(grid).flatten(1).repeat(x.shape[0], 1, 1)
@@ -172,7 +172,7 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
         latent = (1 - DECODE_NOISE) * latent + DECODE_NOISE * noise
         timestep = torch.full((len(latent),), DECODE_TIMESTEP, device=latent.device, dtype=latent.dtype)
     mean, std = _statistics(vae, latent)
-    # The layers of 0.9.1 draw noise of their own, from the global generator.
+    # Layers of the 0.9.1 decoder draw noise from the global generator.
     with torch.random.fork_rng(devices=[latent.device] if latent.is_cuda else []):
         torch.manual_seed(seed)
         return vae.decode(latent * std + mean, timestep, return_dict=False)[0]  # pyright: ignore[reportCallIssue]

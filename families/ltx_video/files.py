@@ -17,7 +17,7 @@ TRANSFORMER_RULES = (
     rename("q_norm", "norm_q"),
     rename("k_norm", "norm_k"),
 )
-_HEADS = 32  # of the 2B and the 13B; tensors do not tell
+_HEADS = 32  # in the 2B and the 13B; shapes do not show the number of heads
 
 
 def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
@@ -85,23 +85,23 @@ def _transformer(
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
-    width, made = config["num_attention_heads"] * config["attention_head_dim"], Tensors()
-    made.linear("proj_in", width, config["in_channels"])
-    made.embedder("time_embed.emb.timestep_embedder", width, 256)
-    made.linear("time_embed.linear", 6 * width, width)
-    made.embedder("caption_projection", width, config["caption_channels"])
+    width, network = config["num_attention_heads"] * config["attention_head_dim"], Tensors()
+    network.linear("proj_in", width, config["in_channels"])
+    network.embedder("time_embed.emb.timestep_embedder", width, 256)
+    network.linear("time_embed.linear", 6 * width, width)
+    network.embedder("caption_projection", width, config["caption_channels"])
     for n in range(config["num_layers"]):
         block = f"transformer_blocks.{n}"
-        made[f"{block}.scale_shift_table"] = (6, width)
+        network[f"{block}.scale_shift_table"] = (6, width)
         for attention, into in (("attn1", width), ("attn2", config["cross_attention_dim"])):
-            made.linears(f"{block}.{attention}", ("to_q", "to_out.0"), width, width)
-            made.linears(f"{block}.{attention}", ("to_k", "to_v"), width, into)
-            made.norms(f"{block}.{attention}", ("norm_q", "norm_k"), width)
-        made.linear(f"{block}.ff.net.0.proj", 4 * width, width)
-        made.linear(f"{block}.ff.net.2", width, 4 * width)
-    made["scale_shift_table"] = (2, width)
-    made.linear("proj_out", config["out_channels"], width)
-    return made
+            network.linears(f"{block}.{attention}", ("to_q", "to_out.0"), width, width)
+            network.linears(f"{block}.{attention}", ("to_k", "to_v"), width, into)
+            network.norms(f"{block}.{attention}", ("norm_q", "norm_k"), width)
+        network.linear(f"{block}.ff.net.0.proj", 4 * width, width)
+        network.linear(f"{block}.ff.net.2", width, 4 * width)
+    network["scale_shift_table"] = (2, width)
+    network.linear("proj_out", config["out_channels"], width)
+    return network
 
 
 def _remark(variant: Variant, version: str) -> str:
@@ -152,7 +152,7 @@ def vae_rules(is_conditioned: bool, is_newer: bool) -> tuple[Rule, ...]:
     """The original's flat list of blocks -> diffusers' blocks with their up- and downsamplers inside.
 
     Args:
-        is_conditioned: a decoder that is told a timestep (0.9.1 and newer).
+        is_conditioned: whether the decoder takes a timestep (0.9.1 and newer).
         is_newer: the encoder of 0.9.5 and newer.
     """
     if is_conditioned:
@@ -187,7 +187,7 @@ def _vae_config(shapes: Shapes, is_conditioned: bool, is_newer: bool) -> dict[st
     """The config of a VAE, from its shapes in diffusers' names."""
     downs, ups = layers(shapes, "encoder.down_blocks"), layers(shapes, "decoder.up_blocks")
     down = [f"encoder.down_blocks.{i}" for i in range(downs)] + ["encoder.mid_block"]
-    # diffusers writes a decoder's lists from the video's end to the latent's.
+    # diffusers lists a decoder's blocks from the video's end to the latent's end.
     up = [f"decoder.up_blocks.{i}" for i in reversed(range(ups))] + ["decoder.mid_block"]
     factor = 2 if is_conditioned else 1
 

@@ -13,20 +13,21 @@ from ...base.stg import Band, Stg
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
-# 0.9.0 and 0.9.1 shift their noise levels by the number of tokens; later ones walk a linear-quadratic schedule.
+# 0.9.0 and 0.9.1 shift their noise levels by the number of tokens; later versions have a linear-quadratic schedule.
 DYNAMIC = {
     "_class_name": SCHEDULER, "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": True,
     "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024, "max_image_seq_len": 4096,
     "shift_terminal": 0.1,
 }  # fmt: skip
 STATIC = {"_class_name": SCHEDULER, "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": False}
-# The host's own samplers know one shift for all sizes; ComfyUI takes e^2.37 for this family.
+# The host's own samplers take one shift for all sizes; ComfyUI uses e^2.37 for this family.
 HOST_SHIFT = math.exp(2.37)
-# configs/ltxv-13b-0.9.8-distilled.yaml, first_pass.timesteps. The checkpoint knows one level more, at which the second
-# pass of that pipeline ends and which finishes a video that has no second pass.
+# From configs/ltxv-13b-0.9.8-distilled.yaml, first_pass.timesteps. The checkpoint was trained for one more level, at
+# which that pipeline's second pass ends and which finishes a video without a second pass.
 FIRST_PASS = (1.0, 0.9937, 0.9875, 0.9812, 0.9750, 0.9094, 0.7250)
 FINISH = 0.4219
-# configs/ltxv-13b-0.9.8-dev.yaml, first_pass, whose rescaling_scale 1 means none. Its cfg_star_rescale is on as well.
+# From configs/ltxv-13b-0.9.8-dev.yaml, first_pass. Its rescaling_scale 1 means no rescaling; its cfg_star_rescale is on
+# as well.
 BANDS = (
     Band(1.0, 1, Stg(0)),
     Band(0.996, 1, Stg(0, (11, 25, 35, 39))),
@@ -40,8 +41,8 @@ BANDS = (
 
 def version_in(name: str) -> str:
     """ "0.9.8" of "ltxv-13b-0.9.8-dev.safetensors", "0.9.0" where a name has 0.9 alone, "" where it has none."""
-    found = re.search(r"0\.9(?:\.(\d))?(?!\d)", name)
-    return f"0.9.{found[1] or 0}" if found else ""
+    match = re.search(r"0\.9(?:\.(\d))?(?!\d)", name)
+    return f"0.9.{match[1] or 0}" if match else ""
 
 
 def make_variant(
@@ -75,7 +76,7 @@ def make_variant(
     return Variant(
         family=family,
         name=own.get("title", name),
-        # The VAE's own statistics are applied where it encodes and decodes: a LATENT is already normalised.
+        # encode and decode apply the VAE's own statistics, so a LATENT is already normalised.
         streams=(VideoStream(geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1)),),
         defaults=Defaults(
             *size,

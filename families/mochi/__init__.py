@@ -40,7 +40,7 @@ PAIRS = {
     "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors",
     "vae": "mochi_vae.safetensors",
 }
-# The published VAE's, as in AutoencoderKLMochi's config and ComfyUI's latent format.
+# Statistics of the published VAE, from AutoencoderKLMochi's config and ComfyUI's latent format.
 MEAN = (
     -0.06730895953510081, -0.038011381506090416, -0.07477820912866141, -0.05565264470995561, 0.012767231469026969,
     -0.04703542746246419, 0.043896967884726704, -0.09346305707025976, -0.09918314763016893, -0.008729793427399178,
@@ -92,7 +92,7 @@ def _variant(
         latent_format="Mochi",
         context_width=transformer["text_embed_dim"],
         memory_factor=2.0,  # comfy/supported_models.py, GenmoMochi
-        # comfy/sd.py: 1000 values for each decoded value of 6 frames, 1.5 * 384 for each encoded one.
+        # From comfy/sd.py: 1000 values per decoded value of 6 frames, 1.5 * 384 per encoded value.
         decode_floats=6000.0,
         encode_floats=576.0,
         whole_clip=True,
@@ -127,11 +127,11 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
 def embed(
     encoders: Mapping[str, nn.Module], tokens: Mapping[str, tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """T5 with its mask; of an empty prompt nothing is left, as the original does for an empty negative prompt."""
+    """T5 with its mask; the embedding of an empty prompt is all zeros, as in the original for the negative prompt."""
     ids, mask = tokens["text_encoder"]
     hidden = encoders["text_encoder"](ids, mask).last_hidden_state
-    said = (mask.sum(1, keepdim=True) > 1).long()  # an empty prompt is its end token alone
-    return hidden * said.to(hidden).unsqueeze(-1), {"attention_mask": mask * said}
+    has_text = (mask.sum(1, keepdim=True) > 1).long()  # an empty prompt is its end token alone
+    return hidden * has_text.to(hidden).unsqueeze(-1), {"attention_mask": mask * has_text}
 
 
 def decode(vae: Any, latent: Tensor, seed: int) -> Tensor:

@@ -15,7 +15,7 @@ from ...base.keys import Rule, chunk, rename, swap_halves
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
 
-# part, layout, prefix, class, config, rules
+# (part, layout, prefix, class, config, rules) of a recognised file.
 Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
 
 
@@ -71,35 +71,35 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
     heads, head, text = config["num_attention_heads"], config["attention_head_dim"], config["text_embed_dim"]
     width, pooled, last = heads * head, config["pooled_projection_dim"], config["num_layers"] - 1
-    patch, made = config["patch_size"], Tensors()
-    made["pos_frequencies"] = (3, heads, head // 2)
-    made.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
-    made.embedder("time_embed.timestep_embedder", width, config["time_embed_dim"])
-    made.linear("time_embed.pooler.to_kv", 2 * text, text)
-    made.linear("time_embed.pooler.to_q", text, text)
-    made.linear("time_embed.pooler.to_out", width, text)
-    made.linear("time_embed.caption_proj", pooled, text)
+    patch, network = config["patch_size"], Tensors()
+    network["pos_frequencies"] = (3, heads, head // 2)
+    network.linear("patch_embed.proj", width, config["in_channels"], patch, patch)
+    network.embedder("time_embed.timestep_embedder", width, config["time_embed_dim"])
+    network.linear("time_embed.pooler.to_kv", 2 * text, text)
+    network.linear("time_embed.pooler.to_q", text, text)
+    network.linear("time_embed.pooler.to_out", width, text)
+    network.linear("time_embed.caption_proj", pooled, text)
     for n in range(last + 1):
         block = f"transformer_blocks.{n}"
-        made.linear(f"{block}.norm1.linear", 4 * width, width)
-        made.norms(f"{block}.attn1", ("norm_q", "norm_k", "norm_added_q", "norm_added_k"), head)
-        made.linears(f"{block}.attn1", ("to_q", "to_k", "to_v"), width, width, bias=False)
-        made.linears(f"{block}.attn1", ("add_q_proj", "add_k_proj", "add_v_proj"), width, pooled, bias=False)
-        made.linear(f"{block}.attn1.to_out.0", width, width)
+        network.linear(f"{block}.norm1.linear", 4 * width, width)
+        network.norms(f"{block}.attn1", ("norm_q", "norm_k", "norm_added_q", "norm_added_k"), head)
+        network.linears(f"{block}.attn1", ("to_q", "to_k", "to_v"), width, width, bias=False)
+        network.linears(f"{block}.attn1", ("add_q_proj", "add_k_proj", "add_v_proj"), width, pooled, bias=False)
+        network.linear(f"{block}.attn1.to_out.0", width, width)
         sides = [("ff", width)]
-        if n == last:  # nothing reads the text behind the last block
-            made.linear(f"{block}.norm1_context.linear_1", pooled, width)
+        if n == last:  # the last block's text stream has no consumer, so it lacks these layers
+            network.linear(f"{block}.norm1_context.linear_1", pooled, width)
         else:
-            made.linear(f"{block}.norm1_context.linear", 4 * pooled, width)
-            made.linear(f"{block}.attn1.to_add_out", pooled, width)
+            network.linear(f"{block}.norm1_context.linear", 4 * pooled, width)
+            network.linear(f"{block}.attn1.to_add_out", pooled, width)
             sides.append(("ff_context", pooled))
         for side, own in sides:
             inner = 4 * own * 2 // 3
-            made.linear(f"{block}.{side}.net.0.proj", 2 * inner, own, bias=False)
-            made.linear(f"{block}.{side}.net.2", own, inner, bias=False)
-    made.linear("norm_out.linear", 2 * width, width)
-    made.linear("proj_out", config["in_channels"] * patch**2, width)
-    return made
+            network.linear(f"{block}.{side}.net.0.proj", 2 * inner, own, bias=False)
+            network.linear(f"{block}.{side}.net.2", own, inner, bias=False)
+    network.linear("norm_out.linear", 2 * width, width)
+    network.linear("proj_out", config["in_channels"] * patch**2, width)
+    return network
 
 
 def _vae_config(first: tuple[int, ...], last: tuple[int, ...]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def transformer_rules(count: int) -> tuple[Rule, ...]:
         rename("^t_embedder.mlp.2", "time_embed.timestep_embedder.linear_2"),
         rename("^t5_y_embedder", "time_embed.pooler"),
         rename("^t5_yproj", "time_embed.caption_proj"),
-        # The last block modulates its text with a scale only.
+        # The last block has only a scale for its text stream.
         rename(f"^blocks.{last}.mod_y", f"transformer_blocks.{last}.norm1_context.linear_1"),
         rename("^blocks.{}.mod_y", f"{block}.norm1_context.linear"),
         rename("^blocks.{}.mod_x", f"{block}.norm1.linear"),
@@ -135,7 +135,7 @@ def transformer_rules(count: int) -> tuple[Rule, ...]:
         rename("^blocks.{}.attn.k_norm_y", f"{block}.attn1.norm_added_k"),
         rename("^blocks.{}.attn.proj_x", f"{block}.attn1.to_out.0"),
         rename("^blocks.{}.attn.proj_y", f"{block}.attn1.to_add_out"),
-        # The original's gate is the first half, diffusers' the second.
+        # The original stores the gate in the first half, diffusers in the second.
         rename("^blocks.{}.mlp_x.w1", f"{block}.ff.net.0.proj", split=swap_halves),
         rename("^blocks.{}.mlp_x.w2", f"{block}.ff.net.2"),
         rename("^blocks.{}.mlp_y.w1", f"{block}.ff_context.net.0.proj", split=swap_halves),

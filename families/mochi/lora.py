@@ -22,7 +22,7 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
 
 def _made_for(found: Found, blocks: int) -> str:
     has_text = any(sign in found for sign in (*_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"))
-    # Without text's layers CogVideoX 5B looks the same, but has 42 blocks.
+    # LoRAs without text layers look like CogVideoX 5B's, which has 42 blocks.
     return "Mochi 1" if width(found, *_VIDEO) == 3072 and (has_text or 42 < blocks <= 48) else ""
 
 

@@ -1,7 +1,7 @@
 """Open-Sora 2.0: from words, from pictures at either end, or on from a video, all with one model.
 
 Source: hpcaitech/Open-Sora @7ad6a96 (Apache-2.0; names, numbers and order of operations, no code). The network is
-diffusers' FluxTransformer2DModel with positions in time, and an input that is wide enough for what is known.
+diffusers' FluxTransformer2DModel with positions in time, and an input that is wide enough for the known latents.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PAIRS = {
     "text_encoders": "t5xxl_fp8_e4m3fn_scaled.safetensors (or fp16) with clip_l.safetensors",
     "vae": "hunyuan_vae.safetensors (or hunyuan_video_vae_bf16.safetensors)",
 }
-# Tokens of one frame -> shift of one frame: a straight line through these two.
+# Points of a straight line: tokens of one frame -> shift of one frame.
 SHIFTS = (256, 1.0), (4096, 3.0)
 
 
@@ -99,7 +99,7 @@ def _variant(
         name=own.get("title", ""),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=defaults,
-        # For samplers of others, which know one shift: that of the model's own size.
+        # For other packs' samplers, which take one shift: the shift at the model's own size.
         scheduler={**scheduler, "shift": shift_of((1, *size))},
         prompts=(Prompt(own.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),
         latent_format="HunyuanVideo",
@@ -123,7 +123,7 @@ def sigmas(variant: Variant, steps: int, shift: float | None, shape: tuple[int, 
 
 
 def complete(prompt: str, fps: float, motion_score: float) -> str:
-    """The prompt as the model was trained to read it: it ends with the frame rate and how much is to move."""
+    """The prompt as the model was trained to read it: it ends with the frame rate and the motion score."""
     text = prompt.strip()
     text = text if text.endswith(".") else f"{text}."
     if not re.search(r"\d+ FPS\.$", text):
@@ -132,7 +132,7 @@ def complete(prompt: str, fps: float, motion_score: float) -> str:
 
 
 def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """T5's embedding without a mask, CLIP-L's pooled one, and what is known of the video."""
+    """T5's embedding without a mask, CLIP-L's pooled one, and the known latents with their mask."""
     pooled = entry.get("pooled_output")
     if pooled is None:
         raise FamilyError(
@@ -151,7 +151,7 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
     tokens = torch.cat([_packed(x), _packed(known)], dim=-1)
     context = conditions["context"]
     places = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in (frames, rows, columns)))
-    made = transformer(
+    tokens_out = transformer(
         hidden_states=tokens,
         encoder_hidden_states=context,
         pooled_projections=conditions["pooled"].to(x.dtype),
@@ -161,8 +161,8 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
         return_dict=False,
     )[0]
     # Tokens in the order time, rows, columns -> [B, C, T, h, w]
-    made = made.reshape(len(x), frames, rows, columns, channels, 2, 2)
-    return made.permute(0, 4, 1, 2, 5, 3, 6).reshape(x.shape)
+    tokens_out = tokens_out.reshape(len(x), frames, rows, columns, channels, 2, 2)
+    return tokens_out.permute(0, 4, 1, 2, 5, 3, 6).reshape(x.shape)
 
 
 def _packed(latent: Tensor) -> Tensor:

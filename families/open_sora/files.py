@@ -17,15 +17,15 @@ from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
 
 CLASS = "FluxTransformer2DModel"
-# What the weight of a norm of query or key is called: in the published file, and in what ComfyUI writes since 0.14.
+# Name of the weight of a query or key norm: in the published file, and in files that ComfyUI 0.14 and newer save.
 NORM_ENDS = ("scale", "weight")
 HALF, PAIRS = "half-split", "interleaved"
-# The published file's marker, and that of the same tensors under diffusers' names.
+# Marker tensors of the published file, and of the same network under diffusers' names.
 MARKER, DIFFUSERS_MARKER = "cond_in.weight", "single_transformer_blocks.0.proj_mlp.weight"
 
 
 def transformer_config(**changes: Any) -> dict[str, Any]:
-    """The published transformer: Flux with three axes of positions, and a wider input for what is known."""
+    """The published transformer: Flux with three axes of positions, and a wider input for the known latents."""
     head = changes.get("attention_head_dim", 128)
     side = head * 7 // 32 * 2
     return {
@@ -57,7 +57,7 @@ def transformer(shapes: Shapes, name: str) -> tuple[str, str, dict[str, Any], di
         return None  # HunyuanVideo, whose single blocks have the same names
     prefix, inner = found
     if inner["x_embedder.weight"][1] <= 2 * inner["proj_out.weight"][0]:
-        return None  # a Flux model, with nothing beside the noise
+        return None  # a Flux model: its input holds the noise alone
     config = _config(
         inner, name, "transformer_blocks", "single_transformer_blocks", ("x_embedder",),
         "transformer_blocks.0.attn.norm_q.weight", "context_embedder", "time_text_embed.text_embedder.linear_1",
@@ -93,14 +93,14 @@ def _config(
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
     head = config["attention_head_dim"]
-    width, made = config["num_attention_heads"] * head, Tensors()
-    made.embedder("time_text_embed.timestep_embedder", width, 256)
-    made.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
-    made.linear("context_embedder", width, config["joint_attention_dim"])
-    made.linear("x_embedder", width, config["in_channels"])
-    made.two_streams(width, head, 4 * width, config["num_layers"], config["num_single_layers"])
-    made.linear("proj_out", config["out_channels"], width)
-    return made
+    width, network = config["num_attention_heads"] * head, Tensors()
+    network.embedder("time_text_embed.timestep_embedder", width, 256)
+    network.embedder("time_text_embed.text_embedder", width, config["pooled_projection_dim"])
+    network.linear("context_embedder", width, config["joint_attention_dim"])
+    network.linear("x_embedder", width, config["in_channels"])
+    network.two_streams(width, head, 4 * width, config["num_layers"], config["num_single_layers"])
+    network.linear("proj_out", config["out_channels"], width)
+    return network
 
 
 def check_known(shapes: Shapes, name: str) -> None:
@@ -123,7 +123,7 @@ def check_known(shapes: Shapes, name: str) -> None:
 
 
 def check_channels(channels: int, out: int, name: str) -> None:
-    """Refuse what is not made of 2 x 2 patches: noise, a mask and what is known.
+    """Refuse a network whose input is not 2 x 2 patches of noise, mask and known latents.
 
     Raises:
         FamilyError: the high-compression variant, or another width.
@@ -151,7 +151,7 @@ def halves_to_pairs(head: int) -> Split:
 
 
 def _then(split: Split, turn: Split) -> Split:
-    """A split, and then the turn for its first two parts: query and key."""
+    """A split whose first two parts, query and key, are then reordered."""
 
     def both(tensor: Tensor) -> list[Tensor]:
         query, key, *others = split(tensor)

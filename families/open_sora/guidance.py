@@ -1,4 +1,4 @@
-"""Two guidances that oscillate: how closely the words and the pictures are followed, step by step.
+"""Oscillating guidance: the scales of prompt and picture guidance, step by step.
 
 Source: hpcaitech/Open-Sora @7ad6a96, I2VDenoiser in opensora/utils/sampling.py (facts; no code).
 """
@@ -12,9 +12,9 @@ from ...base import Entry, Variant
 from .pictures import known_frames
 
 OSCILLATING = "oscillating"
-# So many steps are guided in full; from there on every second one.
+# The first steps have full guidance; after them, every second step has.
 FULL = 10
-# The pictures at both ends of a loop are two latent frames; more are a video that is gone on with.
+# Up to two conditioning frames are still images (start and end); more mean that a video is being extended.
 PICTURES = 2
 
 
@@ -26,10 +26,10 @@ def cfg(variant: Variant, mode: str, scale: float, timesteps: Tensor) -> list[fl
 def picture_guidance(
     variant: Variant, mode: str, scale: float, entry: Entry, steps: int, latent_frames: int
 ) -> Tensor | None:
-    """[steps, latent frames]: how much of what the pictures change is added; None where there are none.
+    """[steps, latent frames]: the scale of picture guidance; None where the conditioning has no picture.
 
-    Pictures, but not videos, have it rise from 1 at the first latent frame to the step's scale at the last, which
-    itself falls to 1 over the steps.
+    For pictures, but not for videos, the scale rises from 1 at the first latent frame to the step's scale at the last;
+    that one falls to 1 over the steps.
     """
     known = known_frames(entry, latent_frames)
     if not bool(known.any()):

@@ -30,8 +30,8 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
 
 def _made_for(found: Found, blocks: int) -> str:
     most = _SINGLE_BLOCKS if any(sign in found for sign in _SINGLE) else _DOUBLE_BLOCKS
-    own = width(found, *_DOUBLE, *_SINGLE[:-1])  # the last reads more than the width
-    # Flux, which it grew out of, has the same layers.
+    own = width(found, *_DOUBLE, *_SINGLE[:-1])  # the last layer's input is wider than the model
+    # Flux, from which Open-Sora 2.0 was built, has the same layers.
     return "Open-Sora 2.0 (or Flux)" if own == _WIDTH and blocks <= most else ""
 
 

@@ -1,4 +1,4 @@
-"""What is known of the video: pictures at its ends, or the beginning or end of another video.
+"""Known latents of the video: pictures at its ends, or the beginning or end of another video.
 
 Source: hpcaitech/Open-Sora @7ad6a96, prepare_inference_condition and collect_references_batch (facts; no code).
 """
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ...base import Entry, FamilyError, Guided, Pictures, Variant
 
-# Frames of a video that can be gone on with: 9 or 17 latent frames.
+# Lengths in frames of a video that can be extended: 9 or 17 latent frames.
 CLIPS = (33, 65)
 
 
@@ -64,7 +64,7 @@ def beside_the_noise(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> 
 
 
 def known_frames(entry: Entry, latent_frames: int) -> Tensor:
-    """[latent frames] bool: which ones the pictures give."""
+    """[latent frames] bool: True where the pictures give the latent."""
     picture, mask = entry.get("concat_latent_image"), entry.get("concat_mask")
     known = torch.zeros(latent_frames, dtype=torch.bool)
     if picture is not None:

@@ -17,7 +17,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
 
 
 def _published(shapes: Shapes) -> TextLayout | None:
-    for level in ("text_model.", ""):  # saved by a ComfyUI with transformers 5.6 or newer: without the level
+    for level in ("text_model.", ""):  # files of a ComfyUI with transformers 5.6 or newer lack the level "text_model."
         stem, layer = f"{level}embeddings", f"{level}encoder.layers.{{}}.mlp.fc1.weight"
         if f"{stem}.token_embedding.weight" in shapes and layer.format(0) in shapes:
             break
@@ -35,7 +35,7 @@ def _published(shapes: Shapes) -> TextLayout | None:
 
 
 def _open_clip(shapes: Shapes) -> TextLayout | None:
-    """OpenCLIP's own names. Whatever model reads it, reads the last layer but one: the last is left out."""
+    """OpenCLIP's own names. The models use the output of the last layer but one, so the last layer is left out."""
     for prefix in ("model.", ""):
         stem, block = f"{prefix}transformer.resblocks", f"{prefix}transformer.resblocks.{{}}.mlp.c_fc.weight"
         if f"{prefix}token_embedding.weight" in shapes and block.format(0) in shapes:

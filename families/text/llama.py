@@ -9,7 +9,7 @@ from ...base import Shapes
 from ...base.keys import rename
 from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layers
 
-# Norms and biases of Qwen and Gemma, which are other networks with the same names.
+# Qwen and Gemma are other networks with the same names; these norms and biases distinguish them.
 _OTHERS = ("layers.0.self_attn.q_proj.bias", "layers.0.pre_feedforward_layernorm.weight")
 
 

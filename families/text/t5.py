@@ -22,7 +22,7 @@ def published(shapes: Shapes, name: str) -> TextLayout | None:
     """An encoder in transformers' names; UMT5 has a table of relative positions in every block."""
     block = "encoder.block.{}.layer.0.SelfAttention.q.weight"
     ff = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
-    if any(one not in shapes for one in (block.format(0), _BIAS.format(0), ff, "shared.weight")):
+    if any(name not in shapes for name in (block.format(0), _BIAS.format(0), ff, "shared.weight")):
         return None
     rules = (rename("^spiece_model"), rename("^decoder"), rename("^lm_head"))
     return layout(shapes, name, block, _BIAS.format(0), ff, "shared.weight", rules)

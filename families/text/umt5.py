@@ -20,7 +20,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
 
 def _original(shapes: Shapes) -> TextLayout | None:
     q, bias, ff = "blocks.{}.attn.q.weight", "blocks.0.pos_embedding.embedding.weight", "blocks.0.ffn.fc1.weight"
-    if any(one not in shapes for one in (q.format(0), bias, ff)):
+    if any(name not in shapes for name in (q.format(0), bias, ff)):
         return None
     block, attention = "encoder.block.{}.layer", "encoder.block.{}.layer.0.SelfAttention"
     rules = (

@@ -1,4 +1,4 @@
-"""VideoCrafter2: text to video with the UNet that diffusers knows from ModelScope, told the frames per second besides.
+"""VideoCrafter2: text to video with the UNet that diffusers knows from ModelScope, with an embedding of the frame rate.
 
 Source: AILab-CVC/VideoCrafter @11bcd76 (Apache-2.0): configs/inference_t2v_512_v2.0.yaml, lvdm/models/samplers/ddim.py,
 scripts/run_text2video.sh. diffusers has no pipeline for it.
@@ -39,7 +39,7 @@ from . import files
 from .lora import LORA
 from .scheduler import scaled_ddim
 
-# What the makers' script tells the model; the video it makes is saved at 10 frames per second.
+# The frame rate that the makers' script conditions the model on; it saves the video at 10 frames per second.
 RATE = 28.0
 FPS = 10.0
 PAIRS = {
@@ -50,7 +50,8 @@ NO_RATE = (
     "This file lacks the original's fps embedding: frame_rate has no effect, and movement is that of a model that is "
     "not told one."
 )
-# The makers' DDIM adds noise in each step (eta 1); latents fade besides, to 0.7 over the first 400 of 1000 timesteps.
+# The makers' DDIM adds noise in each step (eta 1), and its latents also fade, to 0.7 over the first 400 of 1000
+# timesteps.
 SCHEDULER = {
     "_class_name": "ScaledDDIMScheduler",
     "num_train_timesteps": 1000,
@@ -88,7 +89,7 @@ def describe(unet: Mapping[str, Any], scale: float) -> Variant:
         scale: what latents are multiplied with for the UNet.
     """
     widths = unet["block_out_channels"]
-    # No position is learned, so any length and size can be made; every level halves the sides.
+    # No learned positions, so any length and size is possible; every level halves the sides.
     geometry = Geometry(channels=unet["in_channels"], temporal=1, spatial=8, patch=2 ** (len(widths) - 1))
     return Variant(
         family=FAMILY,
@@ -149,7 +150,7 @@ def extend(variant: Variant, unet: nn.Module) -> None:
 
 
 def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """The prompt, and ComfyUI's own entry "frame_rate": what the model is told, not how fast the video plays."""
+    """The prompt, and ComfyUI's own entry "frame_rate": an input of the model, not the playing speed."""
     rate = float(entry.get("frame_rate") or RATE)
     return {"context": entry["cross_attn"], "frame_rate": torch.tensor([rate])}
 
@@ -177,7 +178,7 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
 
 
 def decode_frames(vae: nn.Module, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
-    """One frame after the other: to the VAE each is a picture."""
+    """One frame after the other: the VAE decodes single pictures."""
     of: Any = vae
     was_tiled, of.use_tiling = of.use_tiling, tiled or of.use_tiling
     try:

@@ -15,7 +15,7 @@ from ...base.tensors import PROJECTIONS, Tensors
 
 Describe = Callable[[Mapping[str, Any], float], Variant]
 
-# In a residual block of the original.
+# Names in the original's residual blocks -> diffusers'.
 _RESNET = {
     "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
     "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
@@ -26,7 +26,8 @@ _MLPS = {"time_embed": "time_embedding", "fps_embedding": "fps_embedding"}
 
 def unet_rules(per_level: int, levels: int) -> tuple[Rule, ...]:
     """From the original's flat lists of blocks to diffusers' levels with `per_level` residual blocks each."""
-    group = per_level + 1  # a level's blocks down and the step to the next; one block more on the way up
+    # on the way down a level has its blocks and a downsampler; on the way up it has one block more
+    group = per_level + 1
     rules = [rename(f"^{old}.{a}", f"{new}.linear_{b}") for old, new in _MLPS.items() for a, b in ((0, 1), (2, 2))]
     rules += [rename(f"{_FIRST}.{name}", f"transformer_in.{name}", split=squeeze_last) for name in _PROJECTIONS]
     rules += [rename(_FIRST, "transformer_in"), rename("^input_blocks.0.0", "conv_in")]
@@ -83,7 +84,7 @@ def _as_linear(tensor: Any) -> tuple[Any]:
     return (tensor.flatten(1) if tensor.ndim == 4 else tensor,)
 
 
-# What the VAE's attention was called before diffusers 0.18.
+# Names of the VAE's attention before diffusers 0.18.
 OLDER_ATTENTION = tuple(
     rename(f"mid_block.attentions.0.{old}", f"mid_block.attentions.0.{new}", split=_as_linear)
     for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
@@ -156,7 +157,7 @@ def _diffusers(prefix: str, own: Shapes, name: str, describe: Describe) -> Recog
 
 
 def is_named(name: str) -> bool:
-    """Whether a file or folder says that it is a VideoCrafter: its tensors may not tell."""
+    """Whether the name of a file or folder says VideoCrafter; its tensors may not show it."""
     return "videocrafter" in name.lower()
 
 
@@ -194,44 +195,44 @@ def _recognised(
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
-    widths, context, made = config["block_out_channels"], config["cross_attention_dim"], Tensors()
+    widths, context, network = config["block_out_channels"], config["cross_attention_dim"], Tensors()
     first, time = widths[0], 4 * widths[0]
     attends = [kind.startswith("CrossAttn") for kind in config["down_block_types"]]
 
     def attention(name: str, width: int, inner: int, read: int) -> None:
         block = f"{name}.transformer_blocks.0"
-        made.norm(f"{name}.norm", width)
-        made.linear(f"{name}.proj_in", inner, width)
-        made.norms(block, ("norm1", "norm2", "norm3"), inner, bias=True)
+        network.norm(f"{name}.norm", width)
+        network.linear(f"{name}.proj_in", inner, width)
+        network.norms(block, ("norm1", "norm2", "norm3"), inner, bias=True)
         for layer, into in (("attn1", inner), ("attn2", read)):
-            made.linear(f"{block}.{layer}.to_q", inner, inner, bias=False)
-            made.linears(f"{block}.{layer}", PROJECTIONS[1:3], inner, into, bias=False)
-            made.linear(f"{block}.{layer}.to_out.0", inner, inner)
-        made.linear(f"{block}.ff.net.0.proj", 8 * inner, inner)
-        made.linear(f"{block}.ff.net.2", inner, 4 * inner)
-        made.linear(f"{name}.proj_out", width, inner)
+            network.linear(f"{block}.{layer}.to_q", inner, inner, bias=False)
+            network.linears(f"{block}.{layer}", PROJECTIONS[1:3], inner, into, bias=False)
+            network.linear(f"{block}.{layer}.to_out.0", inner, inner)
+        network.linear(f"{block}.ff.net.0.proj", 8 * inner, inner)
+        network.linear(f"{block}.ff.net.2", inner, 4 * inner)
+        network.linear(f"{name}.proj_out", width, inner)
 
     def resnet(level: str, n: int, into: int, out: int) -> None:
         block, temporal = f"{level}.resnets.{n}", f"{level}.temp_convs.{n}"
-        made.norm(f"{block}.norm1", into)
-        made.linear(f"{block}.conv1", out, into, 3, 3)
-        made.linear(f"{block}.time_emb_proj", out, time)
-        made.norm(f"{block}.norm2", out)
-        made.linear(f"{block}.conv2", out, out, 3, 3)
+        network.norm(f"{block}.norm1", into)
+        network.linear(f"{block}.conv1", out, into, 3, 3)
+        network.linear(f"{block}.time_emb_proj", out, time)
+        network.norm(f"{block}.norm2", out)
+        network.linear(f"{block}.conv2", out, out, 3, 3)
         if into != out:
-            made.linear(f"{block}.conv_shortcut", out, into, 1, 1)
+            network.linear(f"{block}.conv_shortcut", out, into, 1, 1)
         for conv, place in (("conv1", 2), ("conv2", 3), ("conv3", 3), ("conv4", 3)):
-            made.norm(f"{temporal}.{conv}.0", out)
-            made.linear(f"{temporal}.{conv}.{place}", out, out, 3, 1, 1)
+            network.norm(f"{temporal}.{conv}.0", out)
+            network.linear(f"{temporal}.{conv}.{place}", out, out, 3, 1, 1)
 
     def attentions(level: str, n: int, width: int) -> None:
         attention(f"{level}.attentions.{n}", width, width, context)
         attention(f"{level}.temp_attentions.{n}", width, width, width)
 
-    made.linear("conv_in", first, config["in_channels"], 3, 3)
+    network.linear("conv_in", first, config["in_channels"], 3, 3)
     for name in ("time_embedding", *(["fps_embedding"] if variant.facts["has_rate"] else [])):
-        made.linear(f"{name}.linear_1", time, first)
-        made.linear(f"{name}.linear_2", time, time)
+        network.linear(f"{name}.linear_1", time, first)
+        network.linear(f"{name}.linear_2", time, time)
     inner = 8 * config["attention_head_dim"]
     attention("transformer_in", first, inner, inner)
     last, skips = len(widths) - 1, [first]
@@ -242,7 +243,7 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
             if attends[level]:
                 attentions(f"down_blocks.{level}", n, width)
         if level < last:
-            made.linear(f"down_blocks.{level}.downsamplers.0.conv", width, width, 3, 3)
+            network.linear(f"down_blocks.{level}.downsamplers.0.conv", width, width, 3, 3)
             skips.append(width)
     for n in range(2):
         resnet("mid_block", n, widths[-1], widths[-1])
@@ -255,13 +256,13 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
             if attends[last - level]:
                 attentions(f"up_blocks.{level}", n, width)
         if level < last:
-            made.linear(f"up_blocks.{level}.upsamplers.0.conv", width, width, 3, 3)
-    made.norm("conv_norm_out", first)
-    made.linear("conv_out", config["out_channels"], first, 3, 3)
-    return made
+            network.linear(f"up_blocks.{level}.upsamplers.0.conv", width, width, 3, 3)
+    network.norm("conv_norm_out", first)
+    network.linear("conv_out", config["out_channels"], first, 3, 3)
+    return network
 
 
-# What Stable Diffusion 1 and 2 multiply their latents with; the file does not tell.
+# Scaling factor of Stable Diffusion 1 and 2's latents; files do not state it.
 SCALE = 0.18215
 
 
@@ -286,7 +287,7 @@ def _vae(own: Shapes, name: str, is_original: bool, describe: Describe) -> Recog
     )
 
 
-# Nothing that a VAE needs depends on the UNet: the published one's.
+# Config of the published UNet, for a VAE file: the VAE's facts do not depend on the UNet.
 ANY = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 1024,
 }  # fmt: skip

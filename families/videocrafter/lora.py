@@ -24,7 +24,7 @@ def _signs(kind: str) -> tuple[str, ...]:
 
 _SPACE, _TIME = _signs("attentions"), _signs("temp_attentions")
 _FIRST = tuple(f"transformer_in.{layer.replace('blocks.0', 'blocks.{}')}" for layer in _LAYERS)
-# How wide the prompts are that its attention reads; VideoCrafter2's layers in space are those of Stable Diffusion 2.
+# Width of the prompt embedding -> the model. VideoCrafter2's spatial layers are those of Stable Diffusion 2.
 _PICTURES = {768: "Stable Diffusion 1", 1024: "VideoCrafter2 or Stable Diffusion 2", 2048: "SDXL"}
 
 
@@ -33,7 +33,7 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
 
 
 def _made_for(found: Found, blocks: int) -> str:
-    # Their widths differ from level to level: those of the published model.
+    # Only the published model's widths, which differ from level to level, are looked for.
     if any(found[sign][1] in (320, 512, 640, 1280) for sign in (*_TIME, *_FIRST) if sign in found):
         return "VideoCrafter2"
     return _PICTURES.get(width(found, *(sign for sign in _SPACE if sign.endswith((".attn2.to_k", ".attn2.to_v")))), "")

@@ -45,7 +45,8 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     channels, latents = transformer["in_channels"], vae["z_dim"]
     out_channels = transformer.get("out_channels") or channels
     check_vae(latents, out_channels, "transformer returns")
-    # An image-to-video model reads the noisy latent, a mask of one channel per frame, and the picture's latent.
+    # Channels of an image-to-video model's input: the noisy latent, a mask with one channel per frame, and the
+    # picture's latent.
     joined = 2 * latents + vae.get("scale_factor_temporal", 4)
     if channels not in (latents, joined):
         raise FamilyError(
@@ -94,21 +95,21 @@ def _boundary(index: Mapping[str, Any], high: Mapping[str, Any], low: Mapping[st
 
 def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
     """Flow (noise minus clean) at timestep t = sigma * 1000."""
-    further: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
     if "picture" in conditions:
         picture = conditions["picture"]
         x = torch.cat([x, picture.expand(len(x), *picture.shape[1:])], 1)
-    if "made_anew" in conditions:
+    if "denoise_mask" in conditions:
         step = variant.geometry.patch
-        # [B, 1, T, h, w] -> one timestep for each token [B, T * h/2 * w/2]
-        t = (conditions["made_anew"][:, 0, :, ::step, ::step] * t.view(-1, 1, 1, 1)).flatten(1)
+        # The mask [B, 1, T, h, w] gives every token a timestep of its own: [B, T * h/2 * w/2].
+        t = (conditions["denoise_mask"][:, 0, :, ::step, ::step] * t.view(-1, 1, 1, 1)).flatten(1)
     if "vision" in conditions:
         vision = conditions["vision"]
-        if variant.facts["encoded_pictures"] == 2:  # the module counts first and last picture as rows of the batch
+        if variant.facts["encoded_pictures"] == 2:  # the module expects first and last picture as rows of the batch
             vision = vision.reshape(2 * len(vision), -1, vision.shape[-1])
-        further["encoder_hidden_states_image"] = vision
+        inputs["encoder_hidden_states_image"] = vision
     context = conditions["context"]
-    return transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, **further, return_dict=False)[0]
+    return transformer(hidden_states=x, timestep=t, encoder_hidden_states=context, **inputs, return_dict=False)[0]
 
 
 def embed(

@@ -13,7 +13,7 @@ from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
 from .variants import PUBLISHED, VAES, Published, build_variant, encoded_pictures, published
 
-# The makers' names -> diffusers'. norm2 and norm3 change places.
+# The makers' names -> diffusers'; norm2 and norm3 swap places.
 TRANSFORMER: tuple[Rule, ...] = (
     rename("^time_embedding.0", "condition_embedder.time_embedder.linear_1"),
     rename("^time_embedding.2", "condition_embedder.time_embedder.linear_2"),
@@ -34,14 +34,15 @@ TRANSFORMER: tuple[Rule, ...] = (
     rename("^blocks.{}.ffn.2", "blocks.{}.ffn.net.2"),
     rename("^blocks.{}.self_attn", "blocks.{}.attn1"),
     rename("^blocks.{}.cross_attn", "blocks.{}.attn2"),
-    # Before k and v: in the names of LoRA files, where underscores are points, they begin like these.
+    # These rules come before those of k and v: in LoRA files, where underscores replace points, their names begin
+    # alike.
     rename("^blocks.{}.attn2.k_img", "blocks.{}.attn2.add_k_proj"),
     rename("^blocks.{}.attn2.v_img", "blocks.{}.attn2.add_v_proj"),
     rename("^blocks.{}.attn2.norm_k_img", "blocks.{}.attn2.norm_added_k"),
     *(rename(f"^blocks.{{}}.attn{n}.{old}", f"blocks.{{}}.attn{n}.{new}") for n in (1, 2)
       for old, new in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("o", "to_out.0"))),
 )  # fmt: skip
-# Older diffusers files hold a norm that no version uses.
+# Older diffusers files contain a norm that no version uses.
 LEFTOVERS: tuple[Rule, ...] = (rename("^blocks.{}.attn2.norm_added_q"),)
 
 _VAE_INNER = (
@@ -59,7 +60,7 @@ _VAE_OUTER = (
     rename("middle.0", "mid_block.resnets.0"),
     rename("middle.2", "mid_block.resnets.1"),
 )  # fmt: skip
-# Four in a row are one stage of the decoder.
+# Four consecutive entries make one stage of the decoder.
 _IN_STAGE = ("resnets.0", "resnets.1", "resnets.2", "upsamplers.0")
 VAE_21: tuple[Rule, ...] = (
     *_VAE_OUTER,
@@ -67,7 +68,7 @@ VAE_21: tuple[Rule, ...] = (
     *(rename(f"^decoder.upsamples.{i}", f"decoder.up_blocks.{i // 4}.{_IN_STAGE[i % 4]}") for i in range(15)),
     *_VAE_INNER,
 )  # fmt: skip
-# In each stage two (decoder: three) residual blocks and then what changes the size.
+# Each stage has two (decoder: three) residual blocks, then the layer that changes the size.
 VAE_22: tuple[Rule, ...] = (
     *_VAE_OUTER,
     rename("^encoder.downsamples.{}.downsamples.2", "encoder.down_blocks.{}.downsampler"),
@@ -77,7 +78,7 @@ VAE_22: tuple[Rule, ...] = (
     *_VAE_INNER,
 )
 
-# Tensors (first segment of the name) that only variants outside the scope have.
+# First segment of the tensor names that only unsupported variants have.
 _REFUSED = {
     "vace_blocks": "Wan VACE (editing)",
     "face_adapter": "Wan Animate",
@@ -91,9 +92,9 @@ _REFUSED = {
     "patch_embedding_pose": "SCAIL (a relative of Wan)",
     "patch_embedding_global": "WanDancer",
 }
-# What the names of checkpoints distilled to four steps have in common; their tensors are those of the teacher.
+# File names of checkpoints distilled to four steps match this; their tensors are the same as the teacher's.
 _FOUR_STEPS = re.compile(r"lightx2v|lightning|step[ _-]?distill|(?<![0-9])4[ _-]?steps?", re.IGNORECASE)
-# 1, 3/4, 1/2, 1/4 under a shift of 5 (LightX2V, denoising_step_list 1000, 750, 500, 250).
+# The levels 1, 3/4, 1/2, 1/4 with a shift of 5 (LightX2V, denoising_step_list 1000, 750, 500, 250).
 FOUR_SIGMAS = (1.0, 0.9375, 5 / 6, 0.625)
 
 
@@ -127,7 +128,7 @@ def _transformer(
                 f"{name}: this is {variant} ('{stem}...' is in it), which is not supported. Choose a text-to-video "
                 "or image-to-video model."
             )
-    # All that configs tell stands outside the blocks and in the first.
+    # The config can be read from the tensors outside of the blocks and in the first block.
     few = {key: shape for key, shape in shapes.items() if not key.startswith("blocks.") or key.startswith("blocks.0.")}
     known = {new: shape for key, shape in few.items() for new in _names(key, rules)}
     try:
@@ -143,14 +144,20 @@ def _transformer(
             f"{name}: this Wan model takes {config['in_channels']} channels and returns {latents}. Expected 16 or 36 "
             "to 16, or 48 to 48; control and editing models (Fun and others) are not supported."
         )
-    expert, what, remark = _told_by_name(config, name)
+    expert, model, remark = _by_name(config, name)
     if _FOUR_STEPS.search(name):
-        what = replace(what, steps=4, guidance=1.0, low_noise_guidance=None)
+        model = replace(model, steps=4, guidance=1.0, low_noise_guidance=None)
         remark = " ".join(filter(None, (remark, "Distilled, by its name: 4 steps, cfg 1, its own noise levels.")))
     variant = build_variant(
-        family, config, vae, what, boundary=what.boundary, expert=expert, has_token_times=latents == 48
+        family,
+        config,
+        vae,
+        model,
+        boundary=model.boundary,
+        expert=expert,
+        has_token_times=latents == 48,
     )
-    if what.steps == 4:
+    if model.steps == 4:
         euler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 5.0}
         variant = replace(variant, sigmas=FOUR_SIGMAS, scheduler=euler)
     return Recognised("transformer", layout, "WanTransformer3DModel", config, variant, rules, prefix, remark)
@@ -191,54 +198,54 @@ def _config(known: Shapes, count: int) -> dict[str, Any]:
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
     width, ffn, image = config["num_attention_heads"] * 128, config["ffn_dim"], config["image_dim"]
-    embedder, made = "condition_embedder", Tensors()
-    made.linear("patch_embedding", width, config["in_channels"], *config["patch_size"])
+    embedder, network = "condition_embedder", Tensors()
+    network.linear("patch_embedding", width, config["in_channels"], *config["patch_size"])
     for name, into in (("time", config["freq_dim"]), ("text", config["text_dim"])):
-        made.embedder(f"{embedder}.{name}_embedder", width, into)
-    made.linear(f"{embedder}.time_proj", 6 * width, width)
+        network.embedder(f"{embedder}.{name}_embedder", width, into)
+    network.linear(f"{embedder}.time_proj", 6 * width, width)
     if image:
-        made.norm(f"{embedder}.image_embedder.norm1", image)
-        made.linear(f"{embedder}.image_embedder.ff.net.0.proj", image, image)
-        made.linear(f"{embedder}.image_embedder.ff.net.2", width, image)
-        made.norm(f"{embedder}.image_embedder.norm2", width)
+        network.norm(f"{embedder}.image_embedder.norm1", image)
+        network.linear(f"{embedder}.image_embedder.ff.net.0.proj", image, image)
+        network.linear(f"{embedder}.image_embedder.ff.net.2", width, image)
+        network.norm(f"{embedder}.image_embedder.norm2", width)
         if config["pos_embed_seq_len"]:
-            made[f"{embedder}.image_embedder.pos_embed"] = (1, config["pos_embed_seq_len"], image)
+            network[f"{embedder}.image_embedder.pos_embed"] = (1, config["pos_embed_seq_len"], image)
     for n in range(config["num_layers"]):
         block = f"blocks.{n}"
-        made[f"{block}.scale_shift_table"] = (1, 6, width)
+        network[f"{block}.scale_shift_table"] = (1, 6, width)
         if config["cross_attn_norm"]:
-            made.norm(f"{block}.norm2", width)
+            network.norm(f"{block}.norm2", width)
         for attention in (f"{block}.attn1", f"{block}.attn2"):
-            made.linears(attention, PROJECTIONS, width, width)
-            made.norms(attention, ("norm_q", "norm_k"), width)
+            network.linears(attention, PROJECTIONS, width, width)
+            network.norms(attention, ("norm_q", "norm_k"), width)
         if config["added_kv_proj_dim"]:
-            made.linears(f"{block}.attn2", ("add_k_proj", "add_v_proj"), width, config["added_kv_proj_dim"])
-            made.norm(f"{block}.attn2.norm_added_k", width, bias=False)
-        made.linear(f"{block}.ffn.net.0.proj", ffn, width)
-        made.linear(f"{block}.ffn.net.2", width, ffn)
-    made["scale_shift_table"] = (1, 2, width)
-    made.linear("proj_out", 4 * config["out_channels"], width)
-    return made
+            network.linears(f"{block}.attn2", ("add_k_proj", "add_v_proj"), width, config["added_kv_proj_dim"])
+            network.norm(f"{block}.attn2.norm_added_k", width, bias=False)
+        network.linear(f"{block}.ffn.net.0.proj", ffn, width)
+        network.linear(f"{block}.ffn.net.2", width, ffn)
+    network["scale_shift_table"] = (1, 2, width)
+    network.linear("proj_out", 4 * config["out_channels"], width)
+    return network
 
 
-def _told_by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:
+def _by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:
     """(expert, published model, remark): either expert of T2V-A14B has the tensors of Wan 2.1 T2V 14B."""
     stated = re.search(r"(?<![a-z])(high|low)[ _-]?noise", name, re.IGNORECASE)
     is_new = re.search(r"(?<![0-9])2[._]2(?![0-9])|a14b", name, re.IGNORECASE)
     if stated is None and is_new:
         stated = re.search(r"(?<![a-z])(high|low)(?![a-z])", name, re.IGNORECASE)
     expert = stated.group(1).lower() if stated else ""
-    what, pictures = published(config, bool(stated), name), encoded_pictures(config)
+    model, pictures = published(config, bool(stated), name), encoded_pictures(config)
     is_large = config["num_attention_heads"] == 40
     if is_large and config["in_channels"] == 36 and pictures == 0:
-        what = PUBLISHED[5120, 36, 0, True]  # only this model has these tensors
+        model = PUBLISHED[5120, 36, 0, True]  # only I2V-A14B has these tensors
     remark = ""
-    if is_large and not pictures and not expert and (what.boundary or is_new):
+    if is_large and not pictures and not expert and (model.boundary or is_new):
         remark = (
             "The name tells neither high_noise nor low_noise. If it is one of two experts, rename it: the sampler then "
             "checks that both are connected in their places."
         )
-    return expert, what, remark
+    return expert, model, remark
 
 
 def _vae(family: Family, shapes: Shapes, prefix: str, layout: str) -> Recognised | str:
@@ -253,7 +260,7 @@ def _vae(family: Family, shapes: Shapes, prefix: str, layout: str) -> Recognised
         return f"its VAE makes {channels} latent channels, not {' or '.join(map(str, VAES))}"
     config = {**VAES[channels], "base_dim": base, "decoder_base_dim": shapes[prefix + last][0]}
     rules = () if layout == "diffusers" else VAE_22 if channels == 48 else VAE_21
-    # What only a transformer tells is that of the model most used with this VAE.
+    # The transformer's facts are those of the model most used with this VAE.
     transformer = _USUAL[channels]
     what = replace(published(transformer, False, ""), name=f"{'2.2' if channels == 48 else '2.1'} VAE")
     variant = build_variant(family, transformer, config, what, has_token_times=channels == 48)

@@ -7,7 +7,7 @@ from ...base.keys import rename
 from ...base.lora import Found, width
 from .files import TRANSFORMER
 
-# Changes of the modulation tables, as step-distilled LoRAs have them beside the layers'.
+# Modulation tables, which step-distilled LoRAs change along with the layers.
 _TABLES = (rename("^blocks.{}.diff_m", "blocks.{}.scale_shift_table"), rename("^head.diff_m", "scale_shift_table"))
 _TITLES = {1536: "Wan 2.1 T2V 1.3B", 3072: "Wan 2.2 TI2V 5B", 5120: "Wan 2.1 T2V 14B or Wan 2.2 A14B"}
 _IMAGE = "blocks.{}.attn2.add_k_proj"

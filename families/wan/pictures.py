@@ -1,4 +1,4 @@
-"""How Wan is told of pictures: joined as channels, read by an image encoder, or as a clean first frame."""
+"""Picture conditioning of Wan: joined as channels, read by an image encoder, or as a clean first frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ...base import Entry, FamilyError, Guided, Pictures, Variant
 
-# diffusers takes everything before the last 512 tokens for the picture's (transformer_wan.py, WanAttnProcessor).
+# diffusers treats all but the last 512 tokens as the picture's (transformer_wan.py, WanAttnProcessor).
 TEXT_TOKENS = 512
 
 
@@ -20,14 +20,14 @@ def condition(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> dict[st
 
     - image-to-video models "picture" [1, mask and latent channels, T, h, w] from "concat_latent_image" and
       "concat_mask" (0 is given, as ComfyUI counts), and "vision" [1, tokens, D] from "clip_vision_output";
-    - models with a timestep per token "made_anew" [1 or B, 1, T, h, w] from the LATENT's mask.
+    - models with a timestep per token "denoise_mask" [1 or B, 1, T, h, w] from the LATENT's mask.
 
     Raises:
         FamilyError: an image-to-video model without its picture; or one made for another size.
     """
     conditions = {"context": entry["cross_attn"]}
     if variant.keeps_clean and entry["denoise_mask"] is not None:
-        conditions["made_anew"] = entry["denoise_mask"][:, :1].float()
+        conditions["denoise_mask"] = entry["denoise_mask"][:, :1].float()
     if variant.task == "image":
         conditions["picture"] = _picture(variant, entry, shape)
     if variant.facts["encoded_pictures"]:
@@ -48,7 +48,8 @@ def _picture(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> Tensor:
             f"The picture was prepared for a latent of {_size(image.shape)}; the one to sample is {_size(shape)}. "
             "Use the latent that comes out of the node that prepared the picture."
         )
-    # As ComfyUI's WAN21.concat_cond: the latent's own mask stands in where the picture has none; 1 means given here.
+    # As in ComfyUI's WAN21.concat_cond, the LATENT's mask is used where the picture has none. Here 1 means a given
+    # frame.
     mask = entry.get("concat_mask")
     mask = entry["denoise_mask"] if mask is None else mask
     given = torch.zeros_like(image[:, :1]) if mask is None else 1 - mask.to(image)
@@ -82,7 +83,7 @@ def joined(hidden: Tensor, pictures: int) -> Tensor:
         FamilyError: one picture where first and last are wanted.
     """
     row = hidden.reshape(1, -1, hidden.shape[-1])
-    # One picture is a class token and a square of patches, so two are even in number.
+    # A picture is one class token and a square of patches, so two pictures have an even number of tokens.
     if pictures == 2 and row.shape[1] % 2:
         raise FamilyError(
             "This model starts from a first and a last picture and wants both from the image encoder; found one. Join "
@@ -123,7 +124,7 @@ def _clean_frame(variant: Variant, pictures: Pictures) -> Guided:
         )
     first = pictures.encode(pictures.start)
     frames = (pictures.frames - 1) // variant.geometry.temporal + 1
-    # Zero is the middle of what the transformer sees; frames that are made anew start there.
+    # Frames to be generated start at zero, the middle of the transformer's input range.
     samples = variant.denormalise(torch.zeros(1, first.shape[1], frames, *first.shape[-2:]))
     samples[:, :, :1] = first
     mask = torch.ones(1, 1, *samples.shape[2:])
@@ -149,7 +150,7 @@ def _joined_video(variant: Variant, pictures: Pictures) -> Guided:
     mask = torch.ones(1, 1, frames + temporal - 1, 1, 1)
     if start is not None:
         video[:, :, :1] = start
-        mask[:, :, :temporal] = 0  # the first latent frame holds one picture only
+        mask[:, :, :temporal] = 0  # the first latent frame covers one frame only
     if end is not None:
         video[:, :, -1:] = end
         mask[:, :, -1:] = 0

@@ -34,7 +34,7 @@ class Published:
     boundary: float = 0.0
 
 
-# (transformer width, channels in, pictures read by the image encoder, two experts) -> the model.
+# (transformer width, input channels, pictures for the image encoder, two experts) -> the published model.
 PUBLISHED = {
     (1536, 16, 0, False): Published("2.1 T2V 1.3B"),
     (5120, 16, 0, False): Published("2.1 T2V 14B"),
@@ -182,8 +182,8 @@ def build_variant(
         rgb=(tuple(map(tuple, rgb["factors"])), tuple(rgb["bias"])) if rgb else None,
         context_width=transformer["text_dim"],
         memory_factor=_memory_factor(width_of(transformer), transformer.get("ffn_dim", 4 * width_of(transformer))),
-        # Measured peaks of the published VAEs (5070, 3730, 5380 and 1930 values per pixel) and 1.35 times as much for
-        # what convolutions take as work space, scaled to this VAE's width.
+        # Measured peaks of the published VAEs (5070, 3730, 5380 and 1930 values per pixel), times 1.35 for the
+        # workspace of convolutions, scaled to this VAE's width.
         decode_floats=(7300 / 256 if channels == 48 else 6900 / 96) * (vae.get("decoder_base_dim") or vae["base_dim"]),
         encode_floats=(2600 / 160 if channels == 48 else 5000 / 96) * vae["base_dim"],
         pairs=_pairs(channels, encoded_pictures(transformer)),
@@ -202,8 +202,8 @@ def _memory_factor(width: int, ffn: int) -> float:
 
 
 def _pairs(channels: int, pictures: int) -> dict[str, str]:
-    found = {
+    files = {
         "text_encoders": "umt5_xxl (umt5_xxl_fp16.safetensors or umt5_xxl_fp8_e4m3fn_scaled.safetensors)",
         "vae": "wan2.2_vae.safetensors" if channels == 48 else "wan_2.1_vae.safetensors",
     }
-    return found | ({"clip_vision": "clip_vision_h.safetensors"} if pictures else {})
+    return files | ({"clip_vision": "clip_vision_h.safetensors"} if pictures else {})
