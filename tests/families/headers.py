@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from opent2v.families import cogvideox, hunyuan_video, ltx_video, mochi, open_sora, videocrafter, wan
+from opent2v.families.wan.variants import VAES
 from opent2v.loaders.weights import build, extension
 from opent2v.tests.families.layouts import cogvideox as cog
 from opent2v.tests.families.layouts import hunyuan_video as hunyuan
@@ -101,7 +102,7 @@ def renamed_norms(shapes: Shapes) -> Shapes:
 def vaes() -> dict[str, tuple[str, Shapes]]:
     """ "VAE, layout" -> (family's id, the file's names and shapes)."""
     made: dict[str, tuple[str, Shapes]] = {}
-    for channels, config in alibaba.VAES.items():
+    for channels, config in VAES.items():
         shapes = alibaba.meta_shapes("AutoencoderKLWan", config)
         made[f"Wan {channels}, diffusers"] = "wan", shapes
         made[f"Wan {channels}, original"] = (
