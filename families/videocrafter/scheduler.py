@@ -48,4 +48,5 @@ class ScaledDDIMScheduler(OwnScheduler):
 
 def scaled_ddim(config: Mapping[str, Any], predicts: Any) -> ScaledDDIMScheduler:
     """The scheduler of `sampling.Discrete` noise levels, whose clean latent fades by `signal`."""
-    return ScaledDDIMScheduler(predicts.alphas, predicts.signal, float(config.get("eta", 0.0)))
+    signal = torch.ones_like(predicts.alphas) if predicts.signal is None else predicts.signal
+    return ScaledDDIMScheduler(predicts.alphas, signal, float(config.get("eta", 0.0)))

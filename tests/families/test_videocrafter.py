@@ -152,7 +152,7 @@ def test_every_solver_finds_the_clean_latents_of_a_known_case(solver, width):
     predicts = prediction("eps", videocrafter.SCHEDULER)
     schedule = make_schedule(videocrafter.SCHEDULER, solver, steps=100, kind="eps")
 
-    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def denoise(x: torch.Tensor, sigma: torch.Tensor, step: int) -> torch.Tensor:
         return x * width**2 / (width**2 + sigma.view(-1, 1, 1, 1, 1) ** 2)
 
     start = seeded(0, 1, 4, 2, 4, 4)

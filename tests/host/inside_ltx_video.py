@@ -67,7 +67,7 @@ def sampled(one, prompts, latent, cfg=3.0, rescale=0.0, stg=None, star=False, **
 
     def guides_of(step, cfg):
         own = stg and stg[step]
-        return guides(cfg, stg=own, blocks=variant.family.blocks, cfg_star=star, cfg_rescale=rescale)
+        return guides(cfg, stg=own, blocks=variant.family.network.blocks, cfg_star=star, cfg_rescale=rescale)
 
     run = make_run(schedule, cfg, 3, guides=guides_of)
     return one.side.sample(one.model, *prompts, latent, run, **further)

@@ -37,7 +37,7 @@ def test_a_step_cache_under_spatio_temporal_guidance(report):
     # Nothing is kept for the negative prompt, which the first and last step do without, nor for the perturbed pass,
     # which the first does without: they are computed in the second whatever the plan says, and the prompt with them.
     assert found["cached, plan, by step, star"][0] == (
-        "perturbed 2 of 3 steps computed, positive 3 of 4 steps computed, negative 1 of 2 steps computed"
+        "positive 3 of 4 steps computed, perturbed 2 of 3 steps computed, negative 1 of 2 steps computed"
     )
 
 
@@ -80,7 +80,7 @@ def test_unet_loaders_ltx_video_in_our_sampler(report):
     for case, found in report["in our sampler"].items():
         assert (found["family"], found["same schedule"]) == ("ltx_video", True), case
         assert found["apart"] <= 1e-4 and found["scale"] > 1, (case, found)
-    assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-2
+    assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-3
     assert report["in our sampler reads"]["guidance"] > 1e-2
     cached = report["in our sampler, cached"]
     assert cached["apart"] <= 1e-4 and cached["from full"] > 1e-2
