@@ -41,8 +41,9 @@ class SamplerInputs:
         """The inputs of a node that has those of Video Sampler: what is checked, and what is asked for."""
         names = ("model", "positive", "negative", "latent", "low_noise_model")
         inputs = cls.checked(**{name: given[name] for name in names if name in given})
-        settings = {name: value for name, value in given.items() if name not in names}
-        request = SamplerRequest(**settings | {"guidance": given.get("guidance") or Guidance()})
+        settings: dict[str, Any] = {name: value for name, value in given.items() if name not in names}
+        settings["guidance"] = settings.get("guidance") or Guidance()
+        request = SamplerRequest(**settings)
         check_guidance(request.guidance, inputs.variant)
         return inputs, request
 

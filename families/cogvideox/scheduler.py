@@ -20,9 +20,10 @@ class CogVideoXDPMScheduler(OwnScheduler):
 
     def __init__(self, config: Mapping[str, Any], predicts: Any = None):
         # Imported here: diffusers is heavy and only needed once a run starts.
-        from diffusers import CogVideoXDPMScheduler as Scheduler
+        import diffusers
 
-        self.inner = Scheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})
+        scheduler: Any = getattr(diffusers, "CogVideoXDPMScheduler")  # noqa: B009  its name is not in the stubs
+        self.inner = scheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})
         self._clean: Tensor | None = None
         self._before: Any = None
 

@@ -138,7 +138,10 @@ class _Guider(comfy.samplers.CFGGuider):
             return self.packing.pack([step.after_cfg(*both) for both in zip(guided, streams, strict=True)])
 
         before, after = (options.get(f"sampler_{name}_cfg_function", []) for name in ("pre", "post"))
-        further = {"sampler_pre_cfg_function": [*before, before_cfg], "sampler_post_cfg_function": [*after, after_cfg]}
+        further: dict[str, Any] = {
+            "sampler_pre_cfg_function": [*before, before_cfg],
+            "sampler_post_cfg_function": [*after, after_cfg],
+        }
         if NEGATIVE in passes:  # guidance may need it at cfg 1 too
             further["disable_cfg1_optimization"] = True
         return super().predict_noise(x, timestep, {**options, **further}, seed)
