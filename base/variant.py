@@ -16,7 +16,7 @@ from .streams import SoundStream, Stream, VideoStream
 if TYPE_CHECKING:
     from .family import Family
 
-# Share of the decode memory that a single frame takes: a causal VAE processes the first frame alone, later frames in
+# A single frame takes this share of the VAE's memory: a causal VAE processes the first frame alone, later frames in
 # groups.
 ONE_FRAME = 0.28
 

@@ -7,16 +7,16 @@ from torch import Tensor
 
 from ..base.storage import FP8
 
-# Numbers converted at a time.
+# Elements converted at a time.
 _PIECE = 2**19
 
 
 def cast(tensor: Tensor, target: torch.dtype, scale: Tensor | None = None) -> Tensor:
-    """The tensor as `target`; itself where nothing changes.
+    """Convert a tensor to `target`; it is returned as it is where nothing changes.
 
     Args:
         tensor: [rows, ...], or one number.
-        scale: multiplied with the tensor in fp32 before that: one number, or [rows].
+        scale: multiplied with the tensor in fp32 before the conversion: one number, or [rows].
     Raises:
         OverflowError: a number that fp16 or fp8 would make infinite; the message begins with "holds".
     """
@@ -40,17 +40,17 @@ def cast(tensor: Tensor, target: torch.dtype, scale: Tensor | None = None) -> Te
 
 
 def widen(tensor: Tensor) -> Tensor:
-    """fp8 as fp32, exactly.
+    """Convert fp8 to fp32, exactly.
 
-    Both fp8 kinds are an fp16 cut short, e4m3fn one with a bit less of exponent: its numbers come out 2^8 times too
-    small. torch's own conversion gives the same and takes four to eight times as long.
+    Both fp8 formats are a truncated fp16. e4m3fn has one exponent bit less, so its numbers come out 2^8 times too small
+    and are scaled back. torch's own conversion gives the same result and takes four to eight times as long.
     """
     bits = tensor.view(torch.int8).to(torch.int16)
     if tensor.dtype == torch.float8_e5m2:
         return (bits << 8).view(torch.float16).float()
-    # The sign is bit 15 and, from the widening to 16 bits, bit 14 as well.
+    # Widening to 16 bits has copied the sign bit, so that it is in bit 15 and in bit 14.
     wide = bits.bitwise_left_shift_(7).bitwise_and_(~0x4000).view(torch.float16).float().mul_(2**8)
-    # e4m3fn's NaN lies where 480 would be.
+    # e4m3fn stores NaN with the bits that would mean 480.
     return wide if largest(wide) <= torch.finfo(tensor.dtype).max else tensor.float()
 
 

@@ -85,9 +85,9 @@ def load_classifier(path: Path, wanted: Sequence[str]) -> Classifier:
     labels = tuple(str(named_labels[key]) for key in sorted(named_labels, key=int))
     unknown = [name for name in wanted if name not in labels]
     if unknown or not wanted:
-        found = f"has no label {unknown[0]!r}" if unknown else "was asked for no label"
-        raise ModelFileError(f"{path.name}: {found}. Its labels are: {', '.join(labels[:40])}.")
-    open_container(path / WEIGHTS)  # refuses a damaged file in plain words
+        problem = f"has no label {unknown[0]!r}" if unknown else "was asked for no label"
+        raise ModelFileError(f"{path.name}: {problem}. Its labels are: {', '.join(labels[:40])}.")
+    open_container(path / WEIGHTS)  # raises an error that names the file where it is damaged
     library("transformers")
     model: Any = library_class(named)
     try:
@@ -108,7 +108,7 @@ def load_classifier(path: Path, wanted: Sequence[str]) -> Classifier:
 
 
 def _size(prepared: dict[str, Any], config: dict[str, Any]) -> tuple[tuple[int, int] | int, tuple[int, int] | None]:
-    """What to scale a picture to and what to cut out of it, see `Classifier`."""
+    """The size to scale a picture to and the size to crop it to, see `Classifier`."""
     size = prepared.get("size") or config.get("image_size") or 224
     cut = _pair(prepared["crop_size"]) if prepared.get("do_center_crop") and prepared.get("crop_size") else None
     shorter = size.get("shortest_edge") if isinstance(size, dict) else None

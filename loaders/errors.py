@@ -1,4 +1,4 @@
-"""What can be wrong with a model on disk."""
+"""Errors in a model's files on disk."""
 
 from __future__ import annotations
 

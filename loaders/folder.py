@@ -174,7 +174,7 @@ def _shard_names(index: Path) -> list[str]:
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
     names = sorted(set(shards.values()))
-    # A shard is a file of this very folder: a name with a path in it could point anywhere.
+    # Shards must lie in this very folder: a name with a path in it could point anywhere.
     odd = [name for name in names if Path(name).name != name or name in ("", "..")]
     if odd:
         raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")

@@ -1,4 +1,4 @@
-"""What the header of a file of tensors says: names, dtypes and shapes, without reading a tensor."""
+"""The header of a file of tensors: names, dtypes and shapes, without reading a tensor."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ContainerFormat(Protocol):
 
 
 def parameter_counts(header: Mapping[str, TensorInfo]) -> dict[str, int]:
-    """How many numbers are stored, by dtype as safetensors spells it."""
+    """Number of stored elements by dtype, in safetensors' spelling."""
     counts: dict[str, int] = {}
     for info in header.values():
         counts[info.dtype] = counts.get(info.dtype, 0) + prod(info.shape)
@@ -85,7 +85,7 @@ def parameter_counts(header: Mapping[str, TensorInfo]) -> dict[str, int]:
 
 
 def most_stored(header: Mapping[str, TensorInfo]) -> Storage | None:
-    """How most of the numbers are stored; None where no network computes with it, or there are none.
+    """The dtype of most elements; None where networks do not compute with it, or the file is empty.
 
     Not what most tensors are: the many small ones of an fp8 file (biases, norms) are often stored wider.
     """

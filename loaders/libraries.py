@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# The order in which they are imported: the first that fails is the one to name, since the later ones need it.
+# Order of import: the first library that fails is named in the error, since the later ones need it.
 OLDEST = {"safetensors": (0, 4, 3), "transformers": (4, 50), "diffusers": (0, 35)}
 
 
@@ -18,14 +18,14 @@ class MissingLibrary(ImportError):
 
 
 def install() -> str:
-    """The one line that mends it, to be copied to a terminal: with the very Python that runs this."""
+    """The pip command that fixes it, for a terminal, with the Python that runs this process."""
     requirements = Path(__file__).resolve().parent.parent / "requirements.txt"
     return f'Install what the pack needs and restart: "{sys.executable}" -m pip install -r "{requirements}"'
 
 
 @cache
 def library(name: str) -> ModuleType:
-    """Import "diffusers", "transformers" or "safetensors"; asked for one, all three are checked: a model needs all.
+    """Import "diffusers", "transformers" or "safetensors". Each call checks all three, because a model needs all.
 
     Raises:
         MissingLibrary: with the one line that installs what is missing.

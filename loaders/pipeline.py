@@ -113,7 +113,7 @@ def _modules(
 
 
 def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
-    """Rules for what files of an older library have and this module has not; none for most files.
+    """Rules for names from an older version of the library; none for most files.
 
     transformers 5.6 and newer name the tensors of CLIP's picture half without a level around them (of its text half,
     its kind tells); and a module may list tensors that files hold and no version uses.
@@ -125,7 +125,7 @@ def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:
     return (*(rename(f"^{level}", "") for level in levels), *attention, *(rename(name) for name in unused))
 
 
-# A picture VAE's attention before diffusers 0.18.
+# Names of a picture VAE's attention before diffusers 0.18.
 _OLDER_ATTENTION = tuple(
     rename(f"attentions.0.{old}", f"attentions.0.{new}")
     for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))

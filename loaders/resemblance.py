@@ -1,10 +1,10 @@
-"""What a file that no family recognises looks like, so that the error can say where it belongs."""
+"""A guess at the kind of a file that no family recognises, so that the error can say where it belongs."""
 
 from __future__ import annotations
 
 from ..base import Shapes
 
-# (marker inside a tensor's name, what the file looks like and where it goes); the first that is found counts.
+# (marker inside a tensor's name, kind of file and the folder for it); the first marker that occurs counts.
 _OWN = "which this version does not know; use ComfyUI's own Load Diffusion Model"
 _LOOKS = (
     (("lora_down", "lora_up", "lora_A", "lora_B", ".hada_w", ".lokr_w"), "a LoRA; it belongs in models/loras"),

@@ -1,4 +1,4 @@
-"""A single file: which family's which part it holds, and how to load that."""
+"""Single files: recognise the family and part, and load it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .quantised import Quantisation, split_header
 from .resemblance import resembles
 from .weights import build, extension, fill
 
-# Where all-in-one files keep what is not the transformer.
+# Prefixes of the parts beside the transformer in all-in-one files.
 VAE_PREFIXES = ("vae.", "first_stage_model.")
 TEXT_PREFIXES = ("text_encoders.", "cond_stage_model.", "conditioner.")
 
@@ -31,7 +31,7 @@ class ModelFile:
     Attributes:
         parts: "transformer", "vae" and "audio_vae", whichever the file holds.
         header: the weights, with the shapes of their numbers.
-        text_prefixes: what the names of text encoders inside start with; none for most files.
+        text_prefixes: prefixes of the text encoders in the file; none for most files.
     """
 
     path: Path
@@ -58,13 +58,13 @@ def open_file(path: Path) -> ModelFile:
     for prefix in ("", *VAE_PREFIXES):
         inner = _inside(shapes, prefix)
         if prefix and beside and "transformer" not in parts:
-            continue  # the VAE of a checkpoint that nobody knows: it is told as a whole
+            continue  # no family knows this checkpoint's transformer: report the whole file, not its VAE
         for family in families().values() if inner else ():
-            found = family.recognise(inner, path.name)
-            if isinstance(found, Recognised):
-                parts.setdefault(found.part, replace(found, prefix=prefix + found.prefix))
+            outcome = family.recognise(inner, path.name)
+            if isinstance(outcome, Recognised):
+                parts.setdefault(outcome.part, replace(outcome, prefix=prefix + outcome.prefix))
             elif not prefix:
-                reasons[family.title] = found
+                reasons[family.title] = outcome
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons))
     other = stated(container.metadata) if "transformer" in parts else ""

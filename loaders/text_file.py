@@ -1,4 +1,4 @@
-"""Text encoders as single files: which kind it is, and its tokenizer."""
+"""Text encoders in single files: their kind and tokenizer."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Modul
 
 
 def extension(variant: Variant) -> Callable[[nn.Module], None] | None:
-    """What `build` is given for a variant's denoiser."""
+    """The `extend` argument of `build` for a variant's denoiser."""
     extend = variant.family.network.extend
     return None if extend is None else lambda module: extend(variant, module)
 
@@ -106,7 +106,7 @@ def fill(
 def _weights(
     path: Path, rules: Sequence[Rule], prefix: str
 ) -> Iterator[tuple[Renamed, Sequence[Tensor] | Sequence[PackedWeight]]]:
-    """What a file holds for a module, one stored weight at a time: where it goes, and its parts, one for each name."""
+    """Read a file's weights one at a time: where each goes, and its parts, one for each name."""
     file = open_container(path)
     header, quantisation = split_header(file)
     with file.tensors() as read:
@@ -131,7 +131,7 @@ def _packed_parts(renamed: Renamed, weight: PackedWeight) -> list[PackedWeight]:
 
 
 def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype) -> bool:
-    """Whether hosts have a layer that multiplies this weight out while it computes."""
+    """Whether hosts have a layer that dequantises this weight while it computes."""
     owner, _, leaf = name.rpartition(".")
     is_linear = leaf == "weight" and type(module.get_submodule(owner)) is nn.Linear
     return is_linear and weight.format.stays_packed and target not in FP8
@@ -185,24 +185,24 @@ def _compare(
     misshapen = [n for n in header if n in wanted and header[n] != tuple(wanted[n].shape)]
     if not (missing or unexpected or misshapen):
         return
-    said = []
+    faults = []
     if misshapen:
         name = misshapen[0]
-        said.append(
+        faults.append(
             f"{len(misshapen)} of the wrong shape, first {name}: found {list(header[name])}, "
             f"expected {list(wanted[name].shape)}"
         )
     if missing:
-        said.append(f"{len(missing)} missing, first {missing[0]}")
+        faults.append(f"{len(missing)} missing, first {missing[0]}")
     if unexpected:
-        said.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
+        faults.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
     if not from_folder:
         raise ModelFileError(
-            f"{where}: the file does not hold this model whole. Of {len(wanted)} tensors: {'; '.join(said)}. "
+            f"{where}: the file does not hold this model whole. Of {len(wanted)} tensors: {'; '.join(faults)}. "
             "The download is not complete, or the file is a variant that this version does not know."
         )
     raise ModelFileError(
-        f"{where}: the weights do not fit the config.json beside them. Of {len(wanted)} tensors: {'; '.join(said)}. "
+        f"{where}: the weights do not fit the config.json beside them. Of {len(wanted)} tensors: {'; '.join(faults)}. "
         "Weights and config belong to different models or versions: get both from the same place."
     )
 
@@ -212,7 +212,7 @@ def _fp32_names(module: nn.Module) -> tuple[str, ...]:
     return tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
 
 
-# What the layers of a transformer, and those of a UNet, stand in.
+# Lists that contain the layers of a transformer or a UNet.
 _INNER = frozenset({"blocks", "transformer_blocks", "single_transformer_blocks", "resnets", "temp_convs"})
 
 
@@ -228,8 +228,8 @@ def _stored_dtype(
     if any(part in name.split(".") for part in keep_fp32):
         return torch.float32
     if dtype in FP8:
-        # Embedders and norms stay out of fp8: their dtype steers the timestep's and activations' dtype, and
-        # they are a small share of the weights (host facts: fp8 skips).
+        # Embedders and norms stay out of fp8: their dtype decides the dtype of the timestep and the activations, and
+        # they are a small share of the weights.
         inner = not _INNER.isdisjoint(name.split("."))
         matrix = len(weight.shape) >= 2 and name.endswith(".weight") and "norm" not in name
         return dtype if inner and matrix else torch.bfloat16
@@ -258,7 +258,8 @@ _BUILDING = Lock()
 @contextmanager
 def _meta_parameters() -> Iterator[None]:
     """Parameters that this thread registers inside land on the meta device; buffers (position tables) stay real."""
-    # Every module of the process registers through the class: other threads' stay real, and another building waits.
+    # Every module of the process registers parameters through this class, so only this thread's go to meta, and a
+    # second build waits.
     with _BUILDING:
         original, thread = nn.Module.register_parameter, get_ident()
 

@@ -89,7 +89,7 @@ def _model_lines(file: ModelFile) -> list[str]:
 
 
 def _lora_lines(file: LoraFile) -> list[str]:
-    lines = [f"LoRA, {format_of(file)}; rank {file.said_ranks}"]
+    lines = [f"LoRA, {format_of(file)}; rank {file.ranks_text}"]
     origin, remark = made_for(file), step_remark(file)
     lines += [f"{origin[0].upper()}{origin[1:]}"] if origin else []
     lines.append(f"Changes {len(file.adapters)} weights of the model and {len(file.text_adapters)} of text encoders")

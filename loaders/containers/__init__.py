@@ -12,7 +12,7 @@ from ..header import Container, ContainerFormat
 FORMATS: list[ContainerFormat] = [
     importlib.import_module(f".{module.name}", __name__).FORMAT for module in pkgutil.iter_modules(__path__)
 ]
-# What torch.save writes: a zip archive, or a bare pickle of protocol 2 to 5.
+# First bytes of files by torch.save: a zip archive, or a bare pickle of protocol 2 to 5.
 _PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 

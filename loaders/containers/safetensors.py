@@ -42,7 +42,8 @@ class SafetensorsFile:
 
 class Safetensors:
     def matches(self, start: bytes) -> bool:
-        # A header of 640 bytes starts with the same two bytes as a pickle: only the brace behind them tells them apart.
+        # The first two bytes of a 640 byte header equal those of a pickle; only the brace behind them distinguishes the
+        # two.
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
         return length is not None and length <= MAX_HEADER and (length == 0 or start[8:9] in (b"{", b""))
 

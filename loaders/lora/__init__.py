@@ -1,4 +1,4 @@
-"""LoRA files: what they are, what of them fits a model, and their tensors."""
+"""LoRA files: their format, how they match a model, and their tensors."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from .keys import Role, is_text, parse
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
 MAX_TENSORS = 50_000
-_SIDECAR = ("adapter_model.safetensors", "adapter_config.json")  # as peft saves a folder
+_SIDECAR = ("adapter_model.safetensors", "adapter_config.json")  # peft's file names in a folder
 _LOW_RANK = ("lora", "loha", "lokr", "glora", "oft")
-# What each kind cannot do without; for lokr each factor stands whole or as a product.
+# Required roles of each kind, one of each group; a lokr factor is stored whole or as a product.
 _NEEDED = {
     "lora": (("up",), ("down",)),
     "loha": (("w1_a",), ("w1_b",), ("w2_a",), ("w2_b",)),
@@ -53,7 +53,7 @@ class Adapter:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(outputs, inputs times kernel) of the weight it changes; 0 inputs where the change does not tell."""
+        """(outputs, inputs times kernel) of the weight it changes; 0 inputs where the change does not show them."""
         s = self.shapes
         if self.kind == "lora":
             return s["up"][0], s["down"][1] * prod(s["mid"][2:]) if "mid" in s else prod(s["down"][1:])
@@ -79,7 +79,7 @@ class Adapter:
 
     @cached_property
     def rank(self) -> int:
-        """0 where the change is whole."""
+        """The rank of the low-rank product; 0 where the change is stored whole."""
         s = self.shapes
         if self.kind == "lora":
             return s["down"][0]
@@ -136,18 +136,18 @@ class LoraFile:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Every rank there is, the most frequent first."""
-        found = [adapter.rank for adapter in (*self.adapters, *self.text_adapters) if adapter.rank]
-        return tuple(sorted(set(found), key=lambda rank: -found.count(rank)))
+        """All ranks in the file, the most frequent first."""
+        ranks = [adapter.rank for adapter in (*self.adapters, *self.text_adapters) if adapter.rank]
+        return tuple(sorted(set(ranks), key=lambda rank: -ranks.count(rank)))
 
     @property
-    def said_ranks(self) -> str:
-        """The most frequent ranks, for people."""
+    def ranks_text(self) -> str:
+        """The most frequent ranks, as text for the user."""
         return ", ".join(map(str, self.ranks[:4])) or "none (whole differences)"
 
 
 def read_lora(path: Path) -> LoraFile:
-    """What a LoRA file changes, from its header.
+    """Read the changes in a LoRA file from its header.
 
     Raises:
         ModelFileError: missing, cut short, a pickle, empty, more tensors than a LoRA has, numbers that are no floats,
@@ -176,7 +176,7 @@ def read_lora(path: Path) -> LoraFile:
 
 
 def held_lora(tensors: Mapping[str, Any]) -> LoraFile:
-    """The same for tensors that another loader has read, whatever they are; see `LoraFile.check`."""
+    """A `LoraFile` of tensors that another loader has read; it may be no LoRA, see `LoraFile.check`."""
     header = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in tensors.items()}
     return LoraFile(Path("The LoRA"), header, *_sorted(header), {})
 
@@ -188,22 +188,22 @@ def _sorted(
     stems: dict[str, dict[Role, str]] = {}
     leftovers = []
     for key in header:
-        found = parse(key)
-        if found is None:
+        parsed = parse(key)
+        if parsed is None:
             leftovers.append(key)
         else:
-            stems.setdefault(found[0], {})[found[1]] = key
+            stems.setdefault(parsed[0], {})[parsed[1]] = key
     transformer, text = [], []
     for stem, roles in stems.items():
-        made = list(_adapters(stem, roles, header))
-        used = {key for one in made for key in one.keys.values()}
+        adapters = list(_adapters(stem, roles, header))
+        used = {key for adapter in adapters for key in adapter.keys.values()}
         leftovers += [key for key in roles.values() if key not in used]
-        (text if is_text(stem) else transformer).extend(made)
+        (text if is_text(stem) else transformer).extend(adapters)
     return tuple(transformer), tuple(text), tuple(leftovers)
 
 
 def _low_rank(roles: Mapping[Role, str]) -> tuple[str, dict[str, str]]:
-    """(which algorithm changes a layer's matrix, its tensors by role); "" where none is there whole."""
+    """(kind of the change of a layer's matrix, its tensors by role); "" where every kind lacks a tensor."""
     for kind in _LOW_RANK:
         keys = {role: key for (of, role), key in roles.items() if of == kind and role != "up_bias"}
         if keys and all(any(role in keys for role in either) for either in _NEEDED[kind]):
@@ -217,23 +217,24 @@ def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorI
     def adapter(stem: str, end: str, kind: str, keys: dict[str, str], follows: Adapter | None = None) -> Adapter:
         return Adapter(stem, end, kind, keys, {role: header[key].shape for role, key in keys.items()}, follows)
 
-    made: list[Adapter] = []
+    adapters: list[Adapter] = []
     kind, keys = _low_rank(roles)
     if kind:
         is_boft = kind == "oft" and len(header[keys["blocks"]].shape) == 4
-        made.append(adapter(stem, "weight", "boft" if is_boft else kind, keys))
+        adapters.append(adapter(stem, "weight", "boft" if is_boft else kind, keys))
     for (kind, role), key in roles.items():
-        if role == "up_bias" and made:
-            made.append(adapter(stem, "bias", "diff", {"diff": key}, made[0]))
+        if role == "up_bias" and adapters:
+            adapters.append(adapter(stem, "bias", "diff", {"diff": key}, adapters[0]))
         elif kind == "diff":
-            # Modulation tables are bare parameters (no ".weight"), stored as diff_m; the family's rules know that end.
+            # Modulation tables are bare parameters without ".weight", stored as diff_m; the family's rules map that
+            # suffix.
             named = f"{stem}.diff_m" if role == "diff_m" else stem
-            made.append(adapter(named, "bias" if role == "diff_b" else "weight", "diff", {"diff": key}))
-    return made
+            adapters.append(adapter(named, "bias" if role == "diff_b" else "weight", "diff", {"diff": key}))
+    return adapters
 
 
 def _with_sidecar(path: Path, metadata: dict[str, str]) -> dict[str, str]:
-    """The header's texts, and those that peft keeps in a file beside it."""
+    """The header's metadata, with peft's adapter_config.json where that file lies beside it."""
     sidecar = path.parent / _SIDECAR[1]
     if path.name == _SIDECAR[0] and sidecar.is_file():
         metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8"))

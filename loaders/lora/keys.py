@@ -1,13 +1,13 @@
-"""One name of a LoRA file: which layer it belongs to, how the change is stored, and which trainer writes so."""
+"""Parse the names in a LoRA file: the layer, the role of the tensor, and the naming convention."""
 
 from __future__ import annotations
 
 import re
 
-# Role of a tensor: (kind, role). Kind "" goes with whatever kind the layer has.
+# (kind, role) of a tensor. Roles of kind "" occur with every kind.
 Role = tuple[str, str]
 
-_ADAPTER = r"(?:\.(?!weight$|bias$)[^.]+)?"  # peft puts an adapter's name there: ".lora_A.default.weight"
+_ADAPTER = r"(?:\.(?!weight$|bias$)[^.]+)?"  # peft inserts the adapter's name: ".lora_A.default.weight"
 _ENDS: tuple[tuple[str, Role], ...] = (
     (r"\.lora_down\.weight", ("lora", "down")),
     (r"\.lora_up\.weight", ("lora", "up")),
@@ -35,10 +35,10 @@ _ENDS: tuple[tuple[str, Role], ...] = (
 _ALTERNATIVES = "|".join("(" + re.sub(r"\((?!\?)", "(?:", end) + ")" for end, _ in _ENDS)
 # Most positions in a key cannot start a suffix, so its first characters are tested before all alternatives.
 _END = re.compile(rf"(?=[._](?:lora|alpha|dora|hada|lokr|oft|rescale|diff|[ab][12]\.|[wb]_norm))(?:{_ALTERNATIVES})$")
-# Names of LyCORIS' factors and GLoRA's: the role is what stands in the key itself.
+# LyCORIS' factors and GLoRA's: the key itself states the role.
 _OWN_ROLE = re.compile(r"(?:hada_|lokr_)?(w[12](?:_[ab])?|t[12]|[ab][12])(?:\.weight)?$")
 
-# What stands before the transformer's own names; the longest is taken off first, one after the other.
+# Prefixes before the transformer's own names. They are removed one after the other, the longest first.
 PREFIXES = (
     "base_model.model.",
     "model.diffusion_model.",
@@ -52,7 +52,7 @@ PREFIXES = (
     "module.",
     "net.",
 )
-# Before names whose points are underscores.
+# Prefixes of names in which underscores replace points.
 FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
 TEXT_PREFIXES = re.compile(
     r"(?:lora_te(?P<flat>\d?)_|(?:base_model\.model\.)?(?:text_encoders?|te|cond_stage_model)(?:_?(?P<number>\d))?\.)"
@@ -61,17 +61,17 @@ TEXT_PREFIXES = re.compile(
 
 def parse(key: str) -> tuple[str, Role] | None:
     """(the layer's name with its prefix, the tensor's role); None for a name that no format has."""
-    found = _END.search(key)
-    if found is None or found.start() == 0:
+    match = _END.search(key)
+    if match is None or match.start() == 0:
         return None
-    assert found.lastindex is not None
-    kind, role = _ENDS[found.lastindex - 1][1]
+    assert match.lastindex is not None
+    kind, role = _ENDS[match.lastindex - 1][1]
     if not role:
-        own = _OWN_ROLE.search(key)
-        assert own is not None
-        role = own.group(1)
-    # Old diffusers files name the attention's processor in between.
-    return key[: found.start()].replace(".processor.", "."), (kind, role)
+        named_role = _OWN_ROLE.search(key)
+        assert named_role is not None
+        role = named_role.group(1)
+    # Old diffusers files have the attention's processor in the name.
+    return key[: match.start()].replace(".processor.", "."), (kind, role)
 
 
 def is_text(stem: str) -> bool:
@@ -80,7 +80,7 @@ def is_text(stem: str) -> bool:
 
 
 def is_flat(stem: str) -> bool:
-    """Whether the points of a layer's name are underscores."""
+    """Whether underscores replace the points of a layer's name."""
     return stem.startswith(FLAT_PREFIXES) or stem.startswith("lora_te")
 
 
@@ -91,7 +91,7 @@ def expert(stem: str) -> str:
 
 
 def forms(stem: str, slots: tuple[str, ...] = ()) -> list[str]:
-    """What a layer may be called in the model, its points for underscores where they are lost; the likeliest first.
+    """Possible names of a layer in the model, the likeliest first; in flat names, points for underscores.
 
     Args:
         slots: of text encoders, for a text encoder's layer.
@@ -100,17 +100,17 @@ def forms(stem: str, slots: tuple[str, ...] = ()) -> list[str]:
     if text is not None:
         bare, number = stem[text.end() :], text["flat"] or text["number"] or "1"
         named = sorted(slots, key=lambda slot: slot != ("text_encoder" if number == "1" else f"text_encoder_{number}"))
-        # transformers 5 has taken the level "text_model" out of CLIP.
+        # transformers 5 has removed the level "text_model" from CLIP.
         inner = bare.removeprefix("transformer.").removeprefix("text_model.").removeprefix("text_model_")
         parts = dict.fromkeys([bare, inner, f"text_model.{inner}"])
-        found = [f"{slot}.{part}" for slot in named for part in parts] + [stem]
+        names = [f"{slot}.{part}" for slot in named for part in parts] + [stem]
     elif stem.startswith(FLAT_PREFIXES):
-        found = [stem.removeprefix(next(prefix for prefix in FLAT_PREFIXES if stem.startswith(prefix)))]
-        # "lora_unet_transformer_blocks" is a layer; "lora_transformer_" may also stand before the original's names.
-        found += [stem.removeprefix("lora_")] if stem.startswith("lora_transformer_") else []
+        names = [stem.removeprefix(next(prefix for prefix in FLAT_PREFIXES if stem.startswith(prefix)))]
+        # "lora_unet_transformer_blocks" names a layer; "lora_transformer_" can also precede the original's names.
+        names += [stem.removeprefix("lora_")] if stem.startswith("lora_transformer_") else []
     else:
-        found, bare = [stem], stem
+        names, bare = [stem], stem
         while prefix := next((p for p in PREFIXES if bare.startswith(p)), ""):
             bare = bare[len(prefix) :]
-            found.insert(0, bare)
-    return [form.replace("_", ".") for form in found] if is_flat(stem) else found
+            names.insert(0, bare)
+    return [form.replace("_", ".") for form in names] if is_flat(stem) else names

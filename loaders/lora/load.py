@@ -1,4 +1,4 @@
-"""Read the tensors of a LoRA whose places are known."""
+"""Read the tensors of a matched LoRA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .match import Verdict
 from .names import WeightSlice
 from .scale import scale_of
 
-# Factors with a row for each output of the weight, by kind: of these a part of the rows is taken.
+# Factors that have one row per output of the weight, by kind: only these are indexed for a slice of the rows.
 _ROWS = {"lora": ("up",), "loha": ("w1_a", "w2_a"), "diff": ("diff",)}
 
 
@@ -68,7 +68,7 @@ def _patch(adapter: Adapter, prefix: str, place: WeightSlice, tensors: dict[str,
 def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict[str, Tensor]:
     """The OFT blocks for these rows.
 
-    The constraint is a norm over all blocks, so it is applied here, before some of them are taken.
+    The constraint is a norm over all blocks, so it is applied here, before the blocks are selected.
     """
     blocks = tensors["blocks"].float()
     if constraint > 0:
@@ -80,7 +80,7 @@ def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict
 
 def _finite(tensor: Tensor, key: str, file: LoraFile) -> Tensor:
     tensor = tensor.bfloat16() if tensor.element_size() == 1 else tensor
-    # The extremes cost a tenth of `isfinite(...).all()`, and both are NaN as soon as one number is.
+    # min and max cost a tenth of `isfinite(...).all()`, and both are NaN as soon as one element is.
     if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):
         raise ModelFileError(
             f"{file.path}: {key} holds NaN or infinity. The training went wrong or the file is damaged: use another "

@@ -1,4 +1,4 @@
-"""A LoRA file against a model: what fits, what does not, and a verdict that a person can read."""
+"""Match a LoRA file with a model: the changes that fit, those that do not, and a verdict for the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .names import Names, WeightSlice
 from .origin import format_of, made_for, origin, step_remark
 
 _EXAMPLES = 2
-# A smaller share is chance: families share a few names, such as that of the last layer.
+# A smaller share of matches is chance: families share a few names, such as that of the last layer.
 _CHANCE = 0.05
 
 
@@ -39,7 +39,7 @@ class Misfit:
 class Verdict:
     """
     Attributes:
-        layout: whose names the file uses.
+        layout: the naming convention of the file.
         places: the changes that fit, and where they go.
         unmatched: the model has no such layer; `misshapen`: in another shape; `filtered`: left out by the block filter;
             `others`: for the other one of two experts.
@@ -92,9 +92,9 @@ class Verdict:
             )
         if self.matched > _CHANCE * self.total:
             return
-        made = made_for(self.file, self._origin[1]) or "made for an unknown model"
+        trained_for = made_for(self.file, self._origin[1]) or "made for an unknown model"
         raise FamilyError(
-            f"{name}: {made}, this model is {self.target.title}: {self.matched} of {self.total} match."
+            f"{name}: {trained_for}, this model is {self.target.title}: {self.matched} of {self.total} match."
             f"{self._example()} Use a LoRA that was trained for this model."
         )
 
@@ -103,26 +103,26 @@ class Verdict:
         file, name = self.file, self.file.path.name
         family, title = self._origin
         origin_text = made_for(file, title)
-        said = [f"{name}: {format_of(file)}, {self.layout} layout; rank {file.said_ranks}"]
+        lines = [f"{name}: {format_of(file)}, {self.layout} layout; rank {file.ranks_text}"]
         if origin_text:
-            said.append(f"{origin_text[0].upper()}{origin_text[1:]}; this model is {self.target.title}")
+            lines.append(f"{origin_text[0].upper()}{origin_text[1:]}; this model is {self.target.title}")
         counts = f"{self.matched} of {self.total} match"
         counts += f", {len(self.misshapen)} in another shape" if self.misshapen else ""
         counts += f", {len(self.unmatched)} unmatched" if self.unmatched else ""
         counts += f", {self.filtered} left out by the block filter" if self.filtered else ""
         if self.is_partial:
-            said.append(f"WARNING: only {counts}. This LoRA was most likely made for another model.{self._example()}")
+            lines.append(f"WARNING: only {counts}. This LoRA was most likely made for another model.{self._example()}")
         elif family and self.target.variant and family != self.target.variant.family.id:
-            said.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
+            lines.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
         else:
-            said.append(f"{counts}.{self._example()}")
+            lines.append(f"{counts}.{self._example()}")
         if self.others:
-            said.append(f"{self.others} changes are for the other expert: apply the same file to that MODEL too")
+            lines.append(f"{self.others} changes are for the other expert: apply the same file to that MODEL too")
         if file.leftovers:
             first = ", ".join(file.leftovers[:_EXAMPLES])
-            said.append(f"{len(file.leftovers)} further names that change nothing were skipped (first: {first})")
+            lines.append(f"{len(file.leftovers)} further names that change nothing were skipped (first: {first})")
         remark = step_remark(file)
-        return [*said, *([remark] if remark else [])]
+        return [*lines, *([remark] if remark else [])]
 
     def unplaced(self) -> list[str]:
         """Every change that has no place in the model, and every name that changes nothing, a line each."""
@@ -153,15 +153,15 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
         FamilyError: the filter cannot be read.
     """
     adapters = file.text_adapters if target.is_text else file.adapters
-    wanted, others = block_filter(blocks), 0
+    is_selected, others = block_filter(blocks), 0
     side = target.variant.expert if target.variant else ""
     if any(expert(adapter.stem) for adapter in adapters):
         mine = [adapter for adapter in adapters if expert(adapter.stem) in ("", side or "high")]
         others, adapters = len(adapters) - len(mine), tuple(mine)
-    kept = [adapter for adapter in adapters if wanted(adapter.stem)]
+    kept = [adapter for adapter in adapters if is_selected(adapter.stem)]
     names = Names(target)
     tried = [_tried(layout, kept, names) for layout in names.layouts]
-    layout, places, unmatched, misshapen = max(tried, key=lambda found: (len(found[1]), len(found[3])))
+    layout, places, unmatched, misshapen = max(tried, key=lambda attempt: (len(attempt[1]), len(attempt[3])))
     filtered = len(adapters) - len(kept)
     if layout == "own":
         layout = "the model's own"
@@ -172,66 +172,66 @@ Tried = tuple[str, list[tuple[Adapter, tuple[WeightSlice, ...]]], list[Adapter],
 
 
 def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
-    """(layout, what fits, what has no place, what has another shape) where all names are of this layout."""
+    """(layout, changes that fit, changes without a layer, changes of another shape), read in this layout."""
     fits, unmatched, misshapen = [], [], []
     slots = tuple(dict.fromkeys(name.split(".")[0] for name in names.families_names)) if names.target.is_text else ()
     for adapter in adapters:
-        found = None
+        places = None
         for form in forms(adapter.stem, slots):
-            found = names.places(form, adapter.end, is_flat(adapter.stem), layout, adapter.size[0])
-            if found is not None:
+            places = names.places(form, adapter.end, is_flat(adapter.stem), layout, adapter.size[0])
+            if places is not None:
                 break
-        if found is None:
+        if places is None:
             unmatched.append(adapter)
             continue
-        misfit = _misfit(adapter, found, names)
+        misfit = _misfit(adapter, places, names)
         if misfit:
             misshapen.append(misfit)
         else:
-            fits.append((adapter, tuple(found)))
+            fits.append((adapter, tuple(places)))
     return layout, fits, unmatched, misshapen
 
 
 def _misfit(adapter: Adapter, places: Sequence[WeightSlice], names: Names) -> Misfit | None:
     rows, columns = sum(names.size(p)[0] for p in places), names.size(places[0])[1]
-    found = adapter.size[0], adapter.size[1] or columns
+    size = adapter.size[0], adapter.size[1] or columns
     if not adapter.is_sound:
-        return Misfit(adapter, found, (rows, columns), "has factors of shapes that do not go together")
-    if found != (rows, columns):
-        return Misfit(adapter, found, (rows, columns))
+        return Misfit(adapter, size, (rows, columns), "has factors of shapes that do not go together")
+    if size != (rows, columns):
+        return Misfit(adapter, size, (rows, columns))
     picks = [p.pick for p in places if p.pick is not None]
     if picks:
         whole = adapter.kind == "oft" and all(_whole_blocks(pick, adapter.rank) for pick in picks)
         if adapter.kind in ("oft", "boft") and not whole:
-            return Misfit(adapter, found, (rows, columns), "turns rows of several layers into each other")
+            return Misfit(adapter, size, (rows, columns), "turns rows of several layers into each other")
         dora = adapter.shapes.get("dora", ())
         if dora and dora[0] != rows:
-            return Misfit(adapter, found, (rows, columns), "has one magnitude for the columns of several layers")
+            return Misfit(adapter, size, (rows, columns), "has one magnitude for the columns of several layers")
     return None
 
 
 def _whole_blocks(pick: Tensor, size: int) -> bool:
-    """Whether the rows are whole blocks of `size` rows that follow each other."""
+    """Whether the rows are whole blocks of `size` consecutive rows."""
     if len(pick) % size or bool((pick[::size] % size).any()):
         return False
     return bool((pick.reshape(-1, size) - pick[::size, None] == torch.arange(size)).all())
 
 
 def block_filter(text: str) -> Callable[[str], bool]:
-    """A function (layer's name) -> whether it is to be changed.
+    """A function (layer's name) -> whether the LoRA may change the layer.
 
     Args:
         text: numbers and ranges of blocks ("0-9, 15"), and words of which one must be a part of the name ("attn1",
             "ffn"), separated by commas.
     Raises:
-        FamilyError: a range that is none.
+        FamilyError: a range whose end lies before its start, or a part that is neither a range nor a word.
     """
     numbers: set[int] = set()
     words: list[str] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
-        found = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", part)
-        if found:
-            first, last = int(found[1]), int(found[2] or found[1])
+        span = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", part)
+        if span:
+            first, last = int(span[1]), int(span[2] or span[1])
             if last < first:
                 raise FamilyError(f"The block filter has the range {part!r}. Expected the smaller number first: 0-9.")
             numbers |= set(range(first, last + 1))
@@ -243,9 +243,9 @@ def block_filter(text: str) -> Callable[[str], bool]:
                 "separated by commas: 0-9, 15, attn1."
             )
 
-    def wanted(stem: str) -> bool:
+    def is_selected(stem: str) -> bool:
         block = re.search(r"(?<=[._])\d+(?=[._]|$)", stem)
         in_block = not numbers or (block is not None and int(block[0]) in numbers)
         return in_block and (not words or any(word in stem for word in words))
 
-    return wanted
+    return is_selected

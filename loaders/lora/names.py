@@ -1,4 +1,4 @@
-"""From a layer's name in a LoRA file to the model's own weights, through the family's rules and back again."""
+"""Find the model's weights for a layer's name in a LoRA file, through the family's rules."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ...base import Target
 from ...base.keys import Renamed, Rule, translate
 
 DIFFUSERS = "diffusers"
-# Stands for a block's number while a name goes through the rules; no model has so many blocks.
+# Placeholder for a block's number while the rules are applied; no model has so many blocks.
 _ANY = "987654321"
 
 
 @dataclass(frozen=True)
 class WeightSlice:
-    """Where a change goes.
+    """The rows of one weight that a change is applied to.
 
     Attributes:
         name: the weight's own name in the model.
@@ -34,7 +34,7 @@ class WeightSlice:
 
 
 class Layout:
-    """One set of rules; remembers what a name becomes, whatever the number of its block."""
+    """One set of rules. It caches renamed layers, once for all blocks."""
 
     def __init__(self, rules: Sequence[Rule], flat: bool = False):
         if flat:
@@ -46,11 +46,11 @@ class Layout:
     def translate(self, name: str) -> Renamed:
         segments = name.split(".")
         at = next((n for n, segment in enumerate(segments) if segment.isdecimal()), -1)
-        # A number that a rule names may be its own case.
+        # Where a rule names a number, that block may be renamed differently.
         if at < 0 or segments[at] in self._numbers:
             return self._walk(name)
-        found = self._walk(".".join([*segments[:at], _ANY, *segments[at + 1 :]]))
-        return Renamed(tuple(one.replace(_ANY, segments[at]) for one in found.names), found.splits)
+        renamed = self._walk(".".join([*segments[:at], _ANY, *segments[at + 1 :]]))
+        return Renamed(tuple(new.replace(_ANY, segments[at]) for new in renamed.names), renamed.splits)
 
     def _walk(self, name: str) -> Renamed:
         if name not in self._known:
@@ -65,16 +65,16 @@ class Names:
 
     def __init__(self, target: Target):
         self.target = target
-        own = Layout(target.rules)
-        # Family's name -> (own name, which of its rows; None: all)
+        own_layout = Layout(target.rules)
+        # Family's name -> (the model's name, its rows in the model's weight; None: all)
         self._held: dict[str, tuple[str, Tensor | None]] = {}
         for name, shape in target.shapes.items():
-            renamed = own.translate(name)
+            renamed = own_layout.translate(name)
             if len(renamed.names) == 1 and not renamed.splits:
                 self._held[renamed.names[0]] = name, None
             elif renamed.names:
                 rows = renamed.tensors(torch.arange(shape[0]))
-                self._held |= {new: (name, one) for new, one in zip(renamed.names, rows, strict=True)}
+                self._held |= {new: (name, kept_rows) for new, kept_rows in zip(renamed.names, rows, strict=True)}
         self._layouts: dict[tuple[str, bool], Layout] = {}
 
     @property
@@ -91,24 +91,24 @@ class Names:
         variant = self.target.variant
         names = variant.family.lora if variant else None
         shapes = {
-            name: (len(rows), *self.target.shapes[own][1:]) if rows is not None else self.target.shapes[own]
-            for name, (own, rows) in self._held.items()
+            name: (len(rows), *self.target.shapes[own_name][1:]) if rows is not None else self.target.shapes[own_name]
+            for name, (own_name, rows) in self._held.items()
         }
         return {DIFFUSERS: (), **(names.layouts(shapes) if names else {})}
 
     @property
     def layouts(self) -> Iterable[str]:
-        """The layouts a file may be in; "own" are the model's own names, where they are not the family's."""
+        """Layouts of files; "own" means the model's own names, where they differ from the family's."""
         return [*self._rules, *(["own"] if self.target.rules else [])]
 
     def places(self, form: str, end: str, flat: bool, layout: str, outputs: int) -> list[WeightSlice] | None:
-        """Where a change with so many output rows goes; None: the model has no such layer.
+        """The places of a change with this many output rows; None: the model has no such layer.
 
         Args:
             form: the layer's name without its prefix; with `flat` its underscores are points.
             end: "weight" or "bias".
         """
-        # A table that is no layer's weight is called by its own name.
+        # A bare parameter, such as a modulation table, has no ".weight" at its end.
         is_table = end == "weight" and not form.endswith((".weight", ".bias"))
         for whole in (f"{form}.{end}", form) if is_table else (f"{form}.{end}",):
             if layout == "own":
@@ -128,21 +128,21 @@ class Names:
         return self._layouts[key]
 
     def _joined(self, renamed: Renamed, names: Sequence[str], outputs: int) -> list[WeightSlice]:
-        """From the file's rows over the family's weights to the model's rows."""
+        """Map the file's rows, through the family's weights, to the model's rows."""
         if len(names) == 1 and not renamed.splits and self._held[names[0]][1] is None:
             return [WeightSlice(self._held[names[0]][0])]
         sources = renamed.tensors(torch.arange(outputs)) if renamed.splits else [torch.arange(outputs)] * len(names)
         rows: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, source in zip(names, sources, strict=True):
-            own, held = self._held[name]
-            held = torch.arange(self.target.shapes[own][0]) if held is None else held
-            # Counts that differ are a LoRA for another size: the shapes are compared later and say so.
+            own_name, held = self._held[name]
+            held = torch.arange(self.target.shapes[own_name][0]) if held is None else held
+            # The counts differ where a LoRA is for another model size; the later comparison of shapes reports it.
             count = min(len(held), len(source))
-            rows.setdefault(own, []).append((held[:count], source[:count]))
-        return [place for own, pairs in rows.items() for place in self._runs(own, pairs, outputs)]
+            rows.setdefault(own_name, []).append((held[:count], source[:count]))
+        return [place for own_name, pairs in rows.items() for place in self._runs(own_name, pairs, outputs)]
 
-    def _runs(self, own: str, pairs: Sequence[tuple[Tensor, Tensor]], outputs: int) -> list[WeightSlice]:
-        """The stretches of neighbouring rows of one weight."""
+    def _runs(self, own_name: str, pairs: Sequence[tuple[Tensor, Tensor]], outputs: int) -> list[WeightSlice]:
+        """Split rows of one weight into runs of consecutive rows."""
         to, source = (torch.cat([pair[n] for pair in pairs]) for n in (0, 1))
         order = to.argsort()
         to, source = to[order], source[order]
@@ -150,13 +150,15 @@ class Names:
         places = []
         for first, last in zip([0, *breaks], [*breaks, len(to)], strict=True):
             start, pick = int(to[first]), source[first:last]
-            is_whole = last - first == self.target.shapes[own][0]
+            is_whole = last - first == self.target.shapes[own_name][0]
             in_order = len(pick) == outputs and bool((pick == torch.arange(outputs)).all())
-            places.append(WeightSlice(own, None if is_whole else (start, last - first), None if in_order else pick))
+            places.append(
+                WeightSlice(own_name, None if is_whole else (start, last - first), None if in_order else pick)
+            )
         return places
 
     def size(self, place: WeightSlice) -> tuple[int, int]:
-        """(rows, values in a row) of the place."""
+        """(number of rows, values per row) of a place."""
         shape = self.target.shapes[place.name]
         return (place.rows[1] if place.rows else shape[0] if shape else 1), prod(shape[1:])
 

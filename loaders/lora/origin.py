@@ -19,12 +19,12 @@ _DISTILLED = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-# What trainers write of the base model into the header.
+# Metadata keys in which trainers name the base model.
 _BASE = ("modelspec.architecture", "ss_base_model_version", "base_model", "base_model_name_or_path", "ss_sd_model_name")
 
 
 def format_of(file: LoraFile) -> str:
-    """Whose names these are and how changes are stored: "kohya (lora_unet_), LoKr"."""
+    """The naming convention and the kinds of change: "kohya (lora_unet_), LoKr"."""
     every = [*file.adapters, *file.text_adapters]
     stem, keys = every[0].stem, [key for adapter in every[:8] for key in adapter.keys.values()]
     kinds = [_KINDS[kind] for kind in dict.fromkeys(adapter.kind for adapter in every) if kind in _KINDS]
@@ -62,22 +62,24 @@ def made_for(file: LoraFile, title: str | None = None) -> str:
     """ "made for Wan 2.1 I2V 14B"; "" where nothing tells.
 
     Args:
-        title: as `origin` has found it; None asks it.
+        title: the title that `origin` returns; None calls it.
     """
     title = origin(file)[1] if title is None else title
     stated = next((file.metadata[key] for key in _BASE if file.metadata.get(key)), "")[:60]
-    told = f' (its metadata say "{stated}")' if stated else ""
-    return f"made for {title}{told}" if title else f'made for "{stated}", its metadata say' if stated else ""
+    metadata_text = f' (its metadata say "{stated}")' if stated else ""
+    return f"made for {title}{metadata_text}" if title else f'made for "{stated}", its metadata say' if stated else ""
 
 
 def origin(file: LoraFile) -> tuple[str, str]:
     """(id of the family, title of the model) that the layers' names and sizes belong to; empty where none has them."""
-    # Layers that differ in their number only are looked at once.
+    # Layers that differ only in their block's number are examined once.
     alike: dict[tuple[str, tuple[int, int]], tuple[Adapter, int]] = {}
     for adapter in file.adapters:
         key = _spelled(adapter.stem), adapter.size
         alike[key] = alike.get(key, (adapter, 0))[0], alike.get(key, (adapter, 0))[1] + 1
-    numbers = [int(found[0]) for adapter in file.adapters if (found := _NUMBER.search(adapter.stem.replace("_", ".")))]
+    numbers = [
+        int(number[0]) for adapter in file.adapters if (number := _NUMBER.search(adapter.stem.replace("_", ".")))
+    ]
     blocks = max(numbers, default=-1) + 1
     best: tuple[int, str, str] = 0, "", ""
     for family in families().values():
@@ -85,9 +87,9 @@ def origin(file: LoraFile) -> tuple[str, str]:
         if names is None:
             continue
         for layout in ((), *names.layouts({}).values()):
-            found, count = _signs(names, layout, alike.values())
-            title = names.made_for(found, blocks) if found else ""
-            # Of equals the first: HunyuanVideo before Open-Sora, of which there are few LoRAs.
+            signs, count = _signs(names, layout, alike.values())
+            title = names.made_for(signs, blocks) if signs else ""
+            # At equal counts the first family wins: HunyuanVideo before Open-Sora, for which few LoRAs exist.
             if title and count > best[0]:
                 best = count, family.id, title
     return best[1:]
@@ -99,21 +101,21 @@ def _signs(
     """(the family's signs that are in the file, in how many layers) if its names are of this layout."""
     signs = {_spelled(sign.format(0)): sign for sign in names.signs}
     walks = {flat: Layout(layout, flat) for flat in (False, True)}
-    found: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     layers = 0
     for adapter, count in alike:
         flat = is_flat(adapter.stem)
         renamed = walks[flat].translate(forms(adapter.stem)[0]).names
-        told = [signs[name] for name in map(_spelled, renamed) if name in signs]
+        matching = [signs[name] for name in map(_spelled, renamed) if name in signs]
         if adapter.kind != "diff":
             outputs, inputs = adapter.size
-            found |= {sign: (outputs // len(renamed), inputs) for sign in told}
-        layers += count * bool(told)
-    return found, layers
+            sizes |= {sign: (outputs // len(renamed), inputs) for sign in matching}
+        layers += count * bool(matching)
+    return sizes, layers
 
 
 def step_remark(file: LoraFile) -> str:
-    """What to set for a LoRA that was distilled to few steps; "" for all others."""
+    """A remark on the settings for a LoRA that was distilled to few steps; "" for all others."""
     names = [file.path.name, *(file.metadata.get(key, "") for key in ("title", "modelspec.title", "ss_output_name"))]
     if not any(_DISTILLED.search(name) for name in names):
         return ""
@@ -121,5 +123,5 @@ def step_remark(file: LoraFile) -> str:
 
 
 def _spelled(name: str) -> str:
-    """One spelling for a layer whatever its number, with points or underscores."""
+    """The layer's name with "{}" for its number and points for underscores."""
     return _NUMBER.sub("{}", name.replace("_", "."), count=1)

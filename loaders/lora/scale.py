@@ -1,4 +1,4 @@
-"""What a LoRA's low-rank products are multiplied by: from the file's alpha, or from its metadata."""
+"""The scale of a LoRA's low-rank products: from the file's alpha, or from its metadata."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def scale_of(adapter: Adapter, alpha: float | None, metadata: Mapping[str, str])
         metadata: of the file, see `LoraFile`.
     """
     if adapter.kind in ("oft", "boft"):
-        return (alpha or 0.0) * adapter.size[0]  # LyCORIS: the constraint grows with the outputs
-    # Factors that both stand whole are the change itself, whatever alpha says.
+        return (alpha or 0.0) * adapter.size[0]  # LyCORIS multiplies the constraint by the number of outputs
+    # Rank 0: the change, or both of its LoKr factors, is stored whole, and alpha does not apply.
     if not adapter.rank:
         return 1.0
     if alpha is not None:
@@ -27,7 +27,7 @@ def scale_of(adapter: Adapter, alpha: float | None, metadata: Mapping[str, str])
 
 
 def _stated(adapter: Adapter, metadata: Mapping[str, str]) -> float:
-    """The trainer's settings, where the tensors hold none."""
+    """The scale from the trainer's settings, where the file has no alpha tensors."""
     part, _, layer = adapter.stem.partition(".")
     packed = as_json(metadata.get("lora_adapter_metadata"))  # diffusers: "transformer.lora_alpha", ...
     config = {key.removeprefix(part + "."): value for key, value in packed.items() if key.startswith(part + ".")}
@@ -46,9 +46,9 @@ def _stated(adapter: Adapter, metadata: Mapping[str, str]) -> float:
 def _peft_scale(adapter: Adapter, layer: str, config: Mapping[str, Any]) -> float:
     alpha = config.get("lora_alpha", config.get("alpha"))
     patterns = config.get("alpha_pattern")
-    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
+    for pattern, layer_alpha in patterns.items() if isinstance(patterns, dict) else ():
         if layer == pattern or layer.endswith("." + pattern):
-            alpha = own
+            alpha = layer_alpha
     if not isinstance(alpha, int | float):
         return 1.0
     return alpha / (math.sqrt(adapter.rank) if config.get("use_rslora") else adapter.rank)

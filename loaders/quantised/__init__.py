@@ -1,4 +1,4 @@
-"""Weights packed into few bits. A module of this folder with a `FORMAT` adds a format."""
+"""Packed weight formats. A module of this folder with a `FORMAT` adds a format."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .layer import PackedFormat, StoredLayer
 
 FORMATS: list[PackedFormat] = [
     module.FORMAT
-    for module in (importlib.import_module(f".{found.name}", __name__) for found in pkgutil.iter_modules(__path__))
+    for module in (importlib.import_module(f".{info.name}", __name__) for info in pkgutil.iter_modules(__path__))
     if hasattr(module, "FORMAT")
 ]
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How a file's weights are stored.
+    """The storage of a file's weights.
 
     Attributes:
         layers: name of a weight -> what the file stores of it; none for plain weights.
@@ -37,12 +37,12 @@ class Quantisation:
 
     @property
     def stays_packed(self) -> bool:
-        """Whether layers can be held as they are stored."""
+        """Whether layers can keep their weights packed."""
         return any(layer.format.stays_packed for layer in self.layers.values())
 
 
 def split_header(file: Container) -> tuple[dict[str, TensorInfo], Quantisation]:
-    """(the weights alone, with the shapes of their numbers; how they are stored).
+    """(the weights alone, with the shapes of the dequantised numbers; their storage).
 
     Raises:
         ModelFileError: a format that is not read here (nvfp4, mxfp8, int8 ...), by its tensor.

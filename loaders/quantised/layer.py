@@ -1,4 +1,4 @@
-"""Where a file keeps a packed weight, and what a packed format tells of a file."""
+"""Where a file stores a packed weight, and the protocol of a packed format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PackedFormat(WeightFormat, Protocol):
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """Where a file keeps one packed weight.
+    """Where a file stores one packed weight.
 
     Attributes:
         shape: of the weight's numbers.
