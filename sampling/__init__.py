@@ -1,4 +1,4 @@
-"""Schedules, solvers and guidance: tensors in, tensors out; no model names."""
+"""Schedules, solvers and guidance: tensors in, tensors out; no branch on a model's name."""
 
 from __future__ import annotations
 

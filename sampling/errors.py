@@ -1,4 +1,4 @@
-"""What stops a sampling run."""
+"""Errors that stop a sampling run."""
 
 from __future__ import annotations
 

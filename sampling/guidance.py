@@ -1,4 +1,4 @@
-"""What a user asks of guidance, and which guidances that makes in every step."""
+"""Guidance settings of the user, and the guidances of every step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .errors import SamplingError
 from .guides import CfgRescale, CfgStar, ImageGuidance, Perturbed
 
 CONSTANT, AUTO = "constant", "auto"
-# constant: the same in all steps. published: as the makers' own file has it, by noise level, with their cfg.
+# constant: the same settings in all steps. published: the makers' file states them by noise level, with cfg.
 PUBLISHED = "published"
 STG_SCHEDULES = (CONSTANT, PUBLISHED)
-# Noise levels in published files have four digits; a step at one of them may lie a rounding error below.
+# Published noise levels have four digits, so a step's level can lie a rounding error below.
 _SLACK = 1e-6
 
 
 def cfg_schedules() -> tuple[str, ...]:
-    """The names of every family's ways for cfg to go over the steps, and "auto" for the makers' own."""
+    """The names of all families' cfg schedules, and "auto" for the makers' own."""
     names = (name for family in families().values() for name in family.sampling.cfg_schedules)
     return (*dict.fromkeys((CONSTANT, *names)), AUTO)
 
@@ -35,13 +35,13 @@ class Guidance:
 
     Attributes:
         cfg_schedule: one of `cfg_schedules()`.
-        cfg_rescale: how much of the spread that cfg adds is taken back, 0 (off) to 1.
+        cfg_rescale: share of the standard deviation added by cfg that is removed, 0 (off) to 1.
         picture_cfg: how closely pictures are followed by models that are guided by them apart from the prompt; 1 is
             off, 0 the model's own.
         low_noise_cfg: cfg of the second expert's steps; 0 is the model's own.
-        cfg_star: the negative prompt's prediction is scaled to its share in the positive one's.
+        cfg_star: CFG-Zero*, see `CfgStar`.
         stg: scale of spatio-temporal guidance; 0 is off.
-        stg_rescale: how much of the spread that all guidance adds is taken back, 0 to 1.
+        stg_rescale: share of the standard deviation added by all guidance that is removed, 0 to 1.
         stg_blocks: numbers with commas between; "": the model's own.
         stg_schedule: one of `STG_SCHEDULES`; with "published" the other settings of cfg and stg are not used.
     """
@@ -76,30 +76,30 @@ def check_guidance(settings: Guidance, variant: Variant) -> None:
 
 
 def cfg_schedule_of(settings: Guidance, variant: Variant) -> str:
-    """The name of how cfg goes over the steps, the makers' own for "auto".
+    """The name of the cfg schedule; the makers' own for "auto".
 
     Raises:
-        SamplingError: the model knows none of this name.
+        SamplingError: the model has no schedule of this name.
     """
-    name, own = settings.cfg_schedule, variant.family.sampling.cfg_schedules
+    name, schedules = settings.cfg_schedule, variant.family.sampling.cfg_schedules
     if name not in cfg_schedules():
         raise SamplingError(f"No cfg_schedule is called {name!r}. Choose one of: {', '.join(cfg_schedules())}.")
     if name == AUTO:
-        return own[0]
-    if len(own) == 1 and name not in own:
+        return schedules[0]
+    if len(schedules) == 1 and name not in schedules:
         raise SamplingError(f"{variant.title} was made for one cfg in all steps. Set cfg_schedule to constant.")
-    if name not in own:
-        raise SamplingError(f"{variant.title} knows no cfg_schedule {name!r}. Choose one of: {', '.join(own)}.")
+    if name not in schedules:
+        raise SamplingError(f"{variant.title} knows no cfg_schedule {name!r}. Choose one of: {', '.join(schedules)}.")
     return name
 
 
 @dataclass(frozen=True)
 class StgSteps:
-    """What the settings of spatio-temporal guidance come to in a run.
+    """Spatio-temporal guidance of a run, step by step.
 
     Attributes:
         stg: one for each step; empty where it is off.
-        cfg: one for each step where the makers' published values say that too.
+        cfg: one for each step, where the makers have published that as well.
     """
 
     stg: Sequence[Stg] = ()
@@ -119,26 +119,26 @@ def stg_steps(settings: Guidance, variant: Variant, sigmas: Sequence[float]) -> 
         )
     if not settings.stg and not settings.is_published:
         return StgSteps(cfg_star=settings.cfg_star)
-    own = variant.family.sampling.stg(variant)
-    if own is None:
+    published = variant.family.sampling.stg(variant)
+    if published is None:
         raise SamplingError(
             f"{variant.title} is not made for spatio-temporal guidance; LTX-Video is. Set stg to 0 and stg_schedule to "
             "constant."
         )
     if settings.is_published:
-        if not own.bands or variant.sigmas:
+        if not published.bands or variant.sigmas:
             raise SamplingError(
                 f"Nobody has published a guidance schedule for {variant.title}; there is one for the 13B dev models. "
                 "Set stg_schedule to constant."
             )
-        bands = [own.band(sigma + _SLACK) for sigma in sigmas]
+        bands = [published.band(sigma + _SLACK) for sigma in sigmas]
         return StgSteps([band.stg for band in bands], True, [band.cfg for band in bands])
     if not 0 <= settings.stg_rescale <= 1 or settings.stg < 0:
         raise SamplingError(
             f"Spatio-temporal guidance has stg {settings.stg:g} and stg_rescale {settings.stg_rescale:g}; expected stg "
             "of 0 (off) or more and stg_rescale of 0 (off) to 1."
         )
-    stg = Stg(settings.stg, _numbers(settings.stg_blocks) or own.blocks, settings.stg_rescale)
+    stg = Stg(settings.stg, _numbers(settings.stg_blocks) or published.blocks, settings.stg_rescale)
     return StgSteps([stg] * len(sigmas), settings.cfg_star)
 
 
@@ -158,19 +158,19 @@ def guides(
     cfg_rescale: float = 0.0,
     image_scale: Tensor | None = None,
 ) -> tuple[Guide, ...]:
-    """The guidances of one step, in the order in which they work; none that would change nothing.
+    """The guidances of one step in order of application, without those that change nothing.
 
     Args:
         blocks: path of the transformer's block list.
         image_scale: see `ImageGuidance`.
     """
-    is_guided, wanted = not math.isclose(cfg, 1), []
+    is_guided, active = not math.isclose(cfg, 1), []
     if image_scale is not None and bool((image_scale != 1).any()):
-        wanted.append(ImageGuidance(image_scale))
+        active.append(ImageGuidance(image_scale))
     if cfg_star and is_guided:
-        wanted.append(CfgStar())
+        active.append(CfgStar())
     if stg is not None and stg.scale:
-        wanted.append(Perturbed(stg, blocks))
+        active.append(Perturbed(stg, blocks))
     if cfg_rescale and is_guided:
-        wanted.append(CfgRescale(cfg_rescale))
-    return tuple(wanted)
+        active.append(CfgRescale(cfg_rescale))
+    return tuple(active)

@@ -14,15 +14,15 @@ from ..base import FamilyError
 from ..base.guidance import NEGATIVE, Conditioning, Guide, Pass, PassResults
 from ..base.stg import Stg
 
-# What pictures put into a CONDITIONING's dictionary.
+# Keys that pictures add to a CONDITIONING's dictionary.
 PICTURES = ("concat_latent_image", "concat_mask")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageGuidance(Guide):
-    """What pictures change in the negative prompt's prediction is added (scale - 1) times more, to both prompts'.
+    """Adds (scale - 1) times the pictures' effect on the negative prompt's prediction to both prompts' predictions.
 
-    Both are moved alike, so that cfg guides by words as ever.
+    Both move by the same amount, so cfg still guides by the prompt as before.
 
     Args:
         scale: [T or 1], for each latent frame; 1 is off.
@@ -36,18 +36,18 @@ class ImageGuidance(Guide):
     def before_cfg(self, results: PassResults) -> Mapping[str, Tensor]:
         positive, negative = results.clean["positive"], results.clean["negative"]
         scale = self.scale.to(negative)
-        # A sound's latents belong to no frames of the video.
-        further = (scale.view(1, 1, -1, 1, 1) if negative.ndim == 5 else scale.mean()) - 1
-        change = further * (negative - results.clean["without_image"])
+        # A sound's latents do not belong to single frames of the video, so it takes the mean scale.
+        extra = (scale.view(1, 1, -1, 1, 1) if negative.ndim == 5 else scale.mean()) - 1
+        change = extra * (negative - results.clean["without_image"])
         return {**results.clean, "positive": positive + change, "negative": negative + change}
 
 
 def without_image(conditioning: Conditioning) -> Conditioning:
-    return [[context, {k: v for k, v in further.items() if k not in PICTURES}] for context, further in conditioning]
+    return [[context, {k: v for k, v in values.items() if k not in PICTURES}] for context, values in conditioning]
 
 
 class CfgStar(Guide):
-    """The negative prompt's prediction is scaled to the projection of the positive one's on it.
+    """CFG-Zero*: scales the negative prompt's prediction to the projection of the positive one on it.
 
     Source: Fan et al. 2025, arXiv:2503.18886 (CFG-Zero*), optimised scale; Lightricks/LTX-Video @5260738,
     cfg_star_rescale.
@@ -62,10 +62,10 @@ class CfgStar(Guide):
 
 @dataclass(frozen=True)
 class CfgRescale(Guide):
-    """The spread of the guided prediction is brought back to that of the positive prompt's: less burnt colours.
+    """Rescales the guided prediction to the standard deviation of the positive prompt's, against burnt colours.
 
     Args:
-        share: 0 changes nothing, 1 takes the positive prompt's spread whole.
+        share: 0 changes nothing, 1 takes the positive prompt's standard deviation whole.
     """
 
     share: float
@@ -76,7 +76,7 @@ class CfgRescale(Guide):
 
 @dataclass(frozen=True)
 class Perturbed(Guide):
-    """Spatio-temporal guidance: away from what the positive prompt gives with the attention of some blocks perturbed.
+    """Spatio-temporal guidance: steers away from the prediction with perturbed attention in some blocks.
 
     Args:
         path: of the transformer's block list.
@@ -99,19 +99,21 @@ class Perturbed(Guide):
 
 
 def rescaled(clean: Tensor, results: PassResults, share: float) -> Tensor:
-    """A guided clean latent whose output has the positive prompt's spread, by a share of 0 to 1.
+    """The guided clean latent, rescaled by `share` to the standard deviation of the positive prompt's output.
 
     Source: Lin et al. 2023, arXiv:2305.08891, section 3.4, on the model's own output.
     """
-    guided, own = results.output(clean), results.output(results.clean["positive"])
+    guided, positive = results.output(clean), results.output(results.clean["positive"])
     axes = list(range(1, guided.ndim))
     spread = guided.std(dim=axes, keepdim=True)
-    ratio = own.std(dim=axes, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny)  # 0: nothing to scale
+    ratio = positive.std(dim=axes, keepdim=True) / spread.clamp_min(
+        torch.finfo(spread.dtype).tiny
+    )  # 0: nothing to scale
     return results.clean_of(guided * (share * ratio + 1 - share))
 
 
 def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> list[Any]:
-    """The self-attention of these of the blocks at `path`.
+    """The self-attention modules of the numbered blocks at `path`.
 
     Raises:
         FamilyError: a number that is no block's.
@@ -127,7 +129,7 @@ def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> lis
 
 @contextmanager
 def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
-    """Within, self-attention (`attn1`) in these of the blocks at `path` hands each token its own value only.
+    """Inside the context, self-attention (`attn1`) in the numbered blocks at `path` returns each token's own value.
 
     Raises:
         FamilyError: as `attentions`.

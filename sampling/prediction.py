@@ -1,4 +1,4 @@
-"""What a model predicts, and how the noise that a solver counts in relates to the sigma that a host counts in.
+"""What a model predicts, and the relation between a solver's noise level and a host's sigma.
 
 Hosts walk x = clean + sigma * noise (v and eps models) or x = (1 - sigma) * clean + sigma * noise (flow models).
 diffusers' schedulers for v and eps models walk x scaled to unit variance. A `Prediction` translates between the two,
@@ -22,7 +22,7 @@ class Prediction(Protocol):
     """All tensors are [B, C, T, H, W] float32; sigmas are [B] or a number."""
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """What the model is told, 0..1000."""
+        """The model's timestep, 0..1000."""
         ...
 
     def sigma(self, timestep: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Discrete:
         return (sigma.log().unsqueeze(-1) - table).abs().argmin(-1).to(sigma)
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        # Looked up in float64, which not every device has.
+        # The lookup is in float64 on the CPU, because some devices lack float64.
         return self.sigmas[timestep.long().cpu()].float().to(timestep.device)
 
     def spread(self, sigma: Tensor) -> Tensor | None:

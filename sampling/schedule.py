@@ -15,7 +15,7 @@ from ..families import families
 from .errors import SamplingError
 from .prediction import Discrete, Flow, Prediction, alphas_of, prediction
 
-# Solver as nodes show it -> scheduler class and the settings that make it solve a flow model.
+# Solver's name on nodes -> scheduler class and the settings with which it solves a flow model.
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "reference": ("", {}),
@@ -23,10 +23,10 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {**_FLOW, "solver_order": 2}),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {**_FLOW, "solver_order": 2, "algorithm_type": "dpmsolver++"}),
 }
-# Added to a run's seed for the noise of its steps: with the seed itself, the first step would draw the very numbers
-# that the run started from.
+# Added to the run's seed for the noise within steps. With the plain seed, the first step would draw the same numbers as
+# the start noise.
 _STEP_SEED = 0x9E3779B97F4A7C15
-# The same for models with a table of betas; DDIM without noise is Euler's method in sigma.
+# Solvers for models with a table of betas; DDIM without noise is Euler's method in sigma.
 _TABLE = {"timestep_spacing": "trailing"}
 _DISCRETE: dict[str, tuple[str, dict[str, Any]]] = {
     "reference": ("", {}),
@@ -44,7 +44,7 @@ class Schedule:
         scheduler: fresh and set to its first step; it carries the solver's state, so it serves one run.
         prediction: what the model returns.
         sigmas: [steps + 1], falling, in the host's count; the last is 0 where the run ends.
-        timesteps: [steps] in 0..1000: what the reference pipeline tells the model at each step.
+        timesteps: [steps] in 0..1000, the model's timestep at each step, as in the reference pipeline.
         first: index of the first step in the scheduler's own list; 0 means a start from pure noise.
         generator: source of the noise that stochastic schedulers add.
     """
@@ -62,7 +62,7 @@ class Schedule:
 
     @property
     def starts_from_noise(self) -> bool:
-        """Whether the whole schedule is walked: reference pipelines start from unscaled noise then."""
+        """Whether the run walks the whole schedule, in which case reference pipelines start from unscaled noise."""
         return self.first == 0
 
     def advance(self, output: Tensor, step: int, x: Tensor) -> Tensor:
@@ -70,12 +70,13 @@ class Schedule:
         if isinstance(self.scheduler, OwnScheduler):
             return self.scheduler.step(output, self.first + step, x, self.generator)
         before, after = self._spread(step), self._spread(step + 1)
-        if before is not None and after is not None:  # diffusers' schedulers walk latents of one spread
+        # diffusers' schedulers expect latents of constant standard deviation
+        if before is not None and after is not None:
             return self._moved(output, step, x / before) * after
         return self._moved(output, step, x)
 
     def _spread(self, step: int) -> Tensor | None:
-        """Of the latent that the model sees at a step, see `Discrete.spread`; 1 where no noise is left."""
+        """Standard deviation of the model's input at a step, see `Discrete.spread`; 1 where no noise is left."""
         if not isinstance(self.prediction, Discrete):
             return None
         if self.sigmas[step] == 0:
@@ -85,14 +86,15 @@ class Schedule:
     def _moved(self, output: Tensor, step: int, x: Tensor) -> Tensor:
         t = self.scheduler.timesteps[self.first + step]
         if self.scheduler.config.get("stochastic_sampling"):
-            # The scheduler's own step, with noise from the run's seed: older diffusers take no generator for it.
+            # The scheduler's step, written out with noise from the run's seed, because older diffusers take no
+            # generator for it.
             sigma, below = self.scheduler.sigmas[self.first + step : self.first + step + 2].to(x)
             noise = torch.randn(x.shape, generator=self.generator).to(x)
             return (1 - below) * (x - sigma * output) + below * noise
         return self.scheduler.step(output, t, x, return_dict=False)[0]
 
     def steps_above(self, boundary: float) -> int:
-        """How many steps are at and above a share of noise (0..1)."""
+        """Number of steps at or above a share of noise (0..1)."""
         return int((self.timesteps >= boundary * 1000).sum())
 
     def part(self, start: int, stop: int) -> Schedule:
@@ -107,12 +109,12 @@ def own_shift(config: Mapping[str, Any]) -> float:
 
 
 def scheduler_class(config: Mapping[str, Any], solver: str, kind: str) -> str:
-    """Name of the class that a solver is, for a model's scheduler config and what it predicts."""
+    """Class name of a solver, for a model's scheduler config and prediction."""
     return (SOLVERS if kind == "flow" else _DISCRETE)[solver][0] or config["_class_name"]
 
 
 def _whole_schedule(config: Mapping[str, Any], solver: str, steps: int, shift: float | None, denoise: float) -> int:
-    """How many steps the schedule has of which a run walks the last; arguments and errors as `make_schedule`."""
+    """Number of steps of the whole schedule, whose last part a run walks; arguments and errors as `make_schedule`."""
     if solver not in SOLVERS:
         raise SamplingError(f"No solver is called {solver!r}. Choose one of: {', '.join(SOLVERS)}.")
     if steps < 1:
@@ -193,7 +195,7 @@ def _flow(config: Mapping[str, Any], solver: str, shift: float, has_levels: bool
 
 def _discrete(config: Mapping[str, Any], solver: str, predicts: Discrete) -> Any:
     class_name, settings = _DISCRETE[solver]
-    is_own = class_name == config["_class_name"] and predicts.signal is None  # or the latents fade besides
+    is_own = class_name == config["_class_name"] and predicts.signal is None  # not if the latents fade as well
     if not class_name or is_own:
         return _scheduler(config["_class_name"], {**config, **settings}, predicts)
     alphas = alphas_of(config) if predicts.signal is None else 1 / (1 + predicts.sigmas**2)

@@ -35,8 +35,8 @@ def solve(
     """
     predicts = schedule.prediction
     for step, t in enumerate(schedule.timesteps):
-        # The model is told the timestep the reference pipeline tells it: some schedulers round it to a whole
-        # number. The output is taken back out with the same sigma, so the solver sees the model's own.
+        # The model gets the same timestep as in the reference pipeline, where some schedulers round it to a whole
+        # number. Its output is computed back with the same sigma, so the solver sees the model's own output.
         sigma = predicts.sigma(t.to(x.device)).to(x)
         if sigma <= 0:
             sigma = schedule.sigmas[step].to(x)

@@ -23,7 +23,7 @@ def unbind(samples: Any) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Packing:
-    """How streams lie in the tensor that a run walks: a single one as it is, several as one row of numbers.
+    """Packs streams into the one tensor of a run: a single stream as it is, several as one row of numbers.
 
     Attributes:
         shapes: [B, C, ...] of each stream; B need not be that of the tensors packed and unpacked.
@@ -49,8 +49,8 @@ class Packing:
         return [row.reshape(len(row), *shape[1:]) for row, shape in zip(rows, self.shapes, strict=True)]
 
     def results(self, packed: PassResults) -> list[PassResults]:
-        """What the passes of a step gave for each stream by itself."""
-        clean = {name: self.unpack(one) for name, one in packed.clean.items()}
+        """Results of a step's passes, for each stream by itself."""
+        clean = {name: self.unpack(tensor) for name, tensor in packed.clean.items()}
         return [
             replace(packed, clean={name: streams[n] for name, streams in clean.items()}, x=x)
             for n, x in enumerate(self.unpack(packed.x))

@@ -1,4 +1,4 @@
-"""Step caches: in some steps a prediction stands in for a transformer's blocks."""
+"""Step caches: in some steps a prediction replaces the output of a transformer's blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate around a transformer's blocks: either they run, or a prediction of what they would add stands in for them.
+"""The gate around a transformer's blocks: either they run, or a prediction stands in for their output.
 
 No forward of a model is copied: the blocks' own calls are covered while the gate is attached, and the modules that run
 after them get the stand-ins. Whatever a model does between its blocks (hints of a control branch, joined streams) is
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from ..errors import SamplingError
 
-# (the streams that enter the blocks, the first block, its args and kwargs, what entered the block before or None) ->
-# number of a stream that leaves them -> its stand-in, or None to run them. The video is stream 0.
+# (streams that enter the blocks, first block, its args and kwargs, input of the block before or None) -> stream number
+# -> stand-in for its output, or None to run the blocks. The video is stream 0.
 Enter = Callable[
     [list[Tensor], nn.Module, tuple[Any, ...], Mapping[str, Any], "Tensor | None"], "dict[int, Tensor] | None"
 ]
-# (number of the stream, what entered the blocks or None where the whole model is kept, what left them)
+# (stream number, input of the blocks or None where the whole model is covered, their output)
 Leave = Callable[[int, "Tensor | None", Tensor], None]
-# (what entered the first block, what left it)
+# (input of the first block, its output)
 Saw = Callable[[Tensor, Tensor], None]
 
 
@@ -37,26 +37,26 @@ def region(transformer: nn.Module) -> list[nn.Module]:
 
 def _are_blocks(modules: nn.ModuleList) -> bool:
     kinds = {type(_inner(module)) for module in modules}
-    # A layer holds no modules, and a Sequential is a stage of a UNet.
+    # Lists of plain layers (no children) and of a UNet's stages (Sequential) are not lists of blocks.
     return len(kinds) == 1 and not any(isinstance(m, nn.Sequential) or not list(m.children()) for m in modules)
 
 
 def _inner(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` was given."""
+    """The original module of one that `torch.compile` has wrapped."""
     return getattr(module, "_orig_mod", module)
 
 
 def _call_of(module: nn.Module) -> str:
-    """The attribute that a call of the module goes through; covering it leaves what is compiled as it is."""
+    """The attribute that a call of the module goes through; replacing it keeps a compiled call compiled."""
     return "forward" if module._compiled_call_impl is None else "_compiled_call_impl"
 
 
 class Gate:
-    """Covers the blocks of a transformer, or all of it where it has none.
+    """Covers the blocks of a transformer, or the whole transformer where it has none.
 
     Attributes:
         after_first: the first block always runs, and the rest are the region.
-        is_whole: the model is covered as a whole: it has no blocks, or is to be.
+        is_whole: the model is covered as a whole: by choice, or because it has no blocks.
         runs: how often a block, or the whole, has run.
     Raises:
         SamplingError: the transformer is compiled as a whole, or has no blocks where the first is to be looked at.
@@ -91,11 +91,11 @@ class Gate:
         self.runs = 0
         self._is_open = False
         self._returned: dict[nn.Module, tuple[type, list[torch.Size]]] = {}
-        self._exits: dict[nn.Module, int] = {}  # where streams leave: module -> its number
+        self._exits: dict[nn.Module, int] = {}  # module where a stream leaves -> number of the stream
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Cover the blocks; whatever happens inside, the transformer is as it was afterwards."""
+        """Cover the blocks inside the context; the transformer is restored at the end, also after an error."""
         covered = self.blocks or [self.transformer]
         if any(getattr(getattr(module, _call_of(module)), "is_opent2v_gate", False) for module in covered):
             raise SamplingError("This model's blocks are under a step cache already. Use one step cache a run.")
@@ -129,7 +129,7 @@ class Gate:
 
     @property
     def left(self) -> bool:
-        """Whether this call has gone through the blocks' end, or never came to the blocks."""
+        """Whether this call has left the blocks, or has not reached them."""
         return self._left or not self._ran
 
     def _whole(self, model: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +145,7 @@ class Gate:
             self.runs += 1
             output = forward(*args, **kwargs)
             kind = type(output)
-            # diffusers' outputs are mappings.
+            # Iterating one of diffusers' outputs gives its keys, so take its values with to_tuple.
             parts = [output] if isinstance(output, Tensor) else getattr(output, "to_tuple", lambda: output)()
             for number, part in enumerate(parts):
                 self.leave(number, None, part)
@@ -164,7 +164,8 @@ class Gate:
                 streams = _streams(args, kwargs)
                 self._stand_ins = self.enter(streams, block, args, kwargs, self._first)
                 if self._stand_ins is None:
-                    # Blocks may work in place. Which streams leave them is known from the first call on.
+                    # Copy the inputs, since blocks may work in place. After the first call the streams that leave are
+                    # known, and only those are copied.
                     needed = self._exits.values() or range(len(streams))
                     self._entered = {n: streams[n].clone() for n in needed}
             if self._stand_ins is not None:
@@ -180,17 +181,17 @@ class Gate:
         return covered
 
     def _passed(self, block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """A block's inputs in the shape of its outputs: what follows needs tensors, and the exit drops them."""
+        """A skipped block's inputs, shaped like its outputs: later code needs tensors, and the exit replaces them."""
         kind, shapes = self._returned[block]
-        given = _tensors(args, kwargs)
+        tensors = _tensors(args, kwargs)
         passed = []
         for shape in shapes:
-            at = next((n for n, value in enumerate(given) if value.shape == shape), None)
-            passed.append(given[0].new_zeros(shape) if at is None else given.pop(at))
+            at = next((n for n, value in enumerate(tensors) if value.shape == shape), None)
+            passed.append(tensors[0].new_zeros(shape) if at is None else tensors.pop(at))
         return _like(kind, passed)
 
     def _exit(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Modules that run after all blocks have: the first takes the video's stream, others may take another."""
+        """Hook on modules that run after the blocks: the first takes the video's stream, others may take another."""
         if not self._is_open or self._ran < len(self.blocks):
             return None
         value = next(iter((*args, *kwargs.values())), None)
@@ -212,11 +213,11 @@ class Gate:
         new = self._stand_ins[number].to(value.dtype)
         if args:
             return (new, *args[1:]), kwargs
-        name = next(name for name, given in kwargs.items() if given is value)
+        name = next(name for name, argument in kwargs.items() if argument is value)
         return args, {**kwargs, name: new}
 
     def _number(self, value: Tensor) -> int | None:
-        """Which stream it is that leaves: the first to do so is the video, another is a block's other output."""
+        """The number of the stream that leaves: the video, 0, comes first; others are outputs of the last block."""
         if not self._left:
             return 0
         if any(value is part for part in self._out[1:]):
@@ -232,13 +233,13 @@ def _like(kind: type, parts: list[Tensor]) -> Any:
 
 
 def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """All tensors of a call in their order, those of a pair of streams one by one."""
+    """All tensors of a call in order; pairs of streams are flattened."""
     groups = [value if isinstance(value, tuple | list) else [value] for value in (*args, *kwargs.values())]
     return [value for group in groups for value in group if isinstance(value, Tensor)]
 
 
 def _streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """What may go through all blocks: the video's tokens, which come first, and all else that is laid out like them."""
+    """Candidates for streams through all blocks: the video's tokens first, then tensors of the same rank and batch."""
     first = _stream(args, kwargs)
     others = _tensors(args, kwargs)[1:]
     return [first, *(other for other in others if other.ndim == first.ndim and len(other) == len(first))]

@@ -1,4 +1,4 @@
-"""What is kept of computed steps, and what stands in for one that is not."""
+"""Kept results of computed steps, and the stand-in for a reused step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Kept:
     """The result of one condition's last computed step, and of the one before that.
 
     Attributes:
-        added: number of the stream -> what the blocks added; the whole answer where the model is covered as a whole.
-        form: rows, tokens and width of what had entered.
+        added: stream number -> residual of the blocks, or the output where the model is covered as a whole.
+        form: rows, tokens and width of the blocks' input.
         before: the result before, for predictor "linear".
     """
 
@@ -34,7 +34,7 @@ class Kept:
         return {n: tensor.shape for n, tensor in self.added.items()}
 
     def at(self, sigma: float, device: torch.device) -> dict[int, Tensor]:
-        """What stands in at `sigma`."""
+        """The stand-in at `sigma`, by stream."""
         added = {n: tensor.to(device) for n, tensor in self.added.items()}
         before = self.before
         if before is None or before.sigma == self.sigma:

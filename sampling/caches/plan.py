@@ -1,4 +1,4 @@
-"""Which steps are reused, where that is known before the run: as written, by MagCache's rule, or the best of all.
+"""Masks of reused steps that are known before the run: as the user wrote, by MagCache's rule, or of least error.
 
 MagCache: arXiv:2506.09045. The best plan is a shortest path over the computed steps, an idea of LeMiCa (NeurIPS 2025);
 its lengths are the errors that a recorded run showed. A plan is a mask: for each step whether it is reused.
@@ -15,14 +15,15 @@ from ..calibration.curve import Errors
 from ..errors import SamplingError
 from .settings import POLICIES, StepCache
 
-# A reused step's share of a computed one's time, where nothing is measured: what lies outside the blocks.
+# Time of a reused step as a share of a computed step's, before it is measured: the time of the layers outside the
+# blocks.
 REUSED = 0.03
-# The threshold's upper end.
+# Largest threshold.
 HIGHEST = 10.0
 
 
 def planned(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[bool] | None:
-    """For each step whether it is reused; None where the run itself decides.
+    """Whether each step is reused; None where the run itself decides.
 
     Args:
         sigmas: [steps + 1], falling.
@@ -57,7 +58,7 @@ def written_mask(plan: str, steps: int) -> list[bool]:
 
 
 def written_ratios(plan: str, steps: int) -> list[float]:
-    """The ratios that the user wrote, spread over `steps`: the size of what the blocks add, against the step before.
+    """The ratios that the user wrote, spread over `steps`: the residual's norm relative to the step before.
 
     Raises:
         SamplingError: there are none, or one is not above 0.
@@ -76,7 +77,7 @@ def written_ratios(plan: str, steps: int) -> list[float]:
 
 
 def guarded(settings: StepCache, steps: int, wants: Callable[[int, int], bool]) -> list[bool]:
-    """The mask that a policy wants, within start, end and max_consecutive.
+    """The mask of a policy, limited by start, end and max_consecutive.
 
     Args:
         wants: (step, last computed step) -> whether the policy would reuse it.
@@ -89,7 +90,7 @@ def guarded(settings: StepCache, steps: int, wants: Callable[[int, int], bool]) 
 
 
 def drift(ratios: Sequence[float]) -> float:
-    """How far the size of what the blocks add goes from 1, added up over the steps: MagCache's error."""
+    """MagCache's error: the deviation of the residual's norm from 1, summed over the steps."""
     size, total = 1.0, 0.0
     for ratio in ratios:
         size *= ratio
@@ -100,18 +101,18 @@ def drift(ratios: Sequence[float]) -> float:
 def best_plan(
     rows: Sequence[Recorded], sigmas: Sequence[float], computed: int, settings: StepCache, expert: int = 0
 ) -> list[bool]:
-    """The mask of least cost with so many computed steps, or with as few as the guards of `settings` allow."""
+    """The mask of least cost with this many computed steps, or with as few as the guards of `settings` allow."""
     errors = Curve(rows, expert).errors(settings.predictor, sigmas)
     return shortest(settings, len(sigmas) - 1, errors, computed)
 
 
 def shortest(settings: StepCache, steps: int, errors: Errors, computed: int | None) -> list[bool]:
-    """The mask of least cost with `computed` steps; without a number the fewest whose errors stay below the threshold.
+    """The mask of least cost with `computed` steps; None: the fewest steps whose errors stay below the threshold.
 
-    A path: from each computed step to the next, over reused ones.
+    This is a shortest path: an edge leads from a computed step to the next one, over the reused steps between them.
     """
     span = settings.span(steps)
-    # Where each step is the last computed: number of computed steps so far -> (least cost, the computed one before).
+    # For each step as the last computed one: number of computed steps so far -> (least cost, computed step before it).
     best: list[dict[int, tuple[float, int]]] = [{} for _ in range(steps)]
     best[0][1] = 0.0, -1
     for since in range(steps):
@@ -122,8 +123,8 @@ def shortest(settings: StepCache, steps: int, errors: Errors, computed: int | No
                     best[step][count + 1] = before + cost, since
             if step not in span or step - since > settings.max_consecutive:
                 break
-            further, price = errors(step, since)
-            error, cost = error + further, cost + price
+            added, price = errors(step, since)
+            error, cost = error + added, cost + price
             if computed is None and not error < settings.threshold:
                 break
     counts = best[-1]  # the last step is never reused
@@ -136,7 +137,7 @@ def shortest(settings: StepCache, steps: int, errors: Errors, computed: int | No
 
 
 def even_plan(settings: StepCache, steps: int, computed: int) -> list[bool]:
-    """So many steps computed, the others in runs of about the same length where they may be reused."""
+    """A mask with this many computed steps, whose reused steps form runs of about the same length."""
     span = settings.span(steps)
     reused = min(steps - computed, len(span) - len(span) // (settings.max_consecutive + 1))
     runs = len(span) - reused + 1  # with one computed step between each two
@@ -148,7 +149,7 @@ def even_plan(settings: StepCache, steps: int, computed: int) -> list[bool]:
 def least_threshold(
     settings: StepCache, sigmas: Sequence[float], expert: int, is_enough: Callable[[Sequence[bool]], bool]
 ) -> float | None:
-    """The lowest threshold up to 10 whose plan is enough, to 1 %; None where none is, or the run decides."""
+    """The lowest threshold up to 10 whose plan satisfies `is_enough`, to 1 %; None: none does, or the run decides."""
 
     def holds(threshold: float) -> bool:
         mask = planned(replace(settings, threshold=threshold), sigmas, expert)
@@ -164,7 +165,7 @@ def least_threshold(
 
 
 def with_mask(settings: StepCache, mask: Sequence[bool]) -> StepCache:
-    """These settings with a mask that was worked out, in place of their policy."""
+    """The settings with a fixed mask in place of their policy."""
     return replace(settings, policy="plan", plan=mask_text(mask), profile=())
 
 
@@ -174,5 +175,5 @@ def mask_text(mask: Sequence[bool]) -> str:
 
 
 def estimate(mask: Sequence[bool]) -> float:
-    """Speed of the sampling loop against computing every step, before anything is measured."""
+    """Estimated speed of the sampling loop relative to computing every step."""
     return len(mask) / (len(mask) - (1 - REUSED) * sum(mask)) if mask else 1.0

@@ -24,7 +24,7 @@ from .settings import POLICIES, Policy, StepCache
 
 
 def rule_maker(settings: StepCache, variant: Variant | None) -> Callable[[], Rule]:
-    """A function that makes a fresh rule for a run.
+    """A function that makes a new rule for each run.
 
     Raises:
         SamplingError: TeaCache is asked for and nobody has published coefficients for this model.

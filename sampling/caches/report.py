@@ -1,4 +1,4 @@
-"""What a step cache will do and what it did, for people and for the saved file."""
+"""Reports of a step cache before and after a run, for the user and for the saved file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .settings import POLICIES, StepCache
 from .stage import RULE, CachedStage, Call
 
 EXPERTS = ("high noise", "low noise")
-# Share of the steps from which on a run reuses so much that another video comes out.
+# Share of reused steps above which a run gives another video.
 MUCH = 0.6
 
 
 def preview(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> list[str]:
-    """What is known before a run.
+    """Lines about the plan, before a run.
 
     Args:
         settings: as resolved for these sigmas [steps + 1].
@@ -49,7 +49,7 @@ def preview(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> li
 
 
 def remarks(run: CacheRun) -> list[str]:
-    """What the user reads after a run."""
+    """Lines for the user after a run."""
     lines = [f"Step cache ({_policy(run)}): {summary(run)}", *_notes(run)]
     masks = mask_texts(run)
     if not masks:
@@ -88,7 +88,7 @@ def warnings(run: CacheRun) -> list[str]:
 
 
 def details(run: CacheRun) -> dict[str, Any]:
-    """The same for programs: goes into the saved file."""
+    """The report as values, for the saved file."""
     times = {"computed": seconds(run, True), "reused": seconds(run, False)}
     request = run.request
     if request.target_speedup:
@@ -107,7 +107,7 @@ def details(run: CacheRun) -> dict[str, Any]:
 
 
 def _notes(run: CacheRun) -> list[str]:
-    """The remarks of the settings, of each expert where there are two."""
+    """The notes of the settings; with two experts, those of each."""
     return [
         f"{EXPERTS[n]}: {note}" if len(run.resolved) == 2 else note
         for n, settings in enumerate(run.resolved)
@@ -133,12 +133,12 @@ def summary(run: CacheRun) -> str:
     text = ", ".join(f"{label} {count}".strip() for label, count in computed.items()) or "no step was run"
     if len(run.stages) == len(run.resolved):
         return text
-    on = run.stages[0].expert  # few steps of one expert, and not of the other
+    on = run.stages[0].expert  # one expert has too few steps for the cache, the other has not
     return f"{EXPERTS[on]} {text}, {EXPERTS[1 - on]} off"
 
 
 def mask_texts(run: CacheRun) -> dict[str, str]:
-    """Which steps were computed: expert and condition, where they differ, else "all" -> "CCrC"."""
+    """Masks of the computed steps: expert and condition, where they differ, else "all" -> "CCrC"."""
     texts = {}
     for stage in run.stages:
         of_labels = _of_stage(stage)
@@ -159,7 +159,7 @@ def _of_stage(stage: CachedStage) -> dict[str, str]:
 
 
 def reasons(run: CacheRun) -> Mapping[str, int]:
-    """Why steps were computed whatever the rule says -> how many."""
+    """Reason why a guard had a step computed -> number of steps."""
     forced = {
         (n, call.step, call.reason)
         for n, stage in enumerate(run.stages)
@@ -170,18 +170,18 @@ def reasons(run: CacheRun) -> Mapping[str, int]:
 
 
 def seconds(run: CacheRun, computed: bool) -> float | None:
-    """Median of the steps that were all computed, or all reused; None where there are none."""
+    """Median time of the computed, or of the reused steps; None where there are none."""
     times = _times(run).get((computed,))
     return median(times) if times else None
 
 
 def loop_seconds(run: CacheRun) -> float:
-    """What the model's calls take, each step counted by the median of its kind: a slow first one does not tell."""
+    """Time of the model's calls, each counted by the median of its kind, so that a slow first call has no effect."""
     return sum(len(times) * median(times) for times in _times(run).values())
 
 
 def speedup(run: CacheRun) -> float:
-    """Of the sampling loop, from this very run."""
+    """Speed of the sampling loop relative to no cache, measured in this run."""
     count = sum(len(times) for times in _times(run).values())
     return count * (seconds(run, True) or 0.0) / loop_seconds(run)
 

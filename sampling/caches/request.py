@@ -1,4 +1,4 @@
-"""What a user asks of a step cache: some of it only the run's steps can answer, such as a speed to reach."""
+"""A user's request for a step cache. Parts of it, such as a target speed, are resolved from a run's steps."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .plan import REUSED, estimate, even_plan, planned, with_mask
 from .settings import POLICIES, StepCache
 
 AUTO = "auto"
-# The policies that "auto" takes: with a profile, and without.
+# Policies that "auto" chooses: with a profile, and without one.
 BY_PROFILE, FREE = "optimal", "easycache"
-# Runs of so many steps have little to reuse: distilled models above all.
+# Runs with no more steps than this, mostly of distilled models, have little to reuse.
 FEW = 10
 TARGETS = (1.05, 10.0)
 
 
 @dataclass(frozen=True)
 class CacheRequest:
-    """What the user asked; `resolve` makes settings of it for the steps of one run.
+    """The user's request; `resolve` turns it into settings for the steps of one run.
 
     Attributes:
-        settings: what was asked, with the policy that decides.
-        is_auto: the policy was left to us.
+        settings: the user's settings, with the policy that decides.
+        is_auto: the user chose policy "auto".
         target_speedup: of the sampling loop, 1.05 to 10; 0: the threshold counts.
         few_steps: runs of few steps are cached as well.
-        source: the profile that `settings.profile` is of.
+        source: the profile from which `settings.profile` comes.
     Raises:
         SamplingError: a target for a policy that decides in the run, or out of its range.
     """
@@ -48,7 +48,7 @@ class CacheRequest:
         few_steps: bool = False,
         **settings: Any,
     ) -> CacheRequest:
-        """With "auto" among the policies: by the profile where there is one.
+        """Make a request, also for policy "auto", which plans by the profile where there is one.
 
         Args:
             settings: of `StepCache`.
@@ -78,17 +78,17 @@ class CacheRequest:
             )
 
     def for_models(self, models: MadeFor) -> CacheRequest:
-        """With the rows of the profile that hold for the models of a run.
+        """The request with the profile's rows for the models of a run.
 
         Raises:
-            SamplingError: the profile was made for something else.
+            SamplingError: the profile was made for other models, LoRAs or settings.
         """
         if self.source is None:
             return self
         return replace(self, settings=replace(self.settings, profile=self.source.rows_for(models)))
 
     def with_strength(self, strength: float) -> CacheRequest:
-        """The same with another target, where there is one, or with another threshold."""
+        """The request with another target where it has one, else with another threshold."""
         if self.target_speedup:
             return replace(self, target_speedup=strength)
         return replace(self, settings=replace(self.settings, threshold=strength))
@@ -125,6 +125,6 @@ class CacheRequest:
 
 
 def _is_few(sigmas: Sequence[float]) -> bool:
-    """Of a run, or of one expert's part of it."""
+    """Whether a run, or one expert's part of it, has few steps."""
     is_whole = sigmas[-1] == 0 and sigmas[0] >= 0.99
     return len(sigmas) - 1 <= (FEW if is_whole else FEW // 2)

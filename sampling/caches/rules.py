@@ -20,7 +20,7 @@ from ..change import relative_change
 
 @dataclass(frozen=True)
 class BlockInput:
-    """What is known when the blocks are about to run, and a rule decides whether they do.
+    """The inputs of a rule's decision, taken before the blocks run.
 
     Attributes:
         index: step of the run, from 0.
@@ -45,14 +45,14 @@ class BlockInput:
 
     def named(self) -> Mapping[str, Any]:
         """The arguments of the first block's call by name."""
-        block = getattr(self.block, "_orig_mod", self.block)  # what `torch.compile` was given
+        block = getattr(self.block, "_orig_mod", self.block)  # the original of a compiled module
         return inspect.signature(type(block).forward).bind(block, *self.args, **self.kwargs).arguments
 
 
 class Rule(Protocol):
-    """Asked once a step; its state is its own, and it is made anew for each run and each expert."""
+    """Decides once per step. A rule has state, so each expert of each run gets a new one."""
 
-    # Whether the first block is computed before the decision, which may then look at what it adds.
+    # Whether the first block runs before the decision, so that the rule can read its residual.
     after_first: bool
 
     def reuse(self, entering: BlockInput) -> bool: ...
@@ -63,9 +63,9 @@ class Rule(Protocol):
 
 
 class Easy:
-    """The change of the output is the change of the input times how strongly the model answered last.
+    """Estimates the output's change as the input's change times the last ratio of the two.
 
-    Input and output are those of what the settings' boundary keeps; the paper's are the whole model's.
+    Input and output are those of the region that the settings' boundary names; the paper takes the whole model's.
     """
 
     after_first = False
@@ -109,7 +109,7 @@ class FirstBlock:
 
 
 class Tea:
-    """Adds up a polynomial of the change of a signal; fitted to each model on many videos."""
+    """Sums a polynomial of the change of a signal; the polynomial was fitted to each model on many videos."""
 
     after_first = False
 
@@ -133,7 +133,7 @@ class Tea:
 
 
 class Sea:
-    """Adds up the change of the latents as a denoiser sees them: low frequencies first, fine ones as noise falls.
+    """Sums the change of the filtered latents. The filter passes low frequencies first, and fine ones as noise falls.
 
     Args:
         is_flow: the latents are (1 - sigma) clean + sigma noise; else clean + sigma noise.
@@ -158,18 +158,18 @@ class Sea:
 
 
 def seen_through(latent: Tensor, noise: float) -> Tensor:
-    """What of a noisy latent [B, C, T, h, w] the best linear denoiser would keep, up to its scale.
+    """Filter a noisy latent [B, C, T, h, w] as the optimal linear denoiser (Wiener filter) does, up to its scale.
 
     Args:
         noise: share of noise, 0 to 1.
 
-    Videos' power falls with the third power of the frequency, along each axis.
+    The power spectrum of videos is assumed to fall with the third power of the frequency, along each axis.
     """
     noise = min(max(noise, 1e-6), 1 - 1e-6)
     axes = tuple(range(2, latent.ndim))
     gain = latent.new_ones(())
     for axis in axes:
-        # Above 0: the mean of the video would count without bound.
+        # At frequency 0 the power would be infinite, so the lowest frequency is half a bin.
         size = latent.shape[axis]
         frequency = torch.fft.fftfreq(size, device=latent.device).abs().clamp_min(0.5 / size)
         power = frequency**-3

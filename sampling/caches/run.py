@@ -1,4 +1,4 @@
-"""One run under a step cache: all its state, made when the run starts and dropped when it ends, however it ends."""
+"""One run with a step cache. Its state lives from the start of the run to its end, also after an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .stage import CachedStage
 
 
 class CacheRun:
-    """Counts of a run, and the stages it is made of: one for each expert.
+    """Counts of a run, and its stages: one for each expert.
 
     Args:
         asked: what the user asked, or settings as they are to be used.
@@ -41,7 +41,7 @@ class CacheRun:
 
     @property
     def recorded(self) -> list[Recorded]:
-        """What a recording run has shown."""
+        """The rows of a recording run."""
         return [row for stage in self.stages if stage.recorder for row in stage.recorder.rows]
 
     @contextmanager
@@ -73,7 +73,7 @@ class CacheRun:
 
 
 def cache_runs(asked: CacheRequest | StepCache, variant: Variant | None) -> Callable[[], CacheRun]:
-    """A function that makes a fresh run for a model.
+    """A function that makes a new run for a model.
 
     Raises:
         SamplingError: TeaCache is asked for and the model has no coefficients.

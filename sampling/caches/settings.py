@@ -1,4 +1,4 @@
-"""What a step cache does, and the table of the policies that decide."""
+"""Settings of a step cache, and the table of its policies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Policy:
         plan: (settings, sigmas [steps + 1], expert) -> for each step whether it is reused, known before the run.
         check: raises SamplingError where the settings lack what the policy reads.
         aim: (settings, sigmas, expert, steps to compute) -> (settings that compute no more, if any do; how, in words).
-            None: the policy cannot be given a speed to reach.
-        looks_inside: it looks at what happens between the blocks, so that they are kept whatever the boundary says.
-        needs_profile: it plans by a recorded run.
-        has_strength: a higher threshold reuses more. Otherwise all is done as it was written.
+            None: the policy cannot aim at a speed.
+        looks_inside: it reads tensors between the blocks, so the blocks are the region whatever the boundary says.
+        needs_profile: it plans from a recorded run.
+        has_strength: a higher threshold reuses more. Otherwise the written plan decides alone.
         is_off: every step is computed.
     """
 
@@ -43,13 +43,13 @@ class Policy:
     is_off: bool = False
 
 
-# Every policy by its name, in the order of the node; `policies.py` fills it. Another policy is one more entry.
+# All policies by name, in the order of the node; `policies.py` fills the table. A new policy is a new entry.
 POLICIES: dict[str, Policy] = {}
 
 
 @dataclass(frozen=True)
 class StepCache:
-    """When steps are reused, and what stands in for them.
+    """Settings of a step cache: which steps are reused, and the stand-in for their result.
 
     Attributes:
         policy: a name in `POLICIES`.
@@ -57,15 +57,15 @@ class StepCache:
             cache off. `plan` does not look at it otherwise.
         start, end: share of the steps before and after which all are computed; the first and the last always are.
         max_consecutive: longest run of reused steps.
-        predictor: what stands in: "last" is the last result again; "linear" carries on in sigma from the last two.
+        predictor: the stand-in: "last" repeats the last result; "linear" extrapolates the last two in sigma.
         device: where results are kept: "model" (beside the model) or "cpu".
         memory: GiB that may be kept; steps whose results do not fit are computed.
         plan: for "plan" a number n (every n-th step is computed) or one letter for each step, c computed and r reused
             (spread over the run where it has another length); for "magcache" the ratios, one for each step.
         profile: rows of a recorded run of this model; "optimal" plans by it, "magcache" where `plan` is empty.
         notes: remarks for the user on how these settings came about.
-        boundary: what is kept and not computed: "model", the answer of the whole transformer, or "blocks", what its
-            blocks add. Policies that look inside and models without blocks have no choice.
+        boundary: the result that is kept: "model", the output of the whole transformer, or "blocks", the residual of
+            its blocks. Policies that look inside and models without blocks have no choice.
     Raises:
         SamplingError: a value is out of its range, or the policy lacks a plan or a profile.
     """

@@ -1,4 +1,4 @@
-"""The steps that one transformer makes under a step cache, and what is kept for them."""
+"""The steps of one transformer under a step cache, and the results kept for them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .plan import planned
 from .rules import BlockInput, Planned, Rule
 from .settings import StepCache
 
-# Decisions look at every so many tokens.
+# Decisions use one of this many tokens.
 THINNED = 8
 GIB = 1024**3
-# Why a step is computed: the rule wants it, or one of the guards.
+# Reasons why a step is computed: the rule decides so, or one of the guards.
 RULE, FIRST, LAST, ROW = "rule", "first steps", "last steps", "in a row"
 NOTHING, WILD, SIZE, MEMORY = "nothing kept", "not finite", "another size", "memory"
 
@@ -34,7 +34,7 @@ class Part:
     """One condition of a call, which may hold several one after the other.
 
     Attributes:
-        key: tells it from all others of the run; the same in every step.
+        key: identifies the condition within the run; the same in every step.
         label: the name of a pass of guidance, "positive" or "negative" for most, for the report.
     """
 
@@ -155,7 +155,7 @@ class CachedStage:
                     "cache has no place there. Take it out."
                 )
         self._keep()
-        if x.device.type != "cpu":  # or the time would be that of sending the work off
+        if x.device.type != "cpu":  # otherwise only the launch of the kernels would be timed
             torch.get_device_module(x.device).synchronize()
         seconds = (time.perf_counter() - began) / len(parts)
         for call in self.calls[before:]:
@@ -205,25 +205,25 @@ class CachedStage:
         )
 
     def _missing(self, kept: Sequence[Kept | None]) -> str:
-        """Why the results cannot stand in, though the rule would have it; empty where they can."""
+        """The reason why kept results cannot be reused although the rule asks for it; "" where they can."""
         for part, result in zip(self._parts, kept, strict=True):
             if result is None:
                 return self._lost.get(part.key, NOTHING)
         return "" if all(result is not None and result.form == self._entered for result in kept) else SIZE
 
     def _stand_ins(self, kept: Sequence[Kept], streams: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Number of the stream -> what leaves the blocks in their place, the conditions joined as they came."""
+        """Stream number -> stand-in for the blocks' output, the conditions in one batch, in the order of the call."""
         added = [result.at(self._sigma, streams[0].device) for result in kept]
         if len(added) == 1:
             joined = added[0]
         else:
             joined = {number: torch.cat([tensors[number] for tensors in added]) for number in added[0]}
-        if self.gate.is_whole:  # a copy: what follows may work in place
+        if self.gate.is_whole:  # a copy, because the model's later code may work in place
             return {number: tensor.clone() for number, tensor in joined.items()}
         return {number: streams[number] + tensor for number, tensor in joined.items()}
 
     def _decide(self, entering: BlockInput, x: Tensor) -> str:
-        """Why the step is computed; empty to reuse it."""
+        """The reason why the step is computed; "" to reuse it."""
         form = (entering.x.shape, x.dtype, x.device)
         is_new = form != self._form
         if is_new:
@@ -231,14 +231,14 @@ class CachedStage:
             self._kept.clear()
         was, self._form = self._form, form
         span = self.settings.span(len(self.sigmas))
-        wants = self.rule.reuse(entering)  # asked in every step: it keeps its history
+        wants = self.rule.reuse(entering)  # asked in every step, because the rule keeps a history
         if is_new and was is not None:
             return SIZE
         if entering.index not in span:
             return FIRST if entering.index < max(span.start, 1) else LAST
         if not wants:
             return RULE
-        # A plan keeps to max_consecutive by itself.
+        # A plan already respects max_consecutive.
         return ROW if self.plan is None and self._streak >= self.settings.max_consecutive else ""
 
     def _saw_first(self, entered: Tensor, left: Tensor) -> None:
@@ -274,7 +274,7 @@ class CachedStage:
             self.recorder.see(part.label, self._step, observation)
 
     def _keep(self) -> None:
-        """Keep what this call's blocks have added, for the steps to come."""
+        """Keep this call's results for later steps."""
         if self.recorder:
             return
         for part in self._parts:
@@ -288,10 +288,10 @@ class CachedStage:
                 self._lost[part.key] = WILD
 
     def _own(self, added: dict[int, Tensor]) -> dict[int, Tensor]:
-        """The tensors where they are kept, with memory of their own."""
+        """The tensors on the device where results are kept, with their own memory."""
         if self.settings.device == "cpu":
             return {number: tensor.to("cpu") for number, tensor in added.items()}
-        if len(self._parts) > 1:  # a slice would hold the other conditions' memory
+        if len(self._parts) > 1:  # a copy, because a slice would keep the other conditions' memory alive
             return {number: tensor.clone() for number, tensor in added.items()}
         return added
 
@@ -317,7 +317,7 @@ class CachedStage:
         return sum(other.bytes for other in self._kept.values()) + result.bytes
 
     def _thin(self, x: Tensor, part: int) -> Tensor:
-        """Some of a condition's tokens as float32, with memory of their own; all of a latent."""
+        """A sample of a condition's tokens as float32, with its own memory; a latent is taken whole."""
         rows = len(x) // len(self._parts)
         mine = x[part * rows : (part + 1) * rows]
         return (mine if self.gate.is_whole else mine[:, ::THINNED]).to(torch.float32, copy=True)

@@ -1,4 +1,4 @@
-"""Calibration: what a run with every step computed shows of a model, kept as a profile that later runs plan by."""
+"""Calibration: measurements of a run with every step computed, saved as a profile from which later runs plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded run read at any noise level, so that it holds for runs of other steps."""
+"""Interpolation of a recorded run in its noise level, so that it serves runs with other steps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import pairwise
 from ..errors import SamplingError
 from .recorded import Recorded
 
-# (step, last computed step) -> (error of reusing it, what that costs the run)
+# (step, last computed step) -> (error of reusing the step, its cost for the run)
 Errors = Callable[[int, int], tuple[float, float]]
 
 
 class Curve:
-    """What a recorded run showed of one model under the positive prompt, at any noise level.
+    """Values of a recorded run for one model and the positive prompt, interpolated in the noise level.
 
     Raises:
         SamplingError: fewer than two steps of that model.
@@ -22,7 +22,7 @@ class Curve:
 
     def __init__(self, rows: Sequence[Recorded], expert: int):
         positive = [row for row in rows if row.label == "positive" and row.expert == expert]
-        # Samplers of second order come to some levels twice: one row a level.
+        # Second-order samplers evaluate some levels twice; one row per level is kept.
         self.rows = sorted({row.sigma: row for row in positive}.values(), key=lambda row: -row.sigma)
         self.levels = [row.sigma for row in self.rows]
         if len(self.rows) < 2:
@@ -32,10 +32,10 @@ class Curve:
             )
 
     def ratios(self, sigmas: Sequence[float]) -> list[float]:
-        """For each step the size of what the blocks add, against the step before.
+        """For each step, the norm of the blocks' residual relative to the step before.
 
         Args:
-            sigmas: [steps + 1]. Between recorded levels the logarithm of the size goes in a straight line.
+            sigmas: [steps + 1]. Between recorded levels the norm's logarithm is interpolated linearly.
         """
         logs = [0.0]
         for row in self.rows[1:]:
@@ -53,9 +53,9 @@ class Curve:
         return error
 
     def error(self, predictor: str, sigma: float, distance: float) -> float:
-        """Relative error of a result that is reused at `sigma`, and was computed `distance` of sigma before."""
+        """Relative error of a result that is reused at `sigma` and was computed at `sigma + distance`."""
         levels, last = self.levels, len(self.levels) - 1
-        # The first recorded step has no step before it, so that it shows no error.
+        # The first recorded step has no error, since no step comes before it.
         below = min(max(next((n for n, level in enumerate(levels) if level <= sigma), last), 1), last)
         above = max(below - 1, 1)
         share = (levels[above] - sigma) / (levels[above] - levels[below]) if above != below else 0.0
@@ -64,7 +64,7 @@ class Curve:
         return (1 - share) * errors[0] + share * errors[1]
 
     def _error_at(self, n: int, predictor: str, distance: float) -> float:
-        """The same at a recorded level, in a straight line between the lags."""
+        """The error at a recorded level, interpolated linearly between the lags."""
         row, levels = self.rows[n], self.levels
         errors = (row.replay if predictor == "last" else row.replay_linear) or row.replay
         xs = [0.0, *(levels[n - 1 - lag] - levels[n] for lag in range(len(errors)))]
@@ -75,7 +75,7 @@ class Curve:
 
 
 def _interpolated(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """The line through falling `xs`, level outside."""
+    """Linear interpolation over falling `xs`, constant outside."""
     if x >= xs[0]:
         return ys[0]
     for n in range(1, len(xs)):

@@ -1,4 +1,4 @@
-"""What a run with every step computed has shown of a model, kept as JSON for the plans of later runs."""
+"""Profiles: measurements of a run with every step computed, saved as JSON for the plans of later runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGAIN = "Run Calibrate Step Cache with this model and these settings, and use it
 
 @dataclass(frozen=True)
 class MadeFor:
-    """What a profile holds for: where one of these differs, the curves do.
+    """The models and settings that a profile is valid for; the curves of others differ.
 
     Attributes:
         model: its title, for people.
@@ -54,7 +54,7 @@ class Profile:
 
     def to_json(self) -> str:
         whole = {"opent2v_step_cache_profile": FORMAT, "made_for": asdict(self.made_for), "about": dict(self.about)}
-        lines = ",\n".join(json.dumps(asdict(row)) for row in self.rows)  # a line for each, to be read by people
+        lines = ",\n".join(json.dumps(asdict(row)) for row in self.rows)  # one line per row, for readers
         return json.dumps(whole, indent=1)[:-2] + f',\n "rows": [\n{lines}\n]}}\n'
 
     @classmethod
@@ -83,7 +83,7 @@ class Profile:
         return cls(made_for, tuple(rows), whole.get("about", {}))
 
     def rows_for(self, now: MadeFor) -> tuple[Recorded, ...]:
-        """What holds for a run; a MODEL that is one of the profile's two experts gets its own part.
+        """The rows for a run; a MODEL that is one of the profile's two experts gets the rows of that expert.
 
         Raises:
             SamplingError: it was made for something else.

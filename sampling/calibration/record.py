@@ -1,4 +1,4 @@
-"""A run with every step computed that notes what all policies of step caches go by."""
+"""Record, in a run with every step computed, the measurements that step cache policies use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..change import extrapolated, relative_change
 from .recorded import LAGS, Recorded
 
-# "linear" with one step in LAGS + 1 computed looks back so far.
+# "linear" looks back this far when one step in LAGS + 1 is computed.
 KEPT = 2 * LAGS + 1
 
 
@@ -22,7 +22,7 @@ class Observation:
 
     Attributes:
         entered, left: some of its tokens [rows, tokens, width], float32, in front of and behind the blocks.
-        first: the same of what the first block adds.
+        first: the same tokens of the first block's residual.
         signal: TeaCache's, for a family that has one.
     """
 
@@ -39,7 +39,7 @@ class Observation:
 
 @dataclass
 class Recorder:
-    """What a run shows, step by step.
+    """The measurements of a run, step by step.
 
     Attributes:
         rows: of the finished calls.
@@ -51,11 +51,11 @@ class Recorder:
     _open: list[tuple[str, int, float, dict[str, Tensor]]] = field(default_factory=list)
 
     def see(self, label: str, step: int, observation: Observation) -> None:
-        """A condition's part of a call; of several windows the first one of a step counts."""
+        """Note one condition's part of a call; of several windows in a step the first counts."""
         trail = self._seen.setdefault(label, [])
         if any(other == label and at == step for other, at, *_ in self._open):
             return
-        # There are three labels, so a step's other rows are among the last few.
+        # There are three labels, so rows of the same step are among the last few.
         if any(row.label == label and row.step == step for row in self.rows[-4:]):
             return
         if trail and trail[-1].entered.shape != observation.entered.shape:
@@ -65,9 +65,9 @@ class Recorder:
         del trail[:-KEPT]
 
     def ended(self, seconds: float) -> None:
-        """The call has ended."""
+        """Turn the measurements of the finished call into rows."""
         for label, step, sigma, measured in self._open:
-            # One transfer for all numbers.
+            # Copy all numbers from the device in one transfer.
             values = torch.stack(list(measured.values())).tolist() if measured else []
             finite = {name: value for name, value in zip(measured, values, strict=True) if math.isfinite(value)}
             plain: dict[str, Any] = {name: value for name, value in finite.items() if " " not in name}
@@ -88,7 +88,7 @@ class Recorder:
 
 
 def _measured(new: Observation, trail: list[Observation]) -> dict[str, Tensor]:
-    """Numbers by the names of `Recorded`, "replay 2" for the second of several."""
+    """Measurements by their names in `Recorded`; "replay 2" is the second of several."""
     if not trail:
         return {}
     old, added = trail[-1], new.added

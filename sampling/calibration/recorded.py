@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# As far as a recorded run looks back.
+# Number of steps that a recorded run looks back.
 LAGS = 3
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What one step of a recorded run showed, for one condition. Changes are relative L1; None without a step before.
+    """Measurements of one step and condition of a recorded run. Changes are relative L1; None without a step before.
 
     Attributes:
         expert: 0, or 1 for the model that takes over.
@@ -18,13 +18,13 @@ class Recorded:
         step: call of the model, from 0.
         sigma: in the host's count.
         seconds: its share of the whole call.
-        gamma, spread: size of what the blocks add, against the step before: mean over the tokens, and its deviation.
+        gamma, spread: norm of the blocks' residual relative to the step before: mean and deviation over the tokens.
         signal: TeaCache's, for a family that has one.
-        input, output: of what enters the blocks, and of what leaves them.
-        answer: change of the output for that of the input, both absolute: EasyCache's rate.
-        first: of what the first block adds.
-        replay: error of what leaves the blocks if they ran 1, 2, 3 steps before for the last time, under "last".
-        replay_linear: the same under "linear", and one step in 2, 3, 4 is computed.
+        input, output: of the blocks' input, and of their output.
+        answer: absolute change of the output per absolute change of the input, EasyCache's rate.
+        first: of the first block's residual.
+        replay: error of the blocks' output if they last ran 1, 2, 3 steps before, with predictor "last".
+        replay_linear: the same with predictor "linear", if one step in 2, 3, 4 is computed.
     """
 
     expert: int
