@@ -14,7 +14,7 @@ from .refused import InputRefused
 from .tags import PROMPT_FAMILY
 
 if TYPE_CHECKING:
-    # A side that lacks a function of the contract, or takes other arguments, is an error here.
+    # The type checker reports a side that lacks a function of the contract, or takes other arguments.
     from . import comfyui, embedded
 
     _comfyui: Host[comfyui.Model, comfyui.Clip, comfyui.Vae] = comfyui

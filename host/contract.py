@@ -1,4 +1,4 @@
-"""What the program that the pack runs in offers to it: the functions that both sides of the door fulfil.
+"""The contract of a host: the functions that both sides of the door provide to the pack.
 
 `host/comfyui` and `host/embedded` are modules that have every function of `Host`; a type checker proves it, see
 `host/__init__.py`. Each function is described here, and only here.
@@ -19,14 +19,14 @@ from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
 from .sound import AudioDecoder
 
-# What a side puts on the wires. Nodes hand these objects back to the host and never look inside.
+# Objects that a side puts on the wires. Nodes only hand them back to the host.
 Model = TypeVar("Model")
 Clip = TypeVar("Clip")
 Vae = TypeVar("Vae")
 ModelOrClip = TypeVar("ModelOrClip")
 
-# Reads the tensors of a LoRA file as changes of a MODEL's or CLIP's weights; the third argument: whether a file is
-# refused of which nothing fits the MODEL.
+# A function that reads a LoRA file's tensors as changes of a MODEL's or CLIP's weights. Third argument: whether to
+# refuse a file of which nothing fits the MODEL.
 ReadLora = Callable[[Target, Mapping[str, Tensor], bool], Sequence[WeightChange]]
 
 
@@ -85,23 +85,23 @@ class Host(Protocol[Model, Clip, Vae]):
         ...
 
     def title(self, thing: Any) -> str:
-        """What a MODEL of the host's own loaders is called; "" for any other."""
+        """Title of a MODEL of the host's own loaders; "" for any other."""
         ...
 
     def fingerprint(self, model: Model) -> tuple[str, str]:
-        """(fingerprint of its weights, of its LoRAs: "" without)."""
+        """(fingerprint of the weights, fingerprint of the LoRAs or "")."""
         ...
 
     def latent_channels(self, vae: Vae) -> int:
-        """How many channels the latents have that this VAE decodes."""
+        """Number of latent channels that this VAE decodes."""
         ...
 
     def clip_frames(self, vae: Vae, latent: Tensor) -> int:
-        """How many frames each clip of LATENT samples decodes to."""
+        """Number of frames that each clip of LATENT samples decodes to."""
         ...
 
     def audio_decoder(self, vae: Any) -> AudioDecoder | None:
-        """What decodes sound with this VAE; None for a VAE for pictures."""
+        """A decoder of sound with this VAE; None for a VAE for pictures."""
         ...
 
     def nested(self, streams: Sequence[Tensor]) -> Any:
@@ -113,7 +113,7 @@ class Host(Protocol[Model, Clip, Vae]):
         ...
 
     def missing(self, message: str) -> Any:
-        """An output that is not there: nodes that need it are not run, and the user reads the message."""
+        """A placeholder for an absent output: nodes that need it do not run, and the user reads the message."""
         ...
 
     # --- changes ---
@@ -123,11 +123,11 @@ class Host(Protocol[Model, Clip, Vae]):
         ...
 
     def apply_patches(self, thing: ModelOrClip, patches: Sequence[WeightChange], strength: float) -> ModelOrClip:
-        """A MODEL or CLIP that runs with these changes behind those it has; no weight is touched before a run."""
+        """A MODEL or CLIP with these changes added to those it has; no weight is changed before a run."""
         ...
 
     def apply_step_cache(self, model: Model, step_cache: CacheRequest | StepCache) -> Model:
-        """A MODEL whose runs, by whatever sampler, are under a step cache, in place of one that it may have had.
+        """A MODEL that uses a step cache in every sampler; it replaces a cache that the MODEL has.
 
         Raises:
             sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
@@ -204,7 +204,7 @@ class Host(Protocol[Model, Clip, Vae]):
         ...
 
     def tokenizer_folder(self, class_name: str) -> Path | None:
-        """The tokenizer that the host ships for a text encoder's class, or None."""
+        """Folder of the tokenizer that the host ships for a text encoder's class, or None."""
         ...
 
     def output_folder(self) -> Path:
@@ -212,23 +212,23 @@ class Host(Protocol[Model, Clip, Vae]):
         ...
 
     def file_folders(self) -> dict[str, Path]:
-        """Where a file may lie that a node reads: as ComfyUI names the folders in brackets behind a file's name."""
+        """Folders of files that nodes read, by ComfyUI's names for them in brackets behind a file's name."""
         ...
 
     def profile_folder(self) -> Path:
-        """Where profiles of step caches are kept; it may not be there yet."""
+        """Folder for profiles of step caches; it may not exist yet."""
         ...
 
     def file_metadata(
         self, prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
     ) -> dict[str, str]:
-        """What goes into a saved file, see `tags.graph_tags`; nothing where the user switched it off."""
+        """Metadata of a saved file, see `tags.graph_tags`; empty where the user switched it off."""
         ...
 
     # --- telling the user ---
 
     def say(self, remarks: list[str], node: str | None) -> None:
-        """Show on a node that still runs what is known already."""
+        """Show remarks on a node while it still runs."""
         ...
 
     def progress(self, total: int, node: str | None = None) -> Callable[[int], None]:

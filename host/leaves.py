@@ -17,7 +17,7 @@ def switch_leaves(module: nn.Module, table: Mapping[type[nn.Module], type[nn.Mod
         switched = table.get(type(leaf))
         if switched is not None:
             leaf.__class__ = switched
-            # Casting layers read .bias even where the plain layer (an embedding, an RMS norm) has none.
+            # Casting layers read .bias even where the plain class (an embedding, an RMS norm) has none.
             if not hasattr(leaf, "bias"):
                 leaf.bias = None
     return module

@@ -1,4 +1,4 @@
-"""Running out of memory on the way, on both hosts."""
+"""Recovery when memory runs out, for both hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says so: torch has a class for its own allocator, and others' errors tell by number or text."""
+    """Whether an error means out of memory: torch's allocator has a class, others are known by number or text."""
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
     if not isinstance(error, RuntimeError):
@@ -37,12 +37,12 @@ def or_in_tiles(
     while True:
         try:
             for count, piece in enumerate(pieces(tiled), 1):
-                if count > done:  # after a second start the first pieces are there already
+                if count > done:  # after a restart the first pieces have been yielded already
                     done = count
                     yield done, piece
             return
         except Exception as error:
             if tiled or not is_short(error):
                 raise
-        # Outside the clause: the error holds the tensors that filled the memory.
+        # Outside the except clause, because the error keeps alive the tensors that filled the memory.
         tiled = True

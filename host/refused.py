@@ -1,10 +1,10 @@
-"""How a node refuses an input before anything runs, in the same way on both hosts."""
+"""A node's refusal of an input before anything runs, the same on both hosts."""
 
 from __future__ import annotations
 
 
 class InputRefused(ValueError):
-    """Raised by VALIDATE_INPUTS where it reads several inputs: a text that it returned would be told of all of them.
+    """Raised by VALIDATE_INPUTS where it reads several inputs: a returned text would be shown for all of them.
 
     The message's first word is the input's name, by which web/errors.js finds the one to mark.
 

@@ -1,4 +1,4 @@
-"""What decodes a LATENT's sound; the same on both sides."""
+"""A decoder of a LATENT's sound; the same on both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved file carries: ComfyUI's graph, and in few words how the video was made; the same on both sides."""
+"""Metadata of a saved file: ComfyUI's graph, and a summary of how the video was made; the same on both sides."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 PACK = Path(__file__).resolve().parent.parent
-# Key of a CONDITIONING's dictionary: the family whose text encoder made it.
+# Key in a CONDITIONING's dictionary for the family whose text encoder made it.
 PROMPT_FAMILY = "opent2v_family"
 
-# Inputs that name what a video was made with, in this pack's nodes and in core's.
+# Names of inputs that hold models, seeds and LoRAs, in this pack's nodes and in core's.
 _MODELS = ("model", "unet_name", "ckpt_name")
 _SEEDS = ("seed", "noise_seed")
 _LORAS = ("lora", "lora_name")
@@ -25,15 +25,15 @@ def graph_tags(
 ) -> dict[str, str]:
     """Tag -> JSON: "prompt", whatever the page adds ("workflow" above all), and "opent2v", see `summary`.
 
-    The host notes in its prompt which state of their files the nodes read ("is_changed"); that stays on this machine.
+    "is_changed", the host's note on the state of the files that nodes read, is left out: it is of this machine only.
     """
     tags = {}
     if isinstance(prompt, dict):
-        asked = {i: {k: v for k, v in one.items() if k != "is_changed"} for i, one in prompt.items()}
+        asked = {i: {k: v for k, v in entry.items() if k != "is_changed"} for i, entry in prompt.items()}
         tags["prompt"] = json.dumps(asked)
     tags |= {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
-    made = summary(prompt, node, info)
-    return tags | ({"opent2v": json.dumps(made)} if made else {})
+    info_tag = summary(prompt, node, info)
+    return tags | ({"opent2v": json.dumps(info_tag)} if info_tag else {})
 
 
 def summary(prompt: Any, node: str | None = None, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -41,24 +41,24 @@ def summary(prompt: Any, node: str | None = None, info: Mapping[str, Any] | None
 
     Args:
         prompt: the graph in API format, id -> {"class_type", "inputs"}.
-        node: the id of the node that saves; only what leads to it counts. None: the whole graph.
-        info: what only the run knows, such as {"family": "wan", "cache": "12 of 20 steps computed"}; a LATENT may
+        node: the id of the node that saves; only nodes upstream of it count. None: the whole graph.
+        info: values known only to the run, such as {"family": "wan", "cache": "12 of 20 steps computed"}; a LATENT may
             carry it from node to node under the key "opent2v".
     Returns:
         {"version": of this pack, "models": names, "seeds": numbers, "loras": [{"name", "strength"}], **info}, without
-        what is empty; nothing at all where no node of this pack takes part.
+        empty entries; empty where no node of this pack takes part.
     """
     graph = prompt if isinstance(prompt, dict) else {}
     nodes = list(_upstream(graph, node)) if node is not None and node in graph else list(graph.values())
-    if not any(str(one.get("class_type", "")).startswith("OpenT2V") for one in nodes):
+    if not any(str(entry.get("class_type", "")).startswith("OpenT2V") for entry in nodes):
         return {}
-    found: dict[str, Any] = {"models": [], "seeds": [], "loras": []}
-    for one in nodes:
-        values = {name: _value(graph, value) for name, value in one.get("inputs", {}).items()}
-        found["models"] += [values[name] for name in _MODELS if isinstance(values.get(name), str)]
-        found["seeds"] += [values[name] for name in _SEEDS if isinstance(values.get(name), int)]
-        found["loras"] += _loras(values)
-    return {"version": version(), **{key: value for key, value in found.items() if value}, **(info or {})}
+    used: dict[str, Any] = {"models": [], "seeds": [], "loras": []}
+    for entry in nodes:
+        values = {name: _value(graph, value) for name, value in entry.get("inputs", {}).items()}
+        used["models"] += [values[name] for name in _MODELS if isinstance(values.get(name), str)]
+        used["seeds"] += [values[name] for name in _SEEDS if isinstance(values.get(name), int)]
+        used["loras"] += _loras(values)
+    return {"version": version(), **{key: value for key, value in used.items() if value}, **(info or {})}
 
 
 def _loras(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -67,7 +67,7 @@ def _loras(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name in _LORAS:
         if isinstance(values.get(name), str):
             yield {"name": values[name], **({"strength": strengths[0]} if strengths else {})}
-    # A stack numbers its files and their strengths.
+    # A LoRA stack numbers its files and their strengths.
     for name, value in values.items():
         number = name.removeprefix("lora_")
         if number != name and number.isdecimal() and value != "none":
@@ -84,12 +84,12 @@ def version() -> str:
 
 
 def _upstream(graph: Mapping[str, Any], node: str) -> Iterator[dict[str, Any]]:
-    """A node and all that feed it, each once, those that feed it behind it."""
+    """A node and all nodes upstream of it, each once, in breadth-first order."""
     waiting, seen = [node], {node}
     while waiting:
-        one = graph[waiting.pop(0)]
-        yield one
-        for value in one.get("inputs", {}).values():
+        entry = graph[waiting.pop(0)]
+        yield entry
+        for value in entry.get("inputs", {}).values():
             source = str(value[0]) if _is_link(value) else ""
             if source in graph and source not in seen:
                 seen.add(source)

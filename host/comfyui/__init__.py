@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-# First: an older host would break the others in some way of its own.
+# Checked first: in an older host the other imports would fail in some unrelated way.
 from ..comfyui import floor
 
-# The longer path, since to a type checker `from .clip import clip` names the file and the function at once.
+# Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
 from ..comfyui.clip import Clip, clip, embed, tokens
 from ..comfyui.install import install
 from ..comfyui.model import Model, device_dtypes, fingerprint, model, variant

@@ -1,4 +1,4 @@
-"""Attention of diffusers' modules through the host's: its flags, its nodes and other packs' overrides reach it."""
+"""Route attention of diffusers' modules through the host, so that its flags, nodes and other packs' overrides apply."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from comfy.cli_args import args
 from torch import Tensor, nn
 from torch.nn import functional
 
-# On a CPU the host takes its sub-quadratic attention where nobody has asked for one; torch's own is faster there, and
-# what the makers compute with.
+# On a CPU the host's default is its sub-quadratic attention. torch's own is faster there, and is the makers' choice, so
+# it is used unless the user has asked for the other.
 _TAKES_TORCHS_ON_CPU = not args.use_quad_cross_attention
 
 
-# Where a class of ours says which of diffusers' it is.
+# Attribute of our processor classes that holds the diffusers class they replace.
 _PLAIN = "opent2v_plain"
 
 
-class Told:
-    """What attention is told of the call that it is in.
+class CallOptions:
+    """Options of the current call of the model, for attention.
 
     Attributes:
         transformer_options: the host's; an override of its attention is under "optimized_attention_override".
@@ -34,60 +34,61 @@ class Told:
         self.transformer_options = {}
 
 
-def attend_through_host(module: nn.Module) -> Told:
+def attend_through_host(module: nn.Module) -> CallOptions:
     """Have the attention processors of a diffusers module hand q, k and v to the host.
 
-    diffusers' processors end in one of two functions, which they know by name. They keep all of their code, whatever
-    the version, and find others under these two names. A processor that calls neither stays as it is.
+    diffusers' processors call one of two functions by its global name. They keep their own code, whatever the version,
+    and get replacements for these two names. A processor that calls neither stays as it is.
 
     Returns:
-        What to set before each call of the module.
+        An object whose options must be set before each call of the module.
     """
-    told, kinds = Told(), {}
+    options, kinds = CallOptions(), {}
     for layer in module.modules():
         processor = getattr(layer, "processor", None)
         if processor is None or isinstance(processor, nn.Module):
             continue
-        kind = getattr(processor, _PLAIN, type(processor))  # a module that has been given to another MODEL before
+        kind = getattr(processor, _PLAIN, type(processor))  # the module may have been part of another MODEL before
         if kind not in kinds:
-            kinds[kind] = _through_host(kind, told)
+            kinds[kind] = _through_host(kind, options)
         processor.__class__ = kinds[kind]
-    return told
+    return options
 
 
-def _through_host(kind: type, told: Told) -> type:
+def _through_host(kind: type, options: CallOptions) -> type:
     """The processor's class with attention by the host."""
     call = kind.__call__
     called = getattr(getattr(call, "__code__", None), "co_names", ())
     if not {"dispatch_attention_fn", "scaled_dot_product_attention"} & set(called):
         return kind
 
-    def attended(plain: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, axis: int, **given: Any) -> Tensor:
-        # The host's functions know neither causal attention nor dropout; and who has set a backend of diffusers has it.
-        if any(given.get(name) for name in ("is_causal", "dropout_p", "backend", "parallel_config")):
-            return plain(q, k, v, **given)
+    def attended(plain: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, axis: int, **settings: Any) -> Tensor:
+        # The host's functions support neither causal attention nor dropout; and a backend of diffusers that the user
+        # has set is respected.
+        if any(settings.get(name) for name in ("is_causal", "dropout_p", "backend", "parallel_config")):
+            return plain(q, k, v, **settings)
         q, k, v = (tensor.transpose(axis, 1) for tensor in (q, k, v))
-        found = _attended(q, k, v, given.get("attn_mask"), given.get("scale"), told.transformer_options)
-        return found.transpose(1, axis)
+        output = _attended(q, k, v, settings.get("attn_mask"), settings.get("scale"), options.transformer_options)
+        return output.transpose(1, axis)
 
     def scaled_dot_product_attention(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **given: Any
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **settings: Any
     ) -> Tensor:
         """torch's: tensors are [B, heads, N, width]."""
         plain = functional.scaled_dot_product_attention
-        return attended(plain, query, key, value, 1, attn_mask=attn_mask, **given)
+        return attended(plain, query, key, value, 1, attn_mask=attn_mask, **settings)
 
     def dispatch_attention_fn(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **given: Any
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **settings: Any
     ) -> Tensor:
         """diffusers': tensors are [B, N, heads, width]."""
         plain = call.__globals__["dispatch_attention_fn"]
-        return attended(plain, query, key, value, 2, attn_mask=attn_mask, **given)
+        return attended(plain, query, key, value, 2, attn_mask=attn_mask, **settings)
 
     torchs = ModuleType(functional.__name__)
     vars(torchs).update(vars(functional), scaled_dot_product_attention=scaled_dot_product_attention)
     names = {**call.__globals__, "F": torchs, "dispatch_attention_fn": dispatch_attention_fn}
-    del names["__name__"]  # torch.compile would look names up in the module of this name
+    del names["__name__"]  # otherwise torch.compile would look names up in the module of this name
     again = FunctionType(call.__code__, names, call.__name__, call.__defaults__, call.__closure__)
     again.__kwdefaults__ = call.__kwdefaults__
     return type(kind.__name__, (kind,), {"__call__": again, "__module__": kind.__module__, _PLAIN: kind})
@@ -96,19 +97,19 @@ def _through_host(kind: type, told: Told) -> type:
 def _attended(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None, options: dict[str, Any]
 ) -> Tensor:
-    """[B, heads, N, width] of all three -> the same; keys and values may have fewer heads, each for several of q's."""
+    """Attention of q, k and v [B, heads, N, width]; k and v may have fewer heads, each for several of q's."""
     heads, width = q.shape[1], q.shape[3]
     if k.shape[1] != heads:
         k, v = (tensor.repeat_interleave(heads // tensor.shape[1], dim=1) for tensor in (k, v))
     if scale is not None and scale != width**-0.5:
-        q = q * (scale * width**0.5)  # not all of the host's functions take a scale
+        q = q * (scale * width**0.5)  # some of the host's functions take no scale
     if mask is not None:
-        if mask.dtype == torch.bool:  # most of the host's functions add what they are given
+        if mask.dtype == torch.bool:  # most of the host's functions take an additive mask only
             mask = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, torch.finfo(q.dtype).min)
         mask = mask[(None,) * (4 - mask.ndim)]
     attention = hosts.optimized_attention
     if _TAKES_TORCHS_ON_CPU and attention is hosts.attention_sub_quad and q.device.type == "cpu":
         attention = hosts.attention_pytorch
-    # Its own choice of the output's shape is not heeded by the host for very large batches.
-    found = attention(q, k, v, heads, mask=mask, skip_reshape=True, transformer_options=options)
-    return found.unflatten(-1, (heads, -1)).transpose(1, 2)
+    # `skip_output_reshape` is not used, because the host ignores it for very large batches.
+    output = attention(q, k, v, heads, mask=mask, skip_reshape=True, transformer_options=options)
+    return output.unflatten(-1, (heads, -1)).transpose(1, 2)

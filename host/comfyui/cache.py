@@ -1,4 +1,4 @@
-"""A step cache in the host's runs: attached by a wrapper of the whole run, told of each call by one of the model's."""
+"""A step cache in the host's runs: one wrapper attaches it to a run, another reports each call of the model to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...sampling.caches.report import preview, remarks
 from .model import variant
 
 KEY = "opent2v_step_cache"
-# In the host's options of a call: the name of a pass of guidance beside the two prompts.
+# Key in the host's options of a call: the name of the guidance pass, for passes beside the two prompts.
 PASS = "opent2v_pass"
 
 
@@ -24,11 +24,11 @@ def apply_step_cache(model: Any, step_cache: CacheRequest | StepCache) -> Any:
 
 
 def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: int = 0) -> Any:
-    """A clone of the MODEL whose runs are under a step cache.
+    """A clone of the MODEL whose runs use a step cache.
 
     Args:
-        make: asked once for each run.
-        says: the log tells the plan and the report.
+        make: called once for each run.
+        says: write the plan and the report to the log.
         expert: which of the run's models this is.
     """
 
@@ -36,7 +36,7 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: 
         guider, cache = executor.class_obj, make()
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         before = guider.model_options
-        # A clone: what is in the options of the guider would outlive the run.
+        # A clone, because an entry in the guider's own options would outlive the run.
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         try:
             with cache.attached(guider.model_patcher.model.diffusion_model, sigmas, expert) as stage:
@@ -63,7 +63,7 @@ def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: 
 
 
 def _check_compiled(model: Any) -> None:
-    """Core's compile node changes modules for others in each call, with the gate inside what is compiled."""
+    """Refuse core's compile node: it swaps modules at each call, and the gate would be compiled with them."""
     if model.get_wrappers(WrappersMP.APPLY_MODEL, "torch.compile"):
         raise SamplingError(
             "This MODEL is compiled by TorchCompileModel or a node like it, and a step cache would be compiled into "
@@ -73,7 +73,7 @@ def _check_compiled(model: Any) -> None:
 
 
 def _check_split(model: Any) -> None:
-    """Each further GPU has modules of its own, which the cache does not see, and calls them at the same time."""
+    """Refuse a split over GPUs: each GPU calls its own modules at the same time, and the cache follows one."""
     if model.get_additional_models_with_key("multigpu"):
         raise SamplingError(
             "This MODEL is split over several GPUs by MultiGPU CFG Split, and a step cache follows the calls of one. "
@@ -84,13 +84,13 @@ def _check_split(model: Any) -> None:
 def _telling(stage: CachedStage) -> Callable[..., Any]:
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
-        # Patches that replace blocks (skipped layers) make another pass of the same condition.
+        # Patches that replace blocks (skipped layers) make a separate pass of the same condition.
         replaced = tuple(sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {})))
         window = getattr(options.get("context_window"), "index_list", None)
         named = options.get(PASS)
-        further = (replaced, named, None if window is None else tuple(window))
+        marks = (replaced, named, None if window is None else tuple(window))
         parts = [
-            Part((uuid, *further), named or ("negative" if index else "positive"))
+            Part((uuid, *marks), named or ("negative" if index else "positive"))
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
         with stage.call(parts, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):

@@ -46,7 +46,7 @@ class Tokenizer:
         return first.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the host's saving nodes write beside the weights: the sentencepiece model, where there is one.
+        """Tensors for the host's saving nodes beside the weights: the sentencepiece model, where there is one.
 
         Raises:
             ValueError: the model has several text encoders; the nodes know no names for them in one file.
@@ -85,7 +85,7 @@ class TextModel(nn.Module):
         self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Each tensor once: T5 names its embedding twice, and files of safetensors hold no tensor twice."""
+        """The state dict without duplicates: T5's embedding has two names, and safetensors refuses shared tensors."""
         kept, seen = {}, set()
         for name, tensor in super().state_dict(*args, **kwargs).items():
             place = None
@@ -106,14 +106,14 @@ class TextModel(nn.Module):
     def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
         part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
         ids = [{slot: [p[0] for p in rows[n]] for slot, rows in tokens.items()} for n in range(_row_count(tokens))]
-        made = [part.embed(row, self.execution_device) for row in ids]
+        embedded = [part.embed(row, self.execution_device) for row in ids]
         device = mm.intermediate_device()
-        context = torch.cat([row for row, _ in made]).float().to(device)
-        further = {name: torch.cat([f[name] for _, f in made]).to(device) for name in made[0][1]}
-        return context, further.pop("pooled_output", None), {**further, PROMPT_FAMILY: part.variant.family.id}
+        context = torch.cat([row for row, _ in embedded]).float().to(device)
+        entries = {name: torch.cat([f[name] for _, f in embedded]).to(device) for name in embedded[0][1]}
+        return context, entries.pop("pooled_output", None), {**entries, PROMPT_FAMILY: part.variant.family.id}
 
     def generate(self, *_: Any, **__: Any) -> Any:
-        """The host's text nodes call this on language models.
+        """Called by the host's text nodes, which expect a language model.
 
         Raises:
             ValueError: always.
@@ -133,7 +133,7 @@ def _row_count(tokens: dict[str, Any]) -> int:
 
 
 class OpenT2VCLIP(comfy.sd.CLIP):
-    """The host's CLIP, whose text encoders are its patcher's, also where the host gives it another."""
+    """The host's CLIP. Its text encoders follow its patcher, also when the host replaces the patcher."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -143,7 +143,7 @@ class OpenT2VCLIP(comfy.sd.CLIP):
     def clone(self, *args: Any, **kwargs: Any) -> comfy.sd.CLIP:
         copy = super().clone(*args, **kwargs)
         copy.__class__ = type(self)
-        if copy.patcher.model is not self.patcher.model:  # made again, as a plain one
+        if copy.patcher.model is not self.patcher.model:  # the host has rebuilt it without dynamic loading
             copy.cond_stage_model = copy.patcher.model
         return copy
 
@@ -157,11 +157,11 @@ def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
     kind = {}
     if "disable_dynamic" in signature(comfy.sd.CLIP.__init__).parameters:  # not in 0.8
         kind["disable_dynamic"] = disable_dynamic or part.again is None
-    made = OpenT2VCLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device}, **kind)
-    can_be_made_again(made.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
-    move_orphans_on_load(made.patcher)
-    settle_on_load(made.patcher)
-    return made
+    new_clip = OpenT2VCLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device}, **kind)
+    can_be_made_again(new_clip.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
+    move_orphans_on_load(new_clip.patcher)
+    settle_on_load(new_clip.patcher)
+    return new_clip
 
 
 def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
@@ -173,5 +173,5 @@ def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
 
 
 def embed(clip: comfy.sd.CLIP, text: str) -> list[list[Any]]:
-    """As CLIPTextEncode makes it."""
+    """The CONDITIONING of core's CLIPTextEncode."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))

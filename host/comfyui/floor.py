@@ -1,4 +1,4 @@
-"""The oldest ComfyUI that this side works in; an older one is told in a sentence what to do."""
+"""The oldest supported ComfyUI; an older one stops with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 
 import comfyui_version
 
-# As `requires-comfyui` in pyproject.toml.
+# The same version as `requires-comfyui` in pyproject.toml.
 FLOOR = "0.8.0"
 
 
 def check_floor(version: str) -> None:
-    """Raise where the host's version is older; one that is no number (a fork's name) is let through.
+    """Raise where the host's version is older; a version without numbers (a fork's name) is accepted.
 
     Raises:
         ImportError: with the version found, the one needed and what to do.
     """
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    if found and tuple(map(int, found.groups())) < tuple(map(int, FLOOR.split("."))):
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    if match and tuple(map(int, match.groups())) < tuple(map(int, FLOOR.split("."))):
         raise ImportError(
             f"This is ComfyUI {version}; OpenT2V needs {FLOOR} or newer. Update ComfyUI (with its Manager, or `git "
             "pull` and `pip install -r requirements.txt` in its folder) and start it again."

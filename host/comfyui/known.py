@@ -1,4 +1,4 @@
-"""ComfyUI's own models: which of them are a family's very networks, and what the others are called."""
+"""ComfyUI's own models: those that are a family's network, and titles of the others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 from ...base import FamilyError, Recognised
 from ...families import recognised
 
-# Class in ComfyUI's comfy/supported_models.py -> the family here whose network it is. Tensors alone cannot tell: causal
-# Wan, Animate 2 and FlowRVS have those of plain Wan and sample in another way. A class that is not here is not sampled.
+# Class in ComfyUI's comfy/supported_models.py -> the family whose network it is. Tensors are not enough: causal Wan,
+# Animate 2 and FlowRVS have those of plain Wan, but are sampled in another way. Other classes are refused.
 SERVED = {
     "CogVideoX_I2V": "cogvideox",
     "CogVideoX_T2V": "cogvideox",
@@ -25,7 +25,7 @@ SERVED = {
     "WAN21_T2V": "wan",
     "WAN22_T2V": "wan",
 }
-# The same file's other video models, in the users' words.
+# Titles, for messages, of the other video models in that file.
 TITLES = {
     "CogVideoX_Inpaint": "CogVideoX-Fun (inpainting)",
     "CosmosI2V": "Cosmos 1 video to world",
@@ -59,20 +59,20 @@ TITLES = {
 
 
 def tensor_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of what a network keeps in a file: weights, and buffers such as learned positions.
+    """Name -> shape of a network's saved tensors: weights, and buffers such as learned positions.
 
-    Compiling nodes put "_orig_mod" into the names of what they have compiled.
+    "_orig_mod", which compile nodes add to the names of compiled modules, is removed.
     """
-    found = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     for stem, module in network.named_modules():
         for leaf, buffer in module._buffers.items():
             if buffer is not None and leaf not in module._non_persistent_buffers_set:
-                found[f"{stem}.{leaf}" if stem else leaf] = tuple(buffer.shape)
-    return {name.replace("_orig_mod.", ""): shape for name, shape in found.items()}
+                shapes[f"{stem}.{leaf}" if stem else leaf] = tuple(buffer.shape)
+    return {name.replace("_orig_mod.", ""): shape for name, shape in shapes.items()}
 
 
 def network_of(base: Any) -> Recognised | None:
-    """What is known of a BaseModel of another maker; None where no family knows it.
+    """The recognised network of a BaseModel from another loader; None where no family knows it.
 
     Raises:
         FamilyError: a family knows it, and our nodes cannot sample it as its makers do.
@@ -80,23 +80,23 @@ def network_of(base: Any) -> Recognised | None:
     kind = _class(base)
     family = SERVED.get(kind)
     try:
-        found = recognised(tensor_shapes(base.diffusion_model))
+        network = recognised(tensor_shapes(base.diffusion_model))
     except FamilyError as error:
         if kind and family is None:
             raise FamilyError(_other(kind)) from error
         raise
-    if found is None:
+    if network is None:
         return None
-    if kind and family != found.variant.family.id:
+    if kind and family != network.variant.family.id:
         raise FamilyError(_other(kind))
-    if family == "cogvideox" and (found.variant.geometry.patch_frames == 1 or found.variant.task == "image"):
-        is_first = found.variant.geometry.patch_frames == 1
+    if family == "cogvideox" and (network.variant.geometry.patch_frames == 1 or network.variant.task == "image"):
+        is_first = network.variant.geometry.patch_frames == 1
         differs = "gives tokens other positions" if is_first else "scales the latents of pictures in another way"
         raise FamilyError(
-            f"This MODEL is {found.variant.title} of ComfyUI's own loader, which {differs} than the model's makers: "
+            f"This MODEL is {network.variant.title} of ComfyUI's own loader, which {differs} than the model's makers: "
             "our nodes would make another video than theirs. Load the same file with Load Video Diffusion Model."
         )
-    return found
+    return network
 
 
 def title(thing: Any) -> str:
@@ -115,6 +115,6 @@ def _title(kind: str) -> str:
 
 
 def _class(base: Any) -> str:
-    """The name of a model's class in comfy/supported_models.py; "" for a class of anybody else."""
+    """The name of a model's class in comfy/supported_models.py; "" for a class of another module."""
     kind = type(getattr(base, "model_config", None))
     return kind.__name__ if kind.__module__ == "comfy.supported_models" else ""

@@ -16,10 +16,10 @@ KEY = "opent2v_lora"
 
 
 class Names(dict):
-    """The host's table of names, for a model whose names we read ourselves.
+    """The host's table of names, for a model whose LoRA names the pack reads itself.
 
     Attributes:
-        targets: whose weights a LoRA's names are looked up in.
+        targets: the models whose weights a LoRA's names are matched with.
     """
 
     def __init__(self, table: Mapping[str, Any], target: Target):
@@ -30,8 +30,8 @@ class Names(dict):
 def teach_lora_loaders(read: ReadLora) -> None:
     """Have the host's own LoRA loaders and LoRA hooks read every format for our MODELs and CLIPs.
 
-    All of them ask these functions of `comfy.lora` by name; there is no place to register a model's names. Calls for
-    models of others go through as they came, with whatever arguments newer hosts have.
+    They all call these functions of `comfy.lora` by name; the host has no registry for a model's names. Calls for other
+    makers' models pass through unchanged, with whatever arguments newer hosts have.
     """
     load = comfy.lora.load_lora
     if getattr(load, KEY, False):
@@ -41,7 +41,8 @@ def teach_lora_loaders(read: ReadLora) -> None:
     def load_lora(lora: Any, to_load: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(to_load, Names):
             return load(lora, to_load, *args, **kwargs)
-        # `to_load` itself lists only keys of the host's own half (CLIP or UNet); it would report ours as missing.
+        # `to_load` lists only keys of the host's own half (CLIP or UNet), so log_missing must be off: the host would
+        # report our keys as missing.
         values = load(lora, dict(to_load), **{**kwargs, "log_missing": False}) if to_load else {}
         must_fit = not values
         for target in to_load.targets:

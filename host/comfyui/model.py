@@ -20,7 +20,7 @@ from ...base import FamilyError, Variant, VideoModel
 from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
-from .attention import Told, attend_through_host
+from .attention import CallOptions, attend_through_host
 from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import can_be_made_again, patcher
@@ -50,19 +50,19 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     """The host's base model, with the family's own way of calling its transformer."""
 
     opent2v: VideoModel
-    told: Told
+    call_options: CallOptions
     storage_dtype = torch.float32
 
     def get_dtype(self) -> torch.dtype:
-        # The module's first parameter may be one that is kept in fp32.
+        # The host looks at the first parameter, which may be one that is kept in fp32.
         return self.storage_dtype
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
-        # The host counts attention's matrix of weights where it runs none that does without; ours then takes as many
-        # rows at a time as fit.
+        # Without an attention that saves memory, the host adds the size of the attention matrix; ours then processes as
+        # many rows at a time as fit.
         dtype, variant = self.manual_cast_dtype or self.get_dtype(), self.opent2v.variant
         shape = tuple(input_shape)
-        if len(shape) == 3:  # packed streams: as many latent pixels as a video of so many numbers has
+        if len(shape) == 3:  # packed streams: count them as a video of the same number of values
             channels = variant.geometry.channels
             shape = shape[0], channels, 1, 1, shape[2] // channels
         return variant.sample_memory(shape, mm.dtype_size(dtype))
@@ -102,9 +102,10 @@ class OpenT2VModel(comfy.model_base.BaseModel):
             shape, mask = list(packing.shapes), entry["denoise_mask"]
             entry["denoise_mask"] = None if mask is None else packing.unpack(mask)
             conds["latent_shapes"] = comfy.conds.CONDConstant(packing.shapes)
-        own = self.opent2v.conditions(entry, shape) if entry["cross_attn"] is not None else {}
-        for name, value in own.items():
-            # Regular, not CrossAttn: repeating a prompt to a common length changes what an unmasked model sees.
+        inputs = self.opent2v.conditions(entry, shape) if entry["cross_attn"] is not None else {}
+        for name, value in inputs.items():
+            # CONDRegular, because CONDCrossAttn repeats prompts to a common length, which changes the input of a model
+            # without a mask.
             conds["c_crossattn" if name == "context" else name] = comfy.conds.CONDRegular(value)
         return conds
 
@@ -124,9 +125,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         dtype = self.manual_cast_dtype or self.get_dtype()
         inputs = self.model_sampling.calculate_input(t, x).to(dtype)
         if inputs.data_ptr() == x.data_ptr():
-            inputs = inputs.clone()  # the host's EasyCache adds to its input in place
-        # A flow model's timestep comes from sigma, not from the host's multiplier: shift nodes set that to their own
-        # value.
+            inputs = inputs.clone()  # the host's EasyCache adds to the model's input in place
+        # Compute a flow model's timestep from sigma: shift nodes change the host's multiplier.
         is_flow = self.opent2v.variant.prediction == "flow"
         timestep = t.float() * 1000 if is_flow else self.model_sampling.timestep(t).float()
         conditions = {
@@ -140,15 +140,15 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         packing = packing_of(kwargs.get("latent_shapes")) if self.opent2v.variant.is_joint else None
 
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            # Read at call time: compile nodes replace diffusion_model.
+            # Read at each call, because compile nodes replace diffusion_model.
             variant, predict = self.opent2v.variant, self.opent2v.variant.family.network.predict
-            self.told.transformer_options = kwargs.get("transformer_options") or {}
+            self.call_options.transformer_options = kwargs.get("transformer_options") or {}
             try:
                 streams = x if packing is None else packing.unpack(x)
                 output = predict(variant, self.diffusion_model, streams, t, {**conditions, "context": context})
                 return output if packing is None else packing.pack(output)
             finally:
-                self.told.transformer_options = {}
+                self.call_options.transformer_options = {}
 
         output = comfy.patcher_extension.WrapperExecutor.new_class_executor(
             forward,
@@ -159,7 +159,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
 
 
 class ScaledSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
-    """The host's sampling space for eps models whose clean latent is scaled besides, see `Discrete.signal`."""
+    """The host's sampling space for eps models whose clean latent is also scaled, see `Discrete.signal`."""
 
     def __init__(self, config: Any, predicts: Discrete):
         super().__init__(config)
@@ -169,20 +169,20 @@ class ScaledSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sam
         return self.predicts.model_input(noise, sigma)
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
-        if max_denoise:  # the model sees the noise as it is
+        if max_denoise:  # the model's input is the noise itself, unscaled
             return self.predicts.host_input(noise, sigma) + latent_image
         return super().noise_scaling(sigma, noise, latent_image, max_denoise)
 
 
-# What a transformer predicts -> the host's name for it.
+# Prediction of the transformer -> the host's name for it.
 _MODEL_TYPES = {"flow": "FLOW", "v": "V_PREDICTION", "eps": "EPS"}
 
 
 def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """`disable_dynamic`: not one of the host's dynamic MODELs, as one that nobody can load again never is."""
+    """`disable_dynamic`: make no dynamic MODEL of the host; a part that cannot be loaded again never becomes one."""
     variant = part.variant
     device = mm.get_torch_device()
-    # The large matrices tell the storage dtype; some small layers are always kept in fp32.
+    # The dtype of the largest matrix is the storage dtype; some small layers are always kept in fp32.
     weight = max(part.transformer.parameters(), key=lambda p: p.numel())
     transformer = switch_to_casting(part.transformer)
 
@@ -192,7 +192,7 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
         memory_usage_factor = variant.memory_factor
         supported_inference_dtypes = COMPUTE_DTYPES
         custom_operations = comfy.ops.manual_cast
-        # What CheckpointSave puts before the names, as all-in-one files of video models have it.
+        # Prefixes in the files of CheckpointSave, as in all-in-one files of video models.
         text_encoder_key_prefix = ("text_encoders.",)
         vae_key_prefix = ("vae.",)
 
@@ -214,17 +214,17 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
             base.model_sampling = ScaledSampling(config, predicts)
         base.model_sampling.set_sigmas(predicts.sigmas.float())
     base.storage_dtype = weight.dtype
-    base.told = attend_through_host(transformer)
-    # Not a submodule: the transformer is already there as diffusion_model.
+    base.call_options = attend_through_host(transformer)
+    # Set past nn.Module, since the transformer is already a submodule as diffusion_model.
     object.__setattr__(base, "opent2v", part)
-    # Dynamic loading copies weights into places of their numbers' size.
+    # Dynamic loading copies weights into slots of the dequantised size, so packed weights cannot use it.
     is_packed = any(isinstance(weight, PackedTensor) for weight in transformer.parameters())
     is_dynamic = part.again is not None and not disable_dynamic and not is_packed
-    made = patcher(base, device, mm.unet_offload_device(), is_dynamic)
-    can_be_made_again(made, model, part.again)
-    move_orphans_on_load(made)
-    settle_on_load(made)
-    return made
+    new_patcher = patcher(base, device, mm.unet_offload_device(), is_dynamic)
+    can_be_made_again(new_patcher, model, part.again)
+    move_orphans_on_load(new_patcher)
+    settle_on_load(new_patcher)
+    return new_patcher
 
 
 def variant(thing: Any) -> Variant | None:
@@ -235,13 +235,13 @@ def variant(thing: Any) -> Variant | None:
     base = getattr(thing, "model", None)
     if not isinstance(base, comfy.model_base.BaseModel):
         return None
-    found = network_of(base)
-    return None if found is None else found.variant
+    outcome = network_of(base)
+    return None if outcome is None else outcome.variant
 
 
 def fingerprint(model: Any) -> tuple[str, str]:
     weights = dict(model.model.diffusion_model.named_parameters())
-    # While LoRAs are in place, the host keeps the weights as they were.
+    # While LoRAs are merged, the host keeps the original weights in its backup.
     kept = {name: model.backup.get(f"diffusion_model.{name}") for name in weights}
     before = {name: weight if kept[name] is None else kept[name].weight for name, weight in weights.items()}
     return of_weights(before), of_patches(model.patches)
@@ -250,7 +250,7 @@ def fingerprint(model: Any) -> tuple[str, str]:
 def _latent_format(variant: Variant) -> Any:
     """The host's latent format of the same name, with this checkpoint's numbers.
 
-    Where the host has none, the plain one: previews would look right with no other family's factors.
+    Where the host has none, its plain format, since another family's factors would give wrong previews.
     """
     name = variant.latent_format
     base = getattr(comfy.latent_formats, name or "LatentFormat", comfy.latent_formats.LatentFormat)
@@ -262,7 +262,7 @@ def _latent_format(variant: Variant) -> Any:
         self.spacial_downscale_ratio = variant.geometry.spatial
         self.temporal_downscale_ratio = variant.geometry.temporal
         if variant.rgb is not None or base.latent_dimensions == 2:
-            self.taesd_decoder_name = None  # the host's tiny decoder reads another VAE's latents, or pictures only
+            self.taesd_decoder_name = None  # the host's tiny decoder is for another VAE's latents, or for pictures only
         if variant.rgb is not None:
             self.latent_rgb_factors, self.latent_rgb_factors_bias = (
                 list(map(list, variant.rgb[0])),
@@ -275,6 +275,6 @@ def _latent_format(variant: Variant) -> Any:
     def process_out(self: Any, latent: Tensor) -> Tensor:
         return variant.denormalise(latent)
 
-    # The class keeps the host's name: other packs look previews up by it.
+    # The class keeps the host's name, because other packs choose their preview by it.
     members = {"__init__": __init__, "process_in": process_in, "process_out": process_out}
     return type(name or base.__name__, (base,), members)()

@@ -21,7 +21,7 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
     table: dict[type[nn.Module], type[nn.Module]] = {
         getattr(nn, name): getattr(comfy.ops.manual_cast, name) for name in _NAMES
     }
-    # nn.RMSNorm exists in torch 2.4 and newer; the host's RMSNorm subclasses it from the same version on.
+    # nn.RMSNorm exists since torch 2.4, and since then the host's RMSNorm is a subclass of it.
     if hasattr(nn, "RMSNorm") and issubclass(comfy.ops.manual_cast.RMSNorm, nn.RMSNorm):
         table[nn.RMSNorm] = comfy.ops.manual_cast.RMSNorm
     from diffusers.models.normalization import FP32LayerNorm
@@ -35,10 +35,11 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
 
 
 class PackedLinear(comfy.ops.manual_cast.Linear):
-    """The host's linear layer for a weight that stays packed: it is multiplied out while the layer computes."""
+    """The host's linear layer for a packed weight, which is dequantised while the layer computes."""
 
     def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
-        # Before the functions: the host's LoRA patches add in place, which a packed weight cannot take.
+        # Dequantise before the weight functions, because the host's LoRA patches add in place, which a packed weight
+        # does not support.
         weight = unpacked(self.weight.to(input.device), input.dtype)
         for function in self.weight_function:
             weight = function(weight)
@@ -48,11 +49,11 @@ class PackedLinear(comfy.ops.manual_cast.Linear):
         return functional.linear(input, weight, bias)
 
     def convert_weight(self, weight: Tensor, inplace: bool = False, **_: Any) -> Tensor:
-        """The numbers that the host merges a change into."""
+        """The dequantised weight, into which the host merges a change."""
         return unpacked(weight, weight.dtype)
 
     def set_weight(self, weight: Tensor, return_weight: bool = False, **_: Any) -> Tensor | None:
-        """Leave the packed weight as it is: a merged change would be rounded; `settle` has it computed beside."""
+        """Leave the packed weight unchanged, since a merge would round; `settle` applies the change at each call."""
         return weight if return_weight else None
 
 
@@ -71,7 +72,7 @@ def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:
                 self, device=inputs.device, dtype=torch.float32, bias_dtype=torch.float32, offloadable=True
             )
             normed = functional.layer_norm(inputs.float(), self.normalized_shape, weight, bias, self.eps)
-            # Dynamic loading keeps the place on the device until it is told that it is no longer in use.
+            # Dynamic loading keeps the slot on the device until this call releases it.
             comfy.ops.uncast_bias_weight(self, weight, bias, held)
             return normed.to(inputs.dtype)
 
@@ -79,7 +80,7 @@ def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:
 
 
 def move_orphans_on_load(patcher: Any) -> None:
-    """Have the host move what a partial load forgets: parameters and buffers outside casting layers.
+    """Have the host move the tensors that a partial load skips: parameters and buffers outside casting layers.
 
     Modulation tables, position tables and norms without a casting class are small (a few MB in the largest
     model) but would stay on the CPU while the run is on the GPU.

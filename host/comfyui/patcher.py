@@ -1,4 +1,4 @@
-"""Patchers as the host's own loaders make them: dynamic where theirs are, and such that it can make them again.
+"""Patchers like those of the host's own loaders: dynamic where theirs are, and able to be rebuilt.
 
 It makes one again from the files for a plain MODEL in place of a dynamic one (TorchCompileModel, LoRA hooks), for
 another device (its nodes that select one) and for each further GPU.
@@ -22,7 +22,7 @@ def patcher(
         is_dynamic: its weights may be brought to the device layer by layer, while it computes, where the host does so
             (0.16 and newer, on NVIDIA). Only for models of casting layers: all others are brought there whole.
     """
-    # The host sets this name at its start.
+    # The host sets this name when it starts.
     kind = comfy.model_patcher.CoreModelPatcher if is_dynamic and _KNOWS_DYNAMIC else comfy.model_patcher.ModelPatcher
     return kind(model, load_device=load_device, offload_device=offload_device)
 
@@ -32,7 +32,7 @@ def can_be_made_again(
     make: Callable[[Any, bool], comfy.model_patcher.ModelPatcher],
     again: Callable[[], Any] | None,
 ) -> None:
-    """Tell the host how to make a patcher again.
+    """Give the host a function that rebuilds a patcher.
 
     Args:
         make: a loaded part, whether it must not be dynamic -> the patcher around it.

@@ -1,4 +1,4 @@
-"""LoRA in ComfyUI: changes of weights as the host's own patches."""
+"""LoRAs in ComfyUI: weight changes as the host's patches."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .settle import settle_on_load
 
 
 class Changes(comfy.weight_adapter.WeightAdapterBase):
-    """Changes of one weight that the host's adapters do not compute, or not as the trainers do."""
+    """Changes of one weight that the host's adapters do not compute, or compute differently from the trainers."""
 
     name = "opent2v"
 
     def __init__(self, loaded_keys: set[str], weights: Sequence[tuple[Any, ...]]):
-        """As the host makes its own: dynamic loading builds an adapter anew around tensors that it has moved.
+        """The signature of the host's adapters: dynamic loading builds a new adapter around the tensors it has moved.
 
         Args:
             weights: for each change (kind, key, scale, roles, one tensor for each role, pick), see `WeightChange`.
@@ -32,7 +32,7 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
 
     @classmethod
     def of(cls, patches: Iterable[WeightChange]) -> Changes:
-        """The changes of one weight, or of some of its rows, which the host narrows it to by itself."""
+        """The changes of one weight, or of some of its rows, to which the host narrows the weight by itself."""
         return cls(
             set(), [(p.kind, p.key, p.scale, tuple(p.tensors), tuple(p.tensors.values()), p.pick) for p in patches]
         )
@@ -43,14 +43,14 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
             yield WeightChange(key, kind, dict(zip(roles, tensors, strict=True)), scale, pick=pick)
 
     def calculate_weight(self, weight: Tensor, key: str, strength: float, *args: Any, **kwargs: Any) -> Tensor:
-        """In place, as the host's own do: the weight may be some rows of a larger one."""
+        """Change the weight in place, as the host's adapters do: it may be a slice of a larger one."""
         new = weight
         for patch in self.patches:
             new = apply_change(new, patch, strength)
         return weight.copy_(new)
 
     def h(self, *_: Any) -> Tensor:
-        """What newer hosts' bypass loaders add to a layer's output; the base class' zeros would drop the change.
+        """Called by newer hosts' bypass loaders, which add it to a layer's output; the base class returns zeros.
 
         Raises:
             FamilyError: always, these changes exist as weights only.
@@ -77,14 +77,14 @@ def model_target(base: Any) -> Target:
         return Target(part.variant.title, part.variant, shapes, (), prefix, *storage)
     title = type(base).__name__
     try:
-        found = recognised(tensor_shapes(base.diffusion_model))
+        outcome = recognised(tensor_shapes(base.diffusion_model))
     except NotWhole as error:
         return Target(title, error.found.variant, shapes, error.found.rules, prefix, *storage)
     except FamilyError:
-        found = None  # a variant that our sampler refuses may still take a LoRA by its own names
-    if found is None:
+        outcome = None  # a variant that our sampler refuses may still take a LoRA by the model's own names
+    if outcome is None:
         return Target(title, None, shapes, (), prefix, *storage)
-    return Target(found.variant.title, found.variant, shapes, found.rules, prefix, *storage)
+    return Target(outcome.variant.title, outcome.variant, shapes, outcome.rules, prefix, *storage)
 
 
 def text_target(encoders: Any) -> Target:
@@ -93,10 +93,10 @@ def text_target(encoders: Any) -> Target:
     if part is not None:
         stems = {slot: slot.replace("text_encoder", "transformer") for slot in part.encoders}
     else:
-        # The host's: "umt5xxl.transformer.<name>", in the order of the slots.
+        # Names of the host's text encoders: "umt5xxl.transformer.<name>", in the order of the slots.
         holders = dict.fromkeys(name.split(".transformer.")[0] for name in weights if ".transformer." in name)
         slots = ["text_encoder", *(f"text_encoder_{n + 2}" for n in range(len(holders)))]
-        stems = {slot: f"{one}.transformer" for slot, one in zip(slots, holders, strict=False)}
+        stems = {slot: f"{holder}.transformer" for slot, holder in zip(slots, holders, strict=False)}
     rules = tuple(rename(f"^{stem}", slot, is_last=True) for slot, stem in stems.items())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     title = f"the text encoder of {part.variant.title}" if part else f"the text encoder {type(encoders).__name__}"
@@ -104,7 +104,7 @@ def text_target(encoders: Any) -> Target:
 
 
 def _storage(weights: Iterable[Tensor]) -> tuple[str, bool]:
-    """As `storage_of`; of the host's quantised tensors that of the numbers inside."""
+    """As `storage_of`; for the host's quantised tensors, the storage of their packed data."""
     return storage_of(getattr(weight, "_qdata", weight) for weight in weights)
 
 
@@ -117,16 +117,16 @@ def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) 
 
 
 def host_patches(patches: Sequence[WeightChange]) -> dict[Any, Any]:
-    """The patches as `add_patches` takes them: weight, or (weight, (axis, first, count)) -> what to do."""
+    """Patches in the form of `add_patches`: weight, or (weight, (axis, first, count)) -> the host's patch."""
     grouped: dict[Any, list[WeightChange]] = {}
     for patch in patches:
         grouped.setdefault((patch.key, (0, *patch.rows)) if patch.rows else patch.key, []).append(patch)
-    own = {key: _hosts_own(group[0]) if len(group) == 1 else None for key, group in grouped.items()}
-    return {key: own[key] or Changes.of(group) for key, group in grouped.items()}
+    of_host = {key: _hosts_own(group[0]) if len(group) == 1 else None for key, group in grouped.items()}
+    return {key: of_host[key] or Changes.of(group) for key, group in grouped.items()}
 
 
 _PLAIN = {"up": "x.lora_up.weight", "down": "x.lora_down.weight"}
-# Kinds whose arithmetic the host has right, for weights of two axes: its adapter, and the names it reads.
+# Kinds that the host computes correctly for 2D weights -> (its adapter, role -> name that the adapter reads).
 _ADAPTERS: dict[str, tuple[Any, Callable[[str], str]]] = {
     "lora": (comfy.weight_adapter.LoRAAdapter, lambda role: _PLAIN[role]),
     "loha": (comfy.weight_adapter.LoHaAdapter, lambda role: f"x.hada_{role}"),
@@ -136,10 +136,10 @@ _ADAPTERS: dict[str, tuple[Any, Callable[[str], str]]] = {
 
 
 def _hosts_own(patch: WeightChange) -> Any:
-    """The host's own patch for a change; None where it has none or another arithmetic than the trainers.
+    """The host's own patch for a change; None where it has none, or computes differently from the trainers.
 
-    OFT ignores `rescale`, BOFT wants an alpha, DoRA takes the norm of the unchanged weight, and what is not flat
-    (tucker, three-dimensional convolutions) fails with a line in the log.
+    Its OFT ignores `rescale`, BOFT needs an alpha, DoRA takes the norm of the unchanged weight, and factors that are no
+    matrices (tucker, three-dimensional convolutions) fail with a line in the log.
     """
     if patch.kind == "diff" and patch.scale == 1.0:
         return "diff", (patch.tensors["diff"],)

@@ -17,7 +17,7 @@ PACK = Path(__file__).resolve().parent.parent.parent
 
 
 def register_models() -> None:
-    """Add every folder of the pack's models/ as a further place to look, behind the user's own."""
+    """Add every folder of the pack's models/ to the host's search paths, behind the user's own."""
     for folder in sorted((PACK / "models").iterdir()):
         if folder.is_dir() and str(folder) not in _paths(folder.name):
             folder_paths.add_model_folder_path(folder.name, str(folder))
@@ -55,7 +55,7 @@ def say(remarks: list[str], node: str | None) -> None:
     """web/remarks.js reads it."""
     for remark in remarks:
         logging.info(remark)
-    from server import PromptServer  # a script that runs the host's parts alone need not have it
+    from server import PromptServer  # scripts that run only parts of the host need not have it
 
     page = getattr(PromptServer, "instance", None)
     if page is not None and node is not None:

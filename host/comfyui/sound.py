@@ -12,8 +12,8 @@ from .vae import SoundStage
 
 
 def audio_decoder(vae: Any) -> AudioDecoder | None:
-    """The host's nodes do it: LTXVAudioVAEDecode, which tells the rate of what it makes, and VAEDecodeAudio."""
-    # 0.8.0 hands LTX-2's out without the host's VAE around it.
+    """Decoding by the host's nodes: LTXVAudioVAEDecode, which returns the sample rate, and VAEDecodeAudio."""
+    # 0.8.0 passes LTX-2's audio VAE without the host's VAE class around it.
     first_stage = getattr(vae, "first_stage_model", vae)
     is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
     if isinstance(first_stage, SoundStage):
@@ -22,7 +22,7 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
         return None
 
     def decode(latent: Tensor) -> dict[str, Any]:
-        # Imported here: the host loads its further nodes after some packs.
+        # Imported late, because the host loads its extra nodes after some packs.
         if is_ltx:
             from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode
 

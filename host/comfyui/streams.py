@@ -1,4 +1,4 @@
-"""The streams of joint models' latents, which the host packs into one row of numbers while it samples."""
+"""Streams of joint models' latents, which the host packs into one row of numbers during sampling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def packing_of(shapes: Sequence[Sequence[int]] | None) -> Packing:
 def by_stream(
     variant: Variant, shapes: Sequence[Sequence[int]] | None, latent: Any, change: Callable[[Stream, Tensor], Tensor]
 ) -> Any:
-    """A latent with each of its streams changed.
+    """Apply a function to each stream of a latent.
 
     Args:
         latent: packed, or nested.
@@ -40,7 +40,7 @@ def by_stream(
 
 
 def pad_front(variant: Variant | None, samples: Any, mask: Any) -> tuple[Any, Any, list[int]]:
-    """Samples and mask of a LATENT with the padding frames of its streams, and how many each has."""
+    """Samples and mask of a LATENT with padding frames added to its streams, and the number for each stream."""
     streams = list(zip(variant.streams, unbind(samples), strict=False)) if variant else []
     padding = [stream.front_padding(one) for stream, one in streams]
     if not any(padding):

@@ -1,4 +1,4 @@
-"""What a node may ask of a MODEL and diffusers' transformers cannot give: refused by name, not ignored."""
+"""Requests of other nodes that diffusers' transformers cannot fulfil are refused by name, not ignored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def refuse_unread(options: Mapping[str, Any]) -> None:
     asking = dict.fromkeys(_asking(options))
     if not asking:
         return
-    further = ""
+    advice = ""
     if any("Guidance" in name for name in asking):
-        further = " Video Guidance's stg does something alike: away from what the model makes with perturbed blocks."
+        advice = " Video Guidance's stg does something alike: away from what the model makes with perturbed blocks."
     raise SamplingError(
         f"{', '.join(asking)} changes the inside of ComfyUI's own networks; on a MODEL of this pack's loaders it would "
-        f"change nothing. Take that node out.{further}"
+        f"change nothing. Take that node out.{advice}"
     )
 
 
@@ -60,6 +60,6 @@ def _asking(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _node(change: Callable[..., Any]) -> str:
-    """What made a patch: core's nodes define a function inside their own method, or a class of its own."""
+    """Name of the node that made a patch: core's nodes define a function inside their method, or a class."""
     named = getattr(change, "__qualname__", None)
     return named.split(".")[0] if named else type(change).__name__

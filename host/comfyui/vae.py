@@ -39,11 +39,12 @@ class FirstStage(nn.Module):
         return self.opent2v.decode(latent, options.get("seed", 0))  # pyright: ignore[reportCallIssue]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As every module's; but its own weights are loaded already, so that an empty one lacks none."""
+        """As `nn.Module`'s; an empty state dict is accepted, because the weights are loaded already."""
         return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else ([], [])
 
 
-# With such a config the host's constructor asks no state dict what it is. It builds 0.1 million numbers and drops them.
+# With this config the host's constructor does not detect the VAE from a state dict. It builds 0.1 million values, which
+# are replaced.
 _SMALLEST = {
     "embed_dim": 1,
     "ddconfig": {
@@ -75,14 +76,14 @@ class OpenT2VVAE(comfy.sd.VAE):
         if "first_stage_model" not in self.__dict__:
             module = self.stage(self.opent2v)
             self._fit(self.opent2v.variant)
-        self.__dict__["first_stage_model"] = module  # compiling nodes of other packs put theirs here
+        self.__dict__["first_stage_model"] = module  # compile nodes of other packs set their module here
 
     def get_sd(self) -> dict[str, Tensor]:
-        """What the host's saving nodes write: diffusers' names, which Load Video VAE reads."""
+        """Weights for the host's saving nodes, in diffusers' names, which Load Video VAE reads."""
         return self.opent2v.vae.state_dict()
 
     def _fit(self, variant: Variant) -> None:
-        """Replace the defaults that the family's geometry and memory decide."""
+        """Replace the host's defaults by the family's geometry and memory."""
         geometry = variant.geometry
         spatial, temporal = geometry.spatial, geometry.temporal
         self.memory_used_encode = lambda shape, dtype: variant.encode_memory(shape, mm.dtype_size(dtype))
@@ -91,17 +92,17 @@ class OpenT2VVAE(comfy.sd.VAE):
         self.upscale_ratio = (lambda frames: max(0, frames * temporal - (temporal - 1)), spatial, spatial)
         self.downscale_index_formula = self.upscale_index_formula = (temporal, spatial, spatial)
         self.latent_channels, self.latent_dim, self.output_channels = geometry.channels, 3, 3
-        self.conv_out_channels = 3  # the host sets it on its own Wan VAE
+        self.conv_out_channels = 3  # as the host sets it for its own Wan VAE
         self.process_input = lambda image: image * 2 - 1
         self.process_output = _unit_range
-        # Its layers are no casting layers, so it is loaded whole.
+        # Its layers are not casting layers, so it must be loaded whole.
         self.disable_offload = True
 
 
 def _unit_range(image: Tensor) -> Tensor:
-    """-1..1 -> 0..1, in place and returned: hosts before 0.18 take the value, later ones look at the tensor alone."""
+    """-1..1 -> 0..1, in place and returned: hosts before 0.18 use the returned value, later ones the tensor itself."""
     if image.is_inference() and not torch.is_inference_mode_enabled():
-        image = image.clone()  # torch lets nobody write into such a tensor out there
+        image = image.clone()  # torch forbids writing to an inference tensor outside of inference mode
     return image.add_(1).div_(2).clamp_(0, 1)
 
 
@@ -120,7 +121,7 @@ class OpenT2VAudioVAE(OpenT2VVAE):
 
     def _fit(self, variant: Variant) -> None:
         part = self.opent2v
-        # Nobody has measured one; the clips are short.
+        # A guess, without a measurement; the clips are short.
         self.memory_used_encode = self.memory_used_decode = lambda shape, dtype: (
             1000 * math.prod(shape) * mm.dtype_size(dtype)
         )
@@ -131,10 +132,10 @@ class OpenT2VAudioVAE(OpenT2VVAE):
 
 
 def vae(part: VideoVAE | SoundVAE) -> comfy.sd.VAE:
-    made = OpenT2VVAE(part) if isinstance(part, VideoVAE) else OpenT2VAudioVAE(part)
-    can_be_made_again(made.patcher, lambda part, _: vae(part).patcher, part.again)
-    move_orphans_on_load(made.patcher)
-    return made
+    new_vae = OpenT2VVAE(part) if isinstance(part, VideoVAE) else OpenT2VAudioVAE(part)
+    can_be_made_again(new_vae.patcher, lambda part, _: vae(part).patcher, part.again)
+    move_orphans_on_load(new_vae.patcher)
+    return new_vae
 
 
 def latent_channels(vae: comfy.sd.VAE) -> int:
@@ -152,8 +153,9 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)  # one picture
     if latent.ndim == 5 and vae.latent_dim == 2:
-        latent = latent.transpose(1, 2).flatten(0, 1)  # a VAE for pictures takes the frames as such
-    needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)  # the host takes as many as fit
+        latent = latent.transpose(1, 2).flatten(0, 1)  # a VAE for pictures decodes each frame as a picture
+    # memory of one frame; the host batches as many as fit
+    needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)
     if latent.ndim == 5 and needed > mm.get_total_memory(vae.device) * 0.9:
         compression = vae.spacial_compression_decode()
         tile = max(4, 256 // compression)
@@ -202,13 +204,13 @@ def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tup
     mm.load_models_gpu([vae.patcher], memory_required=needed, force_full_load=vae.disable_offload)
     latent = clip.to(vae.device, vae.vae_dtype)
     for done, piece in or_in_tiles(lambda tiled: part.decode_frames(latent, tiled), tiled, _is_out_of_memory):
-        # A copy: the VAE may still need the piece for the next one, and the host's function writes into it.
+        # A copy, because the VAE may still need this piece for the next one, and the host's function works in place.
         images = piece[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
         yield done, vae.process_output(images).movedim(0, -1)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """The host's own judgement where it has one (0.17 and newer); it clears the driver's error as well."""
+    """The host's own check where it has one (0.17 and newer), which also clears the driver's error."""
     return getattr(mm, "is_oom", is_out_of_memory)(error)
 
 

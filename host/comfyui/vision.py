@@ -14,10 +14,10 @@ from .ops import move_orphans_on_load
 
 
 def clip_vision(encoder: nn.Module) -> ClipVision:
-    """The host's classes read transformers' configs and names, so that nothing of ours is left in it."""
+    """A CLIP_VISION of the host's own classes, which read transformers' configs and names."""
     asked: Any = encoder.config
     weights = encoder.state_dict()
-    # transformers 5.6 and newer leave out the level that the host and files have.
+    # transformers 5.6 and newer leave out a level that the host and files have.
     weights = {
         name if name.startswith(("vision_model.", "visual_projection.")) else f"vision_model.{name}": weight
         for name, weight in weights.items()
@@ -29,7 +29,7 @@ def clip_vision(encoder: nn.Module) -> ClipVision:
         file = Path(folder) / "config.json"  # ComfyUI 0.8 reads a file only
         file.write_text(json.dumps(config, default=str), encoding="utf-8")
         made = ClipVision(str(file))
-    # Assigned, not copied: the dtype stays the one that was loaded, and no second copy is made.
+    # Assign the tensors instead of copying: the loaded dtype stays, and no second copy is made.
     made.model.load_state_dict(weights, assign=True)
     made.dtype = next(encoder.parameters()).dtype
     move_orphans_on_load(made.patcher)

@@ -5,7 +5,7 @@ See `contract.Host`.
 
 from __future__ import annotations
 
-# The longer path, since to a type checker `from .clip import clip` names the file and the function at once.
+# Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
 from ..embedded.clip import Clip, clip, embed, tokens
 from ..embedded.install import install
 from ..embedded.model import Model, device_dtypes, fingerprint, model, title, variant

@@ -37,6 +37,6 @@ def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
 def embed(clip: Clip, text: str) -> list[list[Any]]:
     ids, _ = clip.part.tokens(text)
     with changed(clip.part.encoders, clip.patches, torch.float32):
-        context, further = clip.part.embed(ids, clip.device)
-    further = {name: value.cpu() for name, value in further.items()}
-    return [[context.cpu(), {"pooled_output": None, **further, PROMPT_FAMILY: clip.part.variant.family.id}]]
+        context, entries = clip.part.embed(ids, clip.device)
+    entries = {name: value.cpu() for name, value in entries.items()}
+    return [[context.cpu(), {"pooled_output": None, **entries, PROMPT_FAMILY: clip.part.variant.family.id}]]

@@ -8,13 +8,13 @@ from typing import Any
 
 from .place import model_roots
 
-# What ComfyUI lists in its model folders.
+# File name extensions that ComfyUI lists in its model folders.
 _ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands for an output that a node could not make; the runner raises the message where it is needed."""
+    """A placeholder for an output that a node could not make; the runner raises the message where it is needed."""
 
     message: str
 

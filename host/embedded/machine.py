@@ -10,7 +10,7 @@ def device() -> torch.device:
 
 
 def free_memory(device: torch.device) -> float:
-    """Free bytes on the device; infinite where nothing tells."""
+    """Free bytes on the device; infinite where the device does not report them."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     import os

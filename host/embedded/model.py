@@ -69,7 +69,8 @@ def device_dtypes(
 
 def model(part: VideoModel) -> Model:
     switch_leaves(part.transformer, LEAVES | dtype_keeping_norms()).to(machine.device())
-    # The largest weight tells the storage dtype: small layers may be kept in fp32. A CPU computes in fp32 only.
+    # The dtype of the largest weight is the storage dtype: small layers may be kept in fp32. A CPU computes in fp32
+    # only.
     stored = max(part.transformer.parameters(), key=Tensor.numel).dtype
     computes = torch.float32 if machine.device().type == "cpu" else BY_DTYPE[stored].computes
     return Model(part, machine.device(), computes or stored)

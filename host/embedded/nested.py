@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class NestedTensor:
-    """Several tensors in the place of one, with the surface of ComfyUI's class of this name.
+    """Several tensors in place of one, with the interface of ComfyUI's class of this name.
 
     It is no Tensor; what it says of its shape, device and dtype is the first one's.
     """
@@ -33,7 +33,7 @@ class NestedTensor:
         return self._each(Tensor.cpu)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> NestedTensor:
-        return NestedTensor([change(one) for one in self.tensors])
+        return NestedTensor([change(tensor) for tensor in self.tensors])
 
     @property
     def shape(self) -> torch.Size:
@@ -41,7 +41,7 @@ class NestedTensor:
 
     @property
     def ndim(self) -> int:
-        return max(one.ndim for one in self.tensors)
+        return max(tensor.ndim for tensor in self.tensors)
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Casting layers: they compute in the dtype of what comes in, whatever their weights are stored in."""
+"""Casting layers: they compute in their input's dtype, whatever the dtype of their stored weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...base.packed import unpacked
 
 
 class CastLinear(nn.Linear):
-    """Computes in its input's dtype, whatever the weight is stored as; a packed one is multiplied out here."""
+    """Computes in its input's dtype, whatever the dtype of the stored weight; a packed weight is dequantised here."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.linear(input, unpacked(self.weight, input.dtype), _to(self.bias, input.dtype))

@@ -1,4 +1,4 @@
-"""LoRA on the embedded host: changed weights stand in for the model's own while it runs."""
+"""LoRAs on the embedded host: changed weights replace the model's own while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Patches = tuple[tuple[tuple[WeightChange, ...], float], ...]
 
 @contextmanager
 def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dtype) -> Iterator[None]:
-    """Put changed weights into the modules; at the end their own stand there again, the very same tensors.
+    """Put changed weights into the modules; at the end the original tensors are put back.
 
     Args:
         modules: by the slot that names of weights start with; "" for names without one.
@@ -30,13 +30,13 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
     for group, strength in patches:
         for patch in group:
             listed.setdefault(patch.key, []).append((patch, strength))
-    own: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+    originals: list[tuple[nn.Module, str, nn.Parameter | None]] = []
     try:
         for key, changes in listed.items():
             owner, leaf = _owner(modules, key)
             weight = owner._parameters[leaf]
             assert weight is not None
-            own.append((owner, leaf, weight))
+            originals.append((owner, leaf, weight))
             new = unpacked(weight, torch.float32).detach()
             for patch, strength in changes:
                 new = apply_change(new, patch, strength)
@@ -44,7 +44,7 @@ def changed(modules: Mapping[str, nn.Module], patches: Patches, dtype: torch.dty
             owner._parameters[leaf] = nn.Parameter(new.to(kept), requires_grad=False)
         yield
     finally:
-        for owner, leaf, weight in own:
+        for owner, leaf, weight in originals:
             owner._parameters[leaf] = weight
 
 

@@ -1,4 +1,4 @@
-"""Where the embedded host looks and writes, and how it tells its caller what happens."""
+"""Folders of the embedded host, and its reports of progress to the caller."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def configure(
 
 
 def running(node: str) -> None:
-    """Tell which node runs from now on: progress is reported for it."""
+    """Set the node that runs from now on; progress is reported for it."""
     _settings.node = node
 
 

@@ -173,8 +173,8 @@ def compiled():
         def doubled(function, *args, **kwargs):
             return function(*args, **kwargs) * 2
 
-        one.model.model.told.transformer_options = {"optimized_attention_override": doubled}
+        one.model.model.call_options.transformer_options = {"optimized_attention_override": doubled}
         bias = attention.to_out[0].bias
         found["overridden"] = largest(whole(x) - bias, (plain - bias) * 2)
-        one.model.model.told.transformer_options = {}
+        one.model.model.call_options.transformer_options = {}
     return found
