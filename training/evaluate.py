@@ -86,8 +86,10 @@ def from_folder(
     variant, own = folder.variant, folder.variant.defaults
     size, frames = size or own.width, frames or own.frames
 
-    def denoised(x: Tensor, sigma: Tensor, context: Tensor, made_anew: Tensor | None = None) -> Tensor:
-        conditions = {"context": context} if made_anew is None else {"context": context, "made_anew": made_anew}
+    def denoised(x: Tensor, sigma: Tensor, context: Tensor, denoise_mask: Tensor | None = None) -> Tensor:
+        conditions = (
+            {"context": context} if denoise_mask is None else {"context": context, "denoise_mask": denoise_mask}
+        )
         with model.changed():
             return model.denoised(x, sigma, conditions)
 
@@ -166,11 +168,11 @@ def render(
         if source.encode is None:
             raise ValueError(f"{source.name} makes video from words only; leave pictures out")
         first = source.encode(pictures).to(positive.device)
-        made_anew = torch.ones_like(noise[:, :1], device=positive.device)
-        made_anew[:, :, :1] = 0
-        anew = (made_anew,)
+        denoise_mask = torch.ones_like(noise[:, :1], device=positive.device)
+        denoise_mask[:, :, :1] = 0
+        anew = (denoise_mask,)
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
         if first is not None:
             x = torch.cat([first, x[:, :, 1:]], 2)
         clean = source.denoised(x, sigma, positive, *anew)

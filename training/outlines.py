@@ -123,7 +123,7 @@ def _batch(
     told = torch.cat([embed(pair, ids), without[number].expand(BATCH, -1, -1)])
     way: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
         flow = pair.transformer(torch.cat([x, x]), torch.cat([sigma, sigma]) * 1000, told, return_dict=False)[0]
         positive, negative = flow.chunk(2)
         way.append((x.clone(), sigma, positive, negative))

@@ -80,8 +80,8 @@ def test_noise_is_that_of_each_clip_alone():
 def test_a_first_picture_is_kept_and_told_from_what_is_made_anew():
     seen = []
 
-    def denoised(x, sigma, context, made_anew):
-        seen.append((x[:, :, :1], made_anew))
+    def denoised(x, sigma, context, denoise_mask):
+        seen.append((x[:, :, :1], denoise_mask))
         return context.view(-1, 3, 9, 32, 32)
 
     changes = {"denoised": denoised, "encode": lambda pictures: pictures / 2, "size": 32}
@@ -89,10 +89,10 @@ def test_a_first_picture_is_kept_and_told_from_what_is_made_anew():
     (record, video), *_ = evaluate.evaluate(source, world.split()[1][:1], "en", pictures=True)
     picture = world.render([world.take(world.split()[1][0], Dice(evaluate.FIRST_PICTURES))], 32, 1)
     assert len(seen) == 4  # two steps, with the prompt and with the negative one
-    for first, made_anew in seen:
+    for first, denoise_mask in seen:
         assert torch.equal(first, picture / 2)
-        assert made_anew.shape == (1, 1, 9, 32, 32)
-        assert not made_anew[:, :, 0].any() and made_anew[:, :, 1:].all()
+        assert denoise_mask.shape == (1, 1, 9, 32, 32)
+        assert not denoise_mask[:, :, 0].any() and denoise_mask[:, :, 1:].all()
     torch.testing.assert_close(video[:, :1], picture[0], atol=1e-6, rtol=0)
     assert record["first_frame"] > 80 and "comes back at" in evaluate.report([record])
 
