@@ -175,7 +175,9 @@ class Gate:
             self._out = [output] if isinstance(output, Tensor) else list(output)
             self._returned[block] = type(output), [part.shape for part in self._out]
             if position == 0 and self.saw and self._first is not None:
-                self.saw(self._first, self._out[0])
+                # Flux's blocks hand the text back before the video.
+                alike = (part for part in self._out if part.shape == self._first.shape)
+                self.saw(self._first, next(alike, self._out[0]))
             return output
 
         return covered

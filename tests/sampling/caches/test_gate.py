@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from opent2v.sampling import SamplingError
-from opent2v.sampling.caches.gate import region
+from opent2v.sampling.caches.gate import Gate, region
 from opent2v.sampling.caches.report import summary
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Doubling, Model, cache, full, walk
 
@@ -269,3 +269,33 @@ def test_a_model_compiled_as_a_whole_may_be_kept_as_a_whole(how):
     found = walk(model, run, [full(1), full(2), full(3)])
     assert [one.unique().item() for one in found] == [8, 8, 24]
     assert summary(run) == "2 of 3 steps computed"
+
+
+def test_the_first_blocks_change_is_that_of_the_stream_that_entered_it():
+    """Flux's blocks hand the text back before the video."""
+
+    class TextFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Identity()
+
+        def forward(self, video, text):
+            return text + 1, video * 2
+
+    class Flux(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks, self.out = nn.ModuleList([TextFirst(), TextFirst()]), nn.Identity()
+
+        def forward(self, video, text):
+            for block in self.blocks:
+                text, video = block(video, text)
+            return self.out(video)
+
+    seen = []
+    model = Flux()
+    gate = Gate(model, lambda *_: None, lambda *_: None, saw=lambda *pair: seen.append(pair))
+    with gate.attached(), gate.call():
+        model(torch.ones(1, 4, 3), torch.zeros(1, 2, 3))
+    ((entered, left),) = seen
+    assert entered.unique().item() == 1 and left.shape == entered.shape and left.unique().item() == 2
