@@ -1,4 +1,4 @@
-"""What a user sees: one class per node; ids never change, inputs are only appended."""
+"""The nodes, one class each; ids never change, inputs are only appended."""
 
 from __future__ import annotations
 

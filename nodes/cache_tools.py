@@ -1,4 +1,4 @@
-"""Step caches measured: a model's profile, a cached run against the full one, several strengths beside each other."""
+"""Measure step caches: record a model's profile, compare a cached run with the full one, sweep several strengths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .sampling import SamplerInputs
 from .step_caches import made_for, profile_path, save_profile
 from .streams import picture, same_streams
 
-# Thresholds that Calibrate Step Cache shows the plans of.
+# Thresholds whose plans Calibrate Step Cache shows.
 SHOWN = (0.05, 0.1, 0.2, 0.4)
 
 
@@ -75,7 +75,7 @@ class OpenT2VCalibrateCache:
 
 
 def _plans(profile: Profile) -> list[str]:
-    """What policy optimal would do at some thresholds, with Step Cache's other defaults."""
+    """Plans of policy optimal at some thresholds, with Step Cache's other defaults."""
     experts = sorted({row.expert for row in profile.rows})
     lines = []
     for threshold in SHOWN:
@@ -215,7 +215,7 @@ class OpenT2VSweepCache:
         steps = steps_of(inputs.variant, request.steps)
         request = replace(request, steps=steps)
         sweep = _Sweep(inputs, request, vae, unique_id)
-        # Every run is under the gate, so that all are timed alike: by their model's calls.
+        # Every run has the gate, so that all are timed alike, by their calls of the model.
         runs = [inputs.cache_run(choice, request) for choice in choices.values()]
         reference, whole = sweep.uncached(steps)
         frames = sweep.frames(reference)
@@ -255,7 +255,7 @@ class _Sweep:
         return self.inputs.sample(self.inputs.plan(request), cache, self.node)
 
     def uncached(self, steps: int) -> tuple[dict[str, Any], float]:
-        """(LATENT, seconds) of a run of so many steps, all computed."""
+        """(LATENT, seconds) of a run of this many steps, all computed."""
         cache = cache_runs(StepCache(policy="plan", plan="1"), self.inputs.variant)()
         latent = self.sampled(replace(self.request, steps=steps), cache)
         return latent, loop_seconds(cache)
@@ -265,7 +265,7 @@ class _Sweep:
 
 
 def _choices(step_cache: CacheRequest, strengths: str) -> dict[str, CacheRequest]:
-    """What a row of the table is called -> its settings."""
+    """Name of a row in the table -> its settings."""
     policy = POLICIES[step_cache.settings.policy]
     if not policy.has_strength:
         raise SamplingError(

@@ -1,4 +1,4 @@
-"""The file doctor: what a model file is, what goes with it and where it belongs."""
+"""The file doctor: a model file's kind, its companions and its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .inputs import chosen, combo
 from .remarks import with_remarks
 
 KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")
-# Part of a model -> the folder ComfyUI looks in.
+# Part of a model -> ComfyUI's folder for it.
 _FOLDERS = {
     "transformer": "diffusion_models", "vae": "vae", "audio_vae": "vae", "text": "text_encoders", "all": "checkpoints",
     "lora": "loras",

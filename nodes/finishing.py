@@ -158,7 +158,7 @@ class OpenT2VCaption(FinishingStep):
     def add(self, text: str, position: str, size: float, opacity: float, finishing: Steps = ()) -> tuple[Steps]:
         lines, fonts = tuple(read_captions(text)), tuple(host.model_roots("fonts"))
         for line in lines:
-            draw_text(line.text, 16, 4096, fonts=fonts)  # a missing letter is told before the sampler starts
+            draw_text(line.text, 16, 4096, fonts=fonts)  # reports a missing letter before the sampler starts
         return ((*finishing, Caption(lines, position, size, opacity, fonts)),)
 
 

@@ -83,7 +83,7 @@ class OpenT2VGuidance:
                     100.0,
                     0.05,
                     "Spatio-temporal guidance, for LTX-Video: away from what the model makes with the attention of "
-                    "some blocks left out. Steadier motion, half as long again. 0: off; 1: the makers'.",
+                    "some blocks left out. Steadier motion, 50 % slower. 0: off; 1: the makers'.",
                 ),
                 "stg_rescale": number(
                     "stg_rescale",

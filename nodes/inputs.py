@@ -1,4 +1,4 @@
-"""What nodes share: names of wires, inputs that several have, and checks of what comes in."""
+"""Shared by nodes: names of wire types, inputs that several have, and checks of inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .streams import AUDIO_VAES, check_is_video, picture
 STEP_CACHE = "OPENT2V_STEP_CACHE"
 PROFILE = "OPENT2V_CACHE_PROFILE"
 FINISHING = "OPENT2V_FINISHING"
-# The entry of a combo that names no file.
+# Entry of a combo for no file.
 NONE = "none"
 
 
@@ -60,13 +60,13 @@ def files_of(*kinds: str) -> dict[str, Path]:
 
 
 def states_of(names: Iterable[Any], *kinds: str) -> str:
-    """What the host compares to find out whether the files of these names are still those of the last run."""
+    """A text that the host compares with the last run's, to see whether these files have changed."""
     paths = files_of(*kinds)
     return " ".join(files_state(paths[name]) for name in map(str, names) if name in paths)
 
 
 def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
-    """An input that lists files; where there are none it says where to put them."""
+    """An input that lists files; without any, its only entry says where to put them."""
     names = list(files_of(*kinds)) or [f"put a safetensors file into models/{kinds[0]}"]
     return names, {"default": names[0], "tooltip": tooltip}
 

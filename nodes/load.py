@@ -19,7 +19,7 @@ from .inputs import model_folders
 from .remarks import with_remarks
 from .shared import files_state, shared
 
-# Outputs that only some folders have -> the component that makes them.
+# Outputs that only some folders provide -> the component they come from.
 _FURTHER = {"low_noise_model": "transformer_2", "clip_vision": "image_encoder"}
 NOTHING = "put a diffusers folder into models/diffusers"
 
@@ -80,7 +80,7 @@ class OpenT2VLoadModel:
 
     @classmethod
     def IS_CHANGED(cls, model: str, **_: Any) -> str:
-        """What the host compares to find out whether the files are still those of the last run."""
+        """A text that the host compares with the last run's, to see whether the files have changed."""
         path = model_folders().get(model)
         return files_state(path) if path else ""
 

@@ -256,7 +256,7 @@ def find_tokenizer(class_name: str) -> Path | None:
 
 
 def stored_dtype(file: ModelFile) -> torch.dtype | None:
-    """The dtype most of a file's numbers have; None for packed ones, whose bytes say nothing of it."""
+    """The dtype of most of a file's numbers; None for packed files, whose bytes do not show it."""
     if file.quantisation.layers:
         return None
     storage = most_stored(file.header)

@@ -120,7 +120,7 @@ class OpenT2VLoadVideo:
         """Refuse a file outside the folders of the page's list, or none."""
         try:
             check_pyav()
-            if file is not None:  # None: comes from another node and is not known yet
+            if file is not None:  # None: the value comes from another node and is not known yet
                 check_input(host.file_folders(), file)
         except (MissingPyAV, ValueError) as error:
             return str(error)

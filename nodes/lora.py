@@ -63,7 +63,8 @@ class Applied:
                 if thing is None or not adapters:
                     continue
                 target = targets[name] = targets.get(name) or host.patch_target(thing)
-                # What is read depends on the model's names, shapes and expert; not on strengths and other LoRAs.
+                # The key holds the model's names, shapes and expert, on which reading depends; strengths and other
+                # LoRAs have no effect.
                 expert = target.variant.expert if target.variant else ""
                 key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
                 found = self._read.get(key) or self._new(file, target, blocks, node)
@@ -94,7 +95,7 @@ class Applied:
 
 
 def said(verdict: Verdict, strength: float) -> list[str]:
-    """The verdict, and in which way the LoRA is applied."""
+    """The verdict as lines for the user, and how the LoRA is applied."""
     target = verdict.target
     if not strength:
         way = "Strength 0: nothing is applied"

@@ -1,7 +1,7 @@
-"""Which model a LATENT or a CONDITIONING was made for: many have the same shape and fit only their own.
+"""The model that a LATENT or a CONDITIONING was made for: many have the same shape and fit only that model.
 
-A LATENT carries {"opent2v": {"family", "model", "vae"}}, and every entry of a CONDITIONING {"opent2v_family"}. What
-other nodes made carries neither and is taken as it is.
+A LATENT carries {"opent2v": {"family", "model", "vae"}}, and every entry of a CONDITIONING {"opent2v_family"}. Those of
+other nodes carry neither and are accepted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..host import PROMPT_FAMILY
 
 
 def made_by(variant: Variant) -> dict[str, Any]:
-    """What a LATENT carries."""
+    """The record of its model that a LATENT carries."""
     vae = variant.pairs.get("vae", "")
     return {"family": variant.family.id, "model": variant.title, **({"vae": vae} if vae else {})}
 
@@ -22,25 +22,25 @@ def made_by(variant: Variant) -> dict[str, Any]:
 def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -> None:
     """
     Args:
-        what: who takes the latent, in the user's words: "This VAE", "This model".
+        what: name of the taker, for the message: "This VAE", "This model".
     Raises:
         FamilyError: another family made it.
     """
-    made = latent.get("opent2v") or {}
-    if variant is None or "family" not in made:
+    source = latent.get("opent2v") or {}
+    if variant is None or "family" not in source:
         return
-    other = families().get(made["family"])
+    other = families().get(source["family"])
     if other is not None and same_latents(other, variant.family):
         return
-    right = f"Use {made['vae']}." if made.get("vae") and what == "This VAE" else "Use what belongs to that model."
+    right = f"Use {source['vae']}." if source.get("vae") and what == "This VAE" else "Use what belongs to that model."
     raise FamilyError(
-        f"The latent was made by {made['model']}. {what} is of {variant.title}, whose latents mean something else even "
-        f"where they have the same shape. {right}"
+        f"The latent was made by {source['model']}. {what} is of {variant.title}, whose latents mean something else "
+        f"even where they have the same shape. {right}"
     )
 
 
 def same_latents(one: Family, other: Family) -> bool:
-    """Whether one's VAE can take what is made for the other's."""
+    """Whether the VAE of one family decodes latents of the other."""
     return _latents(one) == _latents(other)
 
 
@@ -56,10 +56,10 @@ def check_prompt(variant: Variant, name: str, conditioning: Any) -> None:
     Raises:
         FamilyError: another family's text encoder made it.
     """
-    for _, further in conditioning:
-        made = further.get(PROMPT_FAMILY, variant.family.id)
-        if made != variant.family.id:
-            title = families()[made].title if made in families() else made
+    for _, entries in conditioning:
+        family_id = entries.get(PROMPT_FAMILY, variant.family.id)
+        if family_id != variant.family.id:
+            title = families()[family_id].title if family_id in families() else family_id
             raise FamilyError(
                 f"The {name} conditioning was encoded for {title}; {variant.title} reads prompts another way. Encode "
                 "the prompt with the CLIP that belongs to this model."

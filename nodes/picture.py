@@ -177,7 +177,7 @@ class OpenT2VImageToVideo:
                 encode=encode,
             ),
         )
-        # The other streams of a joint model start from nothing; a mask of one stream is the video's.
+        # The other streams of a joint model start empty. A mask without streams applies to the video.
         sizes = [stream.latent_shape(width, height, frames, variant.defaults.fps) for stream in variant.streams[1:]]
         others = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
         samples = host.nested([guided.samples, *others]) if others else guided.samples
@@ -187,7 +187,7 @@ class OpenT2VImageToVideo:
 
 
 def _used(clips: tuple[int, ...], name: str, used: int, found: int) -> list[str]:
-    """Which frames of several are taken, of a model that can go on from a video of one of these lengths."""
+    """Remarks on the frames used, for a model that can extend videos of these lengths."""
     if found == 1 or not clips:
         return []
     which = "first" if name == "start_image" else "last"
@@ -255,7 +255,7 @@ class OpenT2VEncodeVideo:
 
 
 def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int, int, int]:
-    """The nearest size, and the longest legal length that so many frames fill."""
+    """The nearest legal size, and the longest legal length that does not exceed this many frames."""
     if geometry.only is not None:
         if count < geometry.only[2]:
             raise FamilyError(
@@ -267,7 +267,7 @@ def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int
 
 
 def _check_vae(vae: Any, variant: Variant) -> None:
-    """Refuse a VAE that is known to be another model's; one of another maker is asked by its latents."""
+    """Refuse a VAE that is known to be another model's; for a VAE of other loaders, compare its latent channels."""
     found = host.variant(vae)
     if found is not None and (
         not same_latents(found.family, variant.family) or found.geometry.channels != variant.geometry.channels

@@ -1,4 +1,4 @@
-"""How ComfyUI's page shows a saved file on the node, and what it cannot show or read back."""
+"""Previews of saved files on ComfyUI's page, and remarks on files that it cannot show or read back."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def preview(path: Path, output: Path, saved: Format, has_workflow: bool) -> tupl
         remarks.append(f"The workflow is inside, but ComfyUI's page does not restore it from {saved.key}.")
     entries = [_entry(file, output) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     if not saved.shown:
-        return {"video": entries}, remarks  # listed, while the node tries to show only what is under "images"
-    # The page takes what is animated for a video, unless its name ends in .webp.
+        # the page lists these, and tries to show on the node only entries of "images"
+        return {"video": entries}, remarks
+    # The page treats an animated file as a video, unless its name ends in .webp.
     is_animated = saved.shown == "video" or saved.suffix == ".webp"
     return {"images": entries, **({"animated": (True,)} if is_animated else {})}, remarks
 

@@ -98,17 +98,17 @@ class OpenT2VEncodePrompt:
                 remarks.append(
                     f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
                 )
-        made = [
-            [[context, {**further, **entries}] for context, further in host.embed(clip, text)]
+        conditionings = [
+            [[context, {**values, **entries}] for context, values in host.embed(clip, text)]
             for text in (positive, negative)
         ]
-        return with_remarks(tuple(made), remarks)
+        return with_remarks(tuple(conditionings), remarks)
 
 
 def _with_motion(
     variant: Variant | None, prompt: str, fps: float, motion_score: float
 ) -> tuple[str, dict[str, Any], str]:
-    """(prompt, entries for the CONDITIONING's dictionary, remark) that carry frame rate and motion to the model.
+    """(prompt, entries for the CONDITIONING's dictionary, remark), with the frame rate and motion score in them.
 
     Raises:
         FamilyError: one of them is set and the model reads none.
@@ -116,7 +116,7 @@ def _with_motion(
     text = variant.family.text if variant is not None else None
     if variant is not None and text is not None and text.complete is not None:
         completed = text.complete(prompt, fps or variant.defaults.fps, motion_score)
-        return completed, {}, f"Told behind the prompt: {completed[len(prompt.strip()) :].lstrip('. ')}"
+        return completed, {}, f"Appended to the prompt: {completed[len(prompt.strip()) :].lstrip('. ')}"
     if fps and not motion_score and variant is not None and variant.family.network.reads_rate:
         return prompt, {"frame_rate": fps}, f"The model is told {fps:g} frames per second."
     if fps or motion_score:

@@ -1,4 +1,4 @@
-"""How a node tells the user what it did: text on the node and in the run's result."""
+"""Remarks of a node for the user: text on the node and in the run's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Video Sampler's inputs must be to suit the model and each other; asked before anything is computed."""
+"""Checks that Video Sampler's inputs suit the model and each other, before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nodes that sample have in common: their inputs, checked, and a run of them."""
+"""Shared by the nodes that sample: their inputs, the checks of these, and a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nodes that save a video share: their inputs, the checks before a run, and what they show of the file."""
+"""Shared by nodes that save a video: their inputs, the checks before a run, and the preview."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SavingNode:
         bit_depth: str | None = "8",
     ) -> bool:
         """Refuse bad names, folders and settings before the first step, not after the last."""
-        # None: comes from another node and is not known yet
+        # None: the value comes from another node and is not known yet.
         try:
             check_pyav()
         except MissingPyAV as error:
@@ -66,7 +66,7 @@ class SavingNode:
             if format is not None:
                 settings = save_settings(format, quality=quality, crf=crf, preset=preset, bit_depth=bit_depth)
                 settings.check(16.0 if fps is None else fps)
-        except ValueError as error:  # its first word is the setting
+        except ValueError as error:  # the first word of the message names the setting
             raise InputRefused(str(error).split(maxsplit=1)[0], str(error)) from error
         except RuntimeError as error:
             raise InputRefused("format", str(error)) from error
@@ -74,7 +74,7 @@ class SavingNode:
 
 
 def required_inputs() -> dict[str, Any]:
-    """What every saved video needs; the frames or the latent come before."""
+    """Inputs of every saved video; the frames or the latent come before them."""
     return {
         "fps": (
             "FLOAT",
@@ -169,7 +169,7 @@ def optional_inputs() -> dict[str, Any]:
 
 
 def saved_video(path: Path, settings: SaveSettings) -> Any:
-    """A VIDEO of a saved file; of a format that is none, an object that says so where it is asked for."""
+    """A VIDEO of a saved file; for formats without one, a placeholder whose message is shown where a node needs it."""
     if settings.kind.container:
         return host.video(path)
     return host.missing(

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-# (what was loaded and how, part) -> MODEL, CLIP or VAE. Weak: a model lives as long as some node holds it.
+# (files and settings, part) -> MODEL, CLIP or VAE. Weak references: a model lives as long as some node holds it.
 _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 
 def files_state(path: Path) -> str:
-    """A short text that is another once the file, or a file of the folder, has another name, size or time."""
+    """A short text that changes with the name, size or time of the file, or of a file in the folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     states = [f"{file.relative_to(path.parent)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return sha256("\n".join(states).encode()).hexdigest()[:16]
 
 
 def shared(key: Sequence[str], names: Sequence[str], make: Callable[[], Sequence[Any]]) -> dict[str, Any]:
-    """The parts of these names; `make` is called, for all of them, where one does not live any more.
+    """The parts of these names; if one no longer exists, `make` is called for all of them.
 
     Args:
         key: the path, its `files_state`, and everything else that makes one loaded model differ from another.

@@ -11,10 +11,10 @@ from ..base import Variant
 def used_size(
     variant: Variant, width: int, height: int, frames: int, fps: float = 0.0
 ) -> tuple[tuple[int, int, int], list[str]]:
-    """((width, height, frames) as the model can make them, 0 for its own; remarks that say so)."""
-    own = variant.defaults
-    fps = fps or own.fps
-    asked = (width or own.width, height or own.height, frames or own.frames)
+    """((width, height, frames) that the model can make, 0 for its own; remarks on changes)."""
+    defaults = variant.defaults
+    fps = fps or defaults.fps
+    asked = (width or defaults.width, height or defaults.height, frames or defaults.frames)
     used = variant.geometry.legal(*asked)
     remarks = [f"{used[0]} x {used[1]}, {used[2]} frames at {fps:g} fps ({used[2] / fps:.1f} s)"]
     changed = [f"{n} {a} -> {u}" for n, a, u in zip(("width", "height", "frames"), asked, used, strict=True) if a != u]
@@ -26,26 +26,26 @@ def used_size(
 
 
 def size_of(variant: Variant, aspect_ratio: str, area: int) -> tuple[int, int]:
-    """(width, height) of a ratio with as many pixels as a square of side `area`, or as the model's own size has.
+    """(width, height) of a ratio, with the pixel count of a square of side `area`; 0: of the model's own size.
 
     Source: hpcaitech/Open-Sora @7ad6a96, opensora/datasets/aspect.py (the order of rounding).
     """
     across, down = map(float, aspect_ratio.split(":"))
-    if across < down:  # the same size as the landscape's, turned
+    if across < down:  # portrait: the landscape size, turned
         height, width = size_of(variant, ":".join(reversed(aspect_ratio.split(":"))), area)
         return width, height
-    step, own = variant.geometry.multiple, variant.defaults
-    pixels = area**2 or own.width * own.height
+    step, defaults = variant.geometry.multiple, variant.defaults
+    pixels = area**2 or defaults.width * defaults.height
     width = max(step, int(math.sqrt(pixels * across / down) // step) * step)
     return width, max(step, int(pixels / width // step) * step)
 
 
-# What nodes that make an empty LATENT say of it: pixels to a latent pixel, frames to a latent frame.
+# Keys in which nodes state the scale of an empty LATENT: pixels per latent pixel, frames per latent frame.
 SCALES = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
 def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
-    """The LATENT; an empty one of another model's scale in the size and length in pixels that were asked for.
+    """The LATENT. An empty one in another model's scale is replaced by one of the same size and length in pixels.
 
     Source: ComfyUI 0.33.0, comfy/sample.py, fix_empty_latent_channels. Older hosts' nodes do not state a scale.
     """

@@ -1,4 +1,4 @@
-"""What nodes share of step caches: fresh runs, what is known before a run, and the files of saved profiles."""
+"""Shared by nodes with step caches: new runs, reports before a run, and the files of saved profiles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..sampling.calibration import MadeFor, Profile
 def made_for(
     models: list[Any], variant: Variant | None, solver: str | None = None, shift: float | None = None
 ) -> MadeFor:
-    """What a profile must be of to hold for a run; without a solver, another sampler makes the steps."""
+    """The models and settings that a profile must match; without a solver, another sampler makes the steps."""
     weights, loras = zip(*(host.fingerprint(model) for model in models), strict=True)
     title = variant.title if variant else "this MODEL"
     if variant is None or solver is None:
@@ -50,7 +50,7 @@ def cache_run(step_cache: CacheRequest, models: list[Any], variant: Variant, sol
 
 
 def foreseen(cache: CacheRun, experts: Sequence[Sequence[float]]) -> list[str]:
-    """What is known of a step cache before its run.
+    """The report of a step cache before its run.
 
     Args:
         experts: sigmas [steps + 1] of each of the run's models.
@@ -69,7 +69,7 @@ def profiles() -> dict[str, Path]:
 
 
 def profile_path(name: str) -> Path:
-    """Where to keep a profile of this name, with a number behind it where that is taken.
+    """Path for a profile of this name, with a number added where the name is taken.
 
     Raises:
         SamplingError: the name cannot be one of a file.

@@ -19,7 +19,7 @@ from .remarks import with_remarks
 from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
 from .streams import Sound, picture
 
-PIECE = 16  # frames of an IMAGE that are finished at a time
+PIECE = 16  # number of IMAGE frames finished at a time
 
 
 def file_formats() -> list[str]:

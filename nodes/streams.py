@@ -16,10 +16,10 @@ from ..host import host
 from ..sampling import SamplingError
 from ..sampling.streams import unbind
 
-# Where the audio VAEs come from, in the user's words.
+# Nodes that load the audio VAEs, for messages.
 AUDIO_VAES = "Load LTXV Audio VAE for LTX-2, Load VAE for MiniMax H3"
 
-# Share of its length by which a sound may be longer or shorter than its picture: latents of both end at other moments.
+# A sound may differ from its picture by this share of the length, because their latents end at different moments.
 SLACK = 0.04
 
 
@@ -29,13 +29,13 @@ def picture(latent: dict[str, Any]) -> Tensor:
 
 
 def shapes(samples: Any) -> str:
-    """What a LATENT holds, in the user's words."""
-    sizes = [" x ".join(map(str, one.shape)) for one in unbind(samples)]
+    """Shapes of a LATENT's streams, in the user's words."""
+    sizes = [" x ".join(map(str, stream.shape)) for stream in unbind(samples)]
     return sizes[0] if len(sizes) == 1 else f"{len(sizes)} streams ({', '.join(sizes)})"
 
 
 class Sound:
-    """The sound in a LATENT, with the VAE that decodes it. All is checked before anything is decoded.
+    """The sound in a LATENT, with the VAE that decodes it. It is checked before anything is decoded.
 
     Attributes:
         remarks: what the user should know where there is no sound, or nothing to decode it with.
@@ -46,13 +46,13 @@ class Sound:
     def __init__(self, latent: dict[str, Any], audio_vae: Any, has_other: bool = False):
         """
         Args:
-            has_other: a sound is connected, so that the latent's own is not missed.
+            has_other: another sound is connected, so that leaving out the latent's needs no remark.
         """
-        _, *further = unbind(latent["samples"])
-        self._samples, self._decoder = further[0] if further else None, None
+        _, *sounds = unbind(latent["samples"])
+        self._samples, self._decoder = sounds[0] if sounds else None, None
         self.remarks: list[str] = []
         if audio_vae is None:
-            if further and not has_other:
+            if sounds and not has_other:
                 self.remarks.append(
                     "The latent holds sound too, which is left out. To get it, connect the model's audio VAE to "
                     f"audio_vae ({AUDIO_VAES})."

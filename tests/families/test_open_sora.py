@@ -286,7 +286,7 @@ def test_the_prompt_node_tells_fps_and_motion_and_the_negative_stays():
     (positive, negative), ui = call(
         "OpenT2VEncodePrompt", clip=clip, positive="a red star", negative="blurry", fps=16.0, motion_score=7.0
     )
-    assert "Told behind the prompt: 16 FPS. 7 motion score." in remarks(ui)
+    assert "Appended to the prompt: 16 FPS. 7 motion score." in remarks(ui)
     told = embedded.embed(clip, "a red star. 16 FPS. 7 motion score.")
     assert torch.equal(positive[0][0], told[0][0]) and torch.equal(negative[0][0], embedded.embed(clip, "blurry")[0][0])
     assert positive[0][1]["pooled_output"].shape == (1, 8)

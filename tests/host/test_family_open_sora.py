@@ -124,5 +124,5 @@ def test_a_template_makes_a_video_file(server, name):
         assert float(video.streams.video[0].average_rate) == 24
     assert len(frames) == 9 and frames[0].shape == (48, 64, 3) and max(frame.std() for frame in frames) > 1
     said = json.dumps(entry["outputs"])
-    assert "cfg 7.5 oscillating" in said and "Told behind the prompt: 24 FPS. 4 motion score." in said
+    assert "cfg 7.5 oscillating" in said and "Appended to the prompt: 24 FPS. 4 motion score." in said
     assert ("picture_cfg 3" in said) == ("image" in name)
