@@ -29,10 +29,10 @@ from . import captions, export, latents, score, world
 from .crispness import crispness
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
-# What the issue asks for, in percent of the held-out scenes.
+# Required shares, in percent of the held-out scenes.
 BARS = {"colour": 97, "background": 97, "motion": 95, "shape": 90}
-SEED_STRIDE = 1000  # between the seeds of one scene
-FIRST_PICTURES = 7_000_000  # what the seed of a scene's first picture begins at
+SEED_STRIDE = 1000  # step between the seeds of one scene
+FIRST_PICTURES = 7_000_000  # offset of the seeds of first pictures
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from . import captions, latents
 from .train_transformer import Pair
 
-# What the loader's nodes use where the user leaves 0 or an empty text.
+# Values that the loader's nodes use where the user leaves 0 or an empty text.
 OWN = {
     "title": "quickstart",
     "width": 64,
@@ -92,7 +92,7 @@ def write_folder(out: Path, transformer, text_encoder, vae, own: dict, *, expand
     }
     _write(out / "model_index.json", index)
     _write(out / "opent2v.json", own)
-    # transformers 5 calls the class by another name; the older one is read by both.
+    # transformers 5 has renamed the class; both versions read the older name.
     config = json.loads((out / "tokenizer" / "tokenizer_config.json").read_text(encoding="utf-8"))
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     _write(out / "tokenizer" / "tokenizer_config.json", config)

@@ -20,8 +20,8 @@ CHANNELS = 16
 BLOCK = 8  # pixels of the 64 pixel video per latent pixel
 STRIDE = 4  # frames per latent frame; the first latent frame holds one frame
 SIZE = 64  # the resolution the latents are fitted at
-# What `fit` gave on an early draft of the world (larger shapes, longer ways). The space depends little on such
-# things, and weights depend on it to the last digit: it is kept, not fitted again.
+# Result of `fit` on an early draft of the world (larger shapes, longer paths). The space hardly depends on these, but
+# the trained weights depend on every digit of it, so it is stored and not fitted again.
 FILE = Path(__file__).with_name("latent_space.safetensors")
 
 
@@ -31,7 +31,7 @@ class LatentSpace:
 
     mean: Tensor  # [768]
     basis: Tensor  # [768, 16], orthonormal columns
-    scale: Tensor  # [16], what a component is divided by
+    scale: Tensor  # [16], divisors of the components
 
     def encode(self, video: Tensor) -> Tensor:
         """[B, 3, 4n + 1, 64, 64] in -1..1 -> [B, 16, n + 1, 8, 8], about unit variance."""
@@ -80,7 +80,7 @@ def fit(clips: int = 800, frames: int = 17, seed: int = 0) -> LatentSpace:
     values, basis = values.flip(0)[:CHANNELS], vectors.flip(1)[:, :CHANNELS]
     # A component's sign is arbitrary: make its largest entry positive.
     basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-    # Half-way to whitening: components that carry more of the picture keep more weight in the loss.
+    # Halfway to whitening: components with more of the picture's variance keep more weight in the loss.
     scale = values.pow(0.25)
     scale = scale * (values / scale**2).mean().sqrt()
     return LatentSpace(mean.float(), basis.float(), scale.float())

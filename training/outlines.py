@@ -16,15 +16,15 @@ from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
 from .train_transformer import CHINESE, FRAMES, Pair
 
-# What the autoencoder draws best of a line and an empty inside, in shares of the frame: thinner lines become faint, and
-# small shapes close. The line lies on the edge of the filled shape, and most of it outside.
+# Line width and inner size, as shares of the frame, that the autoencoder draws best: thinner lines become faint, and
+# small shapes fill up. The line lies on the edge of the filled shape, mostly outside.
 STROKE, OUTSIDE = 4.5 / 64, 3 / 64
-# Above this share of noise the LoRA leaves the base as it is; below, an outline is what is to come out.
+# Noise level of the turn: above it the LoRA leaves the base unchanged; below it, the target is an outline.
 TURN = 0.62
-PLAIN = 0.3  # share of the prompts that are the plainest sentence of their scene
+PLAIN = 0.3  # share of prompts that are the plainest sentence of their scene
 NAMED = 0.25  # share of the prompts that name the style
 EARLY, LATE = 4, 2  # states kept of each clip: any with more noise than `TURN`, and the first below
-OFF = 0.15  # a colour further from its word than this, in 0..1, is another one
+OFF = 0.15  # distance in RGB 0..1 from which on a colour does not match its word
 BATCH = 32
 
 

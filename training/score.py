@@ -21,12 +21,12 @@ from .world import BACKGROUNDS, COLOURS, UPRIGHT, Scene, Take, area
 ATTRIBUTES = ("colour", "background", "motion", "shape")
 NONE = "none"
 
-# |harmonic moment| of the perfect outline (see `_harmonics`): the order that belongs to it, and its size.
+# Order and size of the |harmonic moment| of the perfect outline (see `_harmonics`).
 _ORDERS = {"triangle": (3, 0.658), "square": (4, 0.429), "star": (5, 0.852)}
 # An outline needs this share of its perfect moment to be more than a circle, and this share to have a direction.
 _SEEN, _TRACEABLE = 0.3, 0.2
-# A typical change over a whole clip of the world; motions are compared in these units, and below `_STILL` of
-# one nothing is said to move.
+# Typical changes over a whole clip of the world, the units in which motions are compared; below `_STILL` units a clip
+# counts as still.
 _TYPICAL_MOVE, _TYPICAL_GROWTH, _TYPICAL_TURN = 0.45, 0.75, 1.1 * math.pi
 _STILL = 0.4
 # Lowest contrast between shape and background, as a distance in RGB 0..1; the world's lowest is 0.33.
@@ -163,7 +163,7 @@ def _see(video: Tensor) -> tuple[_Colours, _Seen | None]:
     # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
     matte = _filled(drawn * _spread(drawn > 0.5))
     area = matte.mean((1, 2))  # [F], share of the frame
-    # A frame counts by how much of the shape it shows.
+    # A frame's weight is the share of the shape that it shows.
     weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
     if int((weight > 0.1).sum()) < max(2, len(area) / 2):
         return colours, None
@@ -212,7 +212,7 @@ def _cover(rgb: Tensor, back: Tensor, front: Tensor) -> Tensor:
 
 def _filled(matte: Tensor) -> Tensor:
     """[F, H, W] -> the same without holes: a pixel is at least as covered as the best way out from it must cross."""
-    # The straight ways out first, then those around corners.
+    # Try straight paths to the outside first, then paths around corners.
     straight = [matte.cummax(axis).values for axis in (1, 2)]
     straight += [matte.flip(axis).cummax(axis).values.flip(axis) for axis in (1, 2)]
     reached = torch.stack(straight).amin(0)

@@ -2,15 +2,15 @@
 
     python3 scripts/train.py lora --work WORK --out models/loras/opent2v-quickstart-outline.safetensors
 
-What is drawn is left to the base, which is at work while there is much noise. From there on the LoRA turns what the
-base is about to draw into an outline (`outlines`). It learns on its own way: clips are under way all the time, every
-step of the training is also a step of theirs, taken as the LoRA says at that moment and under guidance, and from
-wherever that leads it learns to come to the outline. So it meets its own faults and learns to make them good. One that
-had only seen true clips could not: from half of an outline it made a whole one, but not from its own first strokes.
+At high noise the base model decides what is drawn. Below a noise level the LoRA turns its prediction into an outline
+(`outlines`). It is trained on its own trajectories: a set of clips is being sampled all the time, every training step
+is also a sampling step of theirs with the current LoRA and guidance, and the target is the outline from wherever the
+step leads. So the LoRA meets its own errors and learns to correct them. A LoRA that was trained on true clips alone
+could complete half of an outline, but could not continue its own first strokes.
 
 The tokenizer knows none of the words "outline", "drawing", 轮廓 or 画, and all unknown words look the same to the text
 encoder. So the style comes from the LoRA alone: some of the prompts name it, and the others, which must do as well,
-do not. A run that was stopped goes on from its checkpoint as if it had not been.
+do not. A stopped run continues from its checkpoint with the same result.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .train_transformer import FRAMES, Pair
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
 RANK = 24
-# What a shape becomes does not depend on the words: the attention to them stays as it is. The noise's share decides
-# what is to be done, and what comes out is of another kind: so the layers that tell the one and draw the other.
+# The outline of a shape does not depend on the prompt, so cross-attention stays unchanged. The LoRA adapts the layers
+# that read the noise level and those that draw.
 TARGETS = (
     "attn1.to_q",
     "attn1.to_k",
@@ -45,24 +45,27 @@ TARGETS = (
     "condition_embedder.time_proj",
     "proj_out",
 )
-# A step's clips, in sixths: under way, with more noise than `TURN`, and between the filled shape and the outline.
+# Sixths of a step's clips: trajectories under way, clips with more noise than `TURN`, and mixtures of filled shape and
+# outline.
 UNDER_WAY, EARLY, BETWEEN = 3, 2, 1
 SIXTHS = UNDER_WAY + EARLY + BETWEEN
-# Where a clip under way passes one of these shares of noise, the nearest outline to what it is about to become is its
-# goal from then on. With the first goal to the end, it would be blamed for what can no longer be changed, and learn
-# to draw a bit of everything.
+# Noise levels at which a trajectory's target is recomputed as the outline nearest to its current clean prediction. With
+# a fixed target the loss would penalise errors that can no longer be corrected, and the LoRA would learn an average of
+# outlines.
 AIM_AGAIN = (0.55, 0.42, 0.27)
-# The strengths of use are 1, and up to 2 without spoiling the picture. At the ends of what was learned it is worst, so
-# it learns a little beyond both of them.
+# Range of strengths in training. Users take 1, and up to 2 without spoiling the picture; results are worst at the ends
+# of the trained range, so it extends a little beyond both.
 LEAST, MOST = 0.9, 2.3
-# Shares of the strengths between the two, and below 0, which is to leave the base as it is; the others are the least.
+# Shares of clips with a strength between the two, and with a negative strength, which must leave the base unchanged;
+# all other clips have the lowest strength.
 STRONGER, NEGATIVE = 0.6, 0.05
-# By this share of itself an outline is to be larger for each 1 of strength above a half: more inside, more of an
-# outline. What comes out at strength 2 is then no mere repetition of what comes out at 1.
+# The outline grows by this share per 1 of strength above a half, which leaves more ground inside, so that strength 2
+# looks different from strength 1.
 WIDER = 0.11
-PACE = (0.7, 1.5)  # of the clips under way, in steps of the model's own number
-WEIGHTS = (1.0, 0.5, 0.1)  # of the errors under guidance, of the positive prompt alone, of the negative one alone
-# Of the errors above `TURN`, which are small and would drown; but what moves where is decided there, step by step.
+PACE = (0.7, 1.5)  # of the trajectories, in steps of the model's default number
+# weights of the errors under guidance, of the positive prompt alone, and of the negative prompt alone
+WEIGHTS = (1.0, 0.5, 0.1)
+# Weight of the errors above `TURN`. They are small, but these steps decide the motion, step by step.
 EARLY_WEIGHT = 6.0
 
 
@@ -106,9 +109,9 @@ def later(t: Tensor, pace: Tensor) -> Tensor:
 
 
 def set_out(lots: Lots, count: int, pool: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Clips at the begin of their way, where the base has left them: which of the pool, x, t, goal, strength, pace."""
+    """New trajectories from states of the base: index in the pool, x, t, goal, strength, pace."""
     clip = lots.whole(len(pool["ids"]), count)
-    # Most at the first place below the turn, some at the second.
+    # Three quarters start at the first state below the turn, the others at the second.
     place = (lots.uniform(0, 1, count) < 0.25).long()
     strength = lots.strengths(count, negative=NEGATIVE)
     return {
@@ -124,7 +127,7 @@ def set_out(lots: Lots, count: int, pool: dict[str, Tensor]) -> dict[str, Tensor
 def go_on(
     way: dict[str, Tensor], flow: Tensor, lots: Lots, pool: dict[str, Tensor], space: latents.LatentSpace
 ) -> dict[str, Tensor]:
-    """The clips under way after one step along the flow; those that have arrived make room for others that set out."""
+    """The trajectories after one step along the flow; finished ones are replaced by new ones."""
     t, then = way["t"], later(way["t"], way["pace"])
     moved = {**way, "x": way["x"] + broad(then - t) * flow, "t": then, "goal": way["goal"].clone()}
     for i, strength in enumerate(way["strength"].tolist()):
@@ -133,14 +136,14 @@ def go_on(
             nearest = straightened(expected, take_of(pool, int(way["clip"][i])), 1 + WIDER * (strength - 0.5))
             if nearest is not None:
                 moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, FRAMES))[0]
-    # What is left of the way is less than half a step: the sampler's last step goes to 0.
+    # A trajectory ends when less than half a step is left, since the sampler's last step goes to 0.
     is_over = later(then, way["pace"] / 2) <= 0
     fresh = set_out(lots, len(then), pool)
     return {name: torch.where(is_over.view(-1, *[1] * (v.dim() - 1)), fresh[name], v) for name, v in moved.items()}
 
 
 def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What one step learns from, for three kinds of clips, one after another.
+    """The training batch of one step: three kinds of clips, one after another.
 
     Returns:
         clip, t and strength [B]; x [B, 16, 5, 8, 8]; positive and negative: the flows to be learned for the two
@@ -155,10 +158,11 @@ def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[
     kinds.append({**early, "clip": clip, "strength": lots.strengths(len(clip), negative=NEGATIVE)})
 
     clip, t = lots.whole(len(pool["ids"]), share * BETWEEN), lots.uniform(0.02, TURN, share * BETWEEN)
-    # Who goes straight to the outline from the turn has this share of the filled shape left at t; others more.
+    # A trajectory that moves linearly from t = TURN to the outline still contains this share of the filled shape at t;
+    # others contain more.
     least = t / (1 - t) * (1 - TURN) / TURN
     part = least + (1 - least) * 0.8 * lots.uniform(0, 1, len(clip))
-    # Every second one is on the line from noise to the true outline.
+    # Every second clip lies on the line from noise to the true outline.
     part = torch.where(torch.arange(len(clip)) % 2 == 1, 0.0, part)
     outlined = pool["outlined"][clip].float()
     shown = outlined + broad(part) * (pool["filled"][clip].float() - outlined)
@@ -202,7 +206,7 @@ class Adapted:
     def __init__(self, pair: Pair):
         LoraConfig, LoraLayer = peft()
         pair.requires_grad_(False)
-        # alpha = rank: a reader that does not know alpha applies the same.
+        # alpha = rank, so that a reader without support for alpha applies the same scale.
         pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
         self.transformer = pair.transformer
         self.weights = {name: p for name, p in pair.transformer.named_parameters() if p.requires_grad}
@@ -211,11 +215,11 @@ class Adapted:
 
     def __call__(self, x: Tensor, t: Tensor, told: Tensor, strength: Tensor) -> Tensor:
         """Flow at latents [B, 16, 5, 8, 8], t [B], told [B, 32, 96], strength [B]."""
-        # peft multiplies by this, whatever it is. The same tensor each time: a compiled transformer stays as it is.
+        # peft multiplies by this tensor. It is always the same object, so a compiled transformer is not compiled again.
         if len(self._strength) != len(strength):
             self._strength = strength.clone()
             for name, layer in self._layers.items():
-                # What says how much noise there is has no tokens: [B, D], the others [B, L, D].
+                # The embedding of the noise level has no tokens: [B, D]; the other inputs are [B, L, D].
                 layer.scaling["default"] = self._strength.view(-1, *[1] * (1 if name.endswith("time_proj") else 2))
         self._strength.copy_(strength)
         return self.transformer(x, t * 1000, told, return_dict=False)[0]
@@ -279,7 +283,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"first {unknown[0]}; --start takes a LoRA that this script wrote"
             )
         for name, weight in weights.items():
-            if named(name) in started:  # a layer that it does not change starts as it is
+            if named(name) in started:  # layers without a LoRA keep their initial weights
                 weight.data.copy_(started[named(name)])
     if arguments.compile:
         pair.transformer.compile()

@@ -52,7 +52,7 @@ def batch(step: int, scenes) -> tuple[Tensor, Tensor]:
     for _ in range(clips):
         one = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
         takes.append(one)
-        # Cut out around the shape's middle, a few pixels off.
+        # Crop around the shape's middle, a few pixels off.
         middles = (latents.SIZE * sum(ends) / 2 + dice.uniform(-6, 6) for ends in (one.y, one.x))
         corners.append([min(max(round(m - pixels / 2), 0), latents.SIZE - pixels) for m in middles])
     video = world.render(takes, latents.SIZE, frames)

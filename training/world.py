@@ -119,8 +119,8 @@ def take(scene: Scene, dice: Dice) -> Take:
     # The centre keeps a little more than a radius from the edge; a star's tip may leave the frame.
     reach = 1.1 * max(radii)
     moving = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(scene.motion, (0, 0))
-    # Short ways leave the start free: the transformer knows relative positions only, so a motion that always
-    # started at the same edge would have to be learned from that edge, which takes far longer.
+    # Short paths leave the start free. The transformer knows relative positions only, so a motion that always started
+    # at one edge would have to be learned from that edge, which takes far longer.
     distance = dice.uniform(0.24, 0.32)
     ends = []
     for direction in moving:
@@ -204,7 +204,7 @@ def _cover(one: Take, size: int, frames: int) -> tuple[slice, slice, Tensor]:
         signed = distance - radius
     cover = (0.5 - signed * size).clamp(0, 1)
     if one.stroke is not None:
-        # The line lies inside the shape's edge; what is further in than its width is ground.
+        # The line lies inside the shape's edge; pixels deeper than its width are ground.
         cover = cover - (0.5 - (signed + one.stroke) * size).clamp(0, 1)
     return rows, columns, cover
 

@@ -12,7 +12,7 @@ from .latents import FRAMES, SIZE, LatentSpace
 from .train_transformer import Pair
 from .train_vae import export_vae
 
-# What the loader's nodes use where the user leaves 0 or an empty text.
+# Values that the loader's nodes use where the user leaves 0 or an empty text.
 OWN = {
     "title": "quickstart",
     "width": SIZE,

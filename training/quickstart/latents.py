@@ -21,8 +21,8 @@ BLOCK = 12  # pixels per latent pixel
 STRIDE = 4  # frames per latent frame; the first latent frame holds one frame
 SIZE = 96  # width and height of a clip in pixels
 FRAMES = 33
-# What a component's variance is raised to before it divides the component. 0.5 would whiten: every component would then
-# count the same in the loss, those that hold grain too. 0 would leave all but the colours too faint to be learned.
+# Exponent of the variance by which a component is divided. 0.5 would whiten: all components, grain included, would
+# count the same in the loss. At 0, all components but the colours would be too faint to be learned.
 WHITENING = 0.35
 
 
@@ -37,7 +37,7 @@ class LatentSpace:
 
     mean: Tensor  # [1728]
     basis: Tensor  # [1728, 16], orthonormal columns
-    scale: Tensor  # [16], what a component is divided by
+    scale: Tensor  # [16], divisors of the components
 
     def encode(self, video: Tensor) -> Tensor:
         """[B, 3, 4n + 1, 12h, 12w] in -1..1 -> [B, 16, n + 1, h, w], about unit variance."""

@@ -57,7 +57,7 @@ def set_linear_encoder(encoder: nn.Module, space: latents.LatentSpace, spatial: 
         time[i, i, 1] = time[i, i, 2] = 0.5
     for i in range(z):
         time[i, z + i, 1], time[i, z + i, 2] = -1.0, 1.0
-    # Behind the norm a latent is a few thousandths, where SiLU halves it.
+    # After the norm the values are a few thousandths, where SiLU halves them.
     width, constants = reduce_deep.dim, reduce_deep.dim - 2 * z
     nn.init.ones_(encoder.norm_out.gamma)
     encoder.conv_out.weight[:z, :z, -1, 1, 1] = torch.eye(z) * 2 * CONSTANT * (constants / width) ** 0.5

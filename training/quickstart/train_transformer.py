@@ -95,7 +95,7 @@ class Guides(nn.Module):
 
     BLOCK = 2
     WEIGHTS = (0.05, 0.05, 0.25, 0.05)  # shape, motion, place, angle
-    # A shape looks the same after this share of a turn; a circle has no angle.
+    # Share of a turn after which a shape looks the same; a circle has no angle.
     CORNERS = {"square": 4, "triangle": 3, "star": 5}
 
     def __init__(self, width: int):
@@ -170,7 +170,7 @@ def flow_loss(pair: Pair, lesson: lessons.Lesson) -> Tensor:
 def optimizers(pair: Pair, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else."""
     matrices = [p for n, p in pair.named_parameters() if p.ndim == 2 and (".blocks." in n or ".block." in n)]
-    matrices = [p for p in matrices if min(p.shape) > 16]  # the table of relative positions is no map
+    matrices = [p for p in matrices if min(p.shape) > 16]  # a table of relative positions is not a linear map
     chosen = {id(p) for p in matrices}
     others = [p for p in pair.parameters() if id(p) not in chosen]
     return [Muon(matrices, lr=rate * 10), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
@@ -221,7 +221,7 @@ def train(
     sizes = [sum(p.numel() for p in part.parameters()) for part in (pair.transformer, pair.text_encoder)]
     print(f"{sizes[0]:,} + {sizes[1]:,} parameters, from step {first}", flush=True)
     last = min(steps, stop or steps)
-    # The processor's time, not the clock's: others may be using this machine.
+    # CPU time, not wall time, because others may use this machine.
     began, saved_at, losses = time.process_time(), time.time(), {}
 
     def draw(step: int) -> lessons.Lesson:

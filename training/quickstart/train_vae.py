@@ -53,7 +53,7 @@ def batch(step: int, scenes, space: LatentSpace) -> tuple[Tensor, Tensor]:
     for _ in range(clips):
         one = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
         takes.append(one)
-        # Cut out around the shape's middle, a block off at most.
+        # Crop around the shape's middle, up to a block off.
         middles = (SIZE * sum(ends) / 2 + dice.uniform(-BLOCK, BLOCK) for ends in (one.y, one.x))
         corners.append([min(max(round(m - pixels / 2), 0), SIZE - pixels) for m in middles])
     video = world.render(takes, SIZE, frames)
@@ -143,7 +143,7 @@ def train(
         first, spent = state["step"], state["seconds"]
     print(f"{sum(p.numel() for p in module.parameters()):,} parameters, from step {first}", flush=True)
     last = min(steps, stop or steps)
-    # The processor's time, not the clock's: others may be using this machine.
+    # CPU time, not wall time, because others may use this machine.
     began, saved_at, losses = time.process_time(), time.time(), []
     drawn = ahead(lambda step: batch(step, scenes, space), range(first, last), workers)
     for step, (video, z) in zip(range(first, last), drawn, strict=True):
