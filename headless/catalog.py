@@ -12,7 +12,7 @@ from .primitives import PRIMITIVES
 WIDGET_TYPES = frozenset(
     {"INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", "MARKDOWN", "COLOR", "TEXTAREA", "MULTISELECT", "SELECTBUTTON"}
 )
-# The page gives an INT of these names a "control after generate" widget even when its options do not ask for one.
+# The page adds a "control after generate" widget to INTs of these names, even without the option.
 SEED_NAMES = frozenset({"seed", "noise_seed"})
 
 

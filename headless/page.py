@@ -43,7 +43,7 @@ class PageNode:
     outputs: list[str]
     widgets: dict[str, Any]
     pack: str = ""
-    name: str = ""  # "Node name for S&R", by which names of files take values from it
+    name: str = ""  # "Node name for S&R", by which file names refer to this node's values
 
     @property
     def is_virtual(self) -> bool:

@@ -12,7 +12,7 @@ from .catalog import Catalog, Input, types_fit
 from .graph import Graph, GraphNode, WorkflowError, is_link, label
 from .values import checked
 
-# Nodes of ComfyUI itself that are found next to video nodes; the page's files name a node's pack, API files do not.
+# ComfyUI's own nodes that occur beside video nodes. The page's files name a node's pack, API files do not.
 CORE_NODES = frozenset(
     {
         "CheckpointLoaderSimple",

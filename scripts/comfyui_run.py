@@ -30,7 +30,7 @@ def run(
     stage_of: Callable[[str, str], str | None],
 ) -> Outcome:
     """Run a workflow as ComfyUI's server would; arguments as `headless.run`."""
-    # With Python's own handler in place, asyncio would wait for the running node before it heeds Ctrl-C.
+    # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
     signal.signal(signal.SIGINT, _interrupt)
     nodes, executor = _start(comfyui, output)
     classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS

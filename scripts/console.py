@@ -82,5 +82,5 @@ class Stages:
         print(file=self.out, flush=True)
 
     def _draw(self, text: str) -> None:
-        # Back to the line's start, and clear what a longer text left behind it.
+        # Return to the line's start, and erase the rest of a longer text.
         print(f"\r\x1b[K{text}" if self.is_terminal else text, end="", file=self.out, flush=True)

@@ -70,7 +70,7 @@ def write(tensors: dict[str, Any], target: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    # safetensors stores no views: tensors that share memory are copied, each on its own.
+    # safetensors cannot store tensors that share memory, so each of them is copied.
     seen: set[int] = set()
     for name, tensor in tensors.items():
         shared = tensor.untyped_storage().data_ptr() in seen

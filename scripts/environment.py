@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# Empty from the first moment of an install, "complete" after its last: one that was cut short shows. It also tells that
-# OpenT2V made the environment; one that it found there is used, but never wiped and never marked.
+# Marker file: empty when an install begins, "complete" when it ends, so that an interrupted one shows. It also says
+# that OpenT2V made the environment; one without it is used, but never wiped or marked.
 MARKER = VENV / ".opent2v"
 # ComfyUI owns torch, so requirements.txt does not name it; outside ComfyUI it is installed from here.
 TORCH = "torch>=2.7"
-# Taken where pip is set up to find it and no NVIDIA driver is: a tenth of the size of the build with CUDA.
+# Used where pip can find it and there is no NVIDIA driver: a tenth of the size of the CUDA build.
 TORCH_CPU = "torch==2.13.0+cpu"
 
 
@@ -117,7 +117,7 @@ def install(needed: Sequence[str]) -> None:
     wants_cpu = (
         sys.platform == "linux" and not has_nvidia_driver() and not _succeeds(python_of(VENV), "-c", "import torch")
     )
-    # Not finding that build is no error, so pip's complaint (on stderr) is not shown.
+    # It is no error if that build is not found, so pip's message (on stderr) is hidden.
     has_torch = wants_cpu and subprocess.call([*pip, TORCH_CPU], stderr=subprocess.DEVNULL) == 0
     if wants_cpu and not has_torch:
         print("No NVIDIA driver here, but pip knows no CPU build of torch: taking the usual one, which is several GB.")

@@ -29,7 +29,7 @@ STAGES = {
     "OpenT2VDecode": "decode",
     "OpenT2VSaveVideo": "save",
 }
-# Option -> the input of the workflow that it sets.
+# Option -> the workflow's input that it sets.
 INPUTS = {
     "prompt": "OpenT2VEncodePrompt.positive",
     "negative": "OpenT2VEncodePrompt.negative",

@@ -28,7 +28,7 @@ import environment
 import pack
 
 BUNDLED = pack.ROOT / "models" / "diffusers" / "opent2v-quickstart"
-# Fewer steps are always computed than by the node's default, so that twice the speed is in reach of every rule.
+# Fewer always-computed steps than in the node's default, so that every rule can reach twice the speed.
 OURS = {"start": 0.05, "end": 1.0}
 CURVES = (
     ("easycache", (0.08, 0.11), "model", "linear"),
@@ -195,7 +195,7 @@ class Bench:
                 frames = self.side.decode(self.vae, latents).permute(0, 3, 1, 2)  # [F, 3, H, W]
                 reference = frames if reference is None else reference
                 found = compare(frames, reference)
-                # Both prompts go through the blocks in one batch, or one after the other: never more often.
+                # A step makes one call (both prompts in one batch) or two (one after the other), never more.
                 per_step = (
                     max(1, round(self.full.computed[0] / self.steps)) if self.full.computed else runs / self.steps
                 )

@@ -174,7 +174,7 @@ def embeddings(prompts, is_guided: bool) -> dict[str, Any]:
 
 def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
     """(family, {"ours", "core"}): the same file in our model class and in core's, both sampled by core."""
-    # The attention that ours uses.
+    # The attention class of our transformers.
     core = comfyui_start.start(comfyui, "--cpu", "--use-pytorch-cross-attention")
     import_module("comfy.utils").PROGRESS_BAR_ENABLED = False
     import torch
@@ -182,7 +182,7 @@ def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[s
     from opent2v.host import comfyui as real
     from opent2v.loaders import load_model, open_file
 
-    # Length of the prompt in tokens, and what comes with it.
+    # Number of tokens of the prompt, and the inputs that come with it.
     prompt_of: dict[str, tuple[int, dict[str, Any]]] = {
         "wan": (512, {}),
         "ltx_video": (128, {"attention_mask": torch.ones(1, 128, dtype=torch.long), "frame_rate": 25}),

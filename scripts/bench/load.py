@@ -39,7 +39,7 @@ import environment
 import pack
 
 WIDTH, FFN, TEXT = 1536, 8960, 4096
-# What is measured: name -> (which file, dtype as the nodes name it or None).
+# Measurements: name -> (file, dtype as the nodes name it or None).
 CASES = {
     "bf16 as it is": ("bf16", None),
     "bf16 to fp8_e4m3fn": ("bf16", "fp8_e4m3fn"),
@@ -177,7 +177,7 @@ def write(path: Path, layers: int, is_scaled: bool) -> None:
     """A safetensors file with random weights; scaled: the blocks' matrices as fp8 with a scale beside each."""
     import torch
 
-    # The same numbers again and again: what they are does not matter, only that they are no zeros.
+    # Repeated values; only zeros must be avoided.
     numbers = 0.02 * torch.randn(6 * WIDTH * WIDTH + FFN * WIDTH, generator=torch.Generator().manual_seed(0))
     stored = {"BF16": numbers.bfloat16(), "F8_E4M3": (numbers * 1000).to(torch.float8_e4m3fn)}
     scale = torch.tensor([0.001])

@@ -76,7 +76,7 @@ def meta_model():
     from opent2v.loaders.weights import build
 
     module = build("WanTransformer3DModel", CONFIG)
-    # What the loader says of the published single file, from its names and shapes alone.
+    # The loader's record of the published single file, from names and shapes alone.
     shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
     recognised = families()["wan"].recognise(shapes, "wan2.1_t2v_14B.safetensors")
     assert not isinstance(recognised, str), recognised

@@ -37,7 +37,7 @@ import writers
 from writers import HEIGHT, WIDTH
 
 SECTIONS = ("memory", "equality", "time", "writer", "long", "gif")
-# Frames up to which the whole clip is held as well: 330 are 1.5 GiB of numbers, and as much again for their copy.
+# Up to this many frames the whole clip is also held: 330 frames are 1.5 GiB, and their copy as much again.
 MOST_HELD = 330
 
 
@@ -165,7 +165,7 @@ def print_memory(lengths: list[int], save) -> None:
     vae, shortest = load_enlarger(), 0.0
     print(f"\npeak memory beyond the loaded VAE, {WIDTH} x {HEIGHT}, MiB")
     print("frames    streamed    whole clip    streamed / shortest    seconds streamed")
-    for n, frames in enumerate([5, *lengths]):  # the first is for what libraries keep for good after their first use
+    for n, frames in enumerate([5, *lengths]):  # the first run fills what libraries keep for good
         picture = torch.randn(1, 16, 1, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(0)) / 3
         latent = torch.cat([picture.roll(k, dims=-1) for k in range((frames - 1) // 4 + 1)], dim=2)
         whole = writers.peak(partial(held, vae, latent)) if frames <= MOST_HELD else 0.0

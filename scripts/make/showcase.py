@@ -54,7 +54,7 @@ def main() -> int:
     frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
     docs = pack.ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    # A short rest on the last frame before it starts again.
+    # Hold the last frame for a moment before the loop starts again.
     frames[0].save(
         docs / "quickstart.gif",
         save_all=True,

@@ -48,7 +48,7 @@ BADGE = 50  # title and badge, above a node
 
 # The least ComfyUI (pyproject.toml states it) and its page: what a template is written for.
 FLOOR, FRONTEND = "0.8.0", "1.35.9"
-# Kept from before the template was written by this script.
+# Workflow ids kept from before this script wrote the templates.
 IDS = {"quickstart": "6f2d3f4e-5a0b-4c57-9a52-0e1c7b7f2a10"}
 SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo")
 # Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
@@ -351,7 +351,7 @@ def video_to_video() -> Graph:
     graph.note(VIDEO_NOTE, 460)
     graph.column(380)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    # No file: one that is not there makes the page say that a video failed to load.
+    # No file, because the page would report a missing one as an error.
     small = {"file": "", "count": 17, "fps": 16, "width": 64, "height": 64}
     video = graph.add("OpenT2VLoadVideo", values={**small, "upload": "image"})
     graph.column(380)
