@@ -33,7 +33,7 @@ class Animation:
             for number in range(len(self.timeline.times)):
                 try:
                     picture.seek(number)
-                    # A transparent picture lies on black, as a player shows it.
+                    # Players show transparent pictures on black.
                     shown = picture.convert("RGBA")
                 except (OSError, EOFError, ValueError, SyntaxError):
                     return
@@ -62,11 +62,11 @@ def _timeline(picture: Any) -> Timeline:
     for number in range(count):
         try:
             picture.seek(number)
-            picture.load()  # a WebP tells how long it shows a picture once that is decoded
+            picture.load()  # a WebP's duration is known only after the picture is decoded
         except (OSError, EOFError, ValueError, SyntaxError):
             break
         times.append((time, number))
-        # Browsers show what has no duration for a tenth of a second.
+        # Browsers show a picture without a duration for a tenth of a second.
         time += Fraction(picture.info.get("duration") or 100).limit_denominator(_MILLISECONDS) / _MILLISECONDS
     whole = timed(times, Fraction(len(times)) / time)
     return Timeline(whole.times, whole.fps)

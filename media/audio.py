@@ -9,12 +9,12 @@ import torch
 from .encoders import AAC_RATES
 from .pyav import av
 
-# The number of channels -> the layout that encoders and players know by it; others are mixed down.
+# Number of channels -> layout with that number for encoders and players; other numbers are mixed down.
 _LAYOUTS = {1: "mono", 2: "stereo", 5: "5.0", 6: "5.1", 8: "7.1"}
-# PyAV (14.2 to 18.1) reads behind the end of a planar frame with so many channels.
+# PyAV (14.2 to 18.1) reads past the end of a planar frame with this many channels.
 _TOO_MANY_PLANES = 8
 _SIDE = 0.5**0.5
-# How much of a channel goes to the left and to the right (ITU-R BS.775); low frequencies stay out.
+# Weights of a channel in left and right (ITU-R BS.775); low frequencies are left out.
 _SHARES = {
     "left": (1.0, 0.0),
     "right": (0.0, 1.0),

@@ -1,4 +1,4 @@
-"""How like a clip is to a reference, in numbers: PSNR, SSIM and motion."""
+"""Similarity of a clip to a reference: PSNR, SSIM and motion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BANDS = (
     (-math.inf, "a different video"),
 )
 WINDOW, SPREAD = 11, 1.5  # SSIM's Gaussian, in pixels
-FEW_FRAMES = 3  # fewer differences say nothing about time
+FEW_FRAMES = 3  # with fewer frames, differences show nothing about time
 
 
 class ComparisonError(ValueError):
@@ -135,7 +135,7 @@ def _motion(clip: Tensor, reference: Tensor) -> tuple[float | None, float | None
 
 
 def table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> str:
-    """What a person reads: one line for each clip, after a line of headings.
+    """A table for the user: one line for each clip, after a line of headings.
 
     Args:
         columns: cells between a clip's name and its numbers, with headings under "run".

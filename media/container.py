@@ -71,7 +71,7 @@ class ContainerSink:
     def finish(self) -> None:
         held_back = self._video.encode(None)
         if self._video.codec_context.name == "libx265" and self._frames <= 2:
-            # x265 learns its delay from the third picture on; before that its dts are whatever lay in memory.
+            # x265 knows its delay from the third picture on; before that its dts values are uninitialised memory.
             for packet in held_back:
                 packet.dts = packet.pts
         self._container.mux(held_back)

@@ -109,5 +109,5 @@ def amf(name: str) -> Encoder:
 
 
 def videotoolbox(name: str) -> Encoder:
-    # Its scale runs the other way: 100 is best.
+    # Its quality scale is inverted: 100 is best.
     return Encoder(name, (100, 0), (0, 100), lambda q: _quantiser(max(1.0, 100 - q)))

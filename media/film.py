@@ -1,4 +1,4 @@
-"""A video file opened by FFmpeg: its timeline, its frames and its sound, with whatever is damaged left out and told."""
+"""A video file opened by FFmpeg: its timeline, frames and sound, without damaged packets, which remarks report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WITHOUT_TIMES = {"avi", "h264", "hevc", "m4v", "mpegvideo", "vc1"}
 _JUMPING = {"mpegts", "mpeg", "flv", "asf", "live_flv"}
 # Seconds; a still picture is shown for less, a clock that starts anew is further away.
 _JUMP = 10
-# Containers that state at the beginning how much will follow.
+# Containers whose header states the length.
 _STATING = ("mov", "matroska", "flv", "avi")
 # The ASF File Properties Object, and where in it the size of the whole file stands.
 _ASF_PROPERTIES, _ASF_SIZE = UUID("8cabdca1-a947-11cf-8ee4-00c00c205365").bytes_le, 40
@@ -76,7 +76,7 @@ class Film:
             try:
                 for number, frame in self._pass(first if seeks else 0, threads):
                     if last < 0 and seeks and not 0 <= number <= first:
-                        break  # the container landed behind the frame that is wanted: all of it is decoded
+                        break  # the seek landed after the wanted frame: decode the whole file instead
                     if number > last:
                         self.is_interlaced |= bool(frame.interlaced_frame)
                         yield number, frame
@@ -85,7 +85,8 @@ class Film:
                     return
                 seeks = False
             except _Damage:
-                # Threads give what a packet broke, and what follows it, back in pieces: one thread loses that packet.
+                # With threads, a decoder returns a damaged packet's frame and the following ones in pieces; with one
+                # thread only that packet is lost.
                 threads = "NONE"
             except av.error.FFmpegError:
                 if not seeks:
@@ -149,7 +150,7 @@ class Film:
             first = None
         if first is None:
             raise VideoError(f"No frame of {self.path.name} can be decoded; the file is damaged. Choose another file.")
-        self.has_losses = False  # what is in front of it is no damage
+        self.has_losses = False  # frames in front of the first decoded one are no damage
         return Timeline(timeline.times[first:], timeline.fps, timeline.ticks[first:])
 
     def _tell_cut_off(self, container: Any, stream: Any, frames: int, end: Fraction) -> None:

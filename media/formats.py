@@ -266,7 +266,7 @@ def _encodes(encoder: Encoder, wanted: Format) -> bool:
         frame = av.VideoFrame(side, side, wanted.pixels[8])
         frame.pts = 0
         return bool([*codec.encode(frame), *codec.encode(None)])
-    except Exception:  # whatever the driver says: this encoder is not for this machine
+    except Exception:  # whatever the driver's error, this encoder does not work here
         return False
 
 

@@ -18,7 +18,7 @@ from . import xmp
 from .pyav import av
 from .sink import Job
 
-# GIF counts in hundredths of a second, and browsers slow down what shows a picture for less than two of them.
+# GIF durations are hundredths of a second, and browsers slow down pictures of less than two of them.
 _TICK = Fraction(1, 100)
 # Pixels whose colours are counted: of each picture, and in all before colours are rounded.
 _COUNTED_PER_FRAME, _COUNTED_EXACTLY = 2**15, 2**21
@@ -54,7 +54,7 @@ class GifSink:
     def write(self, picture: np.ndarray) -> None:
         self._spool.write(picture.tobytes())
         counted = picture[:: self._stride, :: self._stride].copy()
-        # palettegen remembers every colour it has seen. After so many pixels, six bits of each channel bound that.
+        # palettegen stores every colour. After this many pixels, rounding to six bits per channel bounds their number.
         self._exact_left -= counted.shape[0] * counted.shape[1]
         if self._exact_left < 0:
             counted[..., :3] = (counted[..., :3] & 0xFC) | (counted[..., :3] >> 6)

@@ -49,7 +49,7 @@ class Shape:
 
 
 def shown_size(frame: Any, pixel_aspect: Fraction, shape: Shape) -> tuple[int, int]:
-    """(width, height) of what `pixels` gives for a frame."""
+    """(width, height) of the result of `pixels` for a frame."""
     turns, _ = _turned(frame)
     width, height = max(1, round(frame.width * pixel_aspect)), frame.height
     return shape.sizes(*((height, width) if turns % 2 else (width, height)))[1]

@@ -51,7 +51,7 @@ _INTERLACED = {
 
 @dataclass
 class Video:
-    """What `read_video` gives.
+    """The result of `read_video`.
 
     Attributes:
         frames: [n, H, W, 3] float32, 0..1.
@@ -83,8 +83,8 @@ def read_video(
 
     Every frame stands at its own time in the file: a variable rate becomes the file's average one by showing each
     moment's frame, and so does another `fps`. A turned or mirrored phone video comes upright, non-square pixels become
-    square, HDR is toned down for an SDR screen. What cannot be decoded is told: a frame shows the one before it,
-    sound is silent.
+    square, HDR is toned down for an SDR screen. Damage is reported in remarks: a frame that cannot
+    be decoded shows the one before it, sound is silent.
 
     Args:
         start: frames to leave out in front, counted at `fps`.
@@ -154,7 +154,7 @@ def _read_frames(
     notes, scaler = dict[str, None](), Scaler()
     picture, size = None, None
     for number, frame in film.frames(wanted[0], deinterlace):
-        # A frame of the file that no decoder gave: the one before it stays on the screen.
+        # A frame that could not be decoded: the previous one stays on the screen.
         while picture is not None and done < len(wanted) and wanted[done] < number:
             result[done] = picture
             held.append(done)
@@ -186,7 +186,7 @@ def _read_frames(
 
 
 def _remarks(film: Film | Animation, deinterlace: bool, held: Sequence[int], done: int, count: int) -> list[str]:
-    """What the user should know of a film.
+    """Remarks on a film, for the user.
 
     Args:
         held: the numbers of frames in whose place the one before stands.

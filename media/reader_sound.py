@@ -14,7 +14,7 @@ import torch
 from .film import Clock, decoded, moving_pictures, opened, packets
 from .pyav import av
 
-# A decoder needs a moment before what it gives is right.
+# Seconds that a decoder needs before its output is right.
 _RUN_UP = 1
 
 
@@ -41,7 +41,7 @@ def read_sound(
             if track_of.began is None or track_of.began <= start:
                 return _audio(wave, track_of.rate), _told(lost)
         except av.error.FFmpegError:
-            pass  # a container that cannot be sought in: read from its beginning
+            pass  # this container cannot seek: read from the beginning
         lost.clear()
     whole = _Track(path, track, start, seconds, lost.append)
     return _audio(whole.read(jumping=jumping), whole.rate), _told(lost)
@@ -67,7 +67,8 @@ class _Track:
             if not self.rate:
                 self.rate = frame.sample_rate
                 length = int(self._seconds * self.rate)
-                # Matroska rounds times to milliseconds: what comes close behind the piece before it follows it.
+                # Matroska rounds times to milliseconds, so a piece that begins close behind the previous one is joined
+                # to it.
                 close = self.rate // 100
             if time is None:
                 position = follows or 0

@@ -1,4 +1,4 @@
-"""What a writer of one kind of file is given, and what it must offer."""
+"""The job of a writer for one kind of file, and the protocol that it implements."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .writer import VideoWriter
 
-# Pieces that wait for the encoder. More would not make it faster, only take memory.
+# Pieces in the encoder's queue. More would take memory without being faster.
 WAITING = 1
 
 

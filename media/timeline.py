@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-# A container that rounds to milliseconds, or a frame that the decoder keeps to itself, is no frame rate of its own.
+# Rate where the file states none; higher rates than FASTEST_RATE come from rounding to milliseconds, or from hidden
+# frames.
 USUAL_RATE = Fraction(25)
 FASTEST_RATE = 1000
 

@@ -37,7 +37,7 @@ class WebpSink:
         flags = _ANIMATION | (_ALPHA if job.has_alpha else 0)
         flags |= (_EXIF if job.metadata else 0) | (_XMP if job.settings.provenance else 0)
         size = _uint24(job.width - 1) + _uint24(job.height - 1)
-        # The size behind RIFF is known at the end.
+        # The size after RIFF is only known at the end.
         self._file.write(b"RIFF\0\0\0\0WEBP" + _chunk(b"VP8X", bytes([flags, 0, 0, 0]) + size))
         self._file.write(_chunk(b"ANIM", bytes(4) + struct.pack("<H", 0)))  # no background, for ever
 
@@ -79,7 +79,8 @@ def exif(texts: Mapping[str, str]) -> bytes:
     entries, data, start = b"", b"", 8 + 2 + 12 * len(tags) + 4
     for tag, key in sorted(tags.items()):
         text = f"{key}:{texts[key]}".encode() + b"\0"
-        text = text.ljust(5, b"\0")  # up to four bytes would lie in the entry itself, where the page does not look
+        # up to four bytes would be stored in the entry itself, which the page does not read
+        text = text.ljust(5, b"\0")
         entries += struct.pack("<HHII", tag, _ASCII, len(text), start + len(data))
         data += text + b"\0" * (len(text) % 2)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data

@@ -197,7 +197,7 @@ class VideoWriter:
         width, height = self._stored
         kept = numbers[:, :height, :width, :channels]
         if self._numbers is None or self._numbers.shape != kept.shape:
-            # One piece of memory for all pieces: new memory takes the system as long as the arithmetic.
+            # One buffer for all pieces, because allocating takes as long as the arithmetic.
             self._numbers = np.empty(kept.shape, np.float32)
         top, kind = (255, np.uint8) if self._bits == 8 else (65535, np.uint16)
         with np.errstate(over="ignore", invalid="ignore"):

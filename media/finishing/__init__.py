@@ -1,4 +1,4 @@
-"""What is done to frames between decoding and saving: plain torch, in constant memory."""
+"""Finishing of frames between decoding and saving: plain torch, in constant memory."""
 
 from .captions import read_captions
 from .chain import Step, finish

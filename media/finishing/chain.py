@@ -12,7 +12,7 @@ class Step:
     """One finishing step: settings only. All that a run needs lives in `run`, so a step can be used again."""
 
     def fps(self, fps: Fraction) -> Fraction:
-        """Frames per second of what comes out, from that of what goes in."""
+        """Frames per second of the output, from those of the input."""
         return fps
 
     def run(self, pieces: Iterator[Tensor], fps: Fraction, notes: list[str]) -> Iterator[Tensor]:

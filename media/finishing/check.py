@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from .chain import Step
 
 ACTIONS = ("stop", "blur", "flag")
-_BLUR = 16  # what stays of a frame's shorter side, in pixels
+_BLUR = 16  # remaining pixels of a frame's shorter side
 
 
 class ContentFound(ValueError):

@@ -42,7 +42,7 @@ def flow_between(first: Tensor, second: Tensor, time: float) -> Tensor:
         one, two = (_smaller(frame, scale) for frame in (first, second))
         for _ in range(_WARPS):
             flow = _corrected(one, two, flow, time)
-        # Smoothing drags a resting background along with what moves before it: it may stand still again.
+        # Smoothing drags a resting background along with a moving object, so zero flow is tried again.
         resting, moving = (_mismatch(one, two, each, time) for each in (torch.zeros_like(flow), flow))
         flow = flow * (moving < resting)
     return _resized(flow, (height, width))
@@ -57,7 +57,7 @@ def _mismatch(one: Tensor, two: Tensor, flow: Tensor, time: float) -> Tensor:
 def _corrected(one: Tensor, two: Tensor, flow: Tensor, time: float) -> Tensor:
     back, there = _moved(one, flow, -time), _moved(two, flow, 1 - time)
     wrong = there - back
-    # How the disagreement changes with the flow: [1, 3, H, W] for x and for y.
+    # Gradient of the mismatch with respect to the flow: [1, 3, H, W] for x and for y.
     gx, gy = ((1 - time) * b + time * a for a, b in zip(_gradient(back), _gradient(there), strict=True))
     pairs = ((gx, gx), (gy, gy), (gx, gy), (gx, wrong), (gy, wrong))
     terms = torch.cat([(a * b).sum(1, keepdim=True) for a, b in pairs], 1)

@@ -31,7 +31,7 @@ class FrameRate(Step):
 
     def run(self, pieces: Iterator[Tensor], fps: Fraction, notes: list[str]) -> Iterator[Tensor]:
         step = fps / self.target  # source frames per frame that comes out
-        place, index = Fraction(0), -1  # of the next frame to come out; of the source frame read last
+        place, index = Fraction(0), -1  # position of the next output frame; index of the source frame read last
         before: Tensor | None = None
         for piece in pieces:
             for frame in piece.split(1):
