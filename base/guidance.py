@@ -61,7 +61,7 @@ class PassResults:
     scale: OutputScale
 
     def output(self, clean: Tensor) -> Tensor:
-        """What the model returns where it expects this clean latent."""
+        """The model's output that corresponds to this clean latent."""
         return self.scale.output(self.x, clean, self.sigma)
 
     def clean_of(self, output: Tensor) -> Tensor:

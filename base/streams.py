@@ -33,12 +33,12 @@ class Stream:
         raise NotImplementedError
 
     def normalise(self, latent: Tensor) -> Tensor:
-        """VAE latent [B, C, ...] -> what the transformer sees."""
+        """VAE latent [B, C, ...] -> the transformer's latent."""
         centred = latent - _column(self.mean, latent) if self.mean else latent
         return centred / _column(self.std, latent) if self.std else centred
 
     def denormalise(self, latent: Tensor) -> Tensor:
-        """What the transformer sees [B, C, ...] -> VAE latent."""
+        """The transformer's latent [B, C, ...] -> VAE latent."""
         scaled = latent * _column(self.std, latent) if self.std else latent
         return scaled + _column(self.mean, latent) if self.mean else scaled
 

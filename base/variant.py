@@ -134,5 +134,5 @@ class Variant:
         return self.video.normalise(latent)
 
     def denormalise(self, latent: Tensor) -> Tensor:
-        """What the transformer sees of the video [B, C, T, h, w] -> VAE latent."""
+        """The transformer's latent of the video [B, C, T, h, w] -> VAE latent."""
         return self.video.denormalise(latent)

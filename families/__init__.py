@@ -35,7 +35,7 @@ def variant_of(shapes: Shapes) -> Variant | None:
 
 
 def recognised(shapes: Shapes) -> Recognised | None:
-    """What the families say of such a transformer; arguments and errors as `variant_of`."""
+    """The recognised network of such a transformer; arguments and errors as `variant_of`."""
     return _recognised(tuple(shapes.items()))
 
 

@@ -183,7 +183,7 @@ class Host(Protocol[Model, Clip, Vae]):
     def decode_stream(
         self, vae: Vae, latent: Tensor, on_progress: Callable[[int], None] | None = None
     ) -> Iterator[Tensor]:
-        """LATENT samples -> pieces of what `decode` returns, [n, H, W, 3] in 0..1; one piece is in memory at a time.
+        """LATENT samples -> the result of `decode` in pieces, [n, H, W, 3] in 0..1; one piece is in memory at a time.
 
         VAEs that can go on where the piece before stopped do, and the frames equal `decode`'s. Others are decoded in
         overlapping stretches, see `pieces.overlapped`.

@@ -52,7 +52,7 @@ class Step:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """What the model is evaluated for: the negative prompt, the positive one, then what guidance needs besides."""
+        """Passes of the model: the negative prompt, the positive one, then the passes that guidance needs besides."""
         wanted = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), POSITIVE]
         wanted += [one for guide in self.guides for one in guide.passes()]
         named = {one.name: one for one in reversed(wanted)}
@@ -286,7 +286,7 @@ def _image_scales(
 
 
 def describe(run: Run) -> list[str]:
-    """What the sampler tells the user of a planned run: a line of its settings, and advice where there is some."""
+    """Remarks on a planned run for the user: a line of its settings, and advice where there is some."""
     assert run.variant and run.request and run.values
     lines = [", ".join(_words(run, run.variant, run.request.guidance, run.values))]
     makers = run.variant.family.sampling.cfg_schedules[0]

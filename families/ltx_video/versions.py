@@ -1,4 +1,4 @@
-"""What is true of each published LTX-Video checkpoint."""
+"""Facts of each published LTX-Video checkpoint."""
 
 from __future__ import annotations
 

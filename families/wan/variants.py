@@ -20,7 +20,7 @@ NEGATIVE = (
 
 @dataclass(frozen=True)
 class Published:
-    """What the makers run a model with (wan/configs/*.py and generate.py of Wan 2.1 and 2.2)."""
+    """The makers' settings of a model (wan/configs/*.py and generate.py of Wan 2.1 and 2.2)."""
 
     name: str
     width: int = 832
