@@ -19,7 +19,7 @@ from opent2v.host import embedded
 from opent2v.host.comfyui.cache import under
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
-from opent2v.sampling import make_schedule
+from opent2v.sampling import make_run, make_schedule
 from opent2v.sampling.caches import CacheRequest, CacheRun, Part, StepCache, cache_runs
 from opent2v.sampling.caches.rules import Tea
 
@@ -100,8 +100,8 @@ def hosts():
             cache = cache_runs(settings(**{"policy": "easycache" if policy == "off" else policy} | given), variant)()
             latent = {"samples": torch.zeros(1, 16, 3, 4, 4)}
             schedule = make_schedule(variant.scheduler, steps=STEPS)
-            run = {"schedule": schedule, "cfg": 4.0, "seed": 3, "step_cache": cache}
-            results.append(variant.normalise(side.sample(model, *conds, latent, **run).cpu()))
+            made = side.sample(model, *conds, latent, make_run(schedule, 4.0, 3), step_cache=cache)
+            results.append(variant.normalise(made.cpu()))
             reports.append([stage.steps for stage in cache.stages])
         computed = [sum(one["positive"].values()) for one in reports[1]]
         found[policy] = {"apart": largest(*results), "same": reports[0] == reports[1], "computed": computed}
