@@ -52,7 +52,6 @@ OPEN_SORA_VALUES = {
     "OpenT2VGuidance": {"cfg_schedule": "auto"},
 }
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
-LTX_VALUES = {"OpenT2VGuidance": {"stg": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,6 @@ TEMPLATES = (
         "The camera follows her from behind at shoulder height. The look is that of a film.",
         "The VAE is inside the model's file. Keep the version in the file's name: it counts. Long, detailed prompts.",
         "VAE 在模型文件里。请保留文件名中的版本号。提示词宜长而具体。",
-        values=LTX_VALUES,
     ),
     Template(
         "ltx_video_image_to_video",
@@ -186,7 +184,6 @@ TEMPLATES = (
         "Choose your picture in Load Image; end_image takes a last one. The VAE is inside the model's file.",
         "在 Load Image 中选择图片；end_image 可接尾帧。VAE 在模型文件里。",
         starts=True,
-        values=LTX_VALUES,
     ),
     Template(
         "mochi_text_to_video",
