@@ -62,7 +62,7 @@ def model(name: str):
     tiny = models.loaded(family).variant
     with torch.device("meta"):
         module = build(kind, config)
-        if extend := families()[family].extend:
+        if extend := families()[family].network.extend:
             extend(tiny, module)
     variant = replace(
         tiny,

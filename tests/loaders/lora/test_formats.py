@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from opent2v.tests.loaders.lora import files, models
-from opent2v.tests.loaders.lora.applied import CLOSE, apply
+from opent2v.tests.loaders.lora.applied import CLOSE, apply, loras
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import FAMILIES, largest
 from opent2v.tests.loaders.lora.table import CELLS, STORAGE
 from opent2v.tests.nodes.calls import call
+
+__all__ = ["loras"]
 
 
 @pytest.mark.parametrize(("family", "name"), CELLS)
@@ -34,16 +36,16 @@ def test_a_file_does_what_merging_by_hand_does(family, name, loras):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_wrong_alpha_or_swapped_query_and_key_would_show(family, loras):
-    """The comparison above is sensitive: either mistake is a hundred times its limit away."""
+    """The comparison above is sensitive: either mistake is fifty times its limit away."""
     one = models.loaded(family)
     merged = files.write(loras / "any.safetensors", FORMATS["kohya"], one.sites, one.state)
     right = one.merged(merged)
     without = {k: one.state[k] + (new - one.state[k]) * files.RANK / files.ALPHA for k, new in merged.items()}
-    assert largest(one.merged(without), right) > 100 * CLOSE
+    assert largest(one.merged(without), right) > 50 * CLOSE
     query, key = f"{one.sites.query}.weight", f"{one.sites.key}.weight"
     changes = {name: merged[name] - one.state[name] for name in (query, key)}
     swapped = merged | {query: one.state[query] + changes[key], key: one.state[key] + changes[query]}
-    assert largest(one.merged(swapped), right) > 100 * CLOSE
+    assert largest(one.merged(swapped), right) > 50 * CLOSE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,7 +94,7 @@ def test_two_loras_add_up_in_their_order(family, loras):
     files.write(loras / "b.safetensors", FORMATS["oft"], one.sites, one.state, seed=2)
     one_way = apply(apply(one.model, "a.safetensors")[0], "b.safetensors")[0]
     other_way = apply(apply(one.model, "b.safetensors")[0], "a.safetensors")[0]
-    assert largest(one.sampled(one_way), one.sampled(other_way)) > 100 * CLOSE
+    assert largest(one.sampled(one_way), one.sampled(other_way)) > 50 * CLOSE
 
 
 def test_both_experts_in_one_file(loras):
@@ -165,5 +167,5 @@ def test_on_small_storage_the_merge_is_not_rounded(family, name, dtype, loras):
     patched, report = apply(one.model)
     assert largest(one.sampled(patched), wanted) <= CLOSE, report
     rounded = {k: new.to(one.stored[k].dtype).float() for k, new in merged.items()}
-    assert largest(one.merged(rounded), wanted) > 100 * CLOSE  # what a merge into the storage would make
+    assert largest(one.merged(rounded), wanted) > 50 * CLOSE  # what a merge into the storage would make
     assert one.is_untouched()
