@@ -1,4 +1,4 @@
-"""Checks everything: ruff, pyright where it is installed, and all tests. Arguments go to pytest.
+"""Checks everything: ruff, the format, types and all tests. Arguments go to pytest.
 
 python3 scripts/test.py                 all of it
 python3 scripts/test.py -k sampler -x   some of the tests, stopping at the first failure
@@ -6,7 +6,6 @@ python3 scripts/test.py -k sampler -x   some of the tests, stopping at the first
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,8 +14,14 @@ import console
 import environment
 import pack
 
-# accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA.
-NEEDED = ("pytest>=8", "ruff>=0.6", "accelerate", "ftfy", "peft")
+# accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA. The wheel of
+# this pyright holds all of it, and nodejs the program that runs it, so that a first run loads nothing from elsewhere.
+NEEDED = ("pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft")
+CHECKS = {
+    "ruff check": ["ruff", "check"],
+    "ruff format": ["ruff", "format", "--check"],
+    "pyright": ["pyright", "--level", "error", "--pythonpath", sys.executable],
+}
 
 
 def main() -> int:
@@ -31,21 +36,31 @@ def _check() -> int:
     environment.ensure(NEEDED)
     pack.hide_scripts()
     os.chdir(environment.ROOT)
-    checks = {"ruff": ["check"], "pyright": ["--pythonpath", sys.executable]}
-    failed = [tool for tool, arguments in checks.items() if not _passes(tool, arguments)]
+    failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     if failed:
-        print(f"{' and '.join(failed)} failed (see above); the tests run all the same", flush=True)
+        print(f"failed (see above): {', '.join(failed)}; the tests run all the same", flush=True)
     import pytest
 
     return int(pytest.main(sys.argv[1:])) or int(bool(failed))
 
 
-def _passes(tool: str, arguments: list[str]) -> bool:
-    if importlib.util.find_spec(tool) is None:
-        print(f"{tool}: not installed, skipped", flush=True)
+def passes(name: str, command: list[str]) -> bool:
+    """Run a tool; one that cannot even start is told from one that complains."""
+    print(f"{name}:", flush=True)
+    if subprocess.call([sys.executable, "-m", *command]) == 0:
         return True
-    print(f"{tool}:", flush=True)
-    return subprocess.call([sys.executable, "-m", tool, *arguments]) == 0
+    start = subprocess.run([sys.executable, "-m", command[0], "--version"], capture_output=True)
+    if start.returncode:
+        print(
+            f"{command[0]} does not start here, so {name} checked nothing. Install it with all it needs: "
+            f"{sys.executable} -m pip install --force-reinstall '{_requirement(command[0])}'",
+            flush=True,
+        )
+    return False
+
+
+def _requirement(tool: str) -> str:
+    return next(requirement for requirement in NEEDED if requirement.startswith(tool))
 
 
 if __name__ == "__main__":
