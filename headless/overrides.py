@@ -11,10 +11,17 @@ from difflib import get_close_matches
 from typing import Any
 
 from .catalog import Catalog, Input
-from .graph import WorkflowError, is_link, label
+from .graph import Graph, WorkflowError, is_link, label
 from .page import VIRTUAL, Page, PageNode, raw_nodes, widget_layout, widget_values
 from .values import parsed
-from .workflow import api_graph, is_page
+from .workflow import api_graph, is_page, load_workflow, read_json
+
+
+def load_changed(
+    text: str, changes: Iterable[str], classes: Mapping[str, Any], titles: Mapping[str, str] | None = None
+) -> Graph:
+    """The graph of a workflow file's text, with some values changed; arguments and errors as of `override`."""
+    return load_workflow(override(read_json(text), changes, classes, titles), classes, titles)
 
 
 def override(

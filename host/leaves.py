@@ -19,7 +19,7 @@ def switch_leaves(module: nn.Module, table: Mapping[type[nn.Module], type[nn.Mod
             leaf.__class__ = switched
             # Casting layers read .bias even where the plain class (an embedding, an RMS norm) has none.
             if not hasattr(leaf, "bias"):
-                leaf.bias = None
+                leaf.bias = None  # pyright: ignore[reportArgumentType]
     return module
 
 

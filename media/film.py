@@ -115,9 +115,9 @@ class Film:
         clock, stamps, without, size = Clock(self.format), list[tuple[Fraction, int]](), 0, 0
         ends = list[Fraction]()
         for packet in packets(container, *_timed_streams(container, stream)):
-            if packet.dts is not None or packet.pts is not None:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is not None:
                 offset = clock.offset(packet)
-                stamp = packet.pts if packet.pts is not None else packet.dts
                 ends.append((stamp + (packet.duration or 0)) * packet.time_base + offset)
             if packet.stream.index != stream.index:
                 continue

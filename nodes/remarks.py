@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, scripts/headless.py in a terminal
+KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, headless/outcome.py in a terminal
 
 
 def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:

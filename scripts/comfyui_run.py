@@ -17,8 +17,6 @@ import comfyui_start
 import console
 import pack
 
-from headless import Outcome
-
 
 def run(
     comfyui: Path,
@@ -28,24 +26,22 @@ def run(
     output: Path,
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None],
-) -> Outcome:
-    """Run a workflow as ComfyUI's server would; arguments as `headless.run`."""
+) -> Any:
+    """Run a workflow as ComfyUI's server would; arguments and result as of `embedded_run.run`."""
     # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
     signal.signal(signal.SIGINT, _interrupt)
     nodes, executor = _start(comfyui, output)
     classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
     room = classes["OpenT2VSaveVideo"].__module__.split(".")[0]  # the name under which ComfyUI imported this pack
-    overrides = importlib.import_module(f"{room}.headless.overrides")
-    workflow = importlib.import_module(f"{room}.headless.workflow")
-    data = overrides.override(workflow.read_json(text), changes, classes, titles)
-    graph = workflow.load_workflow(data, classes, titles)
-    workflow.validate(graph, classes)
+    headless = importlib.import_module(f"{room}.headless")
+    graph = headless.load_changed(text, changes, classes, titles)
+    importlib.import_module(f"{room}.headless.workflow").validate(graph, classes)
     stream = _Events({node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}, stages)
     executor.server.send_sync = stream.event
     importlib.import_module("comfy.utils").set_progress_bar_global_hook(stream.progress)
-    ui = _execute(executor, graph, data)
+    ui = _execute(executor, graph)
     stream.finish()
-    return Outcome().add(graph, ui, output)
+    return headless.Outcome.of(graph, ui, output)
 
 
 def _interrupt(*_: Any) -> None:
@@ -79,7 +75,7 @@ def _start(comfyui: Path, output: Path) -> tuple[Any, Any]:
     return nodes, execution.PromptExecutor(server, **cache)
 
 
-def _execute(executor: Any, graph: Any, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _execute(executor: Any, graph: Any) -> dict[str, dict[str, Any]]:
     """Validate and run with ComfyUI's own code; returns the "ui" part of each node that has one."""
     execution = importlib.import_module("execution")
     prompt, prompt_id = graph.prompt(), str(uuid.uuid4())
@@ -88,7 +84,7 @@ def _execute(executor: Any, graph: Any, data: dict[str, Any]) -> dict[str, dict[
         raise ValueError(f"ComfyUI refuses the workflow: {ok[1]['message']} {ok[1]['details']} {ok[3] or ''}")
     extra = {"client_id": executor.server.client_id}
     if graph.workflow is not None:
-        extra["extra_pnginfo"] = {"workflow": data}
+        extra["extra_pnginfo"] = {"workflow": graph.workflow}
     logging.disable(logging.ERROR)  # ComfyUI logs a failing node's traceback; its message is raised below
     executor.execute(prompt, prompt_id, extra, ok[2])
     logging.disable(logging.NOTSET)

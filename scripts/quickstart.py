@@ -16,10 +16,9 @@ from pathlib import Path
 import comfyui_run
 import comfyui_start
 import console
+import embedded_run
 import environment
 import pack
-
-import headless
 
 WORKFLOW = pack.ROOT / "workflows" / "quickstart.json"
 STAGES = {
@@ -48,7 +47,7 @@ def main() -> int:
     given = {option: getattr(arguments, option) for option in INPUTS}
     changes = [f"{INPUTS[option]}={value}" for option, value in given.items() if value is not None]
     folder, name = destination(arguments.out)
-    text = headless.read(WORKFLOW)
+    text = embedded_run.read(WORKFLOW)
     comfyui = arguments.comfyui and arguments.comfyui.expanduser().resolve()
     if comfyui:
         comfyui_start.ensure(comfyui)
@@ -59,7 +58,7 @@ def main() -> int:
     if comfyui:
         outcome = comfyui_run.run(comfyui, text, changes, output=folder, stages=stages, stage_of=_stage)
     else:
-        outcome = headless.run(text, changes, models=None, output=folder, stages=stages, stage_of=_stage)
+        outcome = embedded_run.run(text, changes, models=None, output=folder, stages=stages, stage_of=_stage)
     if name:
         outcome.files = [put(outcome.files[0], folder / name), *outcome.files[1:]]
     for remark in outcome.remarks:

@@ -10,18 +10,17 @@ import sys
 from pathlib import Path
 
 import console
+import embedded_run
 import environment
 import pack
-
-import headless
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    text = headless.read(arguments.file)
+    text = embedded_run.read(arguments.file)
     environment.ensure()
     pack.hide_scripts()
-    outcome = headless.run(
+    outcome = embedded_run.run(
         text, arguments.changes, models=arguments.models, output=arguments.output, stages=console.Stages(sys.stderr)
     )
     for remark in outcome.remarks:

@@ -57,7 +57,7 @@ def attend_through_host(module: nn.Module) -> CallOptions:
 
 def _through_host(kind: type, options: CallOptions) -> type:
     """The processor's class with attention by the host."""
-    call = kind.__call__
+    call: Any = kind.__call__
     called = getattr(getattr(call, "__code__", None), "co_names", ())
     if not {"dispatch_attention_fn", "scaled_dot_product_attention"} & set(called):
         return kind

@@ -52,13 +52,14 @@ class Tokenizer:
             ValueError: the model has several text encoders; the nodes know no names for them in one file.
         """
         variant = self.part.variant
-        if len(variant.prompts) > 1:
+        first, *others = variant.prompts
+        if others:
             raise ValueError(
                 f"{variant.title} reads its prompts with {len(variant.prompts)} text encoders, which ComfyUI's saving "
                 "nodes cannot keep apart. Nothing was saved. Save the model alone (ModelSave), and keep the text "
                 "encoders' own files."
             )
-        raw = _sentencepiece(self.part.tokenizers[variant.prompts[0].slot])
+        raw = _sentencepiece(self.part.tokenizers[first.slot])
         return {} if raw is None else {"spiece_model": torch.frombuffer(bytearray(raw), dtype=torch.uint8)}
 
     def clone(self) -> Tokenizer:
@@ -75,6 +76,9 @@ def _sentencepiece(tokenizer: Any) -> bytes | None:
 
 class TextModel(nn.Module):
     """The text encoders behind the methods the host's CLIP calls: `transformer`, `transformer_2`, ..."""
+
+    opent2v: TextEncoder
+    transformer: nn.Module
 
     def __init__(self, part: TextEncoder, device: torch.device):
         super().__init__()
@@ -104,7 +108,7 @@ class TextModel(nn.Module):
         self.execution_device = options.get("execution_device") or self.execution_device
 
     def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
-        part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
+        part = self.opent2v
         ids = [{slot: [p[0] for p in rows[n]] for slot, rows in tokens.items()} for n in range(_row_count(tokens))]
         embedded = [part.embed(row, self.execution_device) for row in ids]
         device = mm.intermediate_device()
@@ -118,7 +122,7 @@ class TextModel(nn.Module):
         Raises:
             ValueError: always.
         """
-        part: TextEncoder = self.opent2v  # pyright: ignore[reportAssignmentType]
+        part = self.opent2v
         raise ValueError(
             f"This CLIP holds the text encoder of {part.variant.title}: it reads prompts and cannot write text. "
             "Connect the CLIP of a language model."

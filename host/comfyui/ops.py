@@ -63,18 +63,16 @@ def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:
 
         comfy_cast_weights = True
 
-        def forward(self, inputs: Tensor) -> Tensor:
+        def forward(self, input: Tensor) -> Tensor:
             if self.weight is None:
-                return functional.layer_norm(inputs.float(), self.normalized_shape, None, None, self.eps).to(
-                    inputs.dtype
-                )
+                return functional.layer_norm(input.float(), self.normalized_shape, None, None, self.eps).to(input.dtype)
             weight, bias, held = comfy.ops.cast_bias_weight(
-                self, device=inputs.device, dtype=torch.float32, bias_dtype=torch.float32, offloadable=True
+                self, device=input.device, dtype=torch.float32, bias_dtype=torch.float32, offloadable=True
             )
-            normed = functional.layer_norm(inputs.float(), self.normalized_shape, weight, bias, self.eps)
+            normed = functional.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps)
             # Dynamic loading keeps the slot on the device until this call releases it.
             comfy.ops.uncast_bias_weight(self, weight, bias, held)
-            return normed.to(inputs.dtype)
+            return normed.to(input.dtype)
 
     return CastFP32LayerNorm
 

@@ -55,7 +55,7 @@ class Changes(comfy.weight_adapter.WeightAdapterBase):
         Raises:
             FamilyError: always, these changes exist as weights only.
         """
-        kind, key, *_ = self.weights[0]
+        kind, key = self.weights[0][:2]
         raise FamilyError(
             f"A bypass LoRA loader cannot apply this LoRA ({kind} on {key}). Use Load Video LoRA, or ComfyUI's LoRA "
             "loader without bypass."

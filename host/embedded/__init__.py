@@ -1,6 +1,6 @@
 """The embedded host: what the pack needs of ComfyUI, on plain torch, for scripts, tests and headless batches.
 
-See `contract.Host`.
+See `contract.Host`. It ships, since the pack is also imported where no ComfyUI runs: by what lists its nodes.
 """
 
 from __future__ import annotations

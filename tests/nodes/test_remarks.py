@@ -21,7 +21,7 @@ def test_no_remarks_are_told_too_so_that_the_last_ones_go():
 
 
 def test_page_and_terminal_read_the_same_name():
-    for reader in ("web/remarks.js", "scripts/headless.py"):
+    for reader in ("web/remarks.js", "headless/outcome.py"):
         assert f'"{KEY}"' in (ROOT / reader).read_text(encoding="utf-8"), reader
 
 
