@@ -22,7 +22,7 @@ from .sound import AudioDecoder
 # Objects that a side puts on the wires. Nodes only hand them back to the host.
 Model = TypeVar("Model")
 Clip = TypeVar("Clip")
-Vae = TypeVar("Vae")
+Vae = TypeVar("Vae", contravariant=True)  # a side takes VAEs of one class, and may give out others too
 ModelOrClip = TypeVar("ModelOrClip")
 
 # A function that reads a LoRA file's tensors as changes of a MODEL's or CLIP's weights. Third argument: whether to

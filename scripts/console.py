@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import TextIO
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -15,7 +16,7 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 def guard(main: Callable[[], int]) -> int:
     """Run a script: Ctrl-C ends it quietly, an error is one message on stderr, unless `--traceback` asks for more."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a Chinese prompt on a Latin-1 terminal is no reason to stop
     wants_traceback = "--traceback" in sys.argv
     try:

@@ -142,6 +142,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at each call, because compile nodes replace diffusion_model.
             variant, predict = self.opent2v.variant, self.opent2v.variant.family.network.predict
+            assert predict is not None, "the pack builds no network that only the host calls"
             self.call_options.transformer_options = kwargs.get("transformer_options") or {}
             try:
                 streams = x if packing is None else packing.unpack(x)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
-from ...sampling import ExpertSteps, Run, Schedule, Step, solve
+from ...sampling import Discrete, ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing, unbind
 from .cache import PASS, under
@@ -85,6 +85,7 @@ def _in_our_space(model: Any, schedule: Schedule) -> Any:
     unscaled = getattr(comfy.model_sampling, "V_PREDICTION_DDPM", None)  # since ComfyUI 0.21
     if unscaled is None or not isinstance(model.get_model_object("model_sampling"), unscaled):
         return model
+    assert isinstance(schedule.prediction, Discrete), "a v model has a table of sigmas"
 
     class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
         pass

@@ -25,6 +25,8 @@ Vae = comfy.sd.VAE
 class FirstStage(nn.Module):
     """The VAE behind the two calls the host makes."""
 
+    opent2v: Any  # the part; a VideoVAE or a SoundVAE, by which calls the stage has
+
     def __init__(self, part: VideoVAE | SoundVAE):
         super().__init__()
         self.vae = part.vae
@@ -32,11 +34,11 @@ class FirstStage(nn.Module):
 
     def encode(self, video: Tensor) -> Tensor:
         """[B, 3, F, H, W] in -1..1 -> VAE latent."""
-        return self.opent2v.encode(video)  # pyright: ignore[reportCallIssue]
+        return self.opent2v.encode(video)
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
-        return self.opent2v.decode(latent, options.get("seed", 0))  # pyright: ignore[reportCallIssue]
+        return self.opent2v.decode(latent, options.get("seed", 0))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As `nn.Module`'s; an empty state dict is accepted, because the weights are loaded already."""
@@ -111,7 +113,7 @@ class SoundStage(FirstStage):
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> waveform [B, channels, samples] in -1..1."""
-        return self.opent2v.decode(latent)  # pyright: ignore[reportCallIssue]
+        return self.opent2v.decode(latent)
 
 
 class OpenT2VAudioVAE(OpenT2VVAE):

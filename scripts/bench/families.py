@@ -176,8 +176,10 @@ def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[s
     """(family, {"ours", "core"}): the same file in our model class and in core's, both sampled by core."""
     # The attention class of our transformers.
     core = comfyui_start.start(comfyui, "--cpu", "--use-pytorch-cross-attention")
-    import_module("comfy.utils").PROGRESS_BAR_ENABLED = False
+    import comfy.utils
     import torch
+
+    comfy.utils.PROGRESS_BAR_ENABLED = False
 
     from opent2v.host import comfyui as real
     from opent2v.loaders import load_model, open_file

@@ -107,7 +107,7 @@ def read(path: Path, memory: int | None = None) -> tuple[float, float]:
 
     piece = 2**24
     began, used = time.perf_counter(), time.process_time()
-    buffer = memoryview(torch.empty(memory or piece, dtype=torch.uint8).numpy())
+    buffer = torch.empty(memory or piece, dtype=torch.uint8).numpy().data
     with open(path, "rb", buffering=0) as file:
         while taken := file.readinto(buffer[:piece]):
             buffer = buffer[taken:] if memory else buffer

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,9 @@ def main() -> None:
 
     @torch.inference_mode()
     def cores() -> tuple[float, float]:
-        import nodes
-
+        core = import_module("nodes")  # ComfyUI's, not the pack's
         began = now()
-        nodes.KSampler().sample(model, 0, arguments.steps, 4.0, "euler", "simple", positive, negative, latent)
+        core.KSampler().sample(model, 0, arguments.steps, 4.0, "euler", "simple", positive, negative, latent)
         return since(began)
 
     ways = (sampler, bare, solver, *([cores] if arguments.comfyui else []))

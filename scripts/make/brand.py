@@ -39,7 +39,7 @@ def icon():
     """A play triangle that has moved to where it is: four moments of one video."""
     from PIL import Image
 
-    picture = Image.new("RGB", (ICON * FINE,) * 2, NIGHT)
+    picture = Image.new("RGB", (ICON * FINE, ICON * FINE), NIGHT)
     for moment, colour in enumerate(COLOURS):
         _shape(picture, 3, (90 + 38 * moment, 200), 50 + 24 * moment, 0, colour, 0.55 + 0.15 * moment)
     return picture.resize((ICON, ICON), Image.Resampling.LANCZOS)

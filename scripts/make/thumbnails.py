@@ -23,8 +23,7 @@ import environment
 import pack
 from workflow_data import TEMPLATES
 
-from workflows import FOLDER
-
+FOLDER = pack.ROOT / "workflows"
 WIDTH, HEIGHT = 400, 300
 BAND = 96  # height of a row of frames; four of them fill the width
 NIGHT, PALE, FAINT = (20, 22, 34), (236, 238, 245), (160, 166, 186)
