@@ -240,7 +240,7 @@ def test_the_published_checkpoint_is_converted_and_recognised(tmp_path, monkeypa
 def test_the_text_encoder_inside_is_read_without_its_last_layer():
     opened = open_file(tiny.file())
     text = open_text_file(tiny.file(), "cond_stage_model.")
-    assert text.class_name == "CLIPTextModel" and text.config["num_hidden_layers"] == tiny.LAYERS - 1
+    assert text.kind.class_name == "CLIPTextModel" and text.layout.config["num_hidden_layers"] == tiny.LAYERS - 1
     loaded = load_text(
         [text], opened.parts["transformer"].variant, torch.float32, lambda _: tiny.folder() / "tokenizer"
     )
@@ -268,7 +268,7 @@ def test_a_text_file_in_hugging_faces_names(tmp_path, layers, used):
             header[name.replace(".layers.0.", f".layers.{n}.")] = torch.zeros(1).expand(shape)
     tensors = {n: torch.zeros(s.shape, dtype=torch.float8_e4m3fn) for n, s in header.items()}
     text = open_text_file(save(tmp_path / "clip_h.safetensors", tensors))
-    assert (text.title, text.config["num_hidden_layers"], text.config["num_attention_heads"]) == (
+    assert (text.layout.title, text.layout.config["num_hidden_layers"], text.layout.config["num_attention_heads"]) == (
         "OpenCLIP-H",
         used,
         16,
