@@ -273,7 +273,7 @@ def test_a_text_file_in_hugging_faces_names(tmp_path, layers, used):
         used,
         16,
     )
-    renamed = [translate(name, text.rules) for name in tensors]
+    renamed = [translate(name, text.layout.rules) for name in tensors]
     assert any(".layers.23." in name for name in tensors) is (layers == 24)
     assert not any(".layers.23." in name for one in renamed if one for name in one.names)
 
