@@ -80,7 +80,7 @@ def test_unet_loaders_ltx_video_in_our_sampler(report):
     for case, found in report["in our sampler"].items():
         assert (found["family"], found["same schedule"]) == ("ltx_video", True), case
         assert found["apart"] <= 1e-4 and found["scale"] > 1, (case, found)
-    assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-3
+    assert report["in our sampler reads"]["mask"] > 1e-2 and report["in our sampler reads"]["frame rate"] > 1e-2
     assert report["in our sampler reads"]["guidance"] > 1e-2
     cached = report["in our sampler, cached"]
     assert cached["apart"] <= 1e-4 and cached["from full"] > 1e-2

@@ -65,7 +65,7 @@ def test_solvers_shift_and_rescaled_guidance_reach_both_streams(joint, kind):
     rows = dict(joint("further_settings")[kind])
     assert rows.pop("report").startswith("4 steps, cfg 1," if kind == "h3" else "4 steps, cfg 3,")
     assert len(rows) == (3 if kind == "h3" else 4)
-    assert all(change > 1e-4 for changes in rows.values() for change in changes)
+    assert all(change > 1e-3 for changes in rows.values() for change in changes)
 
 
 def test_previews_are_of_the_picture(joint, kind):

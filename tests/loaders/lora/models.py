@@ -133,9 +133,14 @@ def loaded(family: str, dtype: torch.dtype = torch.float32) -> Loaded:
 
 
 def largest(a: Tensor, b: Tensor) -> float:
-    """The largest difference, as a share of the largest value where that is above 1.
-
-    How far two orders of one sum are apart depends on the processor, and grows with the numbers.
-    """
+    """The largest difference of two tensors of one shape."""
     assert a.shape == b.shape
-    return (a - b).abs().max().item() / max(1.0, b.abs().max().item())
+    return (a - b).abs().max().item()
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """How far two orders of one sum are apart: the largest difference, as a share of the largest value above 1.
+
+    What rounding makes of them depends on the processor, and grows with the numbers.
+    """
+    return largest(a, b) / max(1.0, b.abs().max().item())

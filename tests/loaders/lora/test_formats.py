@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.loaders.lora.applied import CLOSE, apply, loras
 from opent2v.tests.loaders.lora.files import FORMATS
-from opent2v.tests.loaders.lora.models import FAMILIES, largest
+from opent2v.tests.loaders.lora.models import FAMILIES, apart, largest
 from opent2v.tests.loaders.lora.table import CELLS, STORAGE
 from opent2v.tests.nodes.calls import call
 
@@ -29,23 +29,23 @@ def test_a_file_does_what_merging_by_hand_does(family, name, loras):
     merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state)
     wanted = one.merged(merged)
     patched, report = apply(one.model)
-    assert largest(wanted, one.plain) > 0.01
-    assert largest(one.sampled(patched), wanted) <= CLOSE, report
+    assert largest(wanted, one.plain) > 0.02
+    assert apart(one.sampled(patched), wanted) <= CLOSE, report
     assert one.is_untouched()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_wrong_alpha_or_swapped_query_and_key_would_show(family, loras):
-    """The comparison above is sensitive: either mistake is fifty times its limit away."""
+    """The comparison above is sensitive: either mistake is a hundred times its limit away."""
     one = models.loaded(family)
     merged = files.write(loras / "any.safetensors", FORMATS["kohya"], one.sites, one.state)
     right = one.merged(merged)
     without = {k: one.state[k] + (new - one.state[k]) * files.RANK / files.ALPHA for k, new in merged.items()}
-    assert largest(one.merged(without), right) > 50 * CLOSE
+    assert largest(one.merged(without), right) > 100 * CLOSE
     query, key = f"{one.sites.query}.weight", f"{one.sites.key}.weight"
     changes = {name: merged[name] - one.state[name] for name in (query, key)}
     swapped = merged | {query: one.state[query] + changes[key], key: one.state[key] + changes[query]}
-    assert largest(one.merged(swapped), right) > 50 * CLOSE
+    assert largest(one.merged(swapped), right) > 100 * CLOSE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -57,7 +57,7 @@ def test_finetrainers_self_attention_stays_self_attention(family, loras):
     merged = files.write(loras / "any.safetensors", fmt, one.sites, one.state, only=alone)
     assert list(merged) == [f"{one.sites.query}.weight"]
     patched, report = apply(one.model)
-    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE and "1 of 1" in report
+    assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE and "1 of 1" in report
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -73,7 +73,7 @@ def test_strength(family, strength, loras):
         part = {
             k: (one.state[k].double() + strength * (new.double() - one.state[k])).float() for k, new in merged.items()
         }
-        assert largest(found, one.merged(part)) <= CLOSE
+        assert apart(found, one.merged(part)) <= CLOSE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -84,17 +84,17 @@ def test_two_loras_add_up_in_their_order(family, loras):
     both = {k: first[k] + second[k] - one.state[k] for k in first}
     patched, _ = apply(apply(one.model, "a.safetensors")[0], "b.safetensors")
     wanted = one.merged(both)
-    assert largest(one.sampled(patched), wanted) <= CLOSE
+    assert apart(one.sampled(patched), wanted) <= CLOSE
     (stacked, *_), _ = call(
         "OpenT2VLoraStack", model=one.model, lora_1="a.safetensors", strength_1=1.0, lora_2="b.safetensors",
         strength_2=1.0,
     )  # fmt: skip
-    assert largest(one.sampled(stacked), wanted) <= CLOSE
+    assert apart(one.sampled(stacked), wanted) <= CLOSE
     # A turn after a sum is not a sum after a turn.
     files.write(loras / "b.safetensors", FORMATS["oft"], one.sites, one.state, seed=2)
     one_way = apply(apply(one.model, "a.safetensors")[0], "b.safetensors")[0]
     other_way = apply(apply(one.model, "b.safetensors")[0], "a.safetensors")[0]
-    assert largest(one.sampled(one_way), one.sampled(other_way)) > 50 * CLOSE
+    assert largest(one.sampled(one_way), one.sampled(other_way)) > 100 * CLOSE
 
 
 def test_both_experts_in_one_file(loras):
@@ -109,7 +109,7 @@ def test_both_experts_in_one_file(loras):
     for expert, weights in merged.items():
         part = replace(one.model.part, variant=replace(one.variant, expert=expert))
         patched, report = apply(replace(one.model, part=part), "both.safetensors")
-        assert largest(one.sampled(patched), one.merged(weights)) <= CLOSE
+        assert apart(one.sampled(patched), one.merged(weights)) <= CLOSE
         count = len(one.sites.matrices)
         assert f"{count} of {count} match" in report and "other expert" in report
 
@@ -123,7 +123,7 @@ def test_a_butterfly_over_fused_layers_is_named_and_the_rest_applied(loras):
     patched, report = apply(one.model)
     assert "turns rows of several layers into each other" in report
     assert f"{len(alone)} of {len(one.sites.matrices)} match" in report
-    assert largest(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
+    assert apart(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
 
 
 @pytest.mark.parametrize("name", ["oft", "boft"])
@@ -139,7 +139,7 @@ def test_a_turn_of_rows_that_stand_in_another_order_is_named_and_the_rest_applie
     assert "turns rows of several layers into each other" in report
     assert f"{len(fits)} of {len(one.sites.matrices)} match" in report
     alone = {f"{part}.weight" for site in fits for part in site.parts}
-    assert largest(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
+    assert apart(one.sampled(patched), one.merged({k: v for k, v in merged.items() if k in alone})) <= CLOSE
 
 
 def test_a_layer_that_is_half_of_one_here_is_named(loras):
@@ -153,7 +153,7 @@ def test_a_layer_that_is_half_of_one_here_is_named(loras):
     files.save(loras / "any.safetensors", stored)
     patched, report = apply(one.model)
     assert "2 in another shape. For example diffusion_model.cond_in is for [32, 68], the model has [32, 132]" in report
-    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE
+    assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16], ids=str)
@@ -165,7 +165,7 @@ def test_on_small_storage_the_merge_is_not_rounded(family, name, dtype, loras):
     merged = files.write(loras / "any.safetensors", FORMATS[name], one.sites, one.state)
     wanted = one.merged(merged)
     patched, report = apply(one.model)
-    assert largest(one.sampled(patched), wanted) <= CLOSE, report
+    assert apart(one.sampled(patched), wanted) <= CLOSE, report
     rounded = {k: new.to(one.stored[k].dtype).float() for k, new in merged.items()}
-    assert largest(one.merged(rounded), wanted) > 50 * CLOSE  # what a merge into the storage would make
+    assert largest(one.merged(rounded), wanted) > 100 * CLOSE  # what a merge into the storage would make
     assert one.is_untouched()

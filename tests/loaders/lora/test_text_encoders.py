@@ -7,7 +7,7 @@ import torch
 
 from opent2v.host import embedded
 from opent2v.tests.loaders.lora import files, models, text_files
-from opent2v.tests.loaders.lora.models import largest
+from opent2v.tests.loaders.lora.models import apart, largest
 from opent2v.tests.loaders.lora.table import TEXT
 from opent2v.tests.nodes.calls import call
 
@@ -41,7 +41,7 @@ def test_a_text_encoders_lora_does_what_merging_by_hand_does(family, style, slot
         "OpenT2VLoadLora", model=one.model, clip=one.clip, lora="any.safetensors", strength_model=1.0, strength_clip=1.0
     )
     found = one.embedded(clip)
-    assert max(largest(a, b) for a, b in zip(found, wanted, strict=True) if a.is_floating_point()) <= CLOSE, report
+    assert max(apart(a, b) for a, b in zip(found, wanted, strict=True) if a.is_floating_point()) <= CLOSE, report
     assert max(largest(a, b) for a, b in zip(before, wanted, strict=True) if a.is_floating_point()) > 1e-3
     assert all(torch.equal(a, b) for a, b in zip(one.embedded(one.clip), before, strict=True))
     assert torch.equal(one.sampled(model), one.plain)
@@ -58,8 +58,8 @@ def test_both_parts_of_a_file_have_strengths_of_their_own(loras):
     )
     given = {"model": one.model, "clip": one.clip, "lora": "any.safetensors"}
     (model, clip, _), _ = call("OpenT2VLoadLora", **given, strength_model=1.0, strength_clip=0.0)
-    assert largest(one.sampled(model), one.merged(merged)) <= CLOSE
+    assert apart(one.sampled(model), one.merged(merged)) <= CLOSE
     assert all(torch.equal(a, b) for a, b in zip(one.embedded(clip), one.embedded(one.clip), strict=True))
     (model, clip, _), _ = call("OpenT2VLoadLora", **given, strength_model=0.0, strength_clip=1.0)
     assert torch.equal(one.sampled(model), one.plain)
-    assert largest(one.embedded(clip)[0], one.embedded_by_hand(text)[0]) <= CLOSE
+    assert apart(one.embedded(clip)[0], one.embedded_by_hand(text)[0]) <= CLOSE

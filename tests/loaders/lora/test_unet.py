@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.loaders.lora.applied import CLOSE, apply, loras
 from opent2v.tests.loaders.lora.files import FORMATS
-from opent2v.tests.loaders.lora.models import largest
+from opent2v.tests.loaders.lora.models import apart, largest
 from opent2v.tests.loaders.lora.sites import Site
 
 __all__ = ["loras"]
@@ -44,8 +44,8 @@ def test_every_kind_of_convolution(name, layout, loras):
     files.save(loras / "any.safetensors", stored)
     patched, report = apply(one.model)
     assert f"{len(merged)} of {len(merged)} match" in report
-    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE
-    assert largest(one.merged(merged), one.plain) > 0.01
+    assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE
+    assert largest(one.merged(merged), one.plain) > 0.02
 
 
 def test_a_convolution_over_one_frame_is_the_linear_layer_it_became(loras):
@@ -57,4 +57,4 @@ def test_a_convolution_over_one_frame_is_the_linear_layer_it_became(loras):
     files.save(loras / "any.safetensors", {k: t.unsqueeze(-1) if t.ndim else t for k, t in stored.items()})
     patched, report = apply(one.model)
     assert "2 of 2 match" in report
-    assert largest(one.sampled(patched), one.merged(merged)) <= CLOSE
+    assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE
