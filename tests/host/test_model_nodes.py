@@ -67,6 +67,8 @@ def test_each_node_runs_or_is_refused_on_a_family_that_core_has_not(walked):
     for name, found in walked("open_sora_nodes").items():
         if "node" in found and ROWS.get(name, ("",))[0] == "fails":
             continue  # core's node reads what only image models of a UNet have
+        if "Use a LoRA that was trained for this model" in found.get("node", {}).get("refused", ""):
+            continue  # the walk's LoRA is a Wan model's: a loader refuses it before any sampler runs
         good = all(found.get(s) == "runs" or "refused" in found.get(s, {}) for s in SAMPLERS)
         if not good and "fails" not in ROWS.get(name, ()):
             wrong[name] = found
