@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 _ATEN = torch.ops.aten
 
@@ -21,12 +22,17 @@ class WeightFormat(Protocol):
 
     Attributes:
         name: in the user's words: "int4".
+        layout: ComfyUI's name of the format: "float8_e4m3fn", "float8_e5m2", "int8_tensorwise", "nvfp4", "mxfp8",
+            "convrot_w4a4", "asym_w4a8_int8"; "" where it has none (awq_w4a16, GGUF).
         stays_packed: layers are held as they are stored and multiplied out while they compute, unless the user asks for
             a dtype; else they are multiplied out while the file is loaded.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def layout(self) -> str: ...
 
     @property
     def stays_packed(self) -> bool: ...
@@ -54,8 +60,12 @@ class PackedWeight:
 
     Attributes:
         shape: of the weight's numbers, whatever the shapes of `tensors`.
-        tensors: what the format stores, by role ("weight", "scale").
-        parameters: what the format has to know besides (the size of a group).
+        tensors: what the format stores, by role. The roles of a format with a `layout` are the endings of today's names
+            in files: "weight", "weight_scale", "weight_scale_2", "input_scale", "pre_quant_scale", "weight_s_rel",
+            "weight_s_channel", "weight_codebook".
+        parameters: what the format has to know besides: of a format with a `layout` the entries that a file's
+            `comfy_quant` has beside "format" (convrot, convrot_groupsize, group_size, linear_dtype,
+            full_precision_matrix_mult), those of its "params" among them.
     """
 
     format: WeightFormat
@@ -166,6 +176,14 @@ _KEEPING: dict[Any, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
 def unpacked(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """The numbers of a weight, packed or not, as `dtype`."""
     return weight.packed.dequantise(dtype) if isinstance(weight, PackedTensor) else weight.to(dtype)
+
+
+def looked_up(weight: Tensor, ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """An embedding's rows [*ids.shape, columns] as `dtype`; of a packed weight only these rows are dequantised."""
+    if not isinstance(weight, PackedTensor):
+        return functional.embedding(ids, weight).to(dtype)
+    index, place = ids.flatten().unique(return_inverse=True)
+    return weight.packed.rows(index).dequantise(dtype)[place].unflatten(0, ids.shape)
 
 
 def _unpacked_all(value: Any) -> Any:

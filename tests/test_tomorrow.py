@@ -169,7 +169,7 @@ ENCODER = TextEncoderKind("Qwen2Model", frozenset({"Qwen2Tokenizer"}) | ANY_TOKE
 
 
 class RowInt8:
-    name, stays_packed = "row int8", True
+    name, layout, stays_packed = "row int8", "", True
 
     def layers(self, file):
         ends = [name for name in file.header if name.endswith(".weight_rows8")]

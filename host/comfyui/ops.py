@@ -10,7 +10,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...base.packed import PackedTensor, unpacked
+from ...base.packed import PackedTensor, looked_up, unpacked
 from ..leaves import dtype_keeping_norms, switch_leaves
 
 _NAMES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "Embedding")
@@ -29,8 +29,8 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
     table[FP32LayerNorm] = _fp32_layer_norm(FP32LayerNorm)
     switch_leaves(module, table | dtype_keeping_norms())
     for leaf in module.modules():
-        if isinstance(leaf, nn.Linear) and isinstance(leaf.weight, PackedTensor):
-            leaf.__class__ = PackedLinear
+        if isinstance(leaf, nn.Linear | nn.Embedding) and isinstance(leaf.weight, PackedTensor):
+            leaf.__class__ = PackedLinear if isinstance(leaf, nn.Linear) else PackedEmbedding
     return module
 
 
@@ -55,6 +55,22 @@ class PackedLinear(comfy.ops.manual_cast.Linear):
     def set_weight(self, weight: Tensor, return_weight: bool = False, **_: Any) -> Tensor | None:
         """Leave the packed weight unchanged, since a merge would round; `settle` applies the change at each call."""
         return weight if return_weight else None
+
+
+class PackedEmbedding(comfy.ops.manual_cast.Embedding):
+    """The host's embedding for a packed weight, of which only the rows that are looked up are dequantised."""
+
+    def forward_comfy_cast_weights(self, input: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+        dtype = self.weight.dtype if out_dtype is None else out_dtype
+        if not self.weight_function:
+            return looked_up(self.weight.to(input.device), input, dtype)
+        weight = unpacked(self.weight.to(input.device), dtype)
+        for function in self.weight_function:
+            weight = function(weight)
+        return functional.embedding(input, weight)
+
+    convert_weight = PackedLinear.convert_weight
+    set_weight = PackedLinear.set_weight
 
 
 def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:

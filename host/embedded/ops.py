@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...base.packed import unpacked
+from ...base.packed import looked_up, unpacked
 
 
 class CastLinear(nn.Linear):
@@ -14,6 +14,13 @@ class CastLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.linear(input, unpacked(self.weight, input.dtype), _to(self.bias, input.dtype))
+
+
+class CastEmbedding(nn.Embedding):
+    """Looks up rows of the stored weight; those of a packed weight are dequantised here."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return looked_up(self.weight, input, self.weight.dtype)
 
 
 class CastConv2d(nn.Conv2d):
@@ -49,6 +56,7 @@ def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 LEAVES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: CastLinear,
+    nn.Embedding: CastEmbedding,
     nn.Conv2d: CastConv2d,
     nn.Conv3d: CastConv3d,
     nn.LayerNorm: CastLayerNorm,

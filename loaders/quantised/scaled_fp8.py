@@ -6,6 +6,7 @@ Source: ComfyUI's `scaled_fp8_ops` (comfy/ops.py 0.3.64) and its "float8_e4m3fn"
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -19,10 +20,12 @@ from ..header import Container
 from .layer import StoredLayer
 
 
+@dataclass(frozen=True)
 class ScaledFP8:
-    name = "scaled fp8"
+    name: str
+    layout: str
     # The host has layers for plain fp8 that are as small: multiplied out, a model runs as its bf16 file does.
-    stays_packed = False
+    stays_packed: bool = False
 
     def layers(self, file: Container) -> Mapping[str, StoredLayer]:
         layers = {}
@@ -31,20 +34,22 @@ class ScaledFP8:
             weight = scale.removesuffix(end) + ".weight" if end else ""
             stored = file.header.get(weight)
             if stored is not None and is_fp8(stored.dtype) and prod(info.shape) in (1, stored.shape[0]):
-                layers[weight] = StoredLayer(self, stored.shape, {"weight": weight, "scale": scale})
+                names = {"weight": weight, "weight_scale": scale}
+                layers[weight] = StoredLayer(_BY_CODE[stored.dtype], stored.shape, names)
         return layers
 
     def rows(self, weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
-        scale = weight.tensors["scale"]
+        scale = weight.tensors["weight_scale"]
         return {
             "weight": take_rows(weight.tensors["weight"], index),
-            "scale": scale if scale.numel() == 1 else take_rows(scale, index),
+            "weight_scale": scale if scale.numel() == 1 else take_rows(scale, index),
         }
 
     def dequantise(self, weight: PackedWeight, dtype: torch.dtype) -> Tensor:
         """Multiplied in fp32, then rounded once."""
-        scale = weight.tensors["scale"]
+        scale = weight.tensors["weight_scale"]
         return cast(weight.tensors["weight"], dtype, scale.squeeze() if scale.numel() == 1 else scale.flatten())
 
 
-FORMAT = ScaledFP8()
+FORMAT = ScaledFP8("scaled fp8", "float8_e4m3fn")
+_BY_CODE = {"F8_E4M3": FORMAT, "F8_E5M2": ScaledFP8("scaled fp8 e5m2", "float8_e5m2")}

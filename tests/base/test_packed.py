@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from opent2v.base.packed import PackedTensor, PackedWeight, take_rows, unpacked
+from opent2v.base.packed import PackedTensor, PackedWeight, looked_up, take_rows, unpacked
 from opent2v.tests.loaders.toy_int4 import GROUP, ToyInt4, pack
 
 
@@ -41,6 +41,15 @@ def test_operations_get_the_numbers(mode):
         assert torch.equal(torch.nn.functional.linear(x, weight.to(torch.float32)), x @ exact.T)
         assert torch.equal(torch.cat([weight, weight]), torch.cat([exact, exact]).bfloat16())
         assert torch.equal(weight[2:4], exact[2:4].bfloat16())
+
+
+@pytest.mark.parametrize("ids", [[[4, 0, 4], [2, 2, 5]], [[0]], [[]]])
+def test_an_embedding_reads_rows_of_it(held, ids):
+    weight, exact = held
+    ids = torch.tensor(ids, dtype=torch.int64)
+    for stored in (weight, exact):
+        rows = looked_up(stored, ids, torch.float32)
+        assert torch.equal(rows, exact[ids]) and rows.dtype == torch.float32
 
 
 def test_moving_and_copying_leaves_it_packed(held):

@@ -20,6 +20,7 @@ class ToyInt4:
     """`<layer>.weight_int4` [rows, columns / 2], low half first, and `<layer>.weight_scale` [rows, groups]."""
 
     name = "toy int4"
+    layout = ""
     stays_packed = True
 
     def layers(self, file: Container) -> Mapping[str, StoredLayer]:
