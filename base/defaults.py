@@ -31,7 +31,7 @@ class Defaults:
     negative: str = ""
     picture_guidance: float = 1.0
 
-    def with_own(self, own: Mapping[str, Any]) -> Defaults:
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Defaults:
         """These values, replaced by those that a folder's opent2v.json states; its other keys are not read here."""
-        stated = {one.name: own[one.name] for one in fields(self) if one.name in own}
+        stated = {field.name: overrides[field.name] for field in fields(self) if field.name in overrides}
         return replace(self, **{name: float(value) if name in _FLOATS else value for name, value in stated.items()})

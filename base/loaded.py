@@ -142,9 +142,9 @@ class SoundVAE:
     @property
     def channels(self) -> int:
         """Of the latents."""
-        stream, own = self.variant.sound, self.variant.defaults
+        stream, defaults = self.variant.sound, self.variant.defaults
         assert stream is not None, "a model without sound has no audio VAE"
-        return stream.latent_shape(own.width, own.height, own.frames, own.fps)[0]
+        return stream.latent_shape(defaults.width, defaults.height, defaults.frames, defaults.fps)[0]
 
     @property
     def rate(self) -> int:

@@ -9,7 +9,7 @@ from .keys import Rule
 from .types import Shapes
 
 # Layer, with "{}" for its number: "blocks.{}.attn1.to_q" -> (outputs, inputs) of the weight that a LoRA changes.
-Found = Mapping[str, tuple[int, int]]
+LayerSizes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class LoraNames:
         layouts: (shapes of the transformer in diffusers' names, empty where there is none) -> name of each further
             layout -> its rules, as for single files.
         signs: layers, in diffusers' names with "{}" for their number, that tell the family's LoRAs from others.
-        made_for: (the signs that are in a file, 1 + the highest number of a block) -> the published model with layers
+        title: (the signs that are in a file, 1 + the highest number of a block) -> the published model with layers
             of these sizes, in the user's words; "" where no model of this family has them.
         alpha: where the makers' own trainer leaves alpha out of the tensors: (entry of the file's metadata, which is
             JSON; (layer in the file's names) -> key of its alpha there).
@@ -27,10 +27,10 @@ class LoraNames:
 
     layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
     signs: tuple[str, ...]
-    made_for: Callable[[Found, int], str]
+    title: Callable[[LayerSizes, int], str]
     alpha: tuple[str, Callable[[str], str]] | None = None
 
 
-def width(found: Found, *signs: str) -> int:
+def width(sizes: LayerSizes, *signs: str) -> int:
     """Number of inputs of the first of these layers that the LoRA has; 0 where it has none of them."""
-    return next((found[sign][1] for sign in signs if sign in found), 0)
+    return next((sizes[sign][1] for sign in signs if sign in sizes), 0)

@@ -144,20 +144,22 @@ class PackedTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        own = args[0] if args else None
+        weight = args[0] if args else None
         change = _KEEPING.get(func)
-        if isinstance(own, PackedTensor) and change is not None:
-            packed = own.packed.mapped(lambda tensor: change(tensor, kwargs))
-            return PackedTensor(packed, kwargs.get("dtype") or own.dtype)
+        if isinstance(weight, PackedTensor) and change is not None:
+            packed = weight.packed.mapped(lambda tensor: change(tensor, kwargs))
+            return PackedTensor(packed, kwargs.get("dtype") or weight.dtype)
         if func.overloadpacket is _ATEN.to:  # in inference mode `to` arrives here before torch lowers it to `_to_copy`
             return func.decompose(*args, **kwargs)
-        if isinstance(own, PackedTensor) and func is _ATEN._has_compatible_shallow_copy_type.default:
+        if isinstance(weight, PackedTensor) and func is _ATEN._has_compatible_shallow_copy_type.default:
             return False
-        if func is _ATEN.copy_.default and isinstance(own, PackedTensor) and isinstance(args[1], PackedTensor):
-            for role, tensor in own.packed.tensors.items():
+        if func is _ATEN.copy_.default and isinstance(weight, PackedTensor) and isinstance(args[1], PackedTensor):
+            for role, tensor in weight.packed.tensors.items():
                 tensor.copy_(args[1].packed.tensors[role])
-            return own
-        if func._schema.is_mutable and any(isinstance(written, PackedTensor) for written in (own, kwargs.get("out"))):
+            return weight
+        if func._schema.is_mutable and any(
+            isinstance(written, PackedTensor) for written in (weight, kwargs.get("out"))
+        ):
             raise TypeError(f"{func} would write into a packed weight. Multiply it out first.")
         with torch.inference_mode(False):
             return func(*_unpacked_all(args), **{name: _unpacked_all(value) for name, value in kwargs.items()})
@@ -168,8 +170,8 @@ _KEEPING: dict[Any, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
     _ATEN.detach.default: lambda tensor, _: tensor,
     _ATEN.alias.default: lambda tensor, _: tensor,
     _ATEN.clone.default: lambda tensor, _: tensor.clone(),
-    _ATEN._to_copy.default: lambda tensor, wanted: tensor.to(wanted.get("device")),
-    _ATEN.empty_like.default: lambda tensor, wanted: torch.empty_like(tensor, device=wanted.get("device")),
+    _ATEN._to_copy.default: lambda tensor, options: tensor.to(options.get("device")),
+    _ATEN.empty_like.default: lambda tensor, options: torch.empty_like(tensor, device=options.get("device")),
 }
 
 

@@ -68,11 +68,11 @@ class Near(str):
     """The reason why tensors with a family's markers are not a model of that family, from all names and shapes.
 
     Attributes:
-        found: what it was taken for.
+        recognised: what it was taken for.
         wrong: what differs, see `differences_text`.
     """
 
-    found: Recognised
+    recognised: Recognised
     wrong: str
 
 
@@ -80,7 +80,7 @@ class NotWhole(FamilyError):
     """A MODEL that is near to one of ours.
 
     Attributes:
-        found: what it was taken for, whose names it has.
+        recognised: what it was taken for, whose names it has.
     """
 
     def __init__(self, near: Near):
@@ -88,7 +88,7 @@ class NotWhole(FamilyError):
             f"This MODEL {near}. It is a variant that this version does not know: sample it with ComfyUI's own "
             "KSampler."
         )
-        self.found = near.found
+        self.recognised = near.recognised
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -
         title: of the family.
     """
     try:
-        found = recognition.find(shapes, name)
-        if isinstance(found, str) or found.part != "transformer" or recognition.tensors is None:
-            return found
-        wrong = difference(shapes, found, recognition.tensors(found.variant, found.config))
+        recognised = recognition.find(shapes, name)
+        if isinstance(recognised, str) or recognised.part != "transformer" or recognition.tensors is None:
+            return recognised
+        wrong = difference(shapes, recognised, recognition.tensors(recognised.variant, recognised.config))
     except FamilyError:
         raise
     except KeyError as error:
@@ -127,9 +127,9 @@ def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -
     except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError, StopIteration):
         return f"its tensors do not have the shapes of {title}'s"
     if not wrong:
-        return found
-    near = Near(f"looks like {found.variant.title}, and is not that model whole. {wrong}")
-    near.found, near.wrong = found, wrong
+        return recognised
+    near = Near(f"looks like {recognised.variant.title}, and is not that model whole. {wrong}")
+    near.recognised, near.wrong = recognised, wrong
     return near
 
 
@@ -154,18 +154,21 @@ def stated(metadata: Mapping[str, str]) -> str:
     return "" if kind in _PLAIN_TYPES else _OTHER_TYPES.get(kind, f"a model of the type {kind!r}")
 
 
-def difference(shapes: Shapes, found: Recognised, wanted: Shapes) -> str:
+def difference(shapes: Shapes, recognised: Recognised, expected: Shapes) -> str:
     """How tensors differ, by name, from those of the module they were recognised as; "" where they do not differ.
 
     Args:
         shapes: the file's or the MODEL's; what goes with weights in few bits is not looked at.
-        wanted: all names and shapes of the module.
+        expected: all names and shapes of the module.
     """
     have: dict[str, tuple[int, ...]] = {}
     stored: dict[str, str] = {}
     joins: dict[str, dict[int, Tensor]] = {}
     for name, shape in shapes.items():
-        if f".{name}".endswith((*SCALES, *HELPERS)) or (renamed := translate(name, found.rules, found.prefix)) is None:
+        if f".{name}".endswith((*SCALES, *HELPERS)):
+            continue
+        renamed = translate(name, recognised.rules, recognised.prefix)
+        if renamed is None:
             continue
         if renamed.place is not None:
             joins.setdefault(renamed.names[0], {})[renamed.place] = torch.empty(shape, device="meta")
@@ -176,27 +179,27 @@ def difference(shapes: Shapes, found: Recognised, wanted: Shapes) -> str:
         del have[name]
         if pieces.keys() == places:  # otherwise a piece of the joined tensor is missing, which its shape would not show
             have[name] = tuple(joined(pieces).shape)
-    return differences_text(have, wanted, stored)
+    return differences_text(have, expected, stored)
 
 
-def differences_text(have: Shapes, wanted: Shapes, stored: Mapping[str, str]) -> str:
+def differences_text(have: Shapes, expected: Shapes, stored: Mapping[str, str]) -> str:
     """ "Of 3 tensors: 1 missing, first x": what `have` lacks, has besides, or has in another shape; "" for nothing.
 
     Args:
         stored: what a name of `have` is called where the user sees it.
     """
-    missing = [name for name in wanted if name not in have]
-    unexpected = [name for name in have if name not in wanted]
-    misshapen = [name for name in have if name in wanted and have[name] != wanted[name]]
+    missing = [name for name in expected if name not in have]
+    unexpected = [name for name in have if name not in expected]
+    misshapen = [name for name in have if name in expected and have[name] != expected[name]]
     differences = []
     if misshapen:
         name = misshapen[0]
         differences.append(
             f"{len(misshapen)} of the wrong shape, first {stored.get(name, name)}: found {list(have[name])}, "
-            f"expected {list(wanted[name])}"
+            f"expected {list(expected[name])}"
         )
     if missing:
         differences.append(f"{len(missing)} missing, first {missing[0]}")
     if unexpected:
         differences.append(f"{len(unexpected)} unexpected, first {stored.get(unexpected[0], unexpected[0])}")
-    return f"Of {len(wanted)} tensors: {'; '.join(differences)}" if differences else ""
+    return f"Of {len(expected)} tensors: {'; '.join(differences)}" if differences else ""

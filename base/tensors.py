@@ -6,9 +6,9 @@ from __future__ import annotations
 class Tensors(dict[str, tuple[int, ...]]):
     """Tensor name -> shape, in the library's names."""
 
-    def linear(self, name: str, out: int, into: int, *further: int, bias: bool = True) -> None:
-        """A matrix, or with `further` sizes a convolution."""
-        self[f"{name}.weight"] = (out, into, *further)
+    def linear(self, name: str, out: int, into: int, *kernel: int, bias: bool = True) -> None:
+        """A matrix, or with `kernel` sizes a convolution."""
+        self[f"{name}.weight"] = (out, into, *kernel)
         if bias:
             self[f"{name}.bias"] = (out,)
 

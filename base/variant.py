@@ -41,7 +41,7 @@ class Variant:
         latent_format: name of the host's latent format class with the same numbers, where it has one.
         rgb: [channels][3] factors and [3] bias that turn a normalised latent into a preview, or None.
         context_width: width of the prompt embedding the transformer reads.
-        further_widths: others that it reads as well, of embeddings that are prepared further.
+        longer_context_widths: others that it reads as well, of embeddings that are prepared further.
         memory_factor: ComfyUI's memory_usage_factor for this transformer.
         decode_floats, encode_floats: values alive per pixel of one frame while the VAE works (it goes through a
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
@@ -68,7 +68,7 @@ class Variant:
     latent_format: str = ""
     rgb: tuple[tuple[tuple[float, ...], ...], tuple[float, ...]] | None = None
     context_width: int = 0
-    further_widths: tuple[int, ...] = ()
+    longer_context_widths: tuple[int, ...] = ()
     memory_factor: float = 2.0
     decode_floats: float = 7000.0
     encode_floats: float = 6000.0

@@ -29,7 +29,7 @@ class Target:
         prefix: what the host puts in front of an own name.
         storage: how its large matrices are stored: "bfloat16", "int4".
         is_merged: changes are merged into the weights; else they are computed beside weights in few bits.
-        is_text: text encoders, each behind its slot ("text_encoder", "text_encoder_2").
+        is_text_encoder: text encoders, each behind its slot ("text_encoder", "text_encoder_2").
     """
 
     title: str
@@ -39,7 +39,7 @@ class Target:
     prefix: str = ""
     storage: str = "float32"
     is_merged: bool = True
-    is_text: bool = False
+    is_text_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,10 @@ def _boft(weight: Tensor, t: Mapping[str, Tensor], scale: float) -> Tensor:
 
 def _rotation(blocks: Tensor, constraint: float) -> Tensor:
     """Cayley's orthogonal matrix (I + Q)(I - Q)^-1 of each block's skew part Q."""
-    one, skew = torch.eye(blocks.shape[-1], device=blocks.device), blocks - blocks.transpose(-1, -2)
+    identity, skew = torch.eye(blocks.shape[-1], device=blocks.device), blocks - blocks.transpose(-1, -2)
     if constraint > 0:
         skew = skew * (constraint / (skew.norm() + 1e-8)).clamp(max=1)
-    return (one + skew) @ torch.linalg.inv(one - skew)
+    return (identity + skew) @ torch.linalg.inv(identity - skew)
 
 
 def _rescaled(turned: Tensor, t: Mapping[str, Tensor]) -> Tensor:

@@ -14,12 +14,12 @@ __all__ = ["families", "recognised", "variant_of"]
 @cache
 def families() -> dict[str, Family]:
     """Every family, by id, in alphabetical order."""
-    found = {}
+    by_id = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         family = getattr(importlib.import_module(f".{module}", __name__), "FAMILY", None)
         if family is not None:
-            found[family.id] = family
-    return found
+            by_id[family.id] = family
+    return by_id
 
 
 def variant_of(shapes: Shapes) -> Variant | None:
@@ -30,8 +30,8 @@ def variant_of(shapes: Shapes) -> Variant | None:
     Raises:
         FamilyError: a family knows it, and it is of a kind that is not supported.
     """
-    found = recognised(shapes)
-    return found.variant if found else None
+    part = recognised(shapes)
+    return part.variant if part else None
 
 
 def recognised(shapes: Shapes) -> Recognised | None:
@@ -43,10 +43,10 @@ def recognised(shapes: Shapes) -> Recognised | None:
 def _recognised(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Recognised | None:
     near: Near | None = None
     for family in families().values():
-        found = family.recognise(dict(shapes), "This MODEL")
-        if isinstance(found, Recognised) and found.part == "transformer":
-            return found
-        near = near or (found if isinstance(found, Near) else None)
+        verdict = family.recognise(dict(shapes), "This MODEL")
+        if isinstance(verdict, Recognised) and verdict.part == "transformer":
+            return verdict
+        near = near or (verdict if isinstance(verdict, Near) else None)
     if near is not None:
         raise NotWhole(near)
     return None

@@ -47,10 +47,10 @@ _SCHEDULE = {
 
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
-    found = without_prefix(shapes, "audio_adaln_single.linear.weight")
-    if found is None or "transformer_blocks.0.audio_attn1.to_q.weight" not in found[1]:
+    stripped = without_prefix(shapes, "audio_adaln_single.linear.weight")
+    if stripped is None or "transformer_blocks.0.audio_attn1.to_q.weight" not in stripped[1]:
         return "no audio_adaln_single.linear.weight, transformer_blocks.0.audio_attn1.to_q.weight"
-    prefix, inner = found
+    prefix, inner = stripped
     version = "2.0"
     if "transformer_blocks.0.prompt_scale_shift_table" in inner:
         version = "2.5" if "keyframes_abs_pos_embedding" in inner else "2.3"
@@ -84,7 +84,7 @@ def _variant(version: str, shapes: Shapes) -> Variant:
         keeps_clean=True,
         latent_format="LTXAV",
         context_width=widths[0],
-        further_widths=widths[1:],
+        longer_context_widths=widths[1:],
         memory_factor=0.077 * channels,  # comfy/supported_models.py, LTXAV
         pairs={
             "text_encoders": "a Gemma 3 12B (2.5: Gemma 4 12B) in ComfyUI's Load LTXV Audio Text Encoder",

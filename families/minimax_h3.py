@@ -64,11 +64,11 @@ class GroupedGeometry(Geometry):
 
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
-    found = without_prefix(shapes, _MARKERS[0])
-    missing = [marker for marker in _MARKERS if found is None or marker not in found[1]]
-    if found is None or missing:
+    stripped = without_prefix(shapes, _MARKERS[0])
+    missing = [marker for marker in _MARKERS if stripped is None or marker not in stripped[1]]
+    if stripped is None or missing:
         return f"no {', '.join(missing)}"
-    prefix, inner = found
+    prefix, inner = stripped
     hidden, text = inner["condition_proj.weight"]
     channels = inner["final_layer.video_out.weight"][0] // 4  # of a patch of 2 x 2
     variant = Variant(
@@ -82,7 +82,7 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
         scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
         latent_format="MiniMaxH3AV",
         context_width=text,
-        further_widths=(hidden,),
+        longer_context_widths=(hidden,),
         memory_factor=0.114 * channels,  # comfy/supported_models.py, MiniMaxH3
         pairs={
             "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "

@@ -65,11 +65,11 @@ class Classifier:
         return ((x - mean.to(x)) / std.to(x)).to(weight)
 
 
-def load_classifier(path: Path, wanted: Sequence[str]) -> Classifier:
+def load_classifier(path: Path, requested: Sequence[str]) -> Classifier:
     """Load a classifier from a local folder; nothing is downloaded and no code of the folder runs.
 
     Args:
-        wanted: labels the caller will ask for.
+        requested: labels the caller will ask for.
     Raises:
         ModelFileError: a file is missing or damaged, the model is no picture classifier, or has no such label.
     """
@@ -83,8 +83,8 @@ def load_classifier(path: Path, wanted: Sequence[str]) -> Classifier:
         raise ModelFileError(f"{path}: {WEIGHTS} is missing. Get the safetensors version; pickles are not opened.")
     named_labels = config.get("id2label") or {}
     labels = tuple(str(named_labels[key]) for key in sorted(named_labels, key=int))
-    unknown = [name for name in wanted if name not in labels]
-    if unknown or not wanted:
+    unknown = [name for name in requested if name not in labels]
+    if unknown or not requested:
         problem = f"has no label {unknown[0]!r}" if unknown else "was asked for no label"
         raise ModelFileError(f"{path.name}: {problem}. Its labels are: {', '.join(labels[:40])}.")
     open_container(path / WEIGHTS)  # raises an error that names the file where it is damaged

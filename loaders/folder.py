@@ -134,10 +134,10 @@ def _named_class(index: dict[str, Any], component: str) -> str:
     return named[-1] if isinstance(named, list) and named and isinstance(named[-1], str) else ""
 
 
-def _foreign_class(where: Path, component: str, found: str, title: str, allowed: frozenset[str]) -> str:
+def _foreign_class(where: Path, component: str, class_name: str, title: str, allowed: frozenset[str]) -> str:
     names = " or ".join(sorted(allowed))
     return (
-        f"{where}: names the class {found!r} for {component}. A {title} folder may only name {names}; "
+        f"{where}: names the class {class_name!r} for {component}. A {title} folder may only name {names}; "
         "nothing else is loaded, so that a model folder can never run code."
     )
 

@@ -38,10 +38,10 @@ def library(name: str) -> ModuleType:
             modules[each] = import_module(each)
         except (ImportError, RuntimeError) as error:
             raise MissingLibrary(f"{each} cannot be imported ({error}). {install()}") from error
-        found = modules[each].__version__
-        if release(found) < oldest:
-            wanted = ".".join(map(str, oldest))
-            raise MissingLibrary(f"{each} {found} is too old, {wanted} or newer is needed. {install()}")
+        version = modules[each].__version__
+        if release(version) < oldest:
+            minimum = ".".join(map(str, oldest))
+            raise MissingLibrary(f"{each} {version} is too old, {minimum} or newer is needed. {install()}")
     return modules[name]
 
 
@@ -49,11 +49,11 @@ def library_class(name: str) -> type:
     """A model, tokenizer or scheduler class by its name, from diffusers or else from transformers."""
     for module in ("diffusers", "transformers"):
         try:
-            found = getattr(library(module), name, None)
+            member = getattr(library(module), name, None)
         except RuntimeError as error:  # transformers wraps a failing lazy import in a RuntimeError
             raise MissingLibrary(f"{module}.{name} cannot be imported ({error}). {install()}") from error
-        if found is not None:
-            return found
+        if member is not None:
+            return member
     raise MissingLibrary(f"Neither diffusers nor transformers has a class {name}: they are too old. {install()}")
 
 

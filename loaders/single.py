@@ -67,10 +67,10 @@ def open_file(path: Path) -> ModelFile:
                 reasons[family.title] = outcome
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons))
-    other = stated(container.metadata) if "transformer" in parts else ""
-    if other:
+    stated_type = stated(container.metadata) if "transformer" in parts else ""
+    if stated_type:
         raise FamilyError(
-            f"{path.name}: by its metadata this is {other}, which has the tensors of "
+            f"{path.name}: by its metadata this is {stated_type}, which has the tensors of "
             f"{parts['transformer'].variant.title} and is sampled in another way. It is not supported: use ComfyUI's "
             "own Load Diffusion Model, or choose a plain text-to-video or image-to-video model."
         )
@@ -95,27 +95,27 @@ def load_model(
     Raises:
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
-    found = _part(file, "transformer")
-    host_nodes = found.variant.family.host_nodes
+    recognised = _part(file, "transformer")
+    host_nodes = recognised.variant.family.host_nodes
     if host_nodes is not None:
         raise ModelFileError(
-            f"{file.path}: this is {found.variant.title}, which {host_nodes.load} loads. The MODEL works in "
+            f"{file.path}: this is {recognised.variant.title}, which {host_nodes.load} loads. The MODEL works in "
             "this pack's nodes: Empty Video Latent, Video Sampler, Step Cache, Load Video LoRA."
         )
-    rules = found.rules if rope_layout == "auto" else found.rope_layouts.get(rope_layout)
+    rules = recognised.rules if rope_layout == "auto" else recognised.rope_layouts.get(rope_layout)
     if rules is None:
-        known = ", ".join(["auto", *found.rope_layouts])
+        known = ", ".join(["auto", *recognised.rope_layouts])
         raise ModelFileError(
-            f"{file.path}: {found.variant.title} has no rope layout {rope_layout!r} (it has: {known}). Set "
+            f"{file.path}: {recognised.variant.title} has no rope layout {rope_layout!r} (it has: {known}). Set "
             "rope_layout to auto."
         )
-    module = build(found.class_name, found.config, extension(found.variant))
+    module = build(recognised.class_name, recognised.config, extension(recognised.variant))
     fill(
         module,
         (file.path,),
         dtype=dtype or (torch.bfloat16 if file.quantisation.layers else None),
         rules=rules,
-        prefix=found.prefix,
+        prefix=recognised.prefix,
         from_folder=False,
         on_tensor=on_progress,
         keeps_packed=keeps_packed,
@@ -124,49 +124,49 @@ def load_model(
     def again() -> VideoModel:
         return load_model(open_file(file.path), dtype, rope_layout=rope_layout, keeps_packed=keeps_packed)
 
-    return VideoModel(found.variant, module, file.path, again)
+    return VideoModel(recognised.variant, module, file.path, again)
 
 
 def load_vae(
     file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
 ) -> VideoVAE:
     """The VAE of a file; arguments and errors as `load_model`."""
-    found, module = _built(file, "vae", dtype, on_progress)
-    return VideoVAE(found.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
+    recognised, module = _built(file, "vae", dtype, on_progress)
+    return VideoVAE(recognised.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
 
 
 def load_sound_vae(
     file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
 ) -> SoundVAE:
     """The audio VAE of a file; arguments and errors as `load_model`."""
-    found, module = _built(file, "audio_vae", dtype, on_progress)
-    return SoundVAE(found.variant, module, file.path, lambda: load_sound_vae(open_file(file.path), dtype))
+    recognised, module = _built(file, "audio_vae", dtype, on_progress)
+    return SoundVAE(recognised.variant, module, file.path, lambda: load_sound_vae(open_file(file.path), dtype))
 
 
 def _built(
     file: ModelFile, part: str, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None
 ) -> tuple[Recognised, nn.Module]:
-    found = _part(file, part)
-    module = build(found.class_name, found.config)
+    recognised = _part(file, part)
+    module = build(recognised.class_name, recognised.config)
     fill(
         module,
         (file.path,),
         dtype=dtype,
-        rules=found.rules,
-        prefix=found.prefix,
+        rules=recognised.rules,
+        prefix=recognised.prefix,
         from_folder=False,
         on_tensor=on_progress,
     )
-    return found, module
+    return recognised, module
 
 
 def _part(file: ModelFile, part: str) -> Recognised:
     if part in file.parts:
         return file.parts[part]
-    have = ", ".join(f"{found.variant.title} {name}" for name, found in file.parts.items())
-    wanted = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE", "audio_vae": "Load Video VAE"}
+    have = ", ".join(f"{recognised.variant.title} {name}" for name, recognised in file.parts.items())
+    loader_nodes = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE", "audio_vae": "Load Video VAE"}
     raise ModelFileError(
-        f"{file.path}: holds no {part} but {have}. Choose it in {wanted[next(iter(file.parts))]} instead."
+        f"{file.path}: holds no {part} but {have}. Choose it in {loader_nodes[next(iter(file.parts))]} instead."
     )
 
 
@@ -182,7 +182,8 @@ def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[
     near = next((reason for reason in reasons.values() if isinstance(reason, Near)), None)
     if near is not None:
         return (
-            f"{path}: the file does not hold this model whole. {near.wrong}. It looks like {near.found.variant.title}: "
+            f"{path}: the file does not hold this model whole. {near.wrong}. It looks like "
+            f"{near.recognised.variant.title}: "
             "the download is not complete, or the file is a variant that this version does not know."
         )
     first = next(iter(shapes), "none")

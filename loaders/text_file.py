@@ -112,20 +112,20 @@ def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFil
         ModelFileError: a slot without a file, a file without a slot, or the wrong width.
     """
     encoders = variant.family.text.encoders if variant.family.text else {}
-    wanted = {prompt.slot: encoders[prompt.slot] for prompt in variant.prompts if encoders}
+    expected = {prompt.slot: encoders[prompt.slot] for prompt in variant.prompts if encoders}
     chosen: dict[str, TextFile] = {}
     for file in files:
-        slot = next((s for s, kind in wanted.items() if file.kind == kind and s not in chosen), None)
+        slot = next((s for s, kind in expected.items() if file.kind == kind and s not in chosen), None)
         if slot is None:
             raise ModelFileError(
                 f"{file.path}: is {file.layout.title}, which {variant.title} does not read. {_advice(variant)}"
             )
         chosen[slot] = file
-    missing = [slot for slot in wanted if slot not in chosen]
+    missing = [slot for slot in expected if slot not in chosen]
     if missing:
         have = " and ".join(file.layout.title for file in files)
         raise ModelFileError(
-            f"{variant.title} reads {len(wanted)} text encoders and found {have} only. {_advice(variant)}"
+            f"{variant.title} reads {len(expected)} text encoders and found {have} only. {_advice(variant)}"
         )
     first = chosen[variant.prompts[0].slot]
     if variant.context_width and first.layout.width != variant.context_width:

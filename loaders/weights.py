@@ -96,9 +96,9 @@ def fill(
     for name, pieces in joins.items():
         tensor = joined(pieces)
         _assign(module, name, _as_dtype(name, tensor, _stored_dtype(name, tensor, dtype, keep), files[0]))
-    for one, other in (tied or {}).items():
-        if (one in read) != (other in read):
-            have, lack = (one, other) if one in read else (other, one)
+    for name, twin in (tied or {}).items():
+        if (name in read) != (twin in read):
+            have, lack = (name, twin) if name in read else (twin, name)
             _assign(module, lack, module.get_parameter(have))
     return module
 
@@ -166,23 +166,23 @@ def check(
     header.update({name: tuple(joined(pieces).shape) for name, pieces in joins.items()})
     once = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
-    wanted = dict(module.named_parameters(remove_duplicate=False)) | {
+    expected = dict(module.named_parameters(remove_duplicate=False)) | {
         k: b for k, b in module.named_buffers() if k in header
     }
-    _compare(header, wanted, once, files[0].parent if from_folder else files[0], from_folder)
+    _compare(header, expected, once, files[0].parent if from_folder else files[0], from_folder)
     return count
 
 
 def _compare(
     header: Mapping[str, tuple[int, ...]],
-    wanted: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
     tied: Mapping[str, str],
     where: Path,
     from_folder: bool,
 ) -> None:
-    missing = [n for n in wanted if n not in header and n not in tied and n not in tied.values()]
-    unexpected = [n for n in header if n not in wanted]
-    misshapen = [n for n in header if n in wanted and header[n] != tuple(wanted[n].shape)]
+    missing = [n for n in expected if n not in header and n not in tied and n not in tied.values()]
+    unexpected = [n for n in header if n not in expected]
+    misshapen = [n for n in header if n in expected and header[n] != tuple(expected[n].shape)]
     if not (missing or unexpected or misshapen):
         return
     faults = []
@@ -190,7 +190,7 @@ def _compare(
         name = misshapen[0]
         faults.append(
             f"{len(misshapen)} of the wrong shape, first {name}: found {list(header[name])}, "
-            f"expected {list(wanted[name].shape)}"
+            f"expected {list(expected[name].shape)}"
         )
     if missing:
         faults.append(f"{len(missing)} missing, first {missing[0]}")
@@ -198,12 +198,12 @@ def _compare(
         faults.append(f"{len(unexpected)} unexpected, first {unexpected[0]}")
     if not from_folder:
         raise ModelFileError(
-            f"{where}: the file does not hold this model whole. Of {len(wanted)} tensors: {'; '.join(faults)}. "
+            f"{where}: the file does not hold this model whole. Of {len(expected)} tensors: {'; '.join(faults)}. "
             "The download is not complete, or the file is a variant that this version does not know."
         )
     raise ModelFileError(
-        f"{where}: the weights do not fit the config.json beside them. Of {len(wanted)} tensors: {'; '.join(faults)}. "
-        "Weights and config belong to different models or versions: get both from the same place."
+        f"{where}: the weights do not fit the config.json beside them. Of {len(expected)} tensors: "
+        f"{'; '.join(faults)}. Weights and config belong to different models or versions: get both from the same place."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..base import FamilyError, Variant
 from ..base.units import bytes_text
 from ..loaders import ModelFile, ModelFileError, TextFile, open_container, open_file, open_text_file, tensor_bytes
-from ..loaders.lora import LoraFile, format_of, made_for, read_lora, step_remark
+from ..loaders.lora import LoraFile, format_of, origin_text, read_lora, step_remark
 from .inputs import chosen, combo
 from .remarks import with_remarks
 
@@ -90,7 +90,7 @@ def _model_lines(file: ModelFile) -> list[str]:
 
 def _lora_lines(file: LoraFile) -> list[str]:
     lines = [f"LoRA, {format_of(file)}; rank {file.ranks_text}"]
-    origin, remark = made_for(file), step_remark(file)
+    origin, remark = origin_text(file), step_remark(file)
     lines += [f"{origin[0].upper()}{origin[1:]}"] if origin else []
     lines.append(f"Changes {len(file.adapters)} weights of the model and {len(file.text_adapters)} of text encoders")
     if file.leftovers:

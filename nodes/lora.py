@@ -89,7 +89,7 @@ class Applied:
     def _new(
         self, file: LoraFile, target: Target, blocks: str, node: str | None
     ) -> tuple[Verdict, tuple[WeightChange, ...]]:
-        verdict = match(file, target, "" if target.is_text else blocks)
+        verdict = match(file, target, "" if target.is_text_encoder else blocks)
         verdict.check()
         return verdict, load_patches(verdict, host.progress(verdict.matched, node))
 
@@ -237,7 +237,7 @@ def read_for_host(target: Target, tensors: Mapping[str, Tensor], must_fit: bool)
     """
     file = held_lora(tensors)
     verdict = match(file, target)
-    if must_fit and not target.is_text:
+    if must_fit and not target.is_text_encoder:
         file.check()
         try:
             if file.adapters:

@@ -42,7 +42,7 @@ def check_width(variant: Variant, name: str, conditioning: Any) -> None:
         SamplingError: the CONDITIONING is of another model's text encoder.
     """
     for context, _ in conditioning:
-        if context.shape[-1] not in (variant.context_width, *variant.further_widths):
+        if context.shape[-1] not in (variant.context_width, *variant.longer_context_widths):
             raise SamplingError(
                 f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
                 "It was made by another model's text encoder: encode the prompt with this model's own CLIP."

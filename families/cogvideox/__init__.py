@@ -76,12 +76,12 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         )
     check_encoder(text["d_model"], transformer["text_embed_dim"])
     variant = describe(transformer, vae["scaling_factor"], bool(vae.get("invert_scale_latents")))
-    own, temporal = configs.get("opent2v", {}), int(vae.get("temporal_compression_ratio", 4))
+    overrides, temporal = configs.get("opent2v", {}), int(vae.get("temporal_compression_ratio", 4))
     return replace(
         variant,
-        name=own.get("title", variant.name),
+        name=overrides.get("title", variant.name),
         streams=(replace(variant.video, geometry=replace(variant.geometry, temporal=temporal)),),
-        defaults=variant.defaults.with_own(own),
+        defaults=variant.defaults.with_overrides(overrides),
         scheduler={**variant.scheduler, **configs["scheduler"]},
     )
 

@@ -90,29 +90,29 @@ _VAES = (
 
 def recognise(shapes: Shapes, describe: Describe) -> Recognised | str:
     for marker, layout, rules, stem, blocks in _TRANSFORMERS:
-        found = without_prefix(shapes, marker)
-        if found is not None and stem.format("patch_embed.text_proj.weight") in found[1]:
-            return _transformer(*found, layout, rules, stem, blocks, describe)
+        stripped = without_prefix(shapes, marker)
+        if stripped is not None and stem.format("patch_embed.text_proj.weight") in stripped[1]:
+            return _transformer(*stripped, layout, rules, stem, blocks, describe)
     for marker, layout, rules, levels, resnets in _VAES:
-        found = without_prefix(shapes, marker)
-        if found is not None:
-            return _vae(*found, layout, rules, levels, resnets, describe)
+        stripped = without_prefix(shapes, marker)
+        if stripped is not None:
+            return _vae(*stripped, layout, rules, levels, resnets, describe)
     return "'patch_embed.text_proj.weight' with 'transformer_blocks' is missing"
 
 
 def _transformer(
     prefix: str,
-    own: Shapes,
+    inner: Shapes,
     layout: str,
     rules: tuple[Rule, ...],
     stem: str,
     blocks: str,
     describe: Describe,
 ) -> Recognised | str:
-    patch, text = own[stem.format("patch_embed.proj.weight")], own[stem.format("patch_embed.text_proj.weight")]
+    patch, text = inner[stem.format("patch_embed.proj.weight")], inner[stem.format("patch_embed.text_proj.weight")]
     width, is_new = patch[0], len(patch) == 2
     inputs = patch[1] // 8 if is_new else patch[1]
-    outputs = _first(own, _LAST)[0] // (8 if is_new else 4)
+    outputs = _first(inner, _LAST)[0] // (8 if is_new else 4)
     if inputs not in (outputs, 2 * outputs):
         raise FamilyError(
             f"This is a CogVideoX-Fun model (control or inpainting): it takes {inputs} channels. Not supported; use "
@@ -123,20 +123,20 @@ def _transformer(
         return f"the transformer is {width} wide; published are 1920 (2B) and 3072 (5B)"
     is_rotary, is_learned = width == 3072, width == 3072 and inputs > outputs and not is_new
     positions = "mixins.pos_embed.pos_embedding" if layout == "original" else "patch_embed.pos_embedding"
-    if is_learned and own.get(positions, ()) != (1, _LEARNED, width):
+    if is_learned and inner.get(positions, ()) != (1, _LEARNED, width):
         return f"'{positions}' of shape [1, 17776, {width}] is missing"
     if not is_learned:  # SAT stores sin-cos positions, which the module computes itself
         rules = (rename("^" + positions), *rules)
-    head, columns, rows, frames = _first(own, _HEAD)[0], *((300, 300, 81) if is_new else (90, 60, 49))
+    head, columns, rows, frames = _first(inner, _HEAD)[0], *((300, 300, 81) if is_new else (90, 60, 49))
     config = {
         "num_attention_heads": width // head,
         "attention_head_dim": head,
         "in_channels": inputs,
         "out_channels": outputs,
-        "time_embed_dim": _first(own, _TIME)[0],
-        "ofs_embed_dim": next((own[n][0] for n in _OFFSET if n in own), None),
+        "time_embed_dim": _first(inner, _TIME)[0],
+        "ofs_embed_dim": next((inner[n][0] for n in _OFFSET if n in inner), None),
         "text_embed_dim": text[1],
-        "num_layers": layers(own, blocks),
+        "num_layers": layers(inner, blocks),
         "sample_width": columns,
         "sample_height": rows,
         "sample_frames": frames,
@@ -151,9 +151,9 @@ def _transformer(
     return Recognised("transformer", layout, "CogVideoXTransformer3DModel", config, variant, rules, prefix)
 
 
-def _first(own: Shapes, names: Sequence[str]) -> tuple[int, ...]:
+def _first(inner: Shapes, names: Sequence[str]) -> tuple[int, ...]:
     """Shape of the tensor that has one of these names, each of another layout."""
-    return next(own[name] for name in names if name in own)
+    return next(inner[name] for name in names if name in inner)
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
@@ -201,15 +201,15 @@ _HEAD = (
 
 
 def _vae(
-    prefix: str, own: Shapes, layout: str, rules: tuple[Rule, ...], levels: str, resnets: str, describe: Describe
+    prefix: str, inner: Shapes, layout: str, rules: tuple[Rule, ...], levels: str, resnets: str, describe: Describe
 ) -> Recognised:
-    count = layers(own, f"encoder.{levels}")
+    count = layers(inner, f"encoder.{levels}")
     config = {
-        "block_out_channels": [own[f"encoder.{levels}.{n}.{resnets}.0.conv1.conv.weight"][0] for n in range(count)],
+        "block_out_channels": [inner[f"encoder.{levels}.{n}.{resnets}.0.conv1.conv.weight"][0] for n in range(count)],
         "down_block_types": ["CogVideoXDownBlock3D"] * count,
         "up_block_types": ["CogVideoXUpBlock3D"] * count,
-        "layers_per_block": layers(own, f"encoder.{levels}.0.{resnets}"),
-        "latent_channels": own["decoder.conv_in.conv.weight"][1],
+        "layers_per_block": layers(inner, f"encoder.{levels}.0.{resnets}"),
+        "latent_channels": inner["decoder.conv_in.conv.weight"][1],
     }
     # All variants share this VAE and its latents, so any variant's description serves here.
     variant = describe(_ANY, 0.7, False)

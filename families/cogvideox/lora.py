@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...base import LoraNames
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from .files import COMFYUI, SAT
 
 _ATTENTION = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))
@@ -12,13 +12,13 @@ _ATTENTION = tuple(f"transformer_blocks.{{}}.attn1.{layer}" for layer in ("to_q"
 _TITLES = {1920: ("CogVideoX 2B", 30), 3072: ("CogVideoX 5B", 42)}
 
 
-def _made_for(found: Found, blocks: int) -> str:
-    title, most = _TITLES.get(width(found, *_ATTENTION, "transformer_blocks.{}.ff.net.0.proj"), ("", 0))
+def _title(sizes: LayerSizes, blocks: int) -> str:
+    title, most = _TITLES.get(width(sizes, *_ATTENTION, "transformer_blocks.{}.ff.net.0.proj"), ("", 0))
     return title if blocks <= most else ""
 
 
 LORA = LoraNames(
     layouts=lambda shapes: {"ComfyUI": COMFYUI, "original": SAT},
     signs=(*_ATTENTION, "transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.norm1.linear"),
-    made_for=_made_for,
+    title=_title,
 )

@@ -71,28 +71,28 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
     """Transformer or VAE. Token-replace I2V has the same tensors as T2V, so only the file's name distinguishes them."""
-    found = files.transformer(shapes, name) or files.vae(shapes)
-    if found is None:
+    recognised = files.transformer(shapes, name) or files.vae(shapes)
+    if recognised is None:
         return "'txt_in.individual_token_refiner.blocks.0.norm1.weight' is missing"
-    part, layout, prefix, class_name, config, rules = found
+    part, layout, prefix, class_name, config, rules = recognised
     transformer = config if part == "transformer" else files.transformer_config()
     return Recognised(part, layout, class_name, config, _variant(transformer, SCALE, SCHEDULER, {}), rules, prefix)
 
 
 def _variant(
-    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], own: Mapping[str, Any]
+    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> Variant:
     picture = transformer.get("image_condition_type")
     names = {None: "T2V", "latent_concat": "I2V", "token_replace": "I2V (token replace)"}
     channels = transformer["out_channels"]
-    limit, embeds_guidance = own.get("max_tokens", 256), transformer.get("guidance_embeds", True)
+    limit, embeds_guidance = overrides.get("max_tokens", 256), transformer.get("guidance_embeds", True)
     geometry = Geometry(channels=channels, temporal=4, spatial=8, patch=transformer.get("patch_size", 2))
     return Variant(
         family=FAMILY,
-        name=own.get("title", names[picture]),
+        name=overrides.get("title", names[picture]),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
         # The concat variant has no guidance embedding and was trained for cfg 1.
-        defaults=Defaults(1280, 720, 129, 24.0, 50, 6.0 if embeds_guidance else 1.0).with_own(own),
+        defaults=Defaults(1280, 720, 129, 24.0, 50, 6.0 if embeds_guidance else 1.0).with_overrides(overrides),
         scheduler=scheduler,
         prompts=(Prompt(limit + TEMPLATE_TOKENS, TEMPLATE.format), Prompt(77, str, "text_encoder_2")),
         task="image" if picture else "text",
@@ -148,8 +148,8 @@ def _concat(variant: Variant, picture: Tensor, mask: Tensor | None, shape: tuple
 def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     """The first picture as channels beside the noise, or as the first latent frame that is kept."""
     if pictures.start is None or pictures.end is not None:
-        found = "none" if pictures.start is None else "an end picture"
-        raise FamilyError(f"{variant.title} starts from one picture; found {found}. Connect start_image only.")
+        connected = "none" if pictures.start is None else "an end picture"
+        raise FamilyError(f"{variant.title} starts from one picture; found {connected}. Connect start_image only.")
     latent = pictures.encode(pictures.start)
     count = (pictures.frames - 1) // variant.geometry.temporal + 1
     empty = latent.new_zeros(1, latent.shape[1], count, *latent.shape[3:])

@@ -17,7 +17,7 @@ from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
 
 # (part, layout, prefix, class, config, rules) of a recognised file.
-Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
+PartFields = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
 CLASS = "HunyuanVideoTransformer3DModel"
 # ComfyUI's names for the norms of query and key; before ComfyUI 0.14 their weight was called "scale".
 NORMS = (("query_norm", "q_norm"), ("key_norm", "k_norm"))
@@ -36,10 +36,10 @@ def transformer_config(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def transformer(shapes: Shapes, name: str) -> Found | None:
-    found = without_prefix(shapes, "txt_in.individual_token_refiner.blocks.0.norm1.weight")
-    if found is not None:
-        prefix, inner = found
+def transformer(shapes: Shapes, name: str) -> PartFields | None:
+    stripped = without_prefix(shapes, "txt_in.individual_token_refiner.blocks.0.norm1.weight")
+    if stripped is not None:
+        prefix, inner = stripped
         points = "double_blocks.0.img_attn.qkv.weight" in inner
         named = (f"double_blocks.0.img_attn.norm.query_norm.{end}" for end in NORM_ENDS)
         norm = next((key for key in named if key in inner), "double_blocks.0.img_attn_q_norm.weight")
@@ -50,10 +50,10 @@ def transformer(shapes: Shapes, name: str) -> Found | None:
         )  # fmt: skip
         renamed = rules(config["num_attention_heads"] * config["attention_head_dim"])
         return "transformer", "ComfyUI" if points else "original", prefix, CLASS, config, renamed
-    found = without_prefix(shapes, "context_embedder.token_refiner.refiner_blocks.0.norm1.weight")
-    if found is None:
+    stripped = without_prefix(shapes, "context_embedder.token_refiner.refiner_blocks.0.norm1.weight")
+    if stripped is None:
         return None
-    prefix, inner = found
+    prefix, inner = stripped
     config = _config(
         inner, name,
         ("transformer_blocks", "single_transformer_blocks", "context_embedder.token_refiner.refiner_blocks"),
@@ -63,7 +63,7 @@ def transformer(shapes: Shapes, name: str) -> Found | None:
     return "transformer", "diffusers", prefix, CLASS, config, ()
 
 
-def vae(shapes: Shapes) -> Found | None:
+def vae(shapes: Shapes) -> PartFields | None:
     """The causal VAE, which has the same names everywhere."""
     first, middle = "decoder.conv_in.conv.weight", "decoder.mid_block.attentions.0.to_q.weight"
     if first not in shapes or middle not in shapes or "quant_conv.weight" not in shapes:
@@ -145,7 +145,7 @@ def rules(width: int) -> tuple[Rule, ...]:
     refiner = "context_embedder.token_refiner.refiner_blocks.{}"
     embed = "time_text_embed"
     split, fused = chunk(3), pieces(width, width, width, -1)
-    made = [
+    key_rules = [
         # ComfyUI's spelling is renamed to the original's first, so that the later rules serve both.
         *(rename(f"{s}_attn.{n}", f"{s}_attn_{n}") for s in ("img", "txt", "self") for n in ("qkv", "proj")),
         *(
@@ -199,7 +199,7 @@ def rules(width: int) -> tuple[Rule, ...]:
         rename("^double_blocks.{}.img_attn_qkv", *(f"{double}.attn.to_{n}" for n in "qkv"), split=split),
         rename("^double_blocks.{}.txt_attn_qkv", *(f"{double}.attn.add_{n}_proj" for n in "qkv"), split=split),
     ]
-    made += [
+    key_rules += [
         rename(f"^double_blocks.{{}}.{ours}", f"{double}.{theirs}")
         for ours, theirs in (
             ("img_mod.linear", "norm1.linear"),
@@ -216,7 +216,7 @@ def rules(width: int) -> tuple[Rule, ...]:
             ("txt_mlp.fc2", "ff_context.net.2"),
         )
     ]
-    made += [
+    key_rules += [
         rename(
             "^single_blocks.{}.linear1", *(f"{single}.attn.to_{n}" for n in "qkv"), f"{single}.proj_mlp", split=fused
         ),
@@ -227,4 +227,4 @@ def rules(width: int) -> tuple[Rule, ...]:
         rename("^final_layer.adaLN_modulation.1", "norm_out.linear", split=swap_halves),
         rename("^final_layer.linear", "proj_out"),
     ]
-    return tuple(made)
+    return tuple(key_rules)

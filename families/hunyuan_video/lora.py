@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...base import LoraNames, Shapes
 from ...base.keys import Rule
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from .files import rules
 
 _WIDTH = 3072
@@ -18,15 +18,15 @@ _SINGLE = tuple(f"single_transformer_blocks.{{}}.attn.{layer}" for layer in ("to
 
 
 def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
-    own = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
-    return {"original": rules(own)}
+    hidden = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
+    return {"original": rules(hidden)}
 
 
-def _made_for(found: Found, blocks: int) -> str:
-    own = width(found, *_DOUBLE, *_SINGLE, "single_transformer_blocks.{}.proj_mlp")
+def _title(sizes: LayerSizes, blocks: int) -> str:
+    hidden = width(sizes, *_DOUBLE, *_SINGLE, "single_transformer_blocks.{}.proj_mlp")
     # Open-Sora 2.0 and Flux have layers of the same names and sizes, but 19 double and 38 single blocks.
-    has_single = any(sign.startswith("single") for sign in found)
-    return "HunyuanVideo" if own == _WIDTH and blocks != (38 if has_single else 19) else ""
+    has_single = any(sign.startswith("single") for sign in sizes)
+    return "HunyuanVideo" if hidden == _WIDTH and blocks != (38 if has_single else 19) else ""
 
 
 LORA = LoraNames(
@@ -38,5 +38,5 @@ LORA = LoraNames(
         "single_transformer_blocks.{}.proj_out",
         "transformer_blocks.{}.ff_context.net.0.proj",
     ),
-    made_for=_made_for,
+    title=_title,
 )

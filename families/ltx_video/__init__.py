@@ -59,7 +59,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"{transformer['patch_size']} latents; every LTX-Video model has 1 x 1 x 1. Get its config.json again."
         )
     is_newer = "LTXVideo095DownBlock3D" in vae.get("down_block_types", ())
-    own, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
+    overrides, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
     width = transformer["num_attention_heads"] * transformer["attention_head_dim"]
     oldest = "0.9.1" if vae.get("timestep_conditioning") else "0.9.0"
     oldest = ("0.9.7" if width >= 4096 else "0.9.5") if is_newer else oldest
@@ -67,7 +67,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         FAMILY,
         width=width,
         version=max(version_in(name), oldest) if is_newer else oldest,
-        is_distilled=own.get("distilled", "distilled" in name.lower()),
+        is_distilled=overrides.get("distilled", "distilled" in name.lower()),
         scheduler=configs["scheduler"],
         is_causal=is_newer,
         context_width=transformer["caption_channels"],
@@ -77,7 +77,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             spatial=vae.get("spatial_compression_ratio") or _folds(vae, "patch_size"),
             patch=1,
         ),
-        own=own,
+        overrides=overrides,
     )
 
 
@@ -195,14 +195,14 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     With a strength below 1 the start picture gets that share of the noise as it goes, as in ComfyUI; the end picture
     is shown with that share of noise throughout.
     """
-    given = pictures.start if pictures.start is not None else pictures.end
-    if given is None:
+    picture = pictures.start if pictures.start is not None else pictures.end
+    if picture is None:
         raise FamilyError("No picture is given. Connect a start picture, an end picture or both.")
     if pictures.end is not None and not variant.facts["is_causal"]:
         raise FamilyError(
             f"{variant.title} starts from a picture but knows no end picture; 0.9.5 and newer do. Disconnect it."
         )
-    width, height = given.shape[-1], given.shape[-2]
+    width, height = picture.shape[-1], picture.shape[-2]
     samples = torch.zeros(1, *variant.geometry.latent_shape(width, height, pictures.frames))
     mask, entries = None, {}
     if pictures.start is not None:

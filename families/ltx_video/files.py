@@ -106,10 +106,10 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
 
 def _remark(variant: Variant, version: str) -> str:
     if variant.sigmas:
-        further = ""
+        last_pass = ""
         if variant.sigmas == FIRST_PASS:
-            further = f" {len(FIRST_PASS) + 1} steps add a last, finer one."
-        return f"Distilled: {len(variant.sigmas)} steps at its own noise levels, cfg 1.{further}"
+            last_pass = f" {len(FIRST_PASS) + 1} steps add a last, finer one."
+        return f"Distilled: {len(variant.sigmas)} steps at its own noise levels, cfg 1.{last_pass}"
     if not version and not variant.facts["is_causal"]:
         return (
             "The file's name tells no version, so this is taken as 0.9.1 or older. If it is newer, put its version "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...base import LoraNames
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from .files import TRANSFORMER_RULES
 
 _ATTENTION = tuple(
@@ -12,10 +12,10 @@ _ATTENTION = tuple(
 _TITLES = {2048: "LTX-Video 2B", 4096: "LTX-Video 13B"}
 
 
-def _made_for(found: Found, blocks: int) -> str:
+def _title(sizes: LayerSizes, blocks: int) -> str:
     return _TITLES.get(
         width(
-            found,
+            sizes,
             "transformer_blocks.{}.attn1.to_q",
             "transformer_blocks.{}.attn1.to_v",
             "transformer_blocks.{}.attn2.to_q",
@@ -28,5 +28,5 @@ def _made_for(found: Found, blocks: int) -> str:
 LORA = LoraNames(
     layouts=lambda shapes: {"original": TRANSFORMER_RULES},
     signs=(*_ATTENTION, "transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.ff.net.2"),
-    made_for=_made_for,
+    title=_title,
 )

@@ -55,7 +55,7 @@ def make_variant(
     is_causal: bool,
     context_width: int = 4096,
     geometry: Geometry | None = None,
-    own: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Variant:
     """The variant of a transformer that is `width` wide.
 
@@ -63,19 +63,19 @@ def make_variant(
         version: "0.9.0" to "0.9.8", or "" where nothing tells.
         scheduler: config with `_class_name`.
         is_causal: whether the first latent frame counts as one frame in the positions, as from 0.9.5 on.
-        own: the folder's own defaults.
+        overrides: the folder's own defaults.
     """
-    own = own or {}
+    overrides = overrides or {}
     is_large = width >= 4096
     is_wide = is_large or version >= "0.9.6"  # trained at 1216 x 704, 30 frames per second
     size = (1216, 704, 121, 30.0) if is_wide else (704, 512, 161, 25.0)
     is_stochastic = is_distilled and version == "0.9.6"
     levels = tuple(linear_quadratic(8)) if is_stochastic else FIRST_PASS
-    levels = tuple(own.get("sigmas", levels if is_distilled else ()))
+    levels = tuple(overrides.get("sigmas", levels if is_distilled else ()))
     name = " ".join(p for p in ("13B" if is_large else "2B", version, "distilled" if is_distilled else "") if p)
     return Variant(
         family=family,
-        name=own.get("title", name),
+        name=overrides.get("title", name),
         # encode and decode apply the VAE's own statistics, so a LATENT is already normalised.
         streams=(VideoStream(geometry or Geometry(channels=128, temporal=8, spatial=32, patch=1)),),
         defaults=Defaults(
@@ -83,9 +83,9 @@ def make_variant(
             steps=len(levels) or (30 if is_large else 40),
             guidance=1.0 if is_distilled else 3.0,
             negative=NEGATIVE,
-        ).with_own(own),
+        ).with_overrides(overrides),
         scheduler={**scheduler, "shift": HOST_SHIFT, **({"stochastic_sampling": True} if is_stochastic else {})},
-        prompts=(Prompt(own.get("max_tokens", 256)),),
+        prompts=(Prompt(overrides.get("max_tokens", 256)),),
         keeps_clean=True,
         sigmas=levels,
         latent_format="LTXV",

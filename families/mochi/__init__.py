@@ -64,19 +64,19 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
     """Transformer or VAE, in the names of diffusers or of the original."""
-    found = files.transformer(shapes) or files.vae(shapes)
-    if isinstance(found, str):
-        raise FamilyError(found)
-    if found is None:
+    recognised = files.transformer(shapes) or files.vae(shapes)
+    if isinstance(recognised, str):
+        raise FamilyError(recognised)
+    if recognised is None:
         return "'t5_yproj.weight' (or 'time_embed.pooler.to_kv.weight') is missing"
-    part, layout, prefix, class_name, config, rules = found
+    part, layout, prefix, class_name, config, rules = recognised
     transformer = config if part == "transformer" else {"in_channels": 12, "patch_size": 2, "text_embed_dim": 4096}
     variant = _variant(transformer, config if part == "vae" else {}, SCHEDULER, {})
     return Recognised(part, layout, class_name, config, variant, rules, prefix)
 
 
 def _variant(
-    transformer: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any], own: Mapping[str, Any]
+    transformer: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> Variant:
     channels = transformer["in_channels"]
     geometry = Geometry(channels=channels, temporal=6, spatial=8, patch=transformer["patch_size"])
@@ -84,11 +84,11 @@ def _variant(
     mean, std = vae.get("latents_mean") or MEAN, vae.get("latents_std") or STD
     return Variant(
         family=FAMILY,
-        name=own.get("title", "1"),
+        name=overrides.get("title", "1"),
         streams=(VideoStream(geometry, mean=tuple(mean), std=tuple(value / scale for value in std)),),
-        defaults=Defaults(848, 480, 19, 30.0, steps=64, guidance=4.5).with_own(own),
+        defaults=Defaults(848, 480, 19, 30.0, steps=64, guidance=4.5).with_overrides(overrides),
         scheduler=scheduler,
-        prompts=(Prompt(own.get("max_tokens", 256), str),),
+        prompts=(Prompt(overrides.get("max_tokens", 256), str),),
         latent_format="Mochi",
         context_width=transformer["text_embed_dim"],
         memory_factor=2.0,  # comfy/supported_models.py, GenmoMochi

@@ -16,27 +16,27 @@ from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
 
 # (part, layout, prefix, class, config, rules) of a recognised file.
-Found = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
+PartFields = tuple[str, str, str, str, dict[str, Any], tuple[Rule, ...]]
 
 
-def transformer(shapes: Shapes) -> Found | None:
-    found = without_prefix(shapes, "t5_yproj.weight")
-    if found is not None:
-        prefix, inner = found
+def transformer(shapes: Shapes) -> PartFields | None:
+    stripped = without_prefix(shapes, "t5_yproj.weight")
+    if stripped is not None:
+        prefix, inner = stripped
         count = layers(inner, "blocks")
         config = _config(inner, "blocks", "x_embedder.proj", "attn.q_norm_x", "t5_yproj", "t_embedder.mlp.0", count)
         return "transformer", "original", prefix, "MochiTransformer3DModel", config, transformer_rules(count)
-    found = without_prefix(shapes, "time_embed.pooler.to_kv.weight")
-    if found is None:
+    stripped = without_prefix(shapes, "time_embed.pooler.to_kv.weight")
+    if stripped is None:
         return None
-    prefix, inner = found
+    prefix, inner = stripped
     stem, count = "transformer_blocks", layers(inner, "transformer_blocks")
     time = "time_embed.timestep_embedder.linear_1"
     config = _config(inner, stem, "patch_embed.proj", "attn1.norm_q", "time_embed.caption_proj", time, count)
     return "transformer", "diffusers", prefix, "MochiTransformer3DModel", config, ()
 
 
-def vae(shapes: Shapes) -> Found | str | None:
+def vae(shapes: Shapes) -> PartFields | str | None:
     """The VAE; a text where only one half of it is in the file."""
     if "decoder.block_in.resnets.0.norm1.norm_layer.weight" in shapes:
         config = _vae_config(shapes["decoder.conv_in.weight"], shapes["encoder.proj_in.weight"])
@@ -93,10 +93,10 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
             network.linear(f"{block}.norm1_context.linear", 4 * pooled, width)
             network.linear(f"{block}.attn1.to_add_out", pooled, width)
             sides.append(("ff_context", pooled))
-        for side, own in sides:
-            inner = 4 * own * 2 // 3
-            network.linear(f"{block}.{side}.net.0.proj", 2 * inner, own, bias=False)
-            network.linear(f"{block}.{side}.net.2", own, inner, bias=False)
+        for side, channels in sides:
+            inner = 4 * channels * 2 // 3
+            network.linear(f"{block}.{side}.net.0.proj", 2 * inner, channels, bias=False)
+            network.linear(f"{block}.{side}.net.2", channels, inner, bias=False)
     network.linear("norm_out.linear", 2 * width, width)
     network.linear("proj_out", config["in_channels"] * patch**2, width)
     return network

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...base import LoraNames, Shapes
 from ...base.keys import Rule
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from ...base.recognise import layers
 from .files import transformer_rules
 
@@ -20,10 +20,10 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
     return {"original": transformer_rules(layers(shapes, "transformer_blocks") or 48)}
 
 
-def _made_for(found: Found, blocks: int) -> str:
-    has_text = any(sign in found for sign in (*_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"))
+def _title(sizes: LayerSizes, blocks: int) -> str:
+    has_text = any(sign in sizes for sign in (*_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"))
     # LoRAs without text layers look like CogVideoX 5B's, which has 42 blocks.
-    return "Mochi 1" if width(found, *_VIDEO) == 3072 and (has_text or 42 < blocks <= 48) else ""
+    return "Mochi 1" if width(sizes, *_VIDEO) == 3072 and (has_text or 42 < blocks <= 48) else ""
 
 
 def _alpha_key(stem: str) -> str:
@@ -34,6 +34,6 @@ def _alpha_key(stem: str) -> str:
 LORA = LoraNames(
     layouts=_layouts,
     signs=(*_VIDEO, *_TEXT, "transformer_blocks.{}.ff_context.net.0.proj"),
-    made_for=_made_for,
+    title=_title,
     alpha=("kwargs", _alpha_key),
 )

@@ -67,10 +67,10 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
 def find(shapes: Shapes, name: str) -> Recognised | str:
     """The transformer; the VAE is HunyuanVideo's, name for name, and recognised there."""
     files.check_known(shapes, name)
-    found = files.transformer(shapes, name)
-    if found is None:
+    recognised = files.transformer(shapes, name)
+    if recognised is None:
         return f"{files.MARKER!r} is missing"
-    layout, prefix, config, rules = found
+    layout, prefix, config, rules = recognised
     remark = ""
     if len(rules) > 1:
         remark = f"Rope layout {next(iter(rules))}. Should every video be noise, choose the other in rope_layout."
@@ -88,20 +88,20 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
 
 
 def _variant(
-    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], own: Mapping[str, Any]
+    transformer: Mapping[str, Any], scale: float, scheduler: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> Variant:
     channels = transformer["out_channels"] // 4
     geometry = Geometry(channels=channels, temporal=4, spatial=8)
-    defaults = Defaults(336, 192, 129, 24.0, steps=50, guidance=7.5, picture_guidance=3.0).with_own(own)
+    defaults = Defaults(336, 192, 129, 24.0, steps=50, guidance=7.5, picture_guidance=3.0).with_overrides(overrides)
     size = geometry.latent_shape(defaults.width, defaults.height, defaults.frames)
     return Variant(
         family=FAMILY,
-        name=own.get("title", ""),
+        name=overrides.get("title", ""),
         streams=(VideoStream(geometry, std=(1 / scale,)),),
         defaults=defaults,
         # For other packs' samplers, which take one shift: the shift at the model's own size.
         scheduler={**scheduler, "shift": shift_of((1, *size))},
-        prompts=(Prompt(own.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),
+        prompts=(Prompt(overrides.get("max_tokens", 512), str), Prompt(77, str, "text_encoder_2")),
         latent_format="HunyuanVideo",
         context_width=transformer["joint_attention_dim"],
         memory_factor=1.8,  # as HunyuanVideo: the same width, tokens and number of blocks

@@ -38,9 +38,9 @@ def transformer_config(**changes: Any) -> dict[str, Any]:
 
 def transformer(shapes: Shapes, name: str) -> tuple[str, str, dict[str, Any], dict[str, tuple[Rule, ...]]] | None:
     """(layout, prefix, config, rules by rope layout with the likely one first), or None for another family's file."""
-    found = without_prefix(shapes, MARKER)
-    if found is not None and "img_in.weight" in found[1]:
-        prefix, inner = found
+    stripped = without_prefix(shapes, MARKER)
+    if stripped is not None and "img_in.weight" in stripped[1]:
+        prefix, inner = stripped
         is_fused = "double_blocks.0.img_attn.qkv.weight" in inner
         norms = [f"double_blocks.0.img_attn.norm.query_norm.{end}" for end in NORM_ENDS]
         norm = next((key for key in norms if key in inner), norms[0])
@@ -52,10 +52,10 @@ def transformer(shapes: Shapes, name: str) -> tuple[str, str, dict[str, Any], di
         likely = (PAIRS, HALF) if is_fused else (HALF, PAIRS)
         rules = {layout: _rules(width, head, layout == HALF) for layout in likely}
         return "original, fused" if is_fused else "original", prefix, config, rules
-    found = without_prefix(shapes, DIFFUSERS_MARKER)
-    if found is None or not {"x_embedder.weight", "proj_out.weight"} <= found[1].keys():
+    stripped = without_prefix(shapes, DIFFUSERS_MARKER)
+    if stripped is None or not {"x_embedder.weight", "proj_out.weight"} <= stripped[1].keys():
         return None  # HunyuanVideo, whose single blocks have the same names
-    prefix, inner = found
+    prefix, inner = stripped
     if inner["x_embedder.weight"][1] <= 2 * inner["proj_out.weight"][0]:
         return None  # a Flux model: its input holds the noise alone
     config = _config(
@@ -181,19 +181,22 @@ def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
         ("img", ("to_{}", "to_out.0"), "norm"),
         ("txt", ("add_{}_proj", "to_add_out"), "norm_added"),
     ):
-        block, one = f"^double_blocks.{{}}.{side}", f"{double}.attn"
-        query, key, value = (f"{one}.{names[0].format(n)}" for n in "qkv")
+        block, attention = f"^double_blocks.{{}}.{side}", f"{double}.attn"
+        query, key, value = (f"{attention}.{names[0].format(n)}" for n in "qkv")
         rules += [
             rename(f"{block}_attn.q_proj", query, split=turn),
             rename(f"{block}_attn.k_proj", key, split=turn),
             rename(f"{block}_attn.v_proj", value),
             rename(f"{block}_attn.qkv", query, key, value, split=three),
             *(
-                rename(f"{block}_attn.norm.query_norm.{end}", f"{one}.{norms}_q.weight", split=turn)
+                rename(f"{block}_attn.norm.query_norm.{end}", f"{attention}.{norms}_q.weight", split=turn)
                 for end in NORM_ENDS
             ),
-            *(rename(f"{block}_attn.norm.key_norm.{end}", f"{one}.{norms}_k.weight", split=turn) for end in NORM_ENDS),
-            rename(f"{block}_attn.proj", f"{one}.{names[1]}"),
+            *(
+                rename(f"{block}_attn.norm.key_norm.{end}", f"{attention}.{norms}_k.weight", split=turn)
+                for end in NORM_ENDS
+            ),
+            rename(f"{block}_attn.proj", f"{attention}.{names[1]}"),
         ]
     for side, norm, ff in (("img", "norm1", "ff"), ("txt", "norm1_context", "ff_context")):
         block = f"^double_blocks.{{}}.{side}"
@@ -202,16 +205,16 @@ def _rules(width: int, head: int, is_half_split: bool) -> tuple[Rule, ...]:
             rename(f"{block}_mlp.0", f"{double}.{ff}.net.0.proj"),
             rename(f"{block}_mlp.2", f"{double}.{ff}.net.2"),
         ]
-    block, one = "^single_blocks.{}", f"{single}.attn"
+    block, attention = "^single_blocks.{}", f"{single}.attn"
     rules += [
-        rename(f"{block}.q_proj", f"{one}.to_q", split=turn),
-        rename(f"{block}.k_proj", f"{one}.to_k", split=turn),
-        rename(f"{block}.v_mlp", f"{one}.to_v", f"{single}.proj_mlp", split=pieces(width, -1)),
-        rename(f"{block}.linear1", *(f"{one}.to_{n}" for n in "qkv"), f"{single}.proj_mlp", split=four),
+        rename(f"{block}.q_proj", f"{attention}.to_q", split=turn),
+        rename(f"{block}.k_proj", f"{attention}.to_k", split=turn),
+        rename(f"{block}.v_mlp", f"{attention}.to_v", f"{single}.proj_mlp", split=pieces(width, -1)),
+        rename(f"{block}.linear1", *(f"{attention}.to_{n}" for n in "qkv"), f"{single}.proj_mlp", split=four),
         rename(f"{block}.linear2", f"{single}.proj_out"),
         rename(f"{block}.modulation.lin", f"{single}.norm.linear"),
-        *(rename(f"{block}.norm.query_norm.{end}", f"{one}.norm_q.weight", split=turn) for end in NORM_ENDS),
-        *(rename(f"{block}.norm.key_norm.{end}", f"{one}.norm_k.weight", split=turn) for end in NORM_ENDS),
+        *(rename(f"{block}.norm.query_norm.{end}", f"{attention}.norm_q.weight", split=turn) for end in NORM_ENDS),
+        *(rename(f"{block}.norm.key_norm.{end}", f"{attention}.norm_k.weight", split=turn) for end in NORM_ENDS),
         rename("^final_layer.adaLN_modulation.1", "norm_out.linear", split=swap_halves),
         rename("^final_layer.linear", "proj_out"),
     ]

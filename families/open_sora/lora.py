@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...base import LoraNames, Shapes
 from ...base.keys import Rule
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from .files import lora_rules
 
 _WIDTH, _HEAD = 3072, 128
@@ -23,16 +23,16 @@ _DOUBLE_BLOCKS, _SINGLE_BLOCKS = 19, 38
 
 
 def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
-    own = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
+    hidden = shapes.get("transformer_blocks.0.attn.to_out.0.weight", (_WIDTH,))[0]
     head = shapes.get("transformer_blocks.0.attn.norm_q.weight", (_HEAD,))[0]
-    return lora_rules(own, head)
+    return lora_rules(hidden, head)
 
 
-def _made_for(found: Found, blocks: int) -> str:
-    most = _SINGLE_BLOCKS if any(sign in found for sign in _SINGLE) else _DOUBLE_BLOCKS
-    own = width(found, *_DOUBLE, *_SINGLE[:-1])  # the last layer's input is wider than the model
+def _title(sizes: LayerSizes, blocks: int) -> str:
+    most = _SINGLE_BLOCKS if any(sign in sizes for sign in _SINGLE) else _DOUBLE_BLOCKS
+    hidden = width(sizes, *_DOUBLE, *_SINGLE[:-1])  # the last layer's input is wider than the model
     # Flux, from which Open-Sora 2.0 was built, has the same layers.
-    return "Open-Sora 2.0 (or Flux)" if own == _WIDTH and blocks <= most else ""
+    return "Open-Sora 2.0 (or Flux)" if hidden == _WIDTH and blocks <= most else ""
 
 
-LORA = LoraNames(layouts=_layouts, signs=(*_DOUBLE, *_SINGLE), made_for=_made_for)
+LORA = LoraNames(layouts=_layouts, signs=(*_DOUBLE, *_SINGLE), title=_title)

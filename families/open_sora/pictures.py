@@ -20,7 +20,7 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     start, end, strength = pictures.start, pictures.end, pictures.strength
     if strength != 1:
         raise FamilyError(f"strength is {strength:g}; {variant.title} reads its pictures as they are. Set it to 1.")
-    counts = [0 if one is None else one.shape[2] for one in (start, end)]
+    counts = [0 if picture is None else picture.shape[2] for picture in (start, end)]
     if not any(counts):
         raise FamilyError(f"{variant.title} has no picture to start from. Connect start_image, end_image or both.")
     if min(counts) and max(counts) > 1:
@@ -32,8 +32,8 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
         raise FamilyError(
             f"The video given has {max(counts)} frames, and {pictures.frames} are to be made. Ask for more frames."
         )
-    latents = [None if one is None else pictures.encode(one) for one in (start, end)]
-    like = next(one for one in latents if one is not None)
+    latents = [None if picture is None else pictures.encode(picture) for picture in (start, end)]
+    like = next(latent for latent in latents if latent is not None)
     count = (pictures.frames - 1) // variant.geometry.temporal + 1
     known = like.new_zeros(1, like.shape[1], count, *like.shape[3:])
     mask = like.new_ones(1, 1, count, *like.shape[3:])
@@ -59,7 +59,7 @@ def beside_the_noise(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> 
     known = variant.normalise(picture.float())[:, :, :frames]
     mask = entry.get("concat_mask")
     channel = known.new_ones(len(known), 1, *known.shape[2:]) if mask is None else 1 - mask.to(known)[:, :1, :frames]
-    known, channel = (functional.pad(one, (0, 0, 0, 0, 0, frames - one.shape[2])) for one in (known, channel))
+    known, channel = (functional.pad(tensor, (0, 0, 0, 0, 0, frames - tensor.shape[2])) for tensor in (known, channel))
     return torch.cat([channel, known * channel], dim=1)
 
 

@@ -70,7 +70,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     The folder's scheduler is not used: none that diffusers has knows how this model's latents fade.
     """
     unet, vae, text = (configs[k] for k in ("unet", "vae", "text_encoder"))
-    own, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
+    overrides, name = configs.get("opent2v", {}), configs.get("folder", {}).get("name", "")
     if not files.is_named(name):
         raise FamilyError(
             f"The folder {name!r} has the parts of ModelScope, Zeroscope and VideoCrafter2, which only its name tells "
@@ -79,7 +79,9 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     check_vae(vae["latent_channels"], unet["in_channels"], "UNet takes")
     check_encoder(text["hidden_size"], unet["cross_attention_dim"], network="UNet")
     variant = describe(unet, vae.get("scaling_factor", files.SCALE))
-    return replace(variant, name=own.get("title", variant.name), defaults=variant.defaults.with_own(own))
+    return replace(
+        variant, name=overrides.get("title", variant.name), defaults=variant.defaults.with_overrides(overrides)
+    )
 
 
 def describe(unet: Mapping[str, Any], scale: float) -> Variant:

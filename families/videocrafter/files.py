@@ -99,24 +99,24 @@ def recognise(shapes: Shapes, name: str, describe: Describe) -> Recognised | str
 
 
 def _part(shapes: Shapes, name: str, describe: Describe) -> Recognised | str:
-    if found := without_prefix(shapes, "input_blocks.0.0.weight"):
-        return _original(*found, describe)
-    if found := without_prefix(shapes, "transformer_in.proj_in.weight"):
-        return _diffusers(*found, name, describe)
+    if stripped := without_prefix(shapes, "input_blocks.0.0.weight"):
+        return _original(*stripped, describe)
+    if stripped := without_prefix(shapes, "transformer_in.proj_in.weight"):
+        return _diffusers(*stripped, name, describe)
     for marker, first in (("decoder.mid.attn_1.q.weight", "down"), ("decoder.mid_block.resnets.0.norm1.weight", "")):
         if marker in shapes and "decoder.conv_in.weight" in shapes and "encoder.conv_in.weight" in shapes:
             return _vae(shapes, name, first == "down", describe)
     return "'input_blocks.0.0.weight' with 'temopral_conv' is missing"
 
 
-def _original(prefix: str, own: Shapes, describe: Describe) -> Recognised | str:
-    segments = {segment for key in own for segment in key.split(".")}
+def _original(prefix: str, inner: Shapes, describe: Describe) -> Recognised | str:
+    segments = {segment for key in inner for segment in key.split(".")}
     if "relative_position_k" in segments:
         raise FamilyError(
             "This is VideoCrafter1 (its attention over time has relative positions). Not supported; use VideoCrafter2, "
             "which is better at the same size."
         )
-    reads_pictures = own["input_blocks.0.0.weight"][1] != own.get("out.2.weight", (4,))[0]
+    reads_pictures = inner["input_blocks.0.0.weight"][1] != inner.get("out.2.weight", (4,))[0]
     if "to_k_ip" in segments or ("init_attn" in segments and reads_pictures):
         raise FamilyError(
             "This is an image-to-video model of the VideoCrafter family (VideoCrafter1 I2V, DynamiCrafter). Not "
@@ -124,36 +124,36 @@ def _original(prefix: str, own: Shapes, describe: Describe) -> Recognised | str:
         )
     if "temopral_conv" not in segments or "init_attn" not in segments:
         return "'temopral_conv' with 'init_attn' is missing"
-    per_level = next((n for n in range(1, 99) if f"input_blocks.{n}.0.op.weight" in own), 1) - 1
-    levels = layers(own, "input_blocks") // (per_level + 1)
+    per_level = next((n for n in range(1, 99) if f"input_blocks.{n}.0.op.weight" in inner), 1) - 1
+    levels = layers(inner, "input_blocks") // (per_level + 1)
     stages = [f"input_blocks.{1 + n * (per_level + 1)}" for n in range(levels)]
     config = _config(
-        own,
+        inner,
         per_level,
-        [(own[f"{stage}.0.out_layers.0.weight"][0], f"{stage}.1.norm.weight" in own) for stage in stages],
-        own["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
-        own["init_attn.0.transformer_blocks.0.attn1.to_q.weight"][0],
+        [(inner[f"{stage}.0.out_layers.0.weight"][0], f"{stage}.1.norm.weight" in inner) for stage in stages],
+        inner["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+        inner["init_attn.0.transformer_blocks.0.attn1.to_q.weight"][0],
     )
     rules = unet_rules(per_level, levels)
-    return _recognised("original", config, rules, prefix, own, describe)
+    return _recognised("original", config, rules, prefix, inner, describe)
 
 
-def _diffusers(prefix: str, own: Shapes, name: str, describe: Describe) -> Recognised | str:
-    if "fps_embedding.linear_1.weight" not in own and not is_named(name):
+def _diffusers(prefix: str, inner: Shapes, name: str, describe: Describe) -> Recognised | str:
+    if "fps_embedding.linear_1.weight" not in inner and not is_named(name):
         return (
             "'fps_embedding.linear_1.weight' is missing, and without it ModelScope's and Zeroscope's files look the "
             "same (put videocrafter into the file's name if it is one)"
         )
-    per_level, levels = layers(own, "down_blocks.0.resnets"), layers(own, "down_blocks")
+    per_level, levels = layers(inner, "down_blocks.0.resnets"), layers(inner, "down_blocks")
     stages = [f"down_blocks.{n}" for n in range(levels)]
     config = _config(
-        own,
+        inner,
         per_level,
-        [(own[f"{s}.resnets.0.norm2.weight"][0], f"{s}.attentions.0.norm.weight" in own) for s in stages],
-        own["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
-        own["transformer_in.transformer_blocks.0.attn1.to_q.weight"][0],
+        [(inner[f"{s}.resnets.0.norm2.weight"][0], f"{s}.attentions.0.norm.weight" in inner) for s in stages],
+        inner["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
+        inner["transformer_in.transformer_blocks.0.attn1.to_q.weight"][0],
     )
-    return _recognised("diffusers", config, (), prefix, own, describe)
+    return _recognised("diffusers", config, (), prefix, inner, describe)
 
 
 def is_named(name: str) -> bool:
@@ -162,7 +162,7 @@ def is_named(name: str) -> bool:
 
 
 def _config(
-    own: Shapes, per_level: int, levels: list[tuple[int, bool]], context: int, first_heads: int
+    inner: Shapes, per_level: int, levels: list[tuple[int, bool]], context: int, first_heads: int
 ) -> dict[str, Any]:
     """
     Args:
@@ -170,7 +170,7 @@ def _config(
         first_heads: width of the first attention, which always has 8 heads.
     """
     ends = ("input_blocks.0.0.weight", "out.2.weight"), ("conv_in.weight", "conv_out.weight")
-    first, last = (own[n] for n in (ends[0] if ends[0][0] in own else ends[1]))
+    first, last = (inner[n] for n in (ends[0] if ends[0][0] in inner else ends[1]))
     down = ["CrossAttnDownBlock3D" if attends else "DownBlock3D" for _, attends in levels]
     return {
         "in_channels": first[1],
@@ -185,11 +185,11 @@ def _config(
 
 
 def _recognised(
-    layout: str, config: dict[str, Any], rules: tuple[Rule, ...], prefix: str, own: Shapes, describe: Describe
+    layout: str, config: dict[str, Any], rules: tuple[Rule, ...], prefix: str, inner: Shapes, describe: Describe
 ) -> Recognised:
     variant = describe(config, SCALE)
     assert variant.family.files is not None and variant.family.files.inspect is not None
-    variant = variant.family.files.inspect(variant, own)
+    variant = variant.family.files.inspect(variant, inner)
     return Recognised("transformer", layout, "UNet3DConditionModel", config, variant, rules, prefix, variant.remark)
 
 
@@ -266,19 +266,19 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
 SCALE = 0.18215
 
 
-def _vae(own: Shapes, name: str, is_original: bool, describe: Describe) -> Recognised | str:
-    channels = own["decoder.conv_in.weight"][1]
-    if channels != 4 or len(own["decoder.conv_in.weight"]) != 4:
+def _vae(inner: Shapes, name: str, is_original: bool, describe: Describe) -> Recognised | str:
+    channels = inner["decoder.conv_in.weight"][1]
+    if channels != 4 or len(inner["decoder.conv_in.weight"]) != 4:
         return f"the VAE has {channels} latent channels; VideoCrafter2's, that of Stable Diffusion 1, has 4"
     if "xl" in name.lower():
         return "by its name this is the VAE of SDXL, whose latents mean something else"
     down, block = ("encoder.down", "block") if is_original else ("encoder.down_blocks", "resnets")
-    levels = layers(own, down)
+    levels = layers(inner, down)
     config = {
-        "block_out_channels": [own[f"{down}.{n}.{block}.0.conv1.weight"][0] for n in range(levels)],
+        "block_out_channels": [inner[f"{down}.{n}.{block}.0.conv1.weight"][0] for n in range(levels)],
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "layers_per_block": layers(own, f"{down}.0.{block}"),
+        "layers_per_block": layers(inner, f"{down}.0.{block}"),
         "latent_channels": channels,
     }
     rules = vae_rules(levels) if is_original else OLDER_ATTENTION

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...base import LoraNames, Shapes
 from ...base.keys import Rule
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from ...base.recognise import layers
 from .files import unet_rules
 
@@ -32,11 +32,11 @@ def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
     return {"original": unet_rules(layers(shapes, "down_blocks.0.resnets") or 2, layers(shapes, "down_blocks") or 4)}
 
 
-def _made_for(found: Found, blocks: int) -> str:
+def _title(sizes: LayerSizes, blocks: int) -> str:
     # Only the published model's widths, which differ from level to level, are looked for.
-    if any(found[sign][1] in (320, 512, 640, 1280) for sign in (*_TIME, *_FIRST) if sign in found):
+    if any(sizes[sign][1] in (320, 512, 640, 1280) for sign in (*_TIME, *_FIRST) if sign in sizes):
         return "VideoCrafter2"
-    return _PICTURES.get(width(found, *(sign for sign in _SPACE if sign.endswith((".attn2.to_k", ".attn2.to_v")))), "")
+    return _PICTURES.get(width(sizes, *(sign for sign in _SPACE if sign.endswith((".attn2.to_k", ".attn2.to_v")))), "")
 
 
-LORA = LoraNames(layouts=_layouts, signs=(*_SPACE, *_TIME, *_FIRST), made_for=_made_for)
+LORA = LoraNames(layouts=_layouts, signs=(*_SPACE, *_TIME, *_FIRST), title=_title)

@@ -71,7 +71,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
         scheduler=configs["scheduler"],
         boundary=boundary,
         has_token_times=bool(index.get("expand_timesteps")),
-        own=configs.get("opent2v"),
+        overrides=configs.get("opent2v"),
     )
 
 
@@ -79,9 +79,9 @@ def _boundary(index: Mapping[str, Any], high: Mapping[str, Any], low: Mapping[st
     """Share of noise from which on the high-noise expert works; 0 for a folder with one transformer."""
     stated = index.get("boundary_ratio")
     if (stated is None) != (low is None):
-        found = "transformer_2 but no boundary_ratio" if stated is None else "boundary_ratio but no transformer_2"
+        present = "transformer_2 but no boundary_ratio" if stated is None else "boundary_ratio but no transformer_2"
         raise FamilyError(
-            f"model_index.json has {found}. A model with two experts (Wan 2.2 A14B) has both: get the folder again, "
+            f"model_index.json has {present}. A model with two experts (Wan 2.2 A14B) has both: get the folder again, "
             "with transformer and transformer_2."
         )
     for name in _SAME_IN_EXPERTS:

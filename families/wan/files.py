@@ -108,9 +108,9 @@ def recognise_file(family: Family, shapes: Shapes, name: str) -> Recognised | st
         ("head.modulation", "original", TRANSFORMER),
         ("condition_embedder.time_proj.weight", "diffusers", LEFTOVERS),
     ):
-        found = without_prefix(shapes, marker)
-        if found is not None:
-            return _transformer(family, found[1], name, layout, rules, found[0])
+        stripped = without_prefix(shapes, marker)
+        if stripped is not None:
+            return _transformer(family, stripped[1], name, layout, rules, stripped[0])
     for prefix in ("", "model."):
         if prefix + "decoder.middle.0.residual.0.gamma" in shapes:
             return _vae(family, shapes, prefix, "original")

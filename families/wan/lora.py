@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...base import LoraNames
 from ...base.keys import rename
-from ...base.lora import Found, width
+from ...base.lora import LayerSizes, width
 from .files import TRANSFORMER
 
 # Modulation tables, which step-distilled LoRAs change along with the layers.
@@ -13,13 +13,13 @@ _TITLES = {1536: "Wan 2.1 T2V 1.3B", 3072: "Wan 2.2 TI2V 5B", 5120: "Wan 2.1 T2V
 _IMAGE = "blocks.{}.attn2.add_k_proj"
 
 
-def _made_for(found: Found, blocks: int) -> str:
-    if _IMAGE in found:
+def _title(sizes: LayerSizes, blocks: int) -> str:
+    if _IMAGE in sizes:
         return "Wan 2.1 I2V 14B"
-    own = width(
-        found, "blocks.{}.attn1.to_q", "blocks.{}.attn1.to_v", "blocks.{}.attn2.to_q", "blocks.{}.ffn.net.0.proj"
+    hidden = width(
+        sizes, "blocks.{}.attn1.to_q", "blocks.{}.attn1.to_v", "blocks.{}.attn2.to_q", "blocks.{}.ffn.net.0.proj"
     )
-    return _TITLES.get(own, f"a Wan model {own} wide" if own else "Wan")
+    return _TITLES.get(hidden, f"a Wan model {hidden} wide" if hidden else "Wan")
 
 
 LORA = LoraNames(
@@ -30,5 +30,5 @@ LORA = LoraNames(
         "blocks.{}.ffn.net.2",
         _IMAGE,
     ),
-    made_for=_made_for,
+    title=_title,
 )

@@ -52,13 +52,13 @@ def _picture(variant: Variant, entry: Entry, shape: tuple[int, ...]) -> Tensor:
     # frame.
     mask = entry.get("concat_mask")
     mask = entry["denoise_mask"] if mask is None else mask
-    given = torch.zeros_like(image[:, :1]) if mask is None else 1 - mask.to(image)
-    if given.shape[1] != variant.geometry.temporal:
-        given = given.mean(1, keepdim=True).repeat(1, variant.geometry.temporal, 1, 1, 1)
-    if given.shape[-2:] != image.shape[-2:]:
-        given = functional.interpolate(given, size=(given.shape[2], *image.shape[-2:]), mode="trilinear")
-    given = functional.pad(given, (0, 0, 0, 0, 0, image.shape[2] - given.shape[2]))
-    return torch.cat([given.expand(len(image), -1, -1, -1, -1), variant.normalise(image)], 1)
+    known = torch.zeros_like(image[:, :1]) if mask is None else 1 - mask.to(image)
+    if known.shape[1] != variant.geometry.temporal:
+        known = known.mean(1, keepdim=True).repeat(1, variant.geometry.temporal, 1, 1, 1)
+    if known.shape[-2:] != image.shape[-2:]:
+        known = functional.interpolate(known, size=(known.shape[2], *image.shape[-2:]), mode="trilinear")
+    known = functional.pad(known, (0, 0, 0, 0, 0, image.shape[2] - known.shape[2]))
+    return torch.cat([known.expand(len(image), -1, -1, -1, -1), variant.normalise(image)], 1)
 
 
 def _vision(variant: Variant, entry: Entry) -> Tensor:
@@ -138,10 +138,10 @@ def _joined_video(variant: Variant, pictures: Pictures) -> Guided:
         raise FamilyError(
             f"strength is {pictures.strength:g}; {variant.title} was trained to keep its pictures as they are. Set 1."
         )
-    wanted = variant.facts["encoded_pictures"]
-    if wanted == 2 and (start is None or end is None):
+    picture_count = variant.facts["encoded_pictures"]
+    if picture_count == 2 and (start is None or end is None):
         raise FamilyError(f"{variant.title} needs a first and a last picture. Connect start_image and end_image.")
-    if wanted and pictures.vision is None:
+    if picture_count and pictures.vision is None:
         raise _unread(variant)
     like = start if start is not None else end
     assert like is not None
@@ -158,7 +158,7 @@ def _joined_video(variant: Variant, pictures: Pictures) -> Guided:
     # [1, 1, frames, 1, 1] -> [1, frames in a latent frame, latent frames, h, w]
     mask = mask.view(1, latent.shape[2], temporal, 1, 1).transpose(1, 2).expand(-1, -1, -1, *latent.shape[-2:])
     entries: dict[str, Any] = {"concat_latent_image": latent, "concat_mask": mask.contiguous()}
-    if wanted and pictures.vision is not None:
-        hidden = joined(pictures.vision, wanted)
+    if picture_count and pictures.vision is not None:
+        hidden = joined(pictures.vision, picture_count)
         entries["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=hidden)
     return Guided(entries, torch.zeros_like(latent))

@@ -112,10 +112,10 @@ def published(transformer: Mapping[str, Any], has_experts: bool, name: str) -> P
         name: of the file or folder; the two sizes of Wan 2.1 I2V 14B differ in nothing else.
     """
     key = width_of(transformer), transformer["in_channels"], encoded_pictures(transformer), has_experts
-    found = PUBLISHED.get(key, Published(""))
-    if found.name == "2.1 I2V 14B" and "720p" in name.lower():
-        found = replace(found, width=1280, height=720, shift=5.0)
-    return found
+    release = PUBLISHED.get(key, Published(""))
+    if release.name == "2.1 I2V 14B" and "720p" in name.lower():
+        release = replace(release, width=1280, height=720, shift=5.0)
+    return release
 
 
 def width_of(transformer: Mapping[str, Any]) -> int:
@@ -139,18 +139,18 @@ def build_variant(
     boundary: float = 0.0,
     expert: str = "",
     has_token_times: bool = False,
-    own: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Variant:
     """
     Args:
         transformer, vae: configs in diffusers' words.
         scheduler: None for the makers' own.
         has_token_times: every token has a timestep of its own (TI2V-5B), so a first frame can be given clean.
-        own: a folder's opent2v.json.
+        overrides: a folder's opent2v.json.
     """
-    own = own or {}
+    overrides = overrides or {}
     channels = vae["z_dim"]
-    rgb = own.get("preview")
+    rgb = overrides.get("preview")
     geometry = Geometry(
         channels=channels,
         temporal=vae.get("scale_factor_temporal", 4),
@@ -160,7 +160,7 @@ def build_variant(
     )
     return Variant(
         family=family,
-        name=own.get("title", known.name),
+        name=overrides.get("title", known.name),
         streams=(VideoStream(geometry, mean=tuple(vae["latents_mean"]), std=tuple(vae["latents_std"])),),
         defaults=Defaults(
             known.width,
@@ -171,9 +171,9 @@ def build_variant(
             known.guidance,
             known.low_noise_guidance,
             negative=NEGATIVE,
-        ).with_own(own),
+        ).with_overrides(overrides),
         scheduler=scheduler or unipc(known.shift),
-        prompts=(Prompt(own.get("max_tokens", 512), clean),),
+        prompts=(Prompt(overrides.get("max_tokens", 512), clean),),
         task="image" if transformer["in_channels"] > channels else "text",
         expert=expert,
         boundary=boundary,

@@ -20,10 +20,10 @@ PASS = "opent2v_pass"
 
 
 def apply_step_cache(model: Any, step_cache: CacheRequest | StepCache) -> Any:
-    return under(model, cache_runs(step_cache, variant(model)), says=True)
+    return with_step_cache(model, cache_runs(step_cache, variant(model)), says=True)
 
 
-def under(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: int = 0) -> Any:
+def with_step_cache(model: Any, make: Callable[[], CacheRun], says: bool = False, expert: int = 0) -> Any:
     """A clone of the MODEL whose runs use a step cache.
 
     Args:

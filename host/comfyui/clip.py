@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ...base import TextEncoder
 from ..tags import PROMPT_FAMILY
+from .finish_loading import finish_each_load
 from .ops import move_orphans_on_load, switch_to_casting
-from .patcher import can_be_made_again
-from .settle import settle_on_load
+from .patcher import make_reloadable
 
 Clip = comfy.sd.CLIP
 
@@ -162,9 +162,9 @@ def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
     if "disable_dynamic" in signature(comfy.sd.CLIP.__init__).parameters:  # not in 0.8
         kind["disable_dynamic"] = disable_dynamic or part.again is None
     new_clip = OpenT2VCLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device}, **kind)
-    can_be_made_again(new_clip.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
+    make_reloadable(new_clip.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
     move_orphans_on_load(new_clip.patcher)
-    settle_on_load(new_clip.patcher)
+    finish_each_load(new_clip.patcher)
     return new_clip
 
 

@@ -83,12 +83,12 @@ def network_of(base: Any) -> Recognised | None:
         network = recognised(tensor_shapes(base.diffusion_model))
     except FamilyError as error:
         if kind and family is None:
-            raise FamilyError(_other(kind)) from error
+            raise FamilyError(_not_served(kind)) from error
         raise
     if network is None:
         return None
     if kind and family != network.variant.family.id:
-        raise FamilyError(_other(kind))
+        raise FamilyError(_not_served(kind))
     if family == "cogvideox" and (network.variant.geometry.patch_frames == 1 or network.variant.task == "image"):
         is_first = network.variant.geometry.patch_frames == 1
         differs = "gives tokens other positions" if is_first else "scales the latents of pictures in another way"
@@ -103,7 +103,7 @@ def title(thing: Any) -> str:
     return _title(_class(getattr(thing, "model", None)))
 
 
-def _other(kind: str) -> str:
+def _not_served(kind: str) -> str:
     return (
         f"This MODEL is {_title(kind)}, and our nodes do not know how it is sampled. Sample it with ComfyUI's own "
         "nodes for it, or take a model from Load Video Model."

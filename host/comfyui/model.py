@@ -21,10 +21,10 @@ from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
 from .attention import CallOptions, attend_through_host
+from .finish_loading import finish_each_load
 from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
-from .patcher import can_be_made_again, patcher
-from .settle import settle_on_load
+from .patcher import make_reloadable, patcher
 from .streams import by_stream, packing_of
 from .unread import refuse_other_space, refuse_unread
 
@@ -71,13 +71,13 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         variant = self.opent2v.variant
         if not variant.is_joint:
             return super().process_latent_in(latent)
-        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda s, one: s.normalise(one))
+        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda stream, x: stream.normalise(x))
 
     def process_latent_out(self, latent: Any) -> Any:
         variant = self.opent2v.variant
         if not variant.is_joint:
             return super().process_latent_out(latent)
-        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda s, one: s.denormalise(one))
+        return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda stream, x: stream.denormalise(x))
 
     def scale_latent_inpaint(self, *args: Any, latent_image: Tensor, **kwargs: Any) -> Tensor:
         if self.opent2v.variant.keeps_clean:
@@ -222,9 +222,9 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     is_packed = any(isinstance(weight, PackedTensor) for weight in transformer.parameters())
     is_dynamic = part.again is not None and not disable_dynamic and not is_packed
     new_patcher = patcher(base, device, mm.unet_offload_device(), is_dynamic)
-    can_be_made_again(new_patcher, model, part.again)
+    make_reloadable(new_patcher, model, part.again)
     move_orphans_on_load(new_patcher)
-    settle_on_load(new_patcher)
+    finish_each_load(new_patcher)
     return new_patcher
 
 

@@ -53,7 +53,7 @@ class PackedLinear(comfy.ops.manual_cast.Linear):
         return unpacked(weight, weight.dtype)
 
     def set_weight(self, weight: Tensor, return_weight: bool = False, **_: Any) -> Tensor | None:
-        """Leave the packed weight unchanged, since a merge would round; `settle` applies the change at each call."""
+        """Leave the packed weight as it is, since a merge would round; `finish_loading` adds it at each call."""
         return weight if return_weight else None
 
 

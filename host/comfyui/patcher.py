@@ -27,7 +27,7 @@ def patcher(
     return kind(model, load_device=load_device, offload_device=offload_device)
 
 
-def can_be_made_again(
+def make_reloadable(
     patcher: comfy.model_patcher.ModelPatcher,
     make: Callable[[Any, bool], comfy.model_patcher.ModelPatcher],
     again: Callable[[], Any] | None,
@@ -39,10 +39,10 @@ def can_be_made_again(
         again: loads the part; None where nobody knows from where.
     """
     if again is not None:
-        patcher.cached_patcher_init = (_made_again, (make, again))  # pyright: ignore[reportAttributeAccessIssue]
+        patcher.cached_patcher_init = (_reload, (make, again))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _made_again(
+def _reload(
     make: Callable[[Any, bool], comfy.model_patcher.ModelPatcher],
     again: Callable[[], Any],
     disable_dynamic: bool = False,

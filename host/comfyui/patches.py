@@ -12,8 +12,8 @@ from ...base import FamilyError, NotWhole, Target, WeightChange
 from ...base.keys import rename
 from ...base.weight_changes import apply_change, storage_of
 from ...families import recognised
+from .finish_loading import finish_each_load
 from .known import tensor_shapes
-from .settle import settle_on_load
 
 
 class Changes(comfy.weight_adapter.WeightAdapterBase):
@@ -79,7 +79,7 @@ def model_target(base: Any) -> Target:
     try:
         outcome = recognised(tensor_shapes(base.diffusion_model))
     except NotWhole as error:
-        return Target(title, error.found.variant, shapes, error.found.rules, prefix, *storage)
+        return Target(title, error.recognised.variant, shapes, error.recognised.rules, prefix, *storage)
     except FamilyError:
         outcome = None  # a variant that our sampler refuses may still take a LoRA by the model's own names
     if outcome is None:
@@ -100,7 +100,9 @@ def text_target(encoders: Any) -> Target:
     rules = tuple(rename(f"^{stem}", slot, is_last=True) for slot, stem in stems.items())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     title = f"the text encoder of {part.variant.title}" if part else f"the text encoder {type(encoders).__name__}"
-    return Target(title, part.variant if part else None, shapes, rules, "", *_storage(weights.values()), is_text=True)
+    return Target(
+        title, part.variant if part else None, shapes, rules, "", *_storage(weights.values()), is_text_encoder=True
+    )
 
 
 def _storage(weights: Iterable[Tensor]) -> tuple[str, bool]:
@@ -112,7 +114,7 @@ def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) 
     """A clone with the host's own patches; weights change when it is loaded for a run."""
     clone = thing.clone()
     clone.add_patches(host_patches(patches), strength)
-    settle_on_load(getattr(clone, "patcher", clone))
+    finish_each_load(getattr(clone, "patcher", clone))
     return clone
 
 

@@ -17,7 +17,7 @@ from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
 from ...sampling import Discrete, ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing, unbind
-from .cache import PASS, under
+from .cache import PASS, with_step_cache
 from .model import variant
 from .streams import pad_front, without_padding
 
@@ -40,17 +40,17 @@ def sample(
     preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), packing)
     conditionings = run.conditionings(positive, negative)
     experts = [
-        (_in_our_space(one, run.schedule), part)
-        for one, part in zip((model, second_expert), run.parts, strict=False)
-        if one is not None and part.steps
+        (_in_our_space(expert_model, run.schedule), part)
+        for expert_model, part in zip((model, second_expert), run.parts, strict=False)
+        if expert_model is not None and part.steps
     ]
-    for one, part in experts:
-        _check_changes(one, part)
+    for expert_model, part in experts:
+        _check_changes(expert_model, part)
     walked, result = None, samples
-    for one, part in experts:
+    for expert_model, part in experts:
         if step_cache is not None:
-            one = under(one, lambda: step_cache, expert=part.expert)
-        stage = _Stage(one, part, packing, walked, on_step)
+            expert_model = with_step_cache(expert_model, lambda: step_cache, expert=part.expert)
+        stage = _Stage(expert_model, part, packing, walked, on_step)
         stage.guider.inner_set_conds(conditionings)
         with torch.inference_mode():
             result = stage.guider.sample(
@@ -70,9 +70,9 @@ def sample(
 def _check_changes(model: Any, part: ExpertSteps) -> None:
     """Say before anything is computed what a pass cannot change: its context raises."""
     for step in part.steps:
-        for one in step.passes:
-            if one.change is not None:
-                with one.change(model.model.diffusion_model):
+        for guidance_pass in step.passes:
+            if guidance_pass.change is not None:
+                with guidance_pass.change(model.model.diffusion_model):
                     pass
 
 
@@ -127,9 +127,9 @@ class _Guider(comfy.samplers.CFGGuider):
                 for p in passes
             }
             results = self.packing.results(PassResults(clean, x, timestep, step.cfg, self.scale))
-            streams[:] = [step.before_cfg(one) for one in results]
+            streams[:] = [step.before_cfg(stream) for stream in results]
             changed = (
-                self.packing.pack([one.clean[name] for one in streams]) if name in clean else prompts[name]
+                self.packing.pack([stream.clean[name] for stream in streams]) if name in clean else prompts[name]
                 for name in prompts
             )
             return [*changed, *others]
@@ -139,23 +139,23 @@ class _Guider(comfy.samplers.CFGGuider):
             return self.packing.pack([step.after_cfg(*both) for both in zip(guided, streams, strict=True)])
 
         before, after = (options.get(f"sampler_{name}_cfg_function", []) for name in ("pre", "post"))
-        further: dict[str, Any] = {
+        functions: dict[str, Any] = {
             "sampler_pre_cfg_function": [*before, before_cfg],
             "sampler_post_cfg_function": [*after, after_cfg],
         }
         if NEGATIVE in passes:  # guidance may need it at cfg 1 too
-            further["disable_cfg1_optimization"] = True
-        return super().predict_noise(x, timestep, {**options, **further}, seed)
+            functions["disable_cfg1_optimization"] = True
+        return super().predict_noise(x, timestep, {**options, **functions}, seed)
 
-    def _evaluate(self, one: Pass, x: Tensor, timestep: Tensor, options: dict[str, Any]) -> Tensor:
+    def _evaluate(self, guidance_pass: Pass, x: Tensor, timestep: Tensor, options: dict[str, Any]) -> Tensor:
         """The clean latent that a pass expects."""
-        conds = [self.conds.get(one.name, self.conds[one.prompt])]
+        conds = [self.conds.get(guidance_pass.name, self.conds[guidance_pass.prompt])]
         # By this a step cache knows the pass.
-        named = {**options, "transformer_options": {**options.get("transformer_options", {}), PASS: one.name}}
-        if one.change is None:
+        named = {**options, "transformer_options": {**options.get("transformer_options", {}), PASS: guidance_pass.name}}
+        if guidance_pass.change is None:
             return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, named)[0]
         named.pop("multigpu_clones", None)  # what changes is this MODEL's transformer, not those on further GPUs
-        with one.change(self.inner_model.diffusion_model):
+        with guidance_pass.change(self.inner_model.diffusion_model):
             return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, named)[0]
 
 

@@ -17,7 +17,7 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     first_stage = getattr(vae, "first_stage_model", vae)
     is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
     if isinstance(first_stage, SoundStage):
-        return AudioDecoder(vae.latent_channels, lambda latent: _own(vae, latent))
+        return AudioDecoder(vae.latent_channels, lambda latent: _decoded_by_ours(vae, latent))
     if not is_ltx and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
         return None
 
@@ -34,5 +34,5 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     return AudioDecoder(vae.latent_channels, decode)
 
 
-def _own(vae: Any, latent: Tensor) -> dict[str, Any]:
+def _decoded_by_ours(vae: Any, latent: Tensor) -> dict[str, Any]:
     return {"waveform": vae.decode(latent).movedim(-1, 1), "sample_rate": vae.audio_sample_rate}

@@ -42,23 +42,23 @@ def by_stream(
 def pad_front(variant: Variant | None, samples: Any, mask: Any) -> tuple[Any, Any, list[int]]:
     """Samples and mask of a LATENT with padding frames added to its streams, and the number for each stream."""
     streams = list(zip(variant.streams, unbind(samples), strict=False)) if variant else []
-    padding = [stream.front_padding(one) for stream, one in streams]
+    padding = [stream.front_padding(tensor) for stream, tensor in streams]
     if not any(padding):
         return samples, mask, padding
     if mask is not None:
         mask = _joined(
             [
-                stream.pad_front(comfy.utils.reshape_mask(given, one.shape))
-                for given, (stream, one) in zip(unbind(mask), streams, strict=False)
+                stream.pad_front(comfy.utils.reshape_mask(stream_mask, tensor.shape))
+                for stream_mask, (stream, tensor) in zip(unbind(mask), streams, strict=False)
             ]
         )
-    return _joined([stream.pad_front(one) for stream, one in streams]), mask, padding
+    return _joined([stream.pad_front(tensor) for stream, tensor in streams]), mask, padding
 
 
 def without_padding(samples: Any, padding: list[int]) -> Any:
     if not any(padding):
         return samples
-    return _joined([one[:, :, n:] for one, n in zip(unbind(samples), padding, strict=True)])
+    return _joined([stream[:, :, n:] for stream, n in zip(unbind(samples), padding, strict=True)])
 
 
 def _joined(streams: list[Tensor]) -> Any:

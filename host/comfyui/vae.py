@@ -16,7 +16,7 @@ from ...base import SoundVAE, Variant, VideoVAE
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
-from .patcher import can_be_made_again
+from .patcher import make_reloadable
 from .place import check_interrupt
 
 Vae = comfy.sd.VAE
@@ -135,7 +135,7 @@ class OpenT2VAudioVAE(OpenT2VVAE):
 
 def vae(part: VideoVAE | SoundVAE) -> comfy.sd.VAE:
     new_vae = OpenT2VVAE(part) if isinstance(part, VideoVAE) else OpenT2VAudioVAE(part)
-    can_be_made_again(new_vae.patcher, lambda part, _: vae(part).patcher, part.again)
+    make_reloadable(new_vae.patcher, lambda part, _: vae(part).patcher, part.again)
     move_orphans_on_load(new_vae.patcher)
     return new_vae
 

@@ -28,9 +28,9 @@ def clip_vision(encoder: nn.Module) -> ClipVision:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.json"  # ComfyUI 0.8 reads a file only
         file.write_text(json.dumps(config, default=str), encoding="utf-8")
-        made = ClipVision(str(file))
+        vision = ClipVision(str(file))
     # Assign the tensors instead of copying: the loaded dtype stays, and no second copy is made.
-    made.model.load_state_dict(weights, assign=True)
-    made.dtype = next(encoder.parameters()).dtype
-    move_orphans_on_load(made.patcher)
-    return made
+    vision.model.load_state_dict(weights, assign=True)
+    vision.dtype = next(encoder.parameters()).dtype
+    move_orphans_on_load(vision.patcher)
+    return vision

@@ -20,12 +20,12 @@ class Missing:
 
 
 def model_files(kind: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for root in model_roots(kind):
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             if path.suffix in _ENDINGS and path.is_file():
-                found.setdefault(path.relative_to(root).as_posix(), path)
-    return found
+                by_name.setdefault(path.relative_to(root).as_posix(), path)
+    return by_name
 
 
 def tokenizer_folder(class_name: str) -> Path | None:

@@ -24,7 +24,7 @@ class NestedTensor:
         return self.tensors
 
     def to(self, *args: Any, **kwargs: Any) -> NestedTensor:
-        return self._each(lambda one: one.to(*args, **kwargs))
+        return self._each(lambda stream: stream.to(*args, **kwargs))
 
     def float(self) -> NestedTensor:
         return self._each(Tensor.float)

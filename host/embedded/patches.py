@@ -56,8 +56,8 @@ def _owner(modules: Mapping[str, nn.Module], key: str) -> tuple[nn.Module, str]:
 
 def patch_target(thing: Any) -> Target:
     part, variant = thing.part, thing.part.variant
-    is_text = not isinstance(part, VideoModel)
-    modules = part.encoders if is_text else {"": part.transformer}
+    is_text_encoder = not isinstance(part, VideoModel)
+    modules = part.encoders if is_text_encoder else {"": part.transformer}
     weights = {
         f"{slot}.{name}" if slot else name: weight
         for slot, module in modules.items()
@@ -65,12 +65,12 @@ def patch_target(thing: Any) -> Target:
     }
     storage, is_merged = storage_of(weights.values())
     return Target(
-        f"the text encoder of {variant.title}" if is_text else variant.title,
+        f"the text encoder of {variant.title}" if is_text_encoder else variant.title,
         variant,
         {name: tuple(weight.shape) for name, weight in weights.items()},
         storage=storage,
         is_merged=is_merged,
-        is_text=is_text,
+        is_text_encoder=is_text_encoder,
     )
 
 

@@ -47,27 +47,31 @@ def sample(
     x = start.noise
     if not schedule.starts_from_noise:
         x = predicts.model_input(predicts.noised(start.latent, start.noise, first), first)
-    experts = [(one, part) for one, part in zip((model, second_expert), run.parts, strict=False) if one and part.steps]
-    for one, part in experts:
-        _check_changes(one, part)
+    pairs = zip((model, second_expert), run.parts, strict=False)
+    experts = [(expert_model, part) for expert_model, part in pairs if expert_model and part.steps]
+    for expert_model, part in experts:
+        _check_changes(expert_model, part)
     with torch.inference_mode():
-        for one, part in experts:
+        for expert_model, part in experts:
 
             def report(step: int, clean: Tensor, x: Tensor, before: int = part.before) -> None:
                 if on_step:
                     on_step(before + step + 1)
 
             # A MODEL's own cache knows of one expert only.
-            cache, expert = (step_cache, part.expert) if step_cache else (one.step_cache and one.step_cache(), 0)
-            attached = cache.attached(one.part.transformer, part.schedule.sigmas, expert) if cache else nullcontext()
-            with one.changed(), attached as stage:
-                x = solve(_Expert(one, part, entries, start, stage).denoise, x, part.schedule, on_step=report)
+            cache, expert = step_cache, part.expert
+            if cache is None and expert_model.step_cache is not None:
+                cache, expert = expert_model.step_cache(), 0
+            transformer = expert_model.part.transformer
+            attached = cache.attached(transformer, part.schedule.sigmas, expert) if cache else nullcontext()
+            with expert_model.changed(), attached as stage:
+                x = solve(_Expert(expert_model, part, entries, start, stage).denoise, x, part.schedule, on_step=report)
         if start.mask is not None:
             # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a
             # part of a change through, each step has blended already.
             x = torch.where(start.mask > 0, x, start.latent)
     streams = zip(variant.streams, samples, start.packing.unpack(x), strict=False)
-    done = [stream.denormalise(one[:, :, stream.front_padding(given) :]).cpu() for stream, given, one in streams]
+    done = [stream.denormalise(x[:, :, stream.front_padding(sample) :]).cpu() for stream, sample, x in streams]
     return done[0] if len(done) == 1 else nested(done)
 
 
@@ -78,14 +82,17 @@ def _start(variant: Variant, samples: list[Tensor], mask: Any, seed: int, device
         mask: of the LATENT, or None.
     """
     streams = list(zip(variant.streams, samples, strict=False))
-    padded = [stream.pad_front(one) for stream, one in streams]
+    padded = [stream.pad_front(tensor) for stream, tensor in streams]
     packing = Packing.of(padded)
     masks = None
     if mask is not None:
-        given = _masks(unbind(mask), samples)
-        masks = [stream.pad_front(one).to(device) for (stream, _), one in zip(streams, given, strict=True)]
-    if any(bool(one.any()) for one in samples):
-        padded = [stream.normalise(one) for (stream, _), one in zip(streams, padded, strict=True)]
+        stream_masks = _masks(unbind(mask), samples)
+        masks = [
+            stream.pad_front(stream_mask).to(device)
+            for (stream, _), stream_mask in zip(streams, stream_masks, strict=True)
+        ]
+    if any(bool(tensor.any()) for tensor in samples):
+        padded = [stream.normalise(tensor) for (stream, _), tensor in zip(streams, padded, strict=True)]
     return _Start(
         packing,
         variant.is_joint,
@@ -99,9 +106,9 @@ def _start(variant: Variant, samples: list[Tensor], mask: Any, seed: int, device
 def _check_changes(model: Model, part: ExpertSteps) -> None:
     """Say before anything is computed what a pass cannot change: its context raises."""
     for step in part.steps:
-        for one in step.passes:
-            if one.change is not None:
-                with one.change(model.part.transformer):
+        for guidance_pass in step.passes:
+            if guidance_pass.change is not None:
+                with guidance_pass.change(model.part.transformer):
                     pass
 
 
@@ -168,33 +175,38 @@ class _Expert:
         check_interrupt()
         x = self.start.before(x, sigma, self.predicts)
         now = self.steps[step]
-        plain = [one for one in now.passes if one.change is None]
-        changed = [one for one in now.passes if one.change is not None]
+        plain = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is None]
+        changed = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is not None]
         clean = self._plain(plain, x, sigma)
-        for one in changed:
-            assert one.change is not None
-            with one.change(self.model.part.transformer):
-                clean[one.name] = self._evaluate([one], x, sigma, self._condition(one, len(x)))
+        for guidance_pass in changed:
+            assert guidance_pass.change is not None
+            with guidance_pass.change(self.model.part.transformer):
+                clean[guidance_pass.name] = self._evaluate(
+                    [guidance_pass], x, sigma, self._condition(guidance_pass, len(x))
+                )
         results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
-        return self.start.after(self.start.packing.pack([now.guided(one) for one in results]))
+        return self.start.after(self.start.packing.pack([now.guided(result) for result in results]))
 
     def _plain(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
         """What passes of the unchanged transformer give, in one call where they fit."""
-        conditions, count = [self._condition(one, len(x)) for one in passes], len(passes)
+        conditions, count = [self._condition(guidance_pass, len(x)) for guidance_pass in passes], len(passes)
         if self.together and count > 1:
             joined = {k: torch.cat([condition[k] for condition in conditions]) for k in conditions[0]}
             results = self._evaluate(passes, torch.cat([x] * count), sigma.repeat(count), joined).chunk(count)
         else:
-            results = [self._evaluate([one], x, sigma, c) for one, c in zip(passes, conditions, strict=True)]
-        return {one.name: result for one, result in zip(passes, results, strict=True)}
+            results = [
+                self._evaluate([guidance_pass], x, sigma, c)
+                for guidance_pass, c in zip(passes, conditions, strict=True)
+            ]
+        return {guidance_pass.name: result for guidance_pass, result in zip(passes, results, strict=True)}
 
-    def _condition(self, one: Pass, rows: int) -> dict[str, Tensor]:
+    def _condition(self, guidance_pass: Pass, rows: int) -> dict[str, Tensor]:
         """A pass's conditions for every latent of the batch."""
-        named = self.conditions.get(one.name, self.conditions[one.prompt])
+        named = self.conditions.get(guidance_pass.name, self.conditions[guidance_pass.prompt])
         return {k: v.expand(rows, *v.shape[1:]) if len(v) == 1 else v for k, v in named.items()}
 
     def _evaluate(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor]) -> Tensor:
-        parts = [Part(one.name, one.name) for one in passes]
+        parts = [Part(guidance_pass.name, guidance_pass.name) for guidance_pass in passes]
         packing = self.start.packing
         with self.stage.call(parts, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
             return self.model.denoised(x, sigma, conditions, packing if self.start.is_joint else None)
@@ -202,8 +214,8 @@ class _Expert:
 
 def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
     """Whether the prompts' conditions have the same names and shapes, so that one call can take them all."""
-    first, *others = [{k: v.shape[1:] for k, v in c.items()} for c in conditions]
-    return all(first == other for other in others)
+    first, *following = [{k: v.shape[1:] for k, v in c.items()} for c in conditions]
+    return all(first == shapes for shapes in following)
 
 
 def _fits(model: Model, shape: tuple[int, ...]) -> bool:

@@ -53,7 +53,7 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
         latent = latent.unsqueeze(2)  # one picture
     needed = part.variant.decode_memory((1, *latent.shape[1:]), vae.dtype.itemsize)
     tiled = needed > machine.free_memory(vae.device)
-    return torch.cat([_images(_run(part, part.decode, one[None].to(vae.device, vae.dtype), tiled)) for one in latent])
+    return torch.cat([_images(_run(part, part.decode, clip[None].to(vae.device, vae.dtype), tiled)) for clip in latent])
 
 
 def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
@@ -70,8 +70,8 @@ def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled:
         finally:
             of.disable_tiling()
 
-    ((_, made),) = or_in_tiles(pieces, tiled)
-    return made
+    ((_, result),) = or_in_tiles(pieces, tiled)
+    return result
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .file import Adapter, LoraFile, held_lora, read_lora
 from .load import load_patches, patches_of
 from .match import Verdict, match
-from .origin import format_of, made_for, step_remark
+from .origin import format_of, origin_text, step_remark
 
 __all__ = [
     "Adapter",
@@ -14,8 +14,8 @@ __all__ = [
     "format_of",
     "held_lora",
     "load_patches",
-    "made_for",
     "match",
+    "origin_text",
     "patches_of",
     "read_lora",
     "step_remark",

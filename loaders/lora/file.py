@@ -15,7 +15,7 @@ from ...base.weight_changes import is_old_glora
 from ..containers import open_container
 from ..errors import ModelFileError
 from ..header import TensorInfo
-from .keys import Role, is_text, parse
+from .keys import Role, is_text_encoder, parse
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
 MAX_TENSORS = 50_000
@@ -198,7 +198,7 @@ def _sorted(
         adapters = list(_adapters(stem, roles, header))
         used = {key for adapter in adapters for key in adapter.keys.values()}
         leftovers += [key for key in roles.values() if key not in used]
-        (text if is_text(stem) else transformer).extend(adapters)
+        (text if is_text_encoder(stem) else transformer).extend(adapters)
     return tuple(transformer), tuple(text), tuple(leftovers)
 
 

@@ -74,7 +74,7 @@ def parse(key: str) -> tuple[str, Role] | None:
     return key[: match.start()].replace(".processor.", "."), (kind, role)
 
 
-def is_text(stem: str) -> bool:
+def is_text_encoder(stem: str) -> bool:
     """Whether a layer is a text encoder's."""
     return TEXT_PREFIXES.match(stem) is not None
 

@@ -14,7 +14,7 @@ from ...base import FamilyError, Target
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat
 from .names import Names, WeightSlice
-from .origin import format_of, made_for, origin, step_remark
+from .origin import format_of, origin, origin_text, step_remark
 
 _EXAMPLES = 2
 # A smaller share of matches is chance: families share a few names, such as that of the last layer.
@@ -26,13 +26,13 @@ class Misfit:
     """A layer that is there in another shape: [outputs, inputs] of the LoRA and of the model."""
 
     adapter: Adapter
-    found: tuple[int, int]
+    trained: tuple[int, int]
     expected: tuple[int, int]
     reason: str = ""
 
     @property
     def why(self) -> str:
-        return self.reason or f"is for {list(self.found)}, the model has {list(self.expected)}"
+        return self.reason or f"is for {list(self.trained)}, the model has {list(self.expected)}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Verdict:
         layout: the naming convention of the file.
         places: the changes that fit, and where they go.
         unmatched: the model has no such layer; `misshapen`: in another shape; `filtered`: left out by the block filter;
-            `others`: for the other one of two experts.
+            `for_other_expert`: for the other one of two experts.
     """
 
     file: LoraFile
@@ -52,7 +52,7 @@ class Verdict:
     unmatched: tuple[Adapter, ...] = field(repr=False)
     misshapen: tuple[Misfit, ...] = field(repr=False)
     filtered: int = 0
-    others: int = 0
+    for_other_expert: int = 0
 
     @property
     def matched(self) -> int:
@@ -85,14 +85,14 @@ class Verdict:
                 f"{name}: the block filter leaves out all {self.filtered} changes. Leave it empty, or name blocks that "
                 "the LoRA has."
             )
-        if self.others and not self.total:
+        if self.for_other_expert and not self.total:
             raise FamilyError(
-                f"{name}: all {self.others} changes are for the other expert of the two, not for this MODEL. Apply the "
-                "file to the other MODEL."
+                f"{name}: all {self.for_other_expert} changes are for the other expert of the two, not for this MODEL. "
+                "Apply the same file to the other MODEL."
             )
         if self.matched > _CHANCE * self.total:
             return
-        trained_for = made_for(self.file, self._origin[1]) or "made for an unknown model"
+        trained_for = origin_text(self.file, self._origin[1]) or "made for an unknown model"
         raise FamilyError(
             f"{name}: {trained_for}, this model is {self.target.title}: {self.matched} of {self.total} match."
             f"{self._example()} Use a LoRA that was trained for this model."
@@ -102,10 +102,10 @@ class Verdict:
         """The verdict, line by line."""
         file, name = self.file, self.file.path.name
         family, title = self._origin
-        origin_text = made_for(file, title)
+        trained_for = origin_text(file, title)
         lines = [f"{name}: {format_of(file)}, {self.layout} layout; rank {file.ranks_text}"]
-        if origin_text:
-            lines.append(f"{origin_text[0].upper()}{origin_text[1:]}; this model is {self.target.title}")
+        if trained_for:
+            lines.append(f"{trained_for[0].upper()}{trained_for[1:]}; this model is {self.target.title}")
         counts = f"{self.matched} of {self.total} match"
         counts += f", {len(self.misshapen)} in another shape" if self.misshapen else ""
         counts += f", {len(self.unmatched)} unmatched" if self.unmatched else ""
@@ -116,8 +116,10 @@ class Verdict:
             lines.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
         else:
             lines.append(f"{counts}.{self._example()}")
-        if self.others:
-            lines.append(f"{self.others} changes are for the other expert: apply the same file to that MODEL too")
+        if self.for_other_expert:
+            lines.append(
+                f"{self.for_other_expert} changes are for the other expert: apply the same file to that MODEL too"
+            )
         if file.leftovers:
             first = ", ".join(file.leftovers[:_EXAMPLES])
             lines.append(f"{len(file.leftovers)} further names that change nothing were skipped (first: {first})")
@@ -152,12 +154,12 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     Raises:
         FamilyError: the filter cannot be read.
     """
-    adapters = file.text_adapters if target.is_text else file.adapters
-    is_selected, others = block_filter(blocks), 0
+    adapters = file.text_adapters if target.is_text_encoder else file.adapters
+    is_selected, for_other_expert = block_filter(blocks), 0
     side = target.variant.expert if target.variant else ""
     if any(expert(adapter.stem) for adapter in adapters):
         mine = [adapter for adapter in adapters if expert(adapter.stem) in ("", side or "high")]
-        others, adapters = len(adapters) - len(mine), tuple(mine)
+        for_other_expert, adapters = len(adapters) - len(mine), tuple(mine)
     kept = [adapter for adapter in adapters if is_selected(adapter.stem)]
     names = Names(target)
     tried = [_tried(layout, kept, names) for layout in names.layouts]
@@ -165,7 +167,7 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     filtered = len(adapters) - len(kept)
     if layout == "own":
         layout = "the model's own"
-    return Verdict(file, target, layout, tuple(places), tuple(unmatched), tuple(misshapen), filtered, others)
+    return Verdict(file, target, layout, tuple(places), tuple(unmatched), tuple(misshapen), filtered, for_other_expert)
 
 
 Tried = tuple[str, list[tuple[Adapter, tuple[WeightSlice, ...]]], list[Adapter], list[Misfit]]
@@ -174,7 +176,11 @@ Tried = tuple[str, list[tuple[Adapter, tuple[WeightSlice, ...]]], list[Adapter],
 def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
     """(layout, changes that fit, changes without a layer, changes of another shape), read in this layout."""
     fits, unmatched, misshapen = [], [], []
-    slots = tuple(dict.fromkeys(name.split(".")[0] for name in names.families_names)) if names.target.is_text else ()
+    slots = (
+        tuple(dict.fromkeys(name.split(".")[0] for name in names.families_names))
+        if names.target.is_text_encoder
+        else ()
+    )
     for adapter in adapters:
         places = None
         for form in forms(adapter.stem, slots):

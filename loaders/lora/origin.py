@@ -58,7 +58,7 @@ def _trainer(file: LoraFile, stem: str, keys: list[str]) -> str:
     return "DiffSynth (no prefix)" if any(".lora_A.default" in key for key in keys) else "no prefix"
 
 
-def made_for(file: LoraFile, title: str | None = None) -> str:
+def origin_text(file: LoraFile, title: str | None = None) -> str:
     """ "made for Wan 2.1 I2V 14B"; "" where nothing tells.
 
     Args:
@@ -88,7 +88,7 @@ def origin(file: LoraFile) -> tuple[str, str]:
             continue
         for layout in ((), *names.layouts({}).values()):
             signs, count = _signs(names, layout, alike.values())
-            title = names.made_for(signs, blocks) if signs else ""
+            title = names.title(signs, blocks) if signs else ""
             # At equal counts the first family wins: HunyuanVideo before Open-Sora, for which few LoRAs exist.
             if title and count > best[0]:
                 best = count, family.id, title

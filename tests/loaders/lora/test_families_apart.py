@@ -12,7 +12,7 @@ import pytest
 
 from opent2v.base import FamilyError
 from opent2v.host import embedded
-from opent2v.loaders.lora import made_for, match, read_lora
+from opent2v.loaders.lora import match, origin_text, read_lora
 from opent2v.tests.loaders.lora import sites
 from opent2v.tests.loaders.lora.real_models import REAL, meta_state, model, write
 
@@ -64,7 +64,7 @@ SPELLED = {
 @pytest.mark.parametrize("given", [*SPELLED.values(), {"fused": True}, {"fused": True, **SPELLED["kohya"]}], ids=str)
 def test_an_open_sora_lora_is_no_hunyuan_video_lora(given, keep, lora):
     file = lora(OPEN_SORA, **given, keep=keep)
-    assert made_for(file) == "made for Open-Sora 2.0 (or Flux)"
+    assert origin_text(file) == "made for Open-Sora 2.0 (or Flux)"
     found = match(file, embedded.patch_target(model(OPEN_SORA)))
     assert found.matched == found.total and "WARNING" not in "".join(found.lines())
     other = match(file, embedded.patch_target(model(HUNYUAN)))
@@ -76,7 +76,7 @@ def test_an_open_sora_lora_is_no_hunyuan_video_lora(given, keep, lora):
 @pytest.mark.parametrize("given", [*SPELLED.values(), {"comfyui": True}], ids=str)
 def test_a_hunyuan_video_lora_is_no_open_sora_lora(given, keep, lora):
     file = lora(HUNYUAN, **given, keep=keep)
-    assert made_for(file) == "made for HunyuanVideo"
+    assert origin_text(file) == "made for HunyuanVideo"
     other = match(file, embedded.patch_target(model(OPEN_SORA)))
     assert other.matched == 0 or "WARNING" in "".join(other.lines())
 
@@ -94,14 +94,14 @@ def test_the_refusal_names_both(lora):
 
 def test_few_blocks_of_names_that_both_have_are_taken_for_the_one_with_more_loras(lora):
     few = r"double_blocks\.[0-4]\."
-    assert made_for(lora(OPEN_SORA, keep=few, fused=True)) == "made for HunyuanVideo"
-    assert made_for(lora(OPEN_SORA, keep=few)) == "made for Open-Sora 2.0 (or Flux)"  # q_proj is its own
+    assert origin_text(lora(OPEN_SORA, keep=few, fused=True)) == "made for HunyuanVideo"
+    assert origin_text(lora(OPEN_SORA, keep=few)) == "made for Open-Sora 2.0 (or Flux)"  # q_proj is its own
 
 
 @pytest.mark.parametrize("given", SPELLED.values(), ids=str)
 def test_a_videocrafter_lora_is_known_by_its_layers_over_time(given, lora):
     file = lora(VIDEOCRAFTER, **given)
-    assert made_for(file) == "made for VideoCrafter2"
+    assert origin_text(file) == "made for VideoCrafter2"
     found = match(file, embedded.patch_target(model(VIDEOCRAFTER)))
     assert found.matched == found.total == len(REAL[VIDEOCRAFTER][1].matrices)
     for name in REAL:
@@ -118,4 +118,4 @@ def test_a_picture_models_lora_is_called_one(tmp_path):
                 stem = f"lora_unet_{block}_attentions_0_transformer_blocks_0_{layer}"
                 shapes |= {f"{stem}.lora_down.weight": (2, inputs), f"{stem}.lora_up.weight": (rows, 2)}
         write(tmp_path / "any.safetensors", shapes, {})
-        assert made_for(read_lora(tmp_path / "any.safetensors")) == f"made for {title}"
+        assert origin_text(read_lora(tmp_path / "any.safetensors")) == f"made for {title}"

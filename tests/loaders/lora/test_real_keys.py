@@ -12,7 +12,7 @@ import re
 import pytest
 
 from opent2v.host import embedded
-from opent2v.loaders.lora import made_for, match, read_lora
+from opent2v.loaders.lora import match, origin_text, read_lora
 from opent2v.tests.loaders.lora import files, real_keys
 from opent2v.tests.loaders.lora.real_keys import LISTS, KeyList
 from opent2v.tests.loaders.lora.real_models import REAL, model, shapes, write
@@ -84,7 +84,7 @@ def expanded_count(listed: KeyList, template: str) -> int:
 def test_a_real_file_is_told_for_what_it_is(listed, tmp_path):
     """The verdict names the family, and the size where the family has several."""
     write(tmp_path / "any.safetensors", header(listed), dict(listed.metadata))
-    told = made_for(read_lora(tmp_path / "any.safetensors"))
+    told = origin_text(read_lora(tmp_path / "any.safetensors"))
     title = {"Wan 2.1 T2V 14B": "T2V 14B", "Wan 2.1 T2V 1.3B": "1.3B", "LTX-Video 2B": "LTX-Video"}
     assert (listed.made_for or title.get(listed.model, listed.model)) in told
 

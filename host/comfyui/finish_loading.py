@@ -18,13 +18,15 @@ from ...base.storage import FP8
 KEY = "opent2v_lora"
 
 
-def settle_on_load(patcher: Any) -> None:
+def finish_each_load(patcher: Any) -> None:
     """Finish the host's loading each time a MODEL or CLIP is loaded."""
     patcher.remove_callbacks_with_key(CallbacksMP.ON_LOAD, KEY)
-    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, KEY, _settle)
+    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, KEY, _finish_load)
 
 
-def _settle(patcher: Any, device_to: Any, lowvram_memory: Any = 0, force_patch_weights: bool = False, *_: Any) -> None:
+def _finish_load(
+    patcher: Any, device_to: Any, lowvram_memory: Any = 0, force_patch_weights: bool = False, *_: Any
+) -> None:
     """Patch the weights that the host skips, and keep it from rounding a change into few bits.
 
     The host skips parameters outside layers and, in a partial load, layers without a casting class. It merges a change
