@@ -199,8 +199,12 @@ class Host(Protocol[Model, Clip, Vae]):
         """Folders that hold models of a kind ("diffusers", "loras"), the bundled one first."""
         ...
 
-    def model_files(self, kind: str) -> dict[str, Path]:
-        """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders."""
+    def model_files(self, kind: str, endings: tuple[str, ...] = ()) -> dict[str, Path]:
+        """Every model file of a kind ("diffusion_models", "vae"), by its name below the folders.
+
+        Args:
+            endings: of names, in small letters (".gguf"), that are listed besides those that the host lists itself.
+        """
         ...
 
     def tokenizer_folder(self, class_name: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base.storage import DTYPES
-from .containers import open_container
+from .containers import endings, open_container
 from .errors import ModelFileError
 from .folder import Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
@@ -21,6 +21,7 @@ __all__ = [
     "Pipeline",
     "TensorInfo",
     "TextFile",
+    "endings",
     "is_model_folder",
     "library",
     "library_class",

@@ -22,7 +22,7 @@ def cast(tensor: Tensor, target: torch.dtype, scale: Tensor | None = None) -> Te
     """
     if target == tensor.dtype and scale is None:
         return tensor
-    result = torch.empty(tensor.shape, dtype=target)
+    result = torch.empty(tensor.shape, dtype=target, device=tensor.device)
     source, place = torch.atleast_1d(tensor), torch.atleast_1d(result)
     rows = max(1, _PIECE // max(1, source[:1].numel()))
     factors = None if scale is None else scale.float().expand(len(source)).view(-1, *[1] * (source.ndim - 1))

@@ -60,7 +60,14 @@ class Container(Protocol):
 
 
 class ContainerFormat(Protocol):
-    """A way to keep tensors in a file."""
+    """A way to keep tensors in a file.
+
+    Attributes:
+        endings: of its files' names, in small letters: (".gguf",).
+    """
+
+    @property
+    def endings(self) -> tuple[str, ...]: ...
 
     def matches(self, start: bytes) -> bool:
         """Whether a file is of this format that starts with these 16 bytes (fewer in a shorter file)."""

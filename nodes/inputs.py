@@ -9,7 +9,7 @@ from typing import Any
 from ..base import FamilyError, Variant
 from ..families import families
 from ..host import host
-from ..loaders import ModelFileError
+from ..loaders import ModelFileError, endings
 from .pairing import check_made_for
 from .shared import files_state
 from .streams import AUDIO_VAES, check_is_video, picture
@@ -54,7 +54,7 @@ def files_of(*kinds: str) -> dict[str, Path]:
     """Model files by their name in a combo; the first folder that has a name wins."""
     files: dict[str, Path] = {}
     for kind in kinds:
-        for name, path in host.model_files(kind).items():
+        for name, path in host.model_files(kind, endings()).items():
             files.setdefault(name, path)
     return files
 
@@ -67,7 +67,7 @@ def states_of(names: Iterable[Any], *kinds: str) -> str:
 
 def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
     """An input that lists files; without any, its only entry says where to put them."""
-    names = list(files_of(*kinds)) or [f"put a safetensors file into models/{kinds[0]}"]
+    names = list(files_of(*kinds)) or [f"put a safetensors or GGUF file into models/{kinds[0]}"]
     return names, {"default": names[0], "tooltip": tooltip}
 
 

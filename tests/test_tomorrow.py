@@ -219,6 +219,8 @@ class Box:
 
 
 class BoxFormat:
+    endings = (".tomorrow",)
+
     def matches(self, start: bytes) -> bool:
         return start.startswith(MAGIC)
 

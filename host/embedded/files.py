@@ -19,11 +19,11 @@ class Missing:
     message: str
 
 
-def model_files(kind: str) -> dict[str, Path]:
+def model_files(kind: str, endings: tuple[str, ...] = ()) -> dict[str, Path]:
     by_name: dict[str, Path] = {}
     for root in model_roots(kind):
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.suffix in _ENDINGS and path.is_file():
+            if path.suffix.lower() in (*_ENDINGS, *endings) and path.is_file():
                 by_name.setdefault(path.relative_to(root).as_posix(), path)
     return by_name
 

@@ -62,10 +62,14 @@ def check_interrupt() -> None:
         raise Interrupted("The run was interrupted.")
 
 
+# ComfyUI's older names of two folders, which it still looks into.
+_OLDER_NAMES = {"diffusion_models": "unet", "text_encoders": "clip"}
+
+
 def model_roots(kind: str) -> list[Path]:
     roots = [PACK / "models" / kind]
     if _settings.models is not None:
-        roots.append(_settings.models / kind)
+        roots += [_settings.models / name for name in (kind, _OLDER_NAMES.get(kind)) if name]
     return roots
 
 

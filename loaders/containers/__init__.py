@@ -16,6 +16,11 @@ FORMATS: list[ContainerFormat] = [
 _PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
+def endings() -> tuple[str, ...]:
+    """How the names of files that can be opened end, in small letters."""
+    return tuple(dict.fromkeys(ending for container in FORMATS for ending in container.endings))
+
+
 def open_container(path: Path) -> Container:
     """Read a file's header, in the format that its first bytes show.
 
@@ -38,6 +43,6 @@ def open_container(path: Path) -> Container:
             "scripts/convert.py."
         )
     raise ModelFileError(
-        f"{path}: {size} bytes that are not a safetensors file (no valid header). "
+        f"{path}: {size} bytes that are neither a safetensors nor a GGUF file (no valid header). "
         "The download may have saved a web page or an error text: download the file again."
     )

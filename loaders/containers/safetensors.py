@@ -41,6 +41,8 @@ class SafetensorsFile:
 
 
 class Safetensors:
+    endings = (".safetensors", ".sft")
+
     def matches(self, start: bytes) -> bool:
         # The first two bytes of a 640 byte header equal those of a pickle; only the brace behind them distinguishes the
         # two.

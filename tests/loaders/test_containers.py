@@ -101,8 +101,8 @@ def test_what_is_no_safetensors_file(tmp_path, content, size):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     assert message(path) == (
-        f"{size} bytes that are not a safetensors file (no valid header). The download may have saved a web page or "
-        "an error text: download the file again."
+        f"{size} bytes that are neither a safetensors nor a GGUF file (no valid header). The download may have saved "
+        "a web page or an error text: download the file again."
     )
 
 
@@ -147,6 +147,8 @@ class TextFile:
 
 
 class TextFormat:
+    endings = (".txt",)
+
     def matches(self, start):
         return start.startswith(b"numbers")
 
@@ -158,7 +160,7 @@ def test_a_further_format_is_one_entry_and_loads_a_module(tmp_path, monkeypatch)
     """In the pack it is one file of the folder."""
     path = tmp_path / "model.txt"
     path.write_text("numbers\nlayer.weight 1 2\nlayer.bias 3 4\n")
-    assert " bytes that are not a safetensors file" in message(path)
+    assert " bytes that are neither a safetensors nor a GGUF file" in message(path)
     monkeypatch.setattr(containers, "FORMATS", [*containers.FORMATS, TextFormat()])
     assert open_container(path).metadata == {"made by": "hand"}
     module = fill(torch.nn.ModuleDict({"layer": torch.nn.LayerNorm(2)}), (path,), dtype=torch.float64)

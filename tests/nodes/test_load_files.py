@@ -33,7 +33,7 @@ def put_model(models, name="deeper/any.safetensors"):
 
 def test_combos_list_files_and_say_where_to_put_them(models):
     kind, options = OpenT2VLoadDiffusionModel.INPUT_TYPES()["required"]["file"]
-    assert kind == ["put a safetensors file into models/diffusion_models"] and options["default"] == kind[0]
+    assert kind == ["put a safetensors or GGUF file into models/diffusion_models"] and options["default"] == kind[0]
     put_model(models)
     (models / "checkpoints" / "old.ckpt").write_bytes(b"")
     (models / "checkpoints" / "readme.txt").write_text("")

@@ -115,7 +115,7 @@ def test_a_text_encoder_among_the_diffusion_models(models):
 
 def test_a_web_page_that_was_saved_as_a_model(models):
     (models / "diffusion_models" / "m.safetensors").write_text("<!doctype html><title>Not found</title>")
-    with pytest.raises(ModelFileError, match=r"not a safetensors file.*download the file again"):
+    with pytest.raises(ModelFileError, match=r"neither a safetensors nor a GGUF file.*download the file again"):
         call("OpenT2VLoadDiffusionModel", file="m.safetensors")
 
 

@@ -73,7 +73,7 @@ def header(path, entries: dict, data: bytes = b"") -> None:
 def test_truncated(kept, loras, good, one):
     path = loras / "cut.safetensors"
     path.write_bytes(good.read_bytes()[:kept])
-    assert ("cut short" if kept in (100, -1, 8) else "not a safetensors file") in refusal(one, path)
+    assert ("cut short" if kept in (100, -1, 8) else "neither a safetensors nor a GGUF file") in refusal(one, path)
 
 
 @pytest.mark.parametrize("name", ["old.pt", "renamed.safetensors"])

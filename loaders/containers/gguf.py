@@ -1,0 +1,298 @@
+"""GGUF: metadata by key, the tensors' names and shapes, then their numbers, in blocks of few bits or plain.
+
+Source: https://github.com/ggml-org/ggml, docs/gguf.md (versions 2 and 3); `comfy.gguf.orig_shape.*`:
+https://github.com/city96/ComfyUI-GGUF, tools/convert.py.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...base.storage import BY_CODE as STORAGES
+from ..errors import ModelFileError
+from ..gguf_types import BLOCK_TYPES, BlockType
+from ..header import TensorInfo
+
+MAGIC = b"GGUF"
+# A tensor's name -> the shape it had before a tool folded it, because ggml knows four axes at most.
+ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
+_MAX_AXES = 8
+_CHUNK = 2**20
+# The numbers of metadata, by the file's number for their type; 8 is a text and 9 an array.
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TEXT, _ARRAY = 8, 9
+_AGAIN = "Download the file again."
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor's bytes are: their type, the shape of a row-major array of the numbers, and the first byte."""
+
+    kind: BlockType
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) // self.kind.numbers * self.kind.nbytes
+
+
+@dataclass(frozen=True)
+class GGUFFile:
+    """A `Container`. A packed tensor is read as its bytes, uint8 [..., bytes of a row].
+
+    Attributes:
+        metadata: the single values, as texts.
+        arrays: key of a list in the metadata -> (type, count, first byte in the file).
+    """
+
+    path: Path
+    header: dict[str, TensorInfo] = field(repr=False)
+    metadata: dict[str, str] = field(repr=False)
+    arrays: Mapping[str, tuple[int, int, int]] = field(repr=False)
+    stored: Mapping[str, Stored] = field(repr=False)
+
+    @contextmanager
+    def tensors(self) -> Iterator[Callable[[str], Tensor]]:
+        with open(self.path, "rb") as file:
+            yield lambda name: _read(file, self.path, self.header[name], self.stored[name])
+
+    def array(self, key: str) -> list[Any] | None:
+        """A list of the metadata (a tokenizer's words); None where there is none of this name."""
+        if key not in self.arrays:
+            return None
+        kind, count, start = self.arrays[key]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return _Header(file, self.path, start).values(kind, count)
+
+
+class GGUF:
+    endings = (".gguf",)
+
+    def matches(self, start: bytes) -> bool:
+        return start.startswith(MAGIC)
+
+    def open(self, path: Path) -> GGUFFile:
+        with open(path, "rb") as file:
+            header = _Header(file, path)
+            tensor_count, value_count = _counts(header)
+            arrays: dict[str, tuple[int, int, int]] = {}
+            values: dict[str, Any] = {}
+            for _ in range(value_count):
+                key = header.text()
+                if key in values:
+                    raise header.damaged(f"the key {key} is there twice")
+                values[key] = _value(header, arrays, key)
+            _refuse_part(path, values)
+            entries = [_entry(header) for _ in range(tensor_count)]
+            alignment = values.get("general.alignment", 32)
+            if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+                raise header.damaged(f"general.alignment is {alignment}, which is no power of two")
+            begin = -(-header.position // alignment) * alignment
+        stored = _placed(path, entries, begin)
+        file = GGUFFile(
+            path, {}, {key: str(value) for key, value in values.items() if key not in arrays}, arrays, stored
+        )
+        for name, tensor in stored.items():
+            shape = _original_shape(file, name, tensor.shape)
+            file.header[name] = TensorInfo(tensor.kind.code, shape, tensor.nbytes if tensor.kind.is_packed else None)
+        return file
+
+
+FORMAT = GGUF()
+
+
+class _Header:
+    """The bytes before the tensors, read as they are asked for."""
+
+    def __init__(self, file: BufferedReader, path: Path, start: int = 0):
+        self.file, self.path, self.start = file, path, start
+        self.size = path.stat().st_size
+        self.read, self.offset = bytearray(), 0
+
+    @property
+    def position(self) -> int:
+        return self.start + self.offset
+
+    def bytes(self, count: int) -> bytes:
+        while len(self.read) < self.offset + count:
+            if self.position + count > self.size or not (chunk := self.file.read(max(_CHUNK, count))):
+                raise ModelFileError(
+                    f"{self.path}: the file is cut short or damaged: its header goes on at byte "
+                    f"{self.position + count:,} of {self.size:,}. The download or copy did not finish: get the file "
+                    "again."
+                )
+            self.read += chunk
+        self.offset += count
+        return bytes(self.read[self.offset - count : self.offset])
+
+    def number(self, code: str) -> Any:
+        layout = struct.Struct(f"<{code}")
+        return layout.unpack(self.bytes(layout.size))[0]
+
+    def text(self) -> str:
+        raw = self.bytes(self.number("Q"))
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise self.damaged(f"a text before byte {self.position:,} is not UTF-8") from error
+
+    def skip(self, kind: int, count: int) -> None:
+        """Pass over a list's values."""
+        if kind in _NUMBERS:
+            self.bytes(count * struct.calcsize(f"<{_NUMBERS[kind]}"))
+        elif kind == _TEXT:
+            for _ in range(count):
+                self.bytes(self.number("Q"))
+        else:
+            raise self.damaged(f"a list holds values of the unknown type {kind}")
+
+    def values(self, kind: int, count: int) -> list[Any]:
+        if kind == _TEXT:
+            # Words of a vocabulary may be pieces of a letter.
+            return [self.bytes(self.number("Q")).decode(errors="replace") for _ in range(count)]
+        layout = struct.Struct(f"<{count}{_NUMBERS[kind]}")
+        return list(layout.unpack(self.bytes(layout.size)))
+
+    def damaged(self, what: str) -> ModelFileError:
+        return ModelFileError(f"{self.path}: the GGUF header is damaged: {what}. {_AGAIN}")
+
+
+def _counts(header: _Header) -> tuple[int, int]:
+    """How many tensors, and how many values of metadata."""
+    header.bytes(len(MAGIC))
+    version = header.number("I")
+    if version == 1:
+        raise ModelFileError(
+            f"{header.path}: is GGUF version 1, of August 2023, which is not read any more. Get a file of version 3, "
+            "as every present tool writes it."
+        )
+    if version >= 2**16:
+        raise ModelFileError(
+            f"{header.path}: is GGUF with its bytes in the order of a big-endian machine. Get the little-endian file "
+            "of this model, which is the usual one."
+        )
+    if version not in (2, 3):
+        raise ModelFileError(
+            f"{header.path}: is GGUF version {version}; this version of the pack reads 2 and 3. Update OpenT2V, or get "
+            "the file in version 3."
+        )
+    counts = header.number("Q"), header.number("Q")
+    if any(count * 8 > header.size for count in counts):
+        raise header.damaged(f"it counts {counts[0]:,} tensors and {counts[1]:,} values in {header.size:,} bytes")
+    return counts
+
+
+def _value(header: _Header, arrays: dict[str, tuple[int, int, int]], key: str) -> Any:
+    """One value of the metadata; a list is passed over, and only its place noted."""
+    kind = header.number("I")
+    if kind in _NUMBERS:
+        return header.number(_NUMBERS[kind])
+    if kind == _TEXT:
+        return header.text()
+    if kind != _ARRAY:
+        raise header.damaged(f"{key} has the unknown type {kind}")
+    inner, count = header.number("I"), header.number("Q")
+    arrays[key] = (inner, count, header.position)
+    header.skip(inner, count)
+    return None
+
+
+def _refuse_part(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse one of several files that a model is split into."""
+    count = values.get("split.count", 1)
+    if isinstance(count, int) and count > 1:
+        number = values.get("split.no", 0)
+        part = number + 1 if isinstance(number, int) else 1
+        raise ModelFileError(
+            f"{path}: is part {part} of {count} of a split GGUF, which is not read in parts. Get the file "
+            "in one piece, or join the parts: llama-gguf-split --merge FIRST_PART JOINED_FILE"
+        )
+
+
+def _entry(header: _Header) -> tuple[str, BlockType, tuple[int, ...], int]:
+    """One tensor: (name, type, shape with the longest-strided axis first, place behind the header)."""
+    name, axes = header.text(), header.number("I")
+    if axes > _MAX_AXES:
+        raise header.damaged(f"{name} has {axes} axes")
+    shape = tuple(header.number("Q") for _ in range(axes))[::-1]
+    number, offset = header.number("I"), header.number("Q")
+    kind = BLOCK_TYPES.get(number)
+    if kind is None:
+        raise ModelFileError(
+            f"{header.path}: {name} has GGUF's number format {number}, which this version does not know. Update "
+            "OpenT2V, or get the Q8_0 or Q4_K_M file of this model."
+        )
+    if not prod(shape):
+        raise header.damaged(f"{name} is empty: {list(shape)}")
+    if (shape[-1] if shape else 1) % kind.numbers:
+        raise header.damaged(
+            f"{name} has rows of {(shape or (1,))[-1]}, no whole blocks of {kind.numbers} ({kind.code})"
+        )
+    return name, kind, shape, offset
+
+
+def _placed(path: Path, entries: list[tuple[str, BlockType, tuple[int, ...], int]], begin: int) -> dict[str, Stored]:
+    """Name -> place of each tensor.
+
+    Raises:
+        ModelFileError: none; a name twice; bytes of two tensors at one place, or behind the file's end.
+    """
+    if not entries:
+        raise ModelFileError(f"{path}: holds metadata and no tensor (a vocabulary alone). Get the model's own file.")
+    stored: dict[str, Stored] = {}
+    for name, kind, shape, offset in entries:
+        if name in stored:
+            raise ModelFileError(f"{path}: the GGUF header is damaged: the tensor {name} is there twice. {_AGAIN}")
+        stored[name] = Stored(kind, shape, begin + offset)
+    in_order = sorted(stored, key=lambda name: stored[name].start)
+    end, last = begin, ""
+    for name in in_order:
+        if stored[name].start < end:
+            raise ModelFileError(
+                f"{path}: the GGUF header is damaged: {last} and {name} lie in the same bytes. {_AGAIN}"
+            )
+        end, last = stored[name].start + stored[name].nbytes, name
+    size = path.stat().st_size
+    if size < end:
+        raise ModelFileError(
+            f"{path}: the file is cut short. Found {size:,} bytes, expected {end:,}. "
+            "The download or copy did not finish: get the file again."
+        )
+    return stored
+
+
+def _original_shape(file: GGUFFile, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a tensor had before it was folded."""
+    entry = file.arrays.get(ORIGINAL_SHAPE + name)
+    if entry is None:
+        return shape
+    if entry[0] in _NUMBERS and entry[1] <= _MAX_AXES:
+        original = tuple(file.array(ORIGINAL_SHAPE + name) or ())
+        if all(isinstance(axis, int) and axis > 0 for axis in original) and prod(original) == prod(shape):
+            return original
+    raise ModelFileError(
+        f"{file.path}: the GGUF header is damaged: {ORIGINAL_SHAPE}{name} does not hold the {prod(shape):,} numbers of "
+        f"{list(shape)}. {_AGAIN}"
+    )
+
+
+def _read(file: BufferedReader, path: Path, info: TensorInfo, stored: Stored) -> Tensor:
+    raw = torch.empty(stored.nbytes, dtype=torch.uint8)
+    file.seek(stored.start)
+    if file.readinto(raw.numpy()) != stored.nbytes:
+        raise ModelFileError(f"{path}: the file is damaged (it became shorter while it was read). {_AGAIN}")
+    if stored.kind.is_packed:
+        return raw.reshape(*stored.shape[:-1], -1)
+    return raw.view(STORAGES[stored.kind.code].dtype).reshape(info.shape)
