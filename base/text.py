@@ -24,14 +24,12 @@ class TextLayout:
         config: of the module, as transformers takes it.
         width: of its embeddings.
         rules: the file's names -> the module's.
-        spiece: name of the tensor that holds a sentencepiece model, "" where there is none.
     """
 
     title: str
     config: Mapping[str, Any]
     width: int
     rules: tuple[Rule, ...] = ()
-    spiece: str = ""
 
 
 def no_rules(module: nn.Module) -> tuple[Rule, ...]:
@@ -49,6 +47,7 @@ class TextEncoderKind:
         recognise: (shapes of a file's tensors) -> TextLayout, or None where it holds no encoder of this kind.
         tied: parameter name -> the name it shares its weight with, for files that store it once.
         older_names: (module as transformers builds it) -> the names in files of other versions -> the module's.
+        spiece: name of the tensor in which files may carry a sentencepiece model; "" where they carry none.
         host_tokenizer: folder of the tokenizer that ComfyUI ships, below its own `comfy/`; "" where it ships none.
     """
 
@@ -58,6 +57,7 @@ class TextEncoderKind:
     recognise: Callable[[Shapes], TextLayout | None]
     tied: Mapping[str, str] = field(default_factory=dict)
     older_names: Callable[[nn.Module], tuple[Rule, ...]] = no_rules
+    spiece: str = ""
     host_tokenizer: str = ""
 
 

@@ -10,7 +10,7 @@ from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
-from .text_file import TextFile, load_text, match_text, open_text_file
+from .text_file import TextFile, load_text, match_text, open_text_file, open_text_files
 
 __all__ = [
     "DTYPES",
@@ -36,6 +36,7 @@ __all__ = [
     "open_file",
     "open_folder",
     "open_text_file",
+    "open_text_files",
     "parameter_counts",
     "tensor_bytes",
 ]

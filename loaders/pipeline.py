@@ -11,7 +11,7 @@ from torch import nn
 from ..base import TextEncoder, VideoModel, VideoVAE
 from ..base.keys import Rule, rename
 from .folder import Folder
-from .tokenizers import read_tokenizer
+from .tokenizers import check_size, read_tokenizer
 from .weights import build, check, extension, fill
 
 
@@ -50,6 +50,10 @@ def load_pipeline(
     dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in folder.weights}
     dtypes["vae"] = vae_dtype
     tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
+    for prompt in variant.prompts:
+        vocabulary = folder.configs[prompt.slot].get("vocab_size")
+        if isinstance(vocabulary, int):
+            check_size(tokenizers[prompt.slot], vocabulary, f"{folder.path / prompt.tokenizer}: the tokenizer")
     parts = _modules(folder, dtypes, on_progress)
     slots, experts = [p.slot for p in variant.prompts], {denoiser: variant}
     if "transformer_2" in parts:

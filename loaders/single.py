@@ -60,7 +60,12 @@ def open_file(path: Path) -> ModelFile:
         if prefix and beside and "transformer" not in parts:
             continue  # no family knows this checkpoint's transformer: report the whole file, not its VAE
         for family in families().values() if inner else ():
-            outcome = family.recognise(inner, path.name)
+            try:
+                outcome = family.recognise(inner, path.name)
+            except FamilyError:
+                if "transformer" not in parts:
+                    raise
+                continue  # a VAE that is refused leaves the transformer usable
             if isinstance(outcome, Recognised):
                 parts.setdefault(outcome.part, replace(outcome, prefix=prefix + outcome.prefix))
             elif not prefix:
@@ -109,7 +114,7 @@ def load_model(
             f"{file.path}: {recognised.variant.title} has no rope layout {rope_layout!r} (it has: {known}). Set "
             "rope_layout to auto."
         )
-    module = build(recognised.class_name, recognised.config, extension(recognised.variant))
+    module = _module(file, recognised, extension(recognised.variant))
     fill(
         module,
         (file.path,),
@@ -147,7 +152,7 @@ def _built(
     file: ModelFile, part: str, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None
 ) -> tuple[Recognised, nn.Module]:
     recognised = _part(file, part)
-    module = build(recognised.class_name, recognised.config)
+    module = _module(file, recognised)
     fill(
         module,
         (file.path,),
@@ -158,6 +163,16 @@ def _built(
         on_tensor=on_progress,
     )
     return recognised, module
+
+
+def _module(file: ModelFile, recognised: Recognised, extend: Callable[[nn.Module], None] | None = None) -> nn.Module:
+    try:
+        return build(recognised.class_name, recognised.config, extend)
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{file.path}: looks like {recognised.variant.title}, and no such network has these sizes ({error}). The "
+            "file is damaged, or a variant that this version does not know."
+        ) from error
 
 
 def _part(file: ModelFile, part: str) -> Recognised:

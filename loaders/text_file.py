@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..base import TextEncoder, TextEncoderKind, TextLayout, Variant
+from ..base import Shapes, TextEncoder, TextEncoderKind, TextLayout, Variant
 from ..families.text import text_encoders
 from .containers import open_container
 from .errors import ModelFileError
 from .quantised import split_header
 from .resemblance import resembles
-from .tokenizers import tokenizer_of
+from .tokenizers import FindTokenizer, tokenizer_of
 from .weights import build, check, fill
+
+# Most levels that ComfyUI and trainers put before an encoder's own names: "embedders.0.transformer.".
+_DEPTH = 3
 
 
 @dataclass(frozen=True)
@@ -23,27 +26,45 @@ class TextFile:
     """A recognised text encoder.
 
     Attributes:
-        prefix: what the encoder's names start with in an all-in-one file.
+        prefix: what the encoder's names start with: "text_encoders.umt5xxl.transformer." in an all-in-one file.
+        spiece: whole name of the tensor with its sentencepiece model, "" where the file has none.
     """
 
     path: Path
     kind: TextEncoderKind
     layout: TextLayout
     prefix: str = ""
+    spiece: str = ""
 
 
 def open_text_file(path: Path, prefix: str = "") -> TextFile:
-    """Recognise a text encoder from its header, or the one behind a prefix of an all-in-one file.
+    """The first text encoder that `open_text_files` finds; arguments and errors as there."""
+    return open_text_files(path, (prefix,))[0]
 
+
+def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFile, ...]:
+    """Recognise the text encoders of a file from its header.
+
+    Args:
+        prefixes: what the names of text encoders may start with; up to three more levels may stand behind them, as
+            in ComfyUI's own checkpoints ("text_encoders.umt5xxl.transformer.").
     Raises:
-        ModelFileError: it cannot be read, or it is none this pack knows.
+        ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
     """
     header, _ = split_header(open_container(path))
-    shapes = {name[len(prefix) :]: info.shape for name, info in header.items() if name.startswith(prefix)}
-    for kind in text_encoders().values():
-        layout = kind.recognise(shapes)
-        if layout is not None:
-            return TextFile(path, kind, layout, prefix)
+    shapes = {name: info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
+    encoders: list[TextFile] = []
+    for prefix in _levels(shapes, prefixes):
+        if any(prefix.startswith(encoder.prefix) for encoder in encoders):
+            continue
+        inside = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+        for kind in text_encoders().values():
+            layout = _recognised(kind, inside)
+            if layout is not None:
+                encoders.append(TextFile(path, kind, layout, prefix, _spiece(kind.spiece, prefix, shapes)))
+                break
+    if encoders:
+        return tuple(encoders)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
     looks = resembles(shapes)
     raise ModelFileError(
@@ -52,17 +73,46 @@ def open_text_file(path: Path, prefix: str = "") -> TextFile:
     )
 
 
+def _levels(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+    """The prefixes, and those with up to three levels more that occur in the names; the shortest first."""
+    levels = dict.fromkeys(prefixes)
+    for name in names:
+        prefix = max((prefix for prefix in prefixes if name.startswith(prefix)), key=len)
+        segments = name[len(prefix) :].split(".")[:-1]
+        levels |= dict.fromkeys(prefix + "".join(f"{s}." for s in segments[:n]) for n in range(1, _DEPTH + 1))
+    return sorted(levels, key=lambda level: level.count("."))
+
+
+def _recognised(kind: TextEncoderKind, shapes: Shapes) -> TextLayout | None:
+    """The layout of a kind's encoder; None also where a damaged header only begins like one."""
+    try:
+        return kind.recognise(shapes)
+    except (KeyError, ValueError, IndexError, TypeError, ArithmeticError):
+        return None
+
+
+def _spiece(name: str, prefix: str, names: Container[str]) -> str:
+    """The sentencepiece model beside an encoder's tensors or on a level above them, where ComfyUI saves it."""
+    while name:
+        if prefix + name in names:
+            return prefix + name
+        if not prefix:
+            return ""
+        prefix = prefix[: prefix[:-1].rfind(".") + 1]
+    return ""
+
+
 def load_text(
     files: Sequence[TextFile],
     variant: Variant,
     dtype: torch.dtype | None,
-    find_tokenizer: Callable[[str], Path | None],
+    find_tokenizer: FindTokenizer,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TextEncoder:
     """The text encoders of a model, checked against what its family reads before a tensor is read.
 
     Args:
-        find_tokenizer: class of an encoder -> a folder with its tokenizer, for files that carry none.
+        find_tokenizer: for files that carry none.
         on_progress: called with (tensors read, tensors in all).
     Raises:
         ModelFileError: an encoder that is missing, not this family's or of the wrong width; no tokenizer anywhere.
@@ -71,8 +121,9 @@ def load_text(
     tokenizers = {
         slot: tokenizer_of(
             file.path,
-            file.prefix + file.layout.spiece if file.layout.spiece else "",
+            file.spiece,
             file.kind.class_name,
+            file.layout.config["vocab_size"],
             find_tokenizer,
         )
         for slot, file in chosen.items()

@@ -12,6 +12,11 @@ from .containers import open_container
 from .errors import ModelFileError
 from .libraries import MissingLibrary, install, library, library_class
 
+# (class of a text encoder, whether a folder's tokenizer fits it) -> the first folder that fits; None: there is none.
+FindTokenizer = Callable[[str, Callable[[Path], bool]], Path | None]
+# Embeddings have some spare rows: of T5's 32,128 rows 28 have no word, of UMT5's 256,384 have 84 none.
+_FEWEST = 0.9
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -42,25 +47,68 @@ class Sentences:
         return self.processor.serialized_model_proto()
 
 
-def tokenizer_of(path: Path, spiece: str, class_name: str, find: Callable[[str], Path | None]) -> Any:
+def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find: FindTokenizer) -> Any:
     """The tokenizer of a text encoder's file.
 
     Args:
         spiece: name of the tensor with a sentencepiece model inside the file, "" where there is none.
-        find: class of the encoder -> a folder with its tokenizer.
+        class_name: of the encoder.
+        vocabulary: rows of the encoder's embedding.
     Raises:
-        ModelFileError: there is none in the file and none is found.
+        ModelFileError: the file's own has more words than the embedding; or there is none in the file, and none is
+            found that fits the embedding.
     """
     if spiece:
-        return _sentences(path, spiece)
-    folder = find(class_name)
+        sentences = _sentences(path, spiece)
+        check_size(sentences, vocabulary, f"{path}: its tokenizer ({spiece})")
+        return sentences
+    tokenizers: dict[Path, Any] = {}
+    unfit: list[str] = []
+
+    def fits(folder: Path) -> bool:
+        try:
+            tokenizers[folder] = read_tokenizer(folder)
+        except ModelFileError as error:
+            unfit.append(str(error))
+            return False
+        size = size_of(tokenizers[folder])
+        if _FEWEST * vocabulary <= size <= vocabulary:
+            return True
+        unfit.append(f"{folder} has {size:,}")
+        return False
+
+    folder = find(class_name, fits)
     if folder is not None:
-        return read_tokenizer(folder)
+        return tokenizers.get(folder) or read_tokenizer(folder)
     kind = class_name.removesuffix("EncoderModel").removesuffix("Model")
+    looked = f" that fits its {vocabulary:,} words ({'; '.join(unfit)})" if unfit else ""
     raise ModelFileError(
-        f"{path}: carries no tokenizer and none for {kind} was found. Get the file with the tokenizer inside "
+        f"{path}: carries no tokenizer and none for {kind} was found{looked}. Get the file with the tokenizer inside "
         "(ComfyUI's repackaged one), or put the model's diffusers folder into models/diffusers."
     )
+
+
+def size_of(tokenizer: Any) -> int:
+    """1 + the largest id that a tokenizer can return."""
+    if isinstance(tokenizer, Sentences):
+        return tokenizer.processor.get_piece_size()
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
+
+
+def check_size(tokenizer: Any, vocabulary: int, name: str) -> None:
+    """
+    Args:
+        vocabulary: rows of the embedding that the tokenizer's ids are looked up in.
+        name: of the tokenizer, with its file, at the start of the message.
+    Raises:
+        ModelFileError: an id can lie beyond the embedding.
+    """
+    size = size_of(tokenizer)
+    if not 0 < size <= vocabulary:
+        raise ModelFileError(
+            f"{name} has {size:,} words and the text encoder knows {vocabulary:,}. They belong to different models: "
+            "get both from the same place."
+        )
 
 
 def read_tokenizer(folder: Path) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..base import FamilyError, Variant
 from ..base.units import bytes_text
-from ..loaders import ModelFile, ModelFileError, TextFile, open_container, open_file, open_text_file, tensor_bytes
+from ..loaders import ModelFile, ModelFileError, TextFile, open_container, open_file, open_text_files, tensor_bytes
 from ..loaders.lora import LoraFile, format_of, origin_text, read_lora, step_remark
 from .inputs import chosen, combo
 from .remarks import with_remarks
@@ -61,15 +63,21 @@ def report(path: Path) -> list[str]:
     kinds = Counter(info.dtype for info in header.values())
     stored = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = f"{path.name}: {len(header)} tensors ({stored}), {bytes_text(tensor_bytes(header))}"
-    for kind in (lambda: _lora_lines(read_lora(path)), lambda: _text_lines(open_text_file(path))):
-        try:
-            return [first, *kind()]
-        except ModelFileError:
-            continue  # not of this kind
+    return [first, *_kind_lines(path)]
+
+
+def _kind_lines(path: Path) -> list[str]:
+    with suppress(ModelFileError):
+        return _lora_lines(read_lora(path))
     try:
-        return [first, *_model_lines(open_file(path))]
-    except (FamilyError, ModelFileError) as error:
-        return [first, *str(error).splitlines()]
+        return _model_lines(open_file(path))
+    except FamilyError as error:
+        return str(error).splitlines()
+    except ModelFileError as error:
+        reason = str(error)
+    with suppress(ModelFileError):
+        return _text_lines(open_text_files(path))
+    return reason.splitlines()
 
 
 def _model_lines(file: ModelFile) -> list[str]:
@@ -80,7 +88,7 @@ def _model_lines(file: ModelFile) -> list[str]:
         lines += [found.remark] if found.remark else []
     model = file.parts.get("transformer")
     is_whole = model is not None and ("vae" in file.parts or bool(file.text_prefixes))
-    lines += [f"Holds the text encoder too ({file.text_prefixes[0].rstrip('.')})"] if file.text_prefixes else []
+    lines += _encoders_inside(file)
     lines.append(_place(file.path, "all" if is_whole else next(iter(file.parts))))
     if model is not None:
         lines += [f"Goes with, in models/{folder}: {names}" for folder, names in model.variant.pairs.items()]
@@ -98,9 +106,23 @@ def _lora_lines(file: LoraFile) -> list[str]:
     return [*lines, *([remark] if remark else []), _place(file.path, "lora")]
 
 
-def _text_lines(file: TextFile) -> list[str]:
-    tokenizer = "with its tokenizer" if file.layout.spiece else "without a tokenizer"
-    return [f"Text encoder {file.layout.title}, {tokenizer}", _place(file.path, "text")]
+def _text_lines(files: Sequence[TextFile]) -> list[str]:
+    return [*(f"Text encoder {_encoder(file)}" for file in files), _place(files[0].path, "text")]
+
+
+def _encoder(file: TextFile) -> str:
+    return f"{file.layout.title}, {'with its tokenizer' if file.spiece else 'without a tokenizer'}"
+
+
+def _encoders_inside(file: ModelFile) -> list[str]:
+    """What an all-in-one file holds besides the model and the VAE."""
+    if not file.text_prefixes:
+        return []
+    try:
+        encoders = open_text_files(file.path, file.text_prefixes)
+    except ModelFileError:
+        return [f"Holds a text encoder too ({file.text_prefixes[0].rstrip('.')}), which this version does not know"]
+    return [f"Holds the text encoder too ({encoder.prefix.rstrip('.')}): {_encoder(encoder)}" for encoder in encoders]
 
 
 def _place(path: Path, part: str) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from ..base import FamilyError, Variant
+from ..base.text import tokenizer_slot
 from ..families import families
 from ..host import host
 from ..loaders import (
     DTYPES,
     ModelFile,
+    ModelFileError,
+    TextFile,
     library,
     load_model,
     load_sound_vae,
@@ -20,7 +24,7 @@ from ..loaders import (
     load_vae,
     most_stored,
     open_file,
-    open_text_file,
+    open_text_files,
     parameter_counts,
 )
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
@@ -120,12 +124,15 @@ class OpenT2VLoadDiffusionModel:
     def _clip(self, opened: ModelFile, variant: Variant, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
         if not opened.text_prefixes:
             return host.missing(
-                f"{opened.path.name} holds no text encoder. Use Load Video Text Encoder with "
-                f"{variant.pairs.get('text_encoders', 'the one that belongs to the model')}."
+                f"{opened.path.name} holds no text encoder. Use Load Video Text Encoder with {_encoder_of(variant)}."
             )
-        inside = [open_text_file(opened.path, prefix) for prefix in opened.text_prefixes]
-        make = lambda: [host.clip(load_text(inside, variant, dtypes["text_dtype"], find_tokenizer))]  # noqa: E731
-        return shared(key, ["clip"], make)["clip"]
+        try:
+            encoders = encoders_for(variant, open_text_files(opened.path, opened.text_prefixes))
+            make = lambda: [host.clip(load_text(encoders, variant, dtypes["text_dtype"], find_tokenizer))]  # noqa: E731
+            return shared(key, ["clip"], make)["clip"]
+        except ModelFileError as error:
+            # The video model is of use without the encoder beside it, so only what needs the CLIP is stopped.
+            return host.missing(f"{error} Or use Load Video Text Encoder with {_encoder_of(variant)}.")
 
     def _vae(self, opened: ModelFile, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
         if "vae" not in opened.parts:
@@ -186,7 +193,10 @@ class OpenT2VLoadTextEncoder:
         if variant is None:
             raise FamilyError("This MODEL is of no family this pack knows, so it is not known how it reads prompts.")
         names = [file] if file_2 == NONE else [file, file_2]
-        files = [open_text_file(chosen(name, "text_encoders")) for name in names]
+        files: list[TextFile] = []
+        for name in names:
+            encoders = open_text_files(chosen(name, "text_encoders"))
+            files += encoders_for(variant, encoders) if len(encoders) > 1 else encoders
         library("transformers")
         dtype = host.device_dtypes(None, None)["text_dtype"]
 
@@ -242,17 +252,36 @@ class OpenT2VLoadVAE:
         return with_remarks((vae,), [f"{name} of {found.variant.title}, {found.layout} layout"])
 
 
-def find_tokenizer(class_name: str) -> Path | None:
-    """A tokenizer for a text encoder's class: the host's own, or one in a diffusers folder."""
-    own = host.tokenizer_folder(class_name)
-    if own is not None:
-        return own
-    for folder in model_folders().values():
+def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:
+    """The first folder with a tokenizer for a text encoder's class that fits it; None where there is none.
+
+    The host's own comes first, then those in the user's diffusers folders; those of the bundled models come last.
+
+    Args:
+        fits: whether the tokenizer in a folder is the encoder's.
+    """
+    shipped = host.tokenizer_folder(class_name)
+    if shipped is not None and fits(shipped):
+        return shipped
+    bundled = host.model_roots("diffusers")[0]
+    for folder in sorted(model_folders().values(), key=lambda folder: folder.is_relative_to(bundled)):
         for config in sorted(folder.glob("text_encoder*/config.json")):
-            tokenizer = folder / config.parent.name.replace("text_encoder", "tokenizer")
-            if f'"{class_name}"' in config.read_text(encoding="utf-8") and tokenizer.is_dir():
+            tokenizer = folder / tokenizer_slot(config.parent.name)
+            named = f'"{class_name}"' in config.read_text(encoding="utf-8", errors="replace")
+            if named and tokenizer.is_dir() and fits(tokenizer):
                 return tokenizer
     return None
+
+
+def encoders_for(variant: Variant, encoders: Sequence[TextFile]) -> list[TextFile]:
+    """Those of a file's text encoders that a model reads, one for each of its slots; all where it reads none."""
+    kinds = [variant.family.text.encoders[prompt.slot] for prompt in variant.prompts] if variant.family.text else []
+    fitting = [next((encoder for encoder in encoders if encoder.kind == kind), None) for kind in kinds]
+    return [encoder for encoder in fitting if encoder is not None] or list(encoders)
+
+
+def _encoder_of(variant: Variant) -> str:
+    return variant.pairs.get("text_encoders", "the one that belongs to the model")
 
 
 def stored_dtype(file: ModelFile) -> torch.dtype | None:

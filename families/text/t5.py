@@ -11,6 +11,7 @@ from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layer
 
 TOKENIZERS = frozenset({"T5Tokenizer", "T5TokenizerFast"}) | ANY_TOKENIZER
 TIED = {"encoder.embed_tokens.weight": "shared.weight"}
+SPIECE = "spiece_model"
 _BIAS = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
 
 
@@ -24,7 +25,7 @@ def published(shapes: Shapes, name: str) -> TextLayout | None:
     ff = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
     if any(name not in shapes for name in (block.format(0), _BIAS.format(0), ff, "shared.weight")):
         return None
-    rules = (rename("^spiece_model"), rename("^decoder"), rename("^lm_head"))
+    rules = (rename(f"^{SPIECE}"), rename("^decoder"), rename("^lm_head"))
     return layout(shapes, name, block, _BIAS.format(0), ff, "shared.weight", rules)
 
 
@@ -47,7 +48,7 @@ def layout(
         "tie_word_embeddings": False, "eos_token_id": 1,
     }  # fmt: skip
     title = f"{name}-XXL" if width == 4096 else f"{name} ({width} wide)"
-    return TextLayout(title, config, width, rules, "spiece_model" if "spiece_model" in shapes else "")
+    return TextLayout(title, config, width, rules)
 
 
 KIND = TextEncoderKind(
@@ -56,5 +57,6 @@ KIND = TextEncoderKind(
     published=("T5-XXL",),
     recognise=recognise,
     tied=TIED,
+    spiece=SPIECE,
     host_tokenizer="text_encoders/t5_tokenizer",
 )

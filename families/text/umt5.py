@@ -24,7 +24,7 @@ def _original(shapes: Shapes) -> TextLayout | None:
         return None
     block, attention = "encoder.block.{}.layer", "encoder.block.{}.layer.0.SelfAttention"
     rules = (
-        rename("^spiece_model"),
+        rename(f"^{t5.SPIECE}"),
         rename("^token_embedding", "shared"),
         rename("^blocks.{}.norm1", f"{block}.0.layer_norm"),
         *(rename(f"^blocks.{{}}.attn.{n}", f"{attention}.{n}") for n in "qkvo"),
@@ -44,4 +44,5 @@ KIND = TextEncoderKind(
     published=("UMT5-XXL",),
     recognise=recognise,
     tied=t5.TIED,
+    spiece=t5.SPIECE,
 )

@@ -242,7 +242,7 @@ def test_the_text_encoder_inside_is_read_without_its_last_layer():
     text = open_text_file(tiny.file(), "cond_stage_model.")
     assert text.kind.class_name == "CLIPTextModel" and text.layout.config["num_hidden_layers"] == tiny.LAYERS - 1
     loaded = load_text(
-        [text], opened.parts["transformer"].variant, torch.float32, lambda _: tiny.folder() / "tokenizer"
+        [text], opened.parts["transformer"].variant, torch.float32, lambda *_: tiny.folder() / "tokenizer"
     )
     state = {n.removeprefix("text_model."): t for n, t in loaded.encoders["text_encoder"].state_dict().items()}
     given = tiny.open_clip()
@@ -281,7 +281,7 @@ def test_a_text_file_in_hugging_faces_names(tmp_path, layers, used):
 def test_the_file_doctor_knows_it():
     lines = report(tiny.file())
     assert "VideoCrafter2 transformer, original layout" in lines and "VideoCrafter2 vae, original layout" in lines
-    assert "Holds the text encoder too (cond_stage_model)" in lines
+    assert any(line.startswith("Holds the text encoder too (cond_stage_model): CLIP (16 wide)") for line in lines)
     assert any(line.startswith("Belongs in models/checkpoints") for line in lines)
 
 

@@ -195,11 +195,11 @@ def read_again():
     narrow = AutoencoderKLWan(**VAES[16] | {"base_dim": 8}).eval()
     vae_file = scratch / "vae.safetensors"
     safetensors.torch.save_file({original_vae(n, False): t for n, t in narrow.state_dict().items()}, vae_file)
-    text = load_text([open_text_file(umt5)], model.variant, torch.float32, lambda _: None)
+    text = load_text([open_text_file(umt5)], model.variant, torch.float32, lambda *_: None)
     crafter = open_file(tiny_videocrafter.file())
     crafted = load_model(crafter, torch.float32)
     inside = [open_text_file(crafter.path, prefix) for prefix in crafter.text_prefixes]
-    crafted_text = load_text(inside, crafted.variant, torch.float32, lambda _: tiny.folder() / "tokenizer")
+    crafted_text = load_text(inside, crafted.variant, torch.float32, lambda *_: tiny.folder() / "tokenizer")
     found = {}
     for name, parts, tokenizer in (
         ("wan", (model, text, load_vae(open_file(vae_file), torch.float32)), None),
@@ -245,7 +245,7 @@ def text_encoder():
     variant = dataclasses.replace(variant, context_width=4096)
 
     def ours(path: Path):
-        return real.clip(load_text([open_text_file(path)], variant, torch.float32, lambda _: None))
+        return real.clip(load_text([open_text_file(path)], variant, torch.float32, lambda *_: None))
 
     written = saved("CLIPSave", "umt5", clip=ours(file))
     before, after = (safetensors.torch.load_file(one) for one in (file, written))

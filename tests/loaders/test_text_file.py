@@ -26,7 +26,7 @@ def variant(classes=("UMT5EncoderModel",), width=16, **pairs):
     return replace(base, family=family, prompts=prompts, context_width=width, pairs=pairs)
 
 
-def no_tokenizer(_):
+def no_tokenizer(*_):
     return None
 
 
@@ -40,7 +40,7 @@ def test_t5_and_umt5(tmp_path, is_umt5, layout):
     tensors = text_files.native_umt5(tensors) if layout == "native" else text_files.once(tensors)
     file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
     name = "UMT5EncoderModel" if is_umt5 else "T5EncoderModel"
-    assert (file.kind.class_name, file.layout.width, file.layout.spiece) == (name, 16, "spiece_model")
+    assert (file.kind.class_name, file.layout.width, file.spiece) == (name, 16, "spiece_model")
     assert file.layout.title == f"{'UMT5' if is_umt5 else 'T5'} (16 wide)"
     part = load_text([file], variant((name,)), torch.float32, no_tokenizer)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_llama(tmp_path, prefix):
     file = open_text_file(text_files.save(tmp_path / "llama.safetensors", tensors))
     assert (file.kind.class_name, file.layout.width, file.layout.config["num_key_value_heads"]) == ("LlamaModel", 32, 2)
     folder = tiny.folder() / "tokenizer"
-    part = load_text([file], variant(("LlamaModel",), 32), torch.float32, lambda _: folder)
+    part = load_text([file], variant(("LlamaModel",), 32), torch.float32, lambda *_: folder)
     with torch.no_grad():
         expected = module(IDS).last_hidden_state
         assert torch.equal(part.encoders["text_encoder"](IDS).last_hidden_state, expected)
@@ -80,7 +80,7 @@ def test_two_encoders_find_their_slots_in_any_order(tmp_path, level):
         "text_encoder": "LlamaModel",
         "text_encoder_2": "CLIPTextModel",
     }
-    part = load_text(files, both, torch.float32, lambda _: tiny.folder() / "tokenizer")
+    part = load_text(files, both, torch.float32, lambda *_: tiny.folder() / "tokenizer")
     with torch.no_grad():
         ids = torch.tensor([[97, 5, 9, 98]])
         assert torch.equal(part.encoders["text_encoder_2"](ids).pooler_output, clip(ids).pooler_output)

@@ -25,15 +25,15 @@ def spiece() -> bytes:
     return model.getvalue()
 
 
-def t5(is_umt5: bool, width: int = 16):
+def t5(is_umt5: bool, width: int = 16, vocabulary: int = 64):
     from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(0)
     kind, config = (UMT5EncoderModel, UMT5Config) if is_umt5 else (T5EncoderModel, T5Config)
     return kind(
         config(
-            vocab_size=64, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2, relative_attention_num_buckets=8,
-            feed_forward_proj="gated-gelu", is_encoder_decoder=False,
+            vocab_size=vocabulary, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+            relative_attention_num_buckets=8, feed_forward_proj="gated-gelu", is_encoder_decoder=False,
         )
     ).eval()  # fmt: skip
 

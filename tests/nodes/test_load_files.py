@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, open_file, parameter_counts
-from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, stored_dtype
+from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, find_tokenizer, stored_dtype
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import wan as tiny_wan
+from opent2v.tests.workflows import tiny_files
+from opent2v.training import captions
 
 
 @pytest.fixture
@@ -88,7 +93,8 @@ def test_a_text_encoder_is_read_as_the_model_says(models):
 
 
 def test_a_tokenizer_is_found_in_a_diffusers_folder(models):
-    text_files.save(models / "text_encoders" / "t5.safetensors", text_files.once(text_files.t5(False).state_dict()))
+    encoder = text_files.t5(False, vocabulary=len(captions.tokenizer()) + 2)
+    text_files.save(models / "text_encoders" / "t5.safetensors", text_files.once(encoder.state_dict()))
     (models / "diffusers").mkdir()
     arguments = {"model": tiny_mochi.hosted()[0], "file": "t5.safetensors", "file_2": "none"}
     with pytest.raises(ModelFileError, match="carries no tokenizer and none for T5 was found"):
@@ -96,6 +102,80 @@ def test_a_tokenizer_is_found_in_a_diffusers_folder(models):
     tiny_mochi.make(models / "diffusers" / "mochi")
     (clip,), _ = call("OpenT2VLoadTextEncoder", **arguments)
     assert embedded.tokens(clip, "red circle")[1] > 2
+
+
+@pytest.mark.parametrize("rows", [4000, 150])
+def test_a_tokenizer_of_another_size_is_not_used(models, rows):
+    """With fewer words than the embedding every prompt becomes the same few tokens; more would lie beyond it."""
+    encoder = text_files.t5(True, vocabulary=rows)
+    tensors = text_files.native_umt5(encoder.state_dict())
+    text_files.save(models / "text_encoders" / "umt5-xxl-enc-bf16.safetensors", tensors)
+    arguments = {"model": tiny_wan.shared()[0], "file": "umt5-xxl-enc-bf16.safetensors", "file_2": "none"}
+    with pytest.raises(ModelFileError, match=f"none for UMT5 was found that fits its {rows:,} words") as refusal:
+        call("OpenT2VLoadTextEncoder", **arguments)
+    assert "opent2v-quickstart" in str(refusal.value) and "tokenizer has 158" in str(refusal.value)
+
+
+def test_the_users_tokenizers_come_before_the_bundled_models(models):
+    shutil.copytree(tiny_wan.folder(), models / "diffusers" / "Wan2.1-T2V-1.3B-Diffusers")
+    assert find_tokenizer("UMT5EncoderModel") == models / "diffusers" / "Wan2.1-T2V-1.3B-Diffusers" / "tokenizer"
+    bundled = find_tokenizer("UMT5EncoderModel", lambda folder: not folder.is_relative_to(models))
+    assert bundled is not None and bundled.parent.name == "opent2v-quickstart"
+
+
+def all_in_one(encoders, transformer, vae):
+    """A checkpoint with the names that ComfyUI's SaveCheckpoint gives."""
+    tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in transformer.items()}
+    tensors |= {f"vae.{name}": tensor for name, tensor in vae.items()}
+    for name, state in encoders.items():
+        tensors |= {f"text_encoders.{name}.transformer.{key}": tensor for key, tensor in state.items()}
+        tensors[f"text_encoders.{name}.logit_scale"] = torch.tensor(4.6)
+    return tensors
+
+
+def test_an_all_in_one_file_of_comfyuis_gives_all_three_parts(models):
+    """Its tokenizer lies two levels above the encoder's own names."""
+    encoder = text_files.once(text_files.t5(False).state_dict())
+    vae = tiny_files._mochi_vae("vae")
+    tensors = all_in_one({"t5xxl": encoder}, tiny_mochi.transformer().state_dict(), vae)
+    tensors["text_encoders.spiece_model"] = torch.tensor(list(text_files.spiece()), dtype=torch.uint8)
+    text_files.save(models / "checkpoints" / "all.safetensors", tensors)
+    text_files.save(models / "text_encoders" / "t5.safetensors", encoder, True)
+    (model, clip, decoder), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
+    (alone,), _ = call("OpenT2VLoadTextEncoder", model=model, file="t5.safetensors", file_2="none")
+    (inside, _), (outside, _) = embedded.embed(clip, "a red circle")[0], embedded.embed(alone, "a red circle")[0]
+    assert torch.equal(inside, outside) and inside.std() > 0.01
+    assert embedded.latent_channels(decoder) == 12
+
+
+def test_two_encoders_in_an_all_in_one_file(models):
+    tokenizer = captions.tokenizer()
+    encoders = tiny_hunyuan.hosted()[1].part.encoders
+    states = {"clip_l": encoders["text_encoder_2"].state_dict(), "llama": encoders["text_encoder"].state_dict()}
+    states["llama"] = {f"model.{name}": tensor for name, tensor in states["llama"].items()}
+    states["clip_l"] = {
+        f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in states["clip_l"].items()
+    }
+    tiny_hunyuan.make(models / "diffusers" / "HunyuanVideo")
+    transformer = tiny_hunyuan.hosted()[0].part.transformer.state_dict()
+    text_files.save(models / "checkpoints" / "all.safetensors", all_in_one(states, transformer, {}))
+    (_, clip, vae), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
+    assert {slot: type(encoder).__name__ for slot, encoder in clip.part.encoders.items()} == {
+        "text_encoder": "LlamaModel",
+        "text_encoder_2": "CLIPTextModel",
+    }
+    assert len(clip.part.tokenizers["text_encoder"]) == len(tokenizer)
+    assert vae.message.startswith("all.safetensors holds no VAE.")
+
+
+def test_the_model_is_usable_when_the_text_encoder_inside_is_unknown(models):
+    unknown = {"newest": {"layers.0.weight": torch.zeros(2, 2)}}
+    tensors = all_in_one(unknown, tiny_mochi.transformer().state_dict(), {"conv_in.weight": torch.zeros(1)})
+    text_files.save(models / "checkpoints" / "odd.safetensors", tensors)
+    (model, clip, vae), _ = call("OpenT2VLoadDiffusionModel", file="odd.safetensors", dtype="fp32")
+    assert embedded.variant(model).title == "Mochi 1"
+    assert "no text encoder this pack knows" in clip.message and "Load Video Text Encoder with t5xxl" in clip.message
+    assert vae.message.startswith("odd.safetensors holds no VAE.")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_kind_of_a_tests_own_goes_from_a_file_to_a_conditioning(tmp_path, monk
     family = replace(base.family, text=replace(base.family.text, encoders={"text_encoder": QWEN}, embed=embed_last))
     variant = replace(base, family=family, prompts=(Prompt(12),), context_width=32)
     assert family.components["text_encoder"] == {"Qwen2Model"} and "Qwen2Tokenizer" in family.components["tokenizer"]
-    clip = embedded.clip(load_text([file], variant, torch.float32, lambda _: tiny.folder() / "tokenizer"))
+    clip = embedded.clip(load_text([file], variant, torch.float32, lambda *_: tiny.folder() / "tokenizer"))
     (context, further), *_ = embedded.embed(clip, "a red")
     ids = torch.tensor([clip.part.tokens("a red")[0]["text_encoder"]])
     with torch.no_grad():
