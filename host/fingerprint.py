@@ -14,8 +14,12 @@ from ..base.packed import PackedTensor
 TENSORS, VALUES = 64, 64
 
 
-def of_weights(weights: Mapping[str, Tensor]) -> str:
-    """Fingerprint of names, shapes, dtypes and values; the device does not matter."""
+def of_weights(weights: Mapping[str, Tensor | Mapping[str, Tensor]]) -> str:
+    """Fingerprint of names, shapes, dtypes and values; the device does not matter.
+
+    Args:
+        weights: tensors, and packed weights as the file's tensors by role.
+    """
     plain = {name.replace("_orig_mod.", ""): weight for name, weight in weights.items()}  # torch.compile's prefix
     digest = sha256()
     for name in _spread(sorted(plain)):
@@ -40,12 +44,15 @@ def _spread(names: list[Any]) -> Iterable[Any]:
 
 
 def _add(digest: Any, value: Any) -> None:
-    if isinstance(value, PackedTensor):
-        _add(digest, list(value.packed.tensors.values()))
+    if isinstance(value, PackedTensor | Mapping):
+        # By their bytes alone, because hosts view the bytes of scales as different dtypes.
+        tensors = value.packed.tensors if isinstance(value, PackedTensor) else value
+        for role in sorted(tensors):
+            digest.update(f"{role} {tuple(tensors[role].shape)}".encode())
+            digest.update(_sample(tensors[role].contiguous().reshape(-1).view(uint8)))
     elif isinstance(value, Tensor):
         digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        flat = value.detach().reshape(-1)
-        digest.update(flat[:: -(-len(flat) // VALUES) or 1].cpu().contiguous().view(uint8).numpy().tobytes())
+        digest.update(_sample(value.detach().reshape(-1)))
     elif isinstance(value, list | tuple):
         for item in value:
             _add(digest, item)
@@ -53,3 +60,8 @@ def _add(digest: Any, value: Any) -> None:
         _add(digest, value.weights)
     elif isinstance(value, str | int | float):
         digest.update(repr(value).encode())
+
+
+def _sample(flat: Tensor) -> bytes:
+    """Bytes of values spread over a tensor [n]."""
+    return flat[:: -(-len(flat) // VALUES) or 1].cpu().contiguous().view(uint8).numpy().tobytes()

@@ -17,6 +17,7 @@ from ..tags import PROMPT_FAMILY
 from .finish_loading import finish_each_load
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import make_reloadable
+from .saving import refuse_saving
 
 Clip = comfy.sd.CLIP
 
@@ -83,7 +84,7 @@ class TextModel(nn.Module):
     def __init__(self, part: TextEncoder, device: torch.device):
         super().__init__()
         for slot, encoder in part.encoders.items():
-            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder))
+            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder, is_text=True))
         object.__setattr__(self, "opent2v", part)
         self.execution_device = self.load_device = device
         self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}
@@ -143,6 +144,14 @@ class OpenT2VCLIP(comfy.sd.CLIP):
         super().__setattr__(name, value)
         if name == "patcher":
             super().__setattr__("cond_stage_model", value.model)
+
+    def get_sd(self) -> dict[str, Any]:
+        refuse_saving(self.cond_stage_model.parameters(), "This CLIP's")
+        return super().get_sd()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def state_dict_for_saving(self) -> dict[str, Any]:  # ComfyUI 0.33's saving nodes
+        refuse_saving(self.cond_stage_model.parameters(), "This CLIP's")
+        return super().state_dict_for_saving()  # pyright: ignore[reportAttributeAccessIssue]
 
     def clone(self, *args: Any, **kwargs: Any) -> comfy.sd.CLIP:
         copy = super().clone(*args, **kwargs)

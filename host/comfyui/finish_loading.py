@@ -10,10 +10,12 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import CallbacksMP
 from comfy.quant_ops import QuantizedTensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...base.packed import PackedTensor
 from ...base.storage import FP8
+from .quantised import HoldsPacked, input_factors
+from .saving import save_packed_layers
 
 KEY = "opent2v_lora"
 
@@ -33,10 +35,13 @@ def _finish_load(
     into fp8 weights that fit into memory, or into scaled ones, and rounds the sum; here the change is applied while the
     layer computes. Dynamic loading merges as soon as a weight has its slot on the device.
     """
+    save_packed_layers(patcher, WhileComputing)
     has_fp8 = any(weight.dtype in FP8 for weight in patcher.model.parameters())
     computes = getattr(patcher.model, "manual_cast_dtype", None) or torch.bfloat16
     # Dynamic loading of newer hosts restores all weights before each load.
     is_dynamic = getattr(patcher, "is_dynamic", bool)()
+    if is_dynamic:
+        _bring_small_packed(patcher, device_to)
     for key in list(patcher.patches):
         path, _, leaf = key.rpartition(".")
         layer, weight = patcher.model.get_submodule(path), comfy.utils.get_attr(patcher.model, key)
@@ -51,7 +56,7 @@ def _finish_load(
             layer.comfy_patched_weights = not hasattr(layer, "_v")
             if is_small:
                 _beside_places(patcher, layer, key, leaf, computes)
-        elif is_small and not force_patch_weights:
+        elif is_small and (not force_patch_weights or isinstance(layer, HoldsPacked)):
             _while_computing(patcher, layer, key, leaf)
 
 
@@ -60,12 +65,18 @@ class WhileComputing(comfy.model_patcher.LowVramPatch):
 
     def __init__(self, key: str, patches: Any, layer: Any):
         super().__init__(key, patches)
-        self.convert = getattr(layer, f"convert_{key.rpartition('.')[2]}", None)
+        leaf = key.rpartition(".")[2]
+        self.convert = getattr(layer, f"convert_{leaf}", None)
+        self.factors = input_factors(layer) if leaf == "weight" else None
 
     def __call__(self, weight: Tensor) -> Tensor:
         whole, scale = weight.to(torch.float32, copy=True), None
         if self.convert is not None:  # scaled fp8: the layer multiplies by its scale after this function
             scale = self.convert(torch.ones((), device=weight.device))
+        if self.factors is not None:  # AWQ: the layer multiplies its input by these
+            factors = self.factors.to(whole)
+            scale = factors if scale is None else scale * factors
+        if scale is not None:
             whole *= scale
         whole = comfy.lora.calculate_weight(self.patches[self.key], whole, self.key)
         return (whole if scale is None else whole / scale).to(weight.dtype)
@@ -79,12 +90,23 @@ def _beside_places(patcher: Any, layer: Any, key: str, leaf: str, computes: torc
         setattr(layer, f"{leaf}_lowvram_function", None)
         functions = getattr(layer, f"{leaf}_function")
         setattr(layer, f"{leaf}_function", [WhileComputing(key, patcher.patches, layer), *functions])
+    elif isinstance(layer, HoldsPacked):
+        layer.comfy_patched_weights = False
+        setattr(layer, f"{leaf}_function", [WhileComputing(key, patcher.patches, layer)])
     elif not isinstance(kept := patcher.backup[key].weight, QuantizedTensor):
         # The smallest layers stay on the device, and the host has merged the change into this one.
         device = comfy.utils.get_attr(patcher.model, key).device
         whole = kept.to(device, torch.float32, copy=True)
         whole = comfy.lora.calculate_weight(patcher.patches[key], whole, key)
         comfy.utils.set_attr_param(patcher.model, key, whole.to(computes))
+
+
+def _bring_small_packed(patcher: Any, device: Any) -> None:
+    """With dynamic loading: move packed layers too small for a slot to the device, which `set_weight` does not do."""
+    for layer in patcher.model.modules():
+        if isinstance(layer, HoldsPacked) and isinstance(layer.weight, QuantizedTensor) and not hasattr(layer, "_v"):
+            layer.weight = nn.Parameter(layer.weight.to(device), requires_grad=False)
+            layer.weight_function = []
 
 
 def _while_computing(patcher: Any, layer: Any, key: str, leaf: str) -> None:

@@ -16,7 +16,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...base import FamilyError, Variant, VideoModel
+from ...base import Variant, VideoModel
 from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ..fingerprint import of_patches, of_weights
@@ -25,6 +25,8 @@ from .finish_loading import finish_each_load
 from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import make_reloadable, patcher
+from .quantised import stored_weights
+from .saving import refuse_saving
 from .streams import by_stream, packing_of
 from .unread import refuse_other_space, refuse_unread
 
@@ -85,12 +87,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         return super().scale_latent_inpaint(*args, latent_image=latent_image, **kwargs)
 
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        packed = next((w.packed for w in self.diffusion_model.parameters() if isinstance(w, PackedTensor)), None)
-        if packed is not None:
-            raise FamilyError(
-                f"This MODEL's weights are stored as {packed.format.name}, which cannot be saved again. Load its file "
-                "with dtype bf16 or fp16, then save."
-            )
+        refuse_saving(self.diffusion_model.parameters(), "This MODEL's")
         return super().state_dict_for_saving(*args, **kwargs)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
@@ -185,7 +182,8 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     device = mm.get_torch_device()
     # The dtype of the largest matrix is the storage dtype; some small layers are always kept in fp32.
     weight = max(part.transformer.parameters(), key=lambda p: p.numel())
-    transformer = switch_to_casting(part.transformer)
+    manual_cast = mm.unet_manual_cast(weight.dtype, device, COMPUTE_DTYPES)
+    transformer = switch_to_casting(part.transformer, manual_cast or weight.dtype)
 
     class Config(comfy.supported_models_base.BASE):
         unet_extra_config: dict[str, Any] = {}
@@ -206,7 +204,7 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
             return _latent_format(variant)
 
     config = Config({"image_model": f"opent2v_{variant.family.id}"})
-    config.set_inference_dtype(weight.dtype, mm.unet_manual_cast(weight.dtype, device, COMPUTE_DTYPES))
+    config.set_inference_dtype(weight.dtype, manual_cast)
     kind = getattr(comfy.model_base.ModelType, _MODEL_TYPES[variant.prediction])
     base = OpenT2VModel(config, kind, device=mm.unet_offload_device(), unet_model=lambda **_: transformer)
     predicts = prediction(variant.prediction, variant.scheduler)
@@ -218,7 +216,7 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     base.call_options = attend_through_host(transformer)
     # Set past nn.Module, since the transformer is already a submodule as diffusion_model.
     object.__setattr__(base, "opent2v", part)
-    # Dynamic loading copies weights into slots of the dequantised size, so packed weights cannot use it.
+    # Dynamic loading copies weights into slots of the dequantised size, but for the host's own quantised tensors.
     is_packed = any(isinstance(weight, PackedTensor) for weight in transformer.parameters())
     is_dynamic = part.again is not None and not disable_dynamic and not is_packed
     new_patcher = patcher(base, device, mm.unet_offload_device(), is_dynamic)
@@ -241,10 +239,11 @@ def variant(thing: Any) -> Variant | None:
 
 
 def fingerprint(model: Any) -> tuple[str, str]:
-    weights = dict(model.model.diffusion_model.named_parameters())
-    # While LoRAs are merged, the host keeps the original weights in its backup.
-    kept = {name: model.backup.get(f"diffusion_model.{name}") for name in weights}
-    before = {name: weight if kept[name] is None else kept[name].weight for name, weight in weights.items()}
+    weights = stored_weights(model.model.diffusion_model)
+    # While LoRAs are merged, the host keeps the original weights in its backup; into packed ones nothing is merged.
+    plain = (name for name, weight in weights.items() if isinstance(weight, Tensor))
+    kept = {name: model.backup.get(f"diffusion_model.{name}") for name in plain}
+    before = weights | {name: backup.weight for name, backup in kept.items() if backup is not None}
     return of_weights(before), of_patches(model.patches)
 
 

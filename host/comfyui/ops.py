@@ -10,14 +10,17 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...base.packed import PackedTensor, looked_up, unpacked
 from ..leaves import dtype_keeping_norms, switch_leaves
+from .quantised import hold_packed
 
 _NAMES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "Embedding")
 
 
-def switch_to_casting(module: nn.Module) -> nn.Module:
-    """Give a built module the host's partial loading, weight patches and storage dtypes."""
+def switch_to_casting(module: nn.Module, computes: torch.dtype | None = None, is_text: bool = False) -> nn.Module:
+    """Give a built module the host's partial loading, weight patches and storage dtypes.
+
+    `computes` and `is_text` are of layers with packed weights, see `hold_packed`.
+    """
     table: dict[type[nn.Module], type[nn.Module]] = {
         getattr(nn, name): getattr(comfy.ops.manual_cast, name) for name in _NAMES
     }
@@ -28,49 +31,7 @@ def switch_to_casting(module: nn.Module) -> nn.Module:
 
     table[FP32LayerNorm] = _fp32_layer_norm(FP32LayerNorm)
     switch_leaves(module, table | dtype_keeping_norms())
-    for leaf in module.modules():
-        if isinstance(leaf, nn.Linear | nn.Embedding) and isinstance(leaf.weight, PackedTensor):
-            leaf.__class__ = PackedLinear if isinstance(leaf, nn.Linear) else PackedEmbedding
-    return module
-
-
-class PackedLinear(comfy.ops.manual_cast.Linear):
-    """The host's linear layer for a packed weight, which is dequantised while the layer computes."""
-
-    def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
-        # Dequantise before the weight functions, because the host's LoRA patches add in place, which a packed weight
-        # does not support.
-        weight = unpacked(self.weight.to(input.device), input.dtype)
-        for function in self.weight_function:
-            weight = function(weight)
-        bias = None if self.bias is None else self.bias.to(input.device, input.dtype)
-        for function in self.bias_function if bias is not None else ():
-            bias = function(bias)
-        return functional.linear(input, weight, bias)
-
-    def convert_weight(self, weight: Tensor, inplace: bool = False, **_: Any) -> Tensor:
-        """The dequantised weight, into which the host merges a change."""
-        return unpacked(weight, weight.dtype)
-
-    def set_weight(self, weight: Tensor, return_weight: bool = False, **_: Any) -> Tensor | None:
-        """Leave the packed weight as it is, since a merge would round; `finish_loading` adds it at each call."""
-        return weight if return_weight else None
-
-
-class PackedEmbedding(comfy.ops.manual_cast.Embedding):
-    """The host's embedding for a packed weight, of which only the rows that are looked up are dequantised."""
-
-    def forward_comfy_cast_weights(self, input: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        dtype = self.weight.dtype if out_dtype is None else out_dtype
-        if not self.weight_function:
-            return looked_up(self.weight.to(input.device), input, dtype)
-        weight = unpacked(self.weight.to(input.device), dtype)
-        for function in self.weight_function:
-            weight = function(weight)
-        return functional.embedding(input, weight)
-
-    convert_weight = PackedLinear.convert_weight
-    set_weight = PackedLinear.set_weight
+    return hold_packed(module, computes, is_text)
 
 
 def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:

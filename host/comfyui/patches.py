@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import comfy.weight_adapter
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...base import FamilyError, NotWhole, Target, WeightChange
 from ...base.keys import rename
@@ -14,6 +14,7 @@ from ...base.weight_changes import apply_change, storage_of
 from ...families import recognised
 from .finish_loading import finish_each_load
 from .known import tensor_shapes
+from .quantised import HoldsPacked
 
 
 class Changes(comfy.weight_adapter.WeightAdapterBase):
@@ -71,7 +72,7 @@ def patch_target(thing: Any) -> Target:
 def model_target(base: Any) -> Target:
     weights = dict(base.diffusion_model.named_parameters())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    storage, prefix = _storage(weights.values()), "diffusion_model."
+    storage, prefix = _storage(base.diffusion_model), "diffusion_model."
     part = getattr(base, "opent2v", None)
     if part is not None:
         return Target(part.variant.title, part.variant, shapes, (), prefix, *storage)
@@ -100,14 +101,15 @@ def text_target(encoders: Any) -> Target:
     rules = tuple(rename(f"^{stem}", slot, is_last=True) for slot, stem in stems.items())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     title = f"the text encoder of {part.variant.title}" if part else f"the text encoder {type(encoders).__name__}"
-    return Target(
-        title, part.variant if part else None, shapes, rules, "", *_storage(weights.values()), is_text_encoder=True
-    )
+    return Target(title, part.variant if part else None, shapes, rules, "", *_storage(encoders), is_text_encoder=True)
 
 
-def _storage(weights: Iterable[Tensor]) -> tuple[str, bool]:
-    """As `storage_of`; for the host's quantised tensors, the storage of their packed data."""
-    return storage_of(getattr(weight, "_qdata", weight) for weight in weights)
+def _storage(module: nn.Module) -> tuple[str, bool]:
+    """As `storage_of`; for the host's quantised tensors their format, or the storage of their packed data."""
+    packed = [layer for layer in module.modules() if isinstance(layer, HoldsPacked)]
+    if packed:
+        return max(packed, key=lambda layer: layer.weight.numel()).packed_as, False  # pyright: ignore[reportAttributeAccessIssue]
+    return storage_of(getattr(weight, "_qdata", weight) for weight in module.parameters())
 
 
 def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:

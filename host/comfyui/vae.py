@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...base import SoundVAE, Variant, VideoVAE
+from ...base.packed import PackedTensor, unpacked
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from .ops import move_orphans_on_load
@@ -81,8 +82,9 @@ class OpenT2VVAE(comfy.sd.VAE):
         self.__dict__["first_stage_model"] = module  # compile nodes of other packs set their module here
 
     def get_sd(self) -> dict[str, Tensor]:
-        """Weights for the host's saving nodes, in diffusers' names, which Load Video VAE reads."""
-        return self.opent2v.vae.state_dict()
+        """Weights for the host's saving nodes, in diffusers' names, which Load Video VAE reads, dequantised."""
+        state = self.opent2v.vae.state_dict()
+        return {name: unpacked(w, w.dtype) if isinstance(w, PackedTensor) else w for name, w in state.items()}
 
     def _fit(self, variant: Variant) -> None:
         """Replace the host's defaults by the family's geometry and memory."""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from opent2v.base.packed import PackedTensor, unpacked  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
-from opent2v.host.comfyui.ops import PackedLinear  # noqa: E402
+from opent2v.host.comfyui.quantised import PackedLinear  # noqa: E402
 from opent2v.loaders import load_model, open_file, quantised  # noqa: E402
 from opent2v.nodes.lora import Applied  # noqa: E402
 from opent2v.tests.loaders import toy_int4  # noqa: E402
