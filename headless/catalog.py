@@ -43,10 +43,10 @@ class Input:
     @property
     def controls(self) -> tuple[tuple[str, str], ...]:
         """Widgets the page puts behind this one, (name, default); they are saved with the workflow but never sent."""
-        wanted = self.options.get("control_after_generate")
-        if self.type == "INT" and (self.name in SEED_NAMES if wanted is None else wanted):
+        control = self.options.get("control_after_generate")
+        if self.type == "INT" and (self.name in SEED_NAMES if control is None else control):
             return (("control_after_generate", "randomize"),)
-        if self.type == "COMBO" and wanted:
+        if self.type == "COMBO" and control:
             return (("control_after_generate", "randomize"), ("control_filter_list", ""))
         return ()
 
@@ -110,16 +110,17 @@ def type_name(kind: object) -> str:
     return "COMBO" if isinstance(kind, (list, tuple)) else str(kind)
 
 
-def types_fit(given: str, wanted: str) -> bool:
+def types_fit(output_type: str, input_type: str) -> bool:
     """Whether an output may feed an input: equal, any ("*"), or with one type in common ("INT,FLOAT").
 
     >>> types_fit("INT", "FLOAT"), types_fit("INT", "INT,FLOAT"), types_fit("*", "MODEL")
     (False, True, True)
     """
-    if given in ("*", "", "0") or wanted in ("*", "", "0") or given == wanted:
+    if output_type in ("*", "", "0") or input_type in ("*", "", "0") or output_type == input_type:
         return True
     return bool(
-        {part.strip().lower() for part in given.split(",")} & {part.strip().lower() for part in wanted.split(",")}
+        {part.strip().lower() for part in output_type.split(",")}
+        & {part.strip().lower() for part in input_type.split(",")}
     )
 
 

@@ -59,14 +59,14 @@ def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, ca
     settable = {
         node.id: node for node in page.nodes.values() if node.type not in VIRTUAL or node.type == "PrimitiveNode"
     }
-    node = settable[_find(name, {one.id: (one.title, one.type) for one in settable.values()}, catalog)]
-    raw = next(one for one in raw_nodes(data) if str(one["id"]) == node.id)
+    node = settable[_find(name, {node.id: (node.title, node.type) for node in settable.values()}, catalog)]
+    raw = next(raw_node for raw_node in raw_nodes(data) if str(raw_node["id"]) == node.id)
     if node.type == "PrimitiveNode":
         item = _primitive_input(node)
         raw["widgets_values"] = [parsed(item, text), *_list(raw.get("widgets_values"))[1:]]
         return
     item = _settable(catalog, node.type, node.label, input_name)
-    slot = next(one for one in node.slots if one.name == input_name)
+    slot = next(slot for slot in node.slots if slot.name == input_name)
     source = page.primitive(slot) or page.nodes.get((page.origin(node, slot) or ("",))[0])
     if source is not None:
         raise ValueError(_linked(input_name, node.label, source.label))
@@ -76,7 +76,7 @@ def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, ca
         saved[input_name] = value
     else:
         values = widget_values(saved, inputs)
-        values[[one[0] for one in widget_layout(inputs)].index(input_name)] = value
+        values[[entry[0] for entry in widget_layout(inputs)].index(input_name)] = value
         raw["widgets_values"] = values
 
 
@@ -99,12 +99,12 @@ def _find(name: str, nodes: dict[str, tuple[str, str]], catalog: Catalog) -> str
     """The id of the node that is meant: an id first, then a title, a class or the class's display name."""
     if name in nodes:
         return name
-    found = [key for key, (title, kind) in nodes.items() if name in (title, kind, catalog.title(kind))]
-    if len(found) == 1:
-        return found[0]
-    known = [f'{key} "{title}" ({kind})' for key, (title, kind) in nodes.items() if key in found or not found]
-    if found:
-        raise ValueError(f"{len(found)} nodes are called {name!r}; use the id of one of them: {', '.join(known)}")
+    keys = [key for key, (title, kind) in nodes.items() if name in (title, kind, catalog.title(kind))]
+    if len(keys) == 1:
+        return keys[0]
+    known = [f'{key} "{title}" ({kind})' for key, (title, kind) in nodes.items() if key in keys or not keys]
+    if keys:
+        raise ValueError(f"{len(keys)} nodes are called {name!r}; use the id of one of them: {', '.join(known)}")
     raise ValueError(f"no node has the id, title or class {name!r}; the workflow has {', '.join(known) or 'no nodes'}")
 
 
@@ -112,7 +112,7 @@ def _settable(catalog: Catalog, kind: str, named: str, input_name: str) -> Input
     if kind not in catalog:
         raise ValueError(f"{named} is of an unknown class, so its inputs are not known")
     inputs = catalog.inputs(kind)
-    widgets = [one for one, item in inputs.items() if item.is_widget]
+    widgets = [key for key, item in inputs.items() if item.is_widget]
     if input_name in widgets:
         return inputs[input_name]
     if input_name in inputs:

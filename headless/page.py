@@ -111,11 +111,11 @@ class Page:
 
         def value(match: re.Match[str]) -> str:
             name, dot, widget = match[1].partition(".")
-            named = [one for one in self.nodes.values() if one.name == name]
-            found = named or [one for one in self.nodes.values() if one.title == name]
-            if not dot or not found or widget not in found[0].widgets:
+            named = [node for node in self.nodes.values() if node.name == name]
+            matching = named or [node for node in self.nodes.values() if node.title == name]
+            if not dot or not matching or widget not in matching[0].widgets:
                 return match[0]
-            return re.sub(r'[/?<>\\:*|"\x00-\x1F\x7F]', "_", _text(found[0].widgets[widget]))
+            return re.sub(r'[/?<>\\:*|"\x00-\x1F\x7F]', "_", _text(matching[0].widgets[widget]))
 
         return re.sub("%([^%]+)%", value, prefix)
 
@@ -127,7 +127,7 @@ class Page:
     def origin(self, node: PageNode, slot: Slot) -> tuple[str, int] | None:
         """The real node and output behind a slot, through reroutes and bypassed nodes; None: nothing connected."""
         start, name = node, slot.name
-        wanted = None
+        input_type = None
         seen: set[tuple[str, int]] = set()
         while slot.link is not None:
             if slot.link not in self.links:
@@ -138,13 +138,13 @@ class Page:
             if (origin_id, output) in seen:
                 return self._problem(start, name, "is fed by reroutes or bypassed nodes that form a circle")
             seen.add((origin_id, output))
-            wanted = wanted or slot.type
+            input_type = input_type or slot.type
             node = self.nodes[origin_id]
             if node.mode == BYPASSED:
-                through = bypass_slot(node, output, wanted)
+                through = bypass_slot(node, output, input_type)
                 if through is None:
                     return None
-                slot, wanted = node.slots[through], None
+                slot, input_type = node.slots[through], None
             elif node.is_virtual:
                 if output >= len(node.slots):
                     return None
@@ -153,26 +153,26 @@ class Page:
                 return origin_id, output
         return None
 
-    def _problem(self, node: PageNode, name: str, found: str) -> None:
-        self.problems.append(f"{node.label}: input '{name}' {found}; connect it again on ComfyUI's page")
+    def _problem(self, node: PageNode, name: str, fault: str) -> None:
+        self.problems.append(f"{node.label}: input '{name}' {fault}; connect it again on ComfyUI's page")
 
 
-def bypass_slot(node: PageNode, output: int, wanted: str) -> int | None:
+def bypass_slot(node: PageNode, output: int, input_type: str) -> int | None:
     """Which input of a bypassed node stands in for one of its outputs: the first that fits, an equal type preferred.
 
     Args:
-        wanted: the type of the input that asks.
+        input_type: the type of the input that asks.
     """
-    if wanted in ("*", "", "0"):
+    if input_type in ("*", "", "0"):
         return (output if len(node.slots) > output else 0) if node.slots else None
-    given = node.outputs[output] if output < len(node.outputs) else "*"
+    output_type = node.outputs[output] if output < len(node.outputs) else "*"
 
     def fits(slot: Slot) -> bool:
-        return types_fit(slot.type, given) and types_fit(slot.type, wanted)
+        return types_fit(slot.type, output_type) and types_fit(slot.type, input_type)
 
     if output < len(node.slots) and fits(node.slots[output]):
         return output
-    equal = [index for index, slot in enumerate(node.slots) if slot.type == wanted]
+    equal = [index for index, slot in enumerate(node.slots) if slot.type == input_type]
     fitting = [index for index, slot in enumerate(node.slots) if fits(slot)]
     return next(iter(equal + fitting), None)
 

@@ -77,8 +77,8 @@ def _run_node(
         name: results[value[0]]["outputs"][value[1]] if is_link(value) else _plain(inputs[name], value)
         for name, value in node["inputs"].items()
     }
-    for name, wanted in catalog.hidden(kind).items():
-        arguments[name] = node_id if wanted == "UNIQUE_ID" else hidden.get(wanted)
+    for name, hidden_type in catalog.hidden(kind).items():
+        arguments[name] = node_id if hidden_type == "UNIQUE_ID" else hidden.get(hidden_type)
     absent = next((value for value in arguments.values() if isinstance(value, Missing)), None)
     if absent is not None:
         raise NodeError(node_id, f"{label(node_id, node)} cannot run: {absent.message}")
@@ -105,8 +105,8 @@ def _parts(returned: Any, count: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
         ui, returned = returned.get("ui") or {}, returned.get("result")
     values = () if returned is None else tuple(returned) if isinstance(returned, (tuple, list)) else None
     if values is None or len(values) < count:
-        found = type(returned).__name__ if values is None else f"{len(values)} values"
-        raise TypeError(f"it returned {found}; expected a tuple of {count}, as its RETURN_TYPES say")
+        description = type(returned).__name__ if values is None else f"{len(values)} values"
+        raise TypeError(f"it returned {description}; expected a tuple of {count}, as its RETURN_TYPES say")
     return ui, values
 
 

@@ -76,7 +76,8 @@ def validate(graph: Graph, classes: Mapping[str, Any]) -> None:
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise WorkflowError(
-            f"this workflow cannot run ({count} found, nothing was run):\n" + "\n".join(f"  {one}" for one in problems)
+            f"this workflow cannot run ({count} found, nothing was run):\n"
+            + "\n".join(f"  {line}" for line in problems)
         )
 
 
@@ -100,13 +101,13 @@ def execution_order(graph: Graph, outputs: list[str]) -> list[str]:
         path: dict[str, Iterator[str]] = {output: _sources(graph, output)}
         while path:
             node_id = next(reversed(path))
-            source = next((one for one in path[node_id] if one not in order), None)
+            source = next((key for key in path[node_id] if key not in order), None)
             if source is None:
                 order.setdefault(node_id)
                 del path[node_id]
             elif source in path:
                 circle = [*path][[*path].index(source) :]
-                named = " -> ".join(label(one, graph[one]) for one in [*circle[::-1], circle[-1]])
+                named = " -> ".join(label(key, graph[key]) for key in [*circle[::-1], circle[-1]])
                 raise WorkflowError(f"these nodes feed each other in a circle: {named}; remove one of the links")
             else:
                 path[source] = _sources(graph, source)
@@ -121,20 +122,20 @@ def _sources(graph: Graph, node_id: str) -> Iterator[str]:
 def _node_problems(node_id: str, graph: Graph, catalog: Catalog) -> list[str]:
     node = graph[node_id]
     kind = node["class_type"]
-    inputs, given = catalog.inputs(kind), node["inputs"]
+    inputs, sent = catalog.inputs(kind), node["inputs"]
     own_check = getattr(catalog.classes[kind], "VALIDATE_INPUTS", None)
     own_names, takes_all = _parameters(own_check)
     values: dict[str, Any] = {}
     received: dict[str, str] = {}
     problems = [
-        f"has no input '{name}'; its inputs are {', '.join(inputs) or 'none'}" for name in given if name not in inputs
+        f"has no input '{name}'; its inputs are {', '.join(inputs) or 'none'}" for name in sent if name not in inputs
     ]
     for name, item in inputs.items():
-        if name not in given:
+        if name not in sent:
             if item.is_required:
                 problems.append(f"required input '{name}' ({item.type}) is missing; {_supply(item)}")
             continue
-        value = given[name]
+        value = sent[name]
         try:
             if is_link(value):
                 received[name], values[name] = _arriving(value, graph, catalog), None

@@ -92,19 +92,19 @@ def _check_range(item: Input, value: float) -> None:
 def _check_choice(item: Input, value: Any) -> None:
     choices = item.choices or ()
     chosen = value if item.options.get("multi_select") and isinstance(value, list) else [value]
-    for one in chosen:
-        if one in choices:
+    for choice in chosen:
+        if choice in choices:
             continue
         if not choices:
             raise ValueError(
-                f"is {_show(one)}, and there is nothing to choose from: no such file was found in the model folders"
+                f"is {_show(choice)}, and there is nothing to choose from: no such file was found in the model folders"
             )
-        close = get_close_matches(str(one), [str(choice) for choice in choices], 1)
+        close = get_close_matches(str(choice), [str(choice) for choice in choices], 1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         listed = ", ".join(repr(choice) for choice in choices[:12]) + (
             f", ... ({len(choices)} in all)" if len(choices) > 12 else ""
         )
-        raise ValueError(f"is {_show(one)}{hint}; expected one of {listed}")
+        raise ValueError(f"is {_show(choice)}{hint}; expected one of {listed}")
 
 
 def _show(value: Any) -> str:

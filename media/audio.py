@@ -77,12 +77,12 @@ class AudioTrack:
                 f"audio is {type(audio).__name__}; expected a dict with 'waveform' and 'sample_rate'."
             ) from error
         if not isinstance(waveform, torch.Tensor) or waveform.ndim != 3 or not waveform.is_floating_point():
-            found = (
+            description = (
                 f"{list(waveform.shape)} {waveform.dtype}"
                 if isinstance(waveform, torch.Tensor)
                 else type(waveform).__name__
             )
-            raise ValueError(f"audio waveform is {found}; expected a float tensor [1, channels, samples].")
+            raise ValueError(f"audio waveform is {description}; expected a float tensor [1, channels, samples].")
         batch, channels, samples = waveform.shape
         if batch != 1:
             raise ValueError(f"audio holds {batch} sounds; a video takes one. Pick one of the batch before saving.")

@@ -171,10 +171,10 @@ class Film:
                 head = file.read(4096)
             place = head.find(_ASF_PROPERTIES)
             stated_size = int.from_bytes(head[place + _ASF_SIZE : place + _ASF_SIZE + 8], "little")
-            found = self.path.stat().st_size
-            if place >= 0 and stated_size > found * 1.02:
+            size = self.path.stat().st_size
+            if place >= 0 and stated_size > size * 1.02:
                 self.remarks.append(
-                    f"The file is damaged or cut off: it holds {found:,} of the {stated_size:,} bytes that it states."
+                    f"The file is damaged or cut off: it holds {size:,} of the {stated_size:,} bytes that it states."
                 )
 
 

@@ -61,8 +61,8 @@ class Format:
         for encoder in self.encoders:
             if encoder.name in av.codecs_available:
                 return encoder
-        wanted = " or ".join(encoder.name for encoder in self.encoders)
-        raise RuntimeError(f"This PyAV has no {wanted} encoder; install the 'av' wheel from PyPI.")
+        names = " or ".join(encoder.name for encoder in self.encoders)
+        raise RuntimeError(f"This PyAV has no {names} encoder; install the 'av' wheel from PyPI.")
 
     def depth(self, bits: int) -> int:
         """The smallest number of bits per colour that this format has and that is not below `bits`.
@@ -72,14 +72,14 @@ class Format:
         """
         if isinstance(bits, bool) or bits not in BIT_DEPTHS:
             raise ValueError(f"bit_depth is {bits!r}; expected {_either(BIT_DEPTHS)}.")
-        found = [depth for depth in self.pixels if depth >= bits]
-        if not found:
-            others = [one.key for one in FORMATS.values() if not one.is_hardware and max(one.pixels) >= bits]
+        depths = [depth for depth in self.pixels if depth >= bits]
+        if not depths:
+            keys = [format.key for format in FORMATS.values() if not format.is_hardware and max(format.pixels) >= bits]
             raise ValueError(
                 f"bit_depth is {bits}, but {self.key} has {max(self.pixels)} bits at most. "
-                f"Set bit_depth to {max(self.pixels)}, or choose {_either(others)}."
+                f"Set bit_depth to {max(self.pixels)}, or choose {_either(keys)}."
             )
-        return min(found)
+        return min(depths)
 
     def options(self, quality: float, crf: float | None, preset: str | None) -> dict[str, str]:
         """The encoder's options for a quality of 0 to 100, or for an exact rate factor, and a preset.
@@ -220,7 +220,7 @@ _HARDWARE = (
     _hardware("h264", "videotoolbox", encoders.videotoolbox("h264_videotoolbox"), {8: "nv12"}),
     _hardware("h265", "videotoolbox", encoders.videotoolbox("hevc_videotoolbox"), _NV12),
 )
-FORMATS = {one.key: one for one in (*_SOFTWARE, *_HARDWARE)}
+FORMATS = {format.key: format for format in (*_SOFTWARE, *_HARDWARE)}
 
 
 def format_of(key: str) -> Format:
@@ -243,27 +243,27 @@ def format_of(key: str) -> Format:
 def available() -> tuple[str, ...]:
     """Keys of the formats this machine can write. Hardware encoders are tried once, on a tiny picture."""
     if not is_there():
-        return tuple(key for key, one in FORMATS.items() if not one.is_hardware)
-    return tuple(key for key, one in FORMATS.items() if works(one))
+        return tuple(key for key, format in FORMATS.items() if not format.is_hardware)
+    return tuple(key for key, format in FORMATS.items() if works(format))
 
 
-def works(wanted: Format) -> bool:
+def works(format: Format) -> bool:
     """Whether the encoder is there and, for hardware, really encodes a picture."""
     try:
-        encoder = wanted.encoder()
+        encoder = format.encoder()
     except RuntimeError:
         return False
-    return not wanted.is_hardware or _encodes(encoder, wanted)
+    return not format.is_hardware or _encodes(encoder, format)
 
 
-def _encodes(encoder: Encoder, wanted: Format) -> bool:
-    side = max(256, wanted.sides[0])
+def _encodes(encoder: Encoder, format: Format) -> bool:
+    side = max(256, format.sides[0])
     try:
         codec: Any = av.CodecContext.create(encoder.name, "w")
-        codec.width, codec.height, codec.pix_fmt = side, side, wanted.pixels[8]
+        codec.width, codec.height, codec.pix_fmt = side, side, format.pixels[8]
         codec.time_base, codec.framerate = Fraction(1, 16), Fraction(16)
-        codec.options = wanted.options(80, None, None)
-        frame = av.VideoFrame(side, side, wanted.pixels[8])
+        codec.options = format.options(80, None, None)
+        frame = av.VideoFrame(side, side, format.pixels[8])
         frame.pts = 0
         return bool([*codec.encode(frame), *codec.encode(None)])
     except Exception:  # whatever the driver's error, this encoder does not work here

@@ -122,7 +122,7 @@ def list_inputs(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Names of the files of these kinds right inside a folder, sorted; none where the folder is missing."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(one.name for one in entries if one.name.lower().endswith(suffixes) and one.is_file())
+            return sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes) and entry.is_file())
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -159,8 +159,8 @@ def check_input(folders: Mapping[str, Path], name: str) -> Path:
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` can be one file or folder name (no path) on Linux, macOS and Windows."""
 
-    def refuse(found: str, advice: str) -> None:
-        raise ValueError(f"The file or folder name {_short(name)} {found}; {advice}.")
+    def refuse(fault: str, advice: str) -> None:
+        raise ValueError(f"The file or folder name {_short(name)} {fault}; {advice}.")
 
     if not name:
         refuse("is empty", "give it at least one letter")

@@ -25,8 +25,8 @@ def _pyav() -> ModuleType:
     except ImportError as error:
         raise MissingPyAV(f"av (PyAV) cannot be imported ({error}). {install}") from error
     if tuple(int(part) for part in module.__version__.split(".")[:2]) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise MissingPyAV(f"av (PyAV) {module.__version__} is too old, {wanted} or newer is needed. {install}")
+        minimum = ".".join(map(str, OLDEST))
+        raise MissingPyAV(f"av (PyAV) {module.__version__} is too old, {minimum} or newer is needed. {install}")
     return module
 
 

@@ -104,18 +104,18 @@ def read_video(
         film = Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
         timeline = film.timeline
         rate = Fraction(fps).limit_denominator(90_000) if fps else timeline.fps
-        wanted = timeline.pick(rate, start, count, every)
-        if not wanted:
+        numbers = timeline.pick(rate, start, count, every)
+        if not numbers:
             raise VideoError(
                 f"{path.name} has {timeline.length(rate)} frames at {float(rate):g} fps; leaving out {start} in front "
                 "leaves none. Make start smaller."
             )
-        frames, remarks = _read_frames(film, wanted, Shape(width, height, fit), deinterlace, report)
+        frames, remarks = _read_frames(film, numbers, Shape(width, height, fit), deinterlace, report)
         audio = None
         if film.has_sound:
             first, seconds = Fraction(start) / rate, Fraction(len(frames) * every) / rate
-            audio, told = read_sound(path, timeline.start + first, seconds, film.jumping)
-            remarks += told
+            audio, sound_remarks = read_sound(path, timeline.start + first, seconds, film.jumping)
+            remarks += sound_remarks
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path.name} cannot be read to its end ({error.strerror}); the file may be damaged. Convert it with "
@@ -144,7 +144,7 @@ _CHANGES_SIZE = (
 
 def _read_frames(
     film: Film | Animation,
-    wanted: Sequence[int],
+    numbers: Sequence[int],
     shape: Shape,
     deinterlace: bool,
     report: Callable[[int, int], None] | None,
@@ -153,36 +153,36 @@ def _read_frames(
     result, done, held = torch.empty(0), 0, list[int]()
     notes, scaler = dict[str, None](), Scaler()
     picture, size = None, None
-    for number, frame in film.frames(wanted[0], deinterlace):
+    for number, frame in film.frames(numbers[0], deinterlace):
         # A frame that could not be decoded: the previous one stays on the screen.
-        while picture is not None and done < len(wanted) and wanted[done] < number:
+        while picture is not None and done < len(numbers) and numbers[done] < number:
             result[done] = picture
             held.append(done)
             done += 1
-        if done == len(wanted):
+        if done == len(numbers):
             break
-        if number < wanted[done]:
+        if number < numbers[done]:
             continue
         shown = (frame.width, frame.height)
         if size is None:
             columns, rows = shown_size(frame, film.pixel_aspect, shape)
-            check_room(film.path.name, len(wanted), columns, rows)
-            result = torch.empty(len(wanted), rows, columns, 3)
+            check_room(film.path.name, len(numbers), columns, rows)
+            result = torch.empty(len(numbers), rows, columns, 3)
             size = shown
         elif shown != size and shape.fit != "stretch":
             notes[_CHANGES_SIZE.format(*size, *shown, done)] = None
             shape = Shape(result.shape[2], result.shape[1], "stretch")
         picture = pixels(frame, film, shape, scaler)
-        while done < len(wanted) and wanted[done] <= number:
+        while done < len(numbers) and numbers[done] <= number:
             result[done] = picture
             done += 1
         if report:
-            report(done, len(wanted))
-        if done == len(wanted):
+            report(done, len(numbers))
+        if done == len(numbers):
             break
     if not done:
         raise VideoError(f"No frame of {film.path.name} can be decoded; the file is damaged. Choose another file.")
-    return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(wanted))]
+    return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(numbers))]
 
 
 def _remarks(film: Film | Animation, deinterlace: bool, held: Sequence[int], done: int, count: int) -> list[str]:

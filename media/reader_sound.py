@@ -39,12 +39,12 @@ def read_sound(
         try:
             wave = track_of.read(seek=True)
             if track_of.began is None or track_of.began <= start:
-                return _audio(wave, track_of.rate), _told(lost)
+                return _audio(wave, track_of.rate), _lost_remarks(lost)
         except av.error.FFmpegError:
             pass  # this container cannot seek: read from the beginning
         lost.clear()
     whole = _Track(path, track, start, seconds, lost.append)
-    return _audio(whole.read(jumping=jumping), whole.rate), _told(lost)
+    return _audio(whole.read(jumping=jumping), whole.rate), _lost_remarks(lost)
 
 
 class _Track:
@@ -157,7 +157,7 @@ def _audio(wave: np.ndarray | None, rate: int) -> dict[str, Any] | None:
     return None if wave is None else {"waveform": torch.from_numpy(wave[None].copy()), "sample_rate": rate}
 
 
-def _told(lost: list[Fraction]) -> list[str]:
+def _lost_remarks(lost: list[Fraction]) -> list[str]:
     if not lost:
         return []
     more = f" and {len(lost) - 1} more places" if len(lost) > 1 else ""

@@ -104,13 +104,13 @@ def _place(side: str, pixels: str, across: int) -> str:
 def _graph(frame: Any, options: str, pixels: str) -> Any:
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
-    scale, wanted, sink = (
+    scale, target, sink = (
         graph.add("scale", options),
         graph.add("format", f"pix_fmts={pixels}"),
         graph.add("buffersink"),
     )
     source.link_to(scale)
-    scale.link_to(wanted)
-    wanted.link_to(sink)
+    scale.link_to(target)
+    target.link_to(sink)
     graph.configure()
     return graph

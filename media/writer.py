@@ -166,9 +166,9 @@ class VideoWriter:
     def _check(self, frames: Tensor) -> None:
         """Raise ValueError unless `frames` fits this video; values are looked at piece by piece."""
         if not isinstance(frames, Tensor) or frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4):
-            given = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
+            shape = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
             raise ValueError(
-                f"Frames are {given}; expected a tensor [frames, height, width, channels] with 1, 3 or 4 channels."
+                f"Frames are {shape}; expected a tensor [frames, height, width, channels] with 1, 3 or 4 channels."
             )
         if not frames.is_floating_point():
             raise ValueError(f"Frames are {frames.dtype}; expected floating point numbers from 0 to 1.")

@@ -39,20 +39,20 @@ class OpenT2VStepCache:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        own = StepCache()
+        defaults = StepCache()
         return {
             "required": {
                 "policy": (
                     [*POLICIES, AUTO],
                     {
-                        "default": own.policy,
+                        "default": defaults.policy,
                         "tooltip": "Who decides. easycache, seacache, first block: measured in the run, for every "
                         "model. teacache: official coefficients, where they exist. optimal: the best plan by a "
                         "profile. magcache, plan: as the plan says. auto: by the profile, else what suits any model.",
                     },
                 ),
                 "threshold": number(
-                    own.threshold,
+                    defaults.threshold,
                     0.0,
                     10.0,
                     0.005,
@@ -60,7 +60,7 @@ class OpenT2VStepCache:
                     "full run. 0: off.",
                 ),
                 "start": number(
-                    own.start,
+                    defaults.start,
                     0.0,
                     1.0,
                     0.01,
@@ -68,13 +68,13 @@ class OpenT2VStepCache:
                     advanced=True,
                 ),
                 "end": number(
-                    own.end, 0.0, 1.0, 0.01, "Share of the steps from which on all are computed.", advanced=True
+                    defaults.end, 0.0, 1.0, 0.01, "Share of the steps from which on all are computed.", advanced=True
                 ),
                 "max_consecutive": (
                     "INT",
                     {
                         "advanced": True,
-                        "default": own.max_consecutive,
+                        "default": defaults.max_consecutive,
                         "min": 1,
                         "max": 100,
                         "tooltip": "Most steps in a row that may be reused.",
@@ -84,7 +84,7 @@ class OpenT2VStepCache:
                     list(PREDICTORS),
                     {
                         "advanced": True,
-                        "default": own.predictor,
+                        "default": defaults.predictor,
                         "tooltip": "What stands in. last: the last result again. linear: carries on from the last "
                         "two; twice the memory, mostly closer.",
                     },
@@ -93,12 +93,12 @@ class OpenT2VStepCache:
                     list(DEVICES),
                     {
                         "advanced": True,
-                        "default": own.device,
+                        "default": defaults.device,
                         "tooltip": "Where results are kept. model: beside the model. cpu: saves GPU memory, slower.",
                     },
                 ),
                 "memory": number(
-                    own.memory,
+                    defaults.memory,
                     0.0,
                     4096.0,
                     0.5,
@@ -140,7 +140,7 @@ class OpenT2VStepCache:
                     list(BOUNDARIES),
                     {
                         "advanced": True,
-                        "default": own.boundary,
+                        "default": defaults.boundary,
                         "tooltip": "What is kept and not computed. model: the whole model's answer, which is small. "
                         "blocks: what its blocks add; first block and teacache always keep this.",
                     },
@@ -211,4 +211,4 @@ class OpenT2VLoadCacheProfile:
             )
         profile = Profile.from_json(path.read_text(encoding="utf-8"), path.name)
         about = ", ".join(f"{name} {value}" for name, value in profile.about.items())
-        return with_remarks((profile,), [f"Of {profile.made_for}", *([about] if about else [])])
+        return with_remarks((profile,), [f"Of {profile.setup}", *([about] if about else [])])

@@ -20,7 +20,7 @@ from .inputs import PROFILE, STEP_CACHE, check_latent
 from .remarks import with_remarks
 from .sample import OpenT2VSampler
 from .sampling import SamplerInputs
-from .step_caches import made_for, profile_path, save_profile
+from .step_caches import model_setup, profile_path, save_profile
 from .streams import picture, same_streams
 
 # Thresholds whose plans Calibrate Step Cache shows.
@@ -59,11 +59,11 @@ class OpenT2VCalibrateCache:
         name = ("STRING", {"default": "", "tooltip": "Name of the saved profile. Empty: the model's name and steps."})
         return {"required": required, "optional": optional | {"name": name}, "hidden": {"unique_id": "UNIQUE_ID"}}
 
-    def calibrate(self, *, name: str = "", unique_id: str | None = None, **given: Any) -> dict[str, Any]:
-        inputs, request = SamplerInputs.split(given)
+    def calibrate(self, *, name: str = "", unique_id: str | None = None, **values: Any) -> dict[str, Any]:
+        inputs, request = SamplerInputs.split(values)
         variant, steps = inputs.variant, steps_of(inputs.variant, request.steps)
         path = profile_path(name or re.sub(r"[^\w .+-]+", "_", f"{variant.title} {steps} steps"))
-        now = made_for(list(inputs.models), variant, request.solver, request.shift)
+        now = model_setup(list(inputs.models), variant, request.solver, request.shift)
         recording = recording_run(variant)
         latent = inputs.sample(inputs.plan(request), recording, unique_id)
         size = " x ".join(map(str, picture(latent).shape[2:]))
@@ -129,9 +129,9 @@ class OpenT2VCompareCache:
         reference_latent: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         pairs = {"images": (images, reference_images), "latent": (latent, reference_latent)}
-        for name, (one, reference) in pairs.items():
-            if (one is None) != (reference is None):
-                has, lacks = (f"reference_{name}", name) if one is None else (name, f"reference_{name}")
+        for name, (value, reference) in pairs.items():
+            if (value is None) != (reference is None):
+                has, lacks = (f"reference_{name}", name) if value is None else (name, f"reference_{name}")
                 raise SamplingError(f"{has} is connected and {lacks} is not: both are needed. Connect it as well.")
         rows: dict[str, Likeness] = {}
         if images is not None and reference_images is not None:
@@ -192,7 +192,7 @@ class OpenT2VSweepCache:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         required, optional = _sampler_inputs()
-        own = {
+        inputs = {
             "vae": ("VAE", {"tooltip": "Decodes every run: likeness is that of the frames."}),
             "step_cache": (STEP_CACHE, {"tooltip": "From Step Cache. All but its strength stays as it is."}),
             "strengths": (
@@ -204,12 +204,12 @@ class OpenT2VSweepCache:
                 },
             ),
         }
-        return {"required": required | own, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
+        return {"required": required | inputs, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def sweep(
-        self, *, vae: Any, step_cache: CacheRequest, strengths: str, unique_id: str | None = None, **given: Any
+        self, *, vae: Any, step_cache: CacheRequest, strengths: str, unique_id: str | None = None, **values: Any
     ) -> dict[str, Any]:
-        inputs, request = SamplerInputs.split(given)
+        inputs, request = SamplerInputs.split(values)
         check_latent(vae, inputs.latent)
         choices = _choices(step_cache, strengths)
         steps = steps_of(inputs.variant, request.steps)

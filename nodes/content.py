@@ -16,12 +16,12 @@ NOTHING = "put a classifier's folder into models/classifiers"
 
 def classifier_folders() -> dict[str, Path]:
     """Every classifier's folder the host's model paths hold, by its name below them."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for root in host.model_roots("classifiers"):
         for config in sorted(root.glob("*/config.json")) + sorted(root.glob("*/*/config.json")):
             if is_classifier_folder(config.parent):
-                found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
-    return found
+                folders.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
+    return folders
 
 
 class OpenT2VContentCheck(FinishingStep):
@@ -85,11 +85,11 @@ class OpenT2VContentCheck(FinishingStep):
                 f"The classifier {model!r} is not there (any more). Put its folder, with config.json and "
                 "model.safetensors in it, into models/classifiers and press R to refresh the list."
             )
-        wanted = [name.strip() for name in labels.split(",") if name.strip()]
-        classifier = load_classifier(path, wanted)
+        watched = [name.strip() for name in labels.split(",") if name.strip()]
+        classifier = load_classifier(path, watched)
 
         def classify(frames: Any) -> dict[str, Any]:
             shares = classifier.shares(frames)
-            return {name: shares[name] for name in wanted}
+            return {name: shares[name] for name in watched}
 
         return ((*finishing, ContentCheck(classify, every, threshold, action)),)

@@ -82,10 +82,10 @@ def _kind_lines(path: Path) -> list[str]:
 
 def _model_lines(file: ModelFile) -> list[str]:
     lines = []
-    for part, found in file.parts.items():
+    for part, recognised in file.parts.items():
         kind = f", {file.quantisation.kind}" if file.quantisation.kind else ""
-        lines.append(f"{found.variant.title} {part}, {found.layout} layout{kind}")
-        lines += [found.remark] if found.remark else []
+        lines.append(f"{recognised.variant.title} {part}, {recognised.layout} layout{kind}")
+        lines += [recognised.remark] if recognised.remark else []
     model = file.parts.get("transformer")
     is_whole = model is not None and ("vae" in file.parts or bool(file.text_prefixes))
     lines += _encoders_inside(file)
@@ -133,11 +133,11 @@ def _place(path: Path, part: str) -> str:
 
 
 def _memory(file: ModelFile, variant: Variant) -> str:
-    own = variant.defaults
-    shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
+    defaults = variant.defaults
+    shape = (1, *variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames))
     weights = tensor_bytes(file.header)
     return (
         f"Memory: {bytes_text(weights)} of weights as stored, and about "
         f"{bytes_text(variant.sample_memory(shape, 2))} more while sampling "
-        f"{own.width} x {own.height} with {own.frames} frames in bf16"
+        f"{defaults.width} x {defaults.height} with {defaults.frames} frames in bf16"
     )

@@ -36,10 +36,10 @@ class OpenT2VGuidance:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        own = Guidance()
+        defaults = Guidance()
 
         def number(name: str, high: float, step: float, tooltip: str, **more: Any) -> tuple[str, dict[str, Any]]:
-            default = getattr(own, name)
+            default = getattr(defaults, name)
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tooltip, **more})
 
         return {
@@ -47,7 +47,7 @@ class OpenT2VGuidance:
                 "cfg_schedule": (
                     list(cfg_schedules()),
                     {
-                        "default": own.cfg_schedule,
+                        "default": defaults.cfg_schedule,
                         "tooltip": "How cfg goes over the steps. auto: as the model's makers have it. dynamic "
                         "(CogVideoX): rises smoothly from 1 to cfg + 1. dynamic (reference): as the makers' own code, "
                         "up and down. "
@@ -64,7 +64,7 @@ class OpenT2VGuidance:
                     "BOOLEAN",
                     {
                         "advanced": True,
-                        "default": own.cfg_star,
+                        "default": defaults.cfg_star,
                         "tooltip": "Scales the negative prompt's part to fit the positive's (CFG-Zero*'s optimised "
                         "scale). LTX-Video's makers use it for the 13B.",
                     },
@@ -73,7 +73,7 @@ class OpenT2VGuidance:
                     list(STG_SCHEDULES),
                     {
                         "advanced": True,
-                        "default": own.stg_schedule,
+                        "default": defaults.stg_schedule,
                         "tooltip": "constant: as set here, in all steps. published: the makers' values by noise level, "
                         "cfg too, for LTX-Video 13B dev; the other settings of cfg and stg are not used then.",
                     },
@@ -96,7 +96,7 @@ class OpenT2VGuidance:
                     "STRING",
                     {
                         "advanced": True,
-                        "default": own.stg_blocks,
+                        "default": defaults.stg_blocks,
                         "tooltip": "Blocks whose attention is left out, with commas between. Empty: the model's own "
                         "(19 of the 2B, 27 of the 13B).",
                     },

@@ -10,7 +10,7 @@ from ..base import FamilyError, Variant
 from ..families import families
 from ..host import host
 from ..loaders import ModelFileError, endings
-from .pairing import check_made_for
+from .pairing import check_latent_model
 from .shared import files_state
 from .streams import AUDIO_VAES, check_is_video, picture
 
@@ -118,7 +118,7 @@ def check_latent(vae: Any, latent: dict[str, Any]) -> None:
     """
     check_is_video(vae)
     variant, samples, channels = host.variant(vae), picture(latent), host.latent_channels(vae)
-    check_made_for(variant, latent, "This VAE")
+    check_latent_model(variant, latent, "This VAE")
     if samples.shape[1] != channels:
         name = f" ({variant.title})" if variant else ""
         raise ValueError(

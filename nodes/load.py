@@ -97,7 +97,7 @@ class OpenT2VLoadModel:
         storage = most_stored(header)
         stored = storage.dtype if storage and storage.dtype == storage.computes else None
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
-        further = [name for name, part in _FURTHER.items() if part in folder.weights]
+        optional_parts = [name for name, part in _FURTHER.items() if part in folder.weights]
 
         def make() -> list[Any]:
             bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
@@ -106,7 +106,7 @@ class OpenT2VLoadModel:
             vision = [] if loaded.image_encoder is None else [host.clip_vision(loaded.image_encoder)]
             return [high, host.clip(loaded.text), host.vae(loaded.vae), *low, *vision]
 
-        parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *further], make)
+        parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *optional_parts], make)
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
         count = sum(parameter_counts(header).values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"

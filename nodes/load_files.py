@@ -81,7 +81,7 @@ class OpenT2VLoadDiffusionModel:
             "required": {"file": combo(tooltip, *cls.KINDS), "dtype": _DTYPE},
             "optional": {
                 "rope_layout": (
-                    ["auto", *(name for one in families().values() for name in one.recognition.rope_layouts)],
+                    ["auto", *(name for family in families().values() for name in family.recognition.rope_layouts)],
                     {
                         "advanced": True,
                         "default": "auto",
@@ -94,8 +94,8 @@ class OpenT2VLoadDiffusionModel:
         }
 
     @classmethod
-    def IS_CHANGED(cls, **given: Any) -> str:
-        return states_of(given.values(), *cls.KINDS)
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        return states_of(inputs.values(), *cls.KINDS)
 
     def load(self, file: str, dtype: str, rope_layout: str = "auto", unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
@@ -104,7 +104,7 @@ class OpenT2VLoadDiffusionModel:
         dtypes = host.device_dtypes(
             DTYPES.get(dtype), stored_dtype(opened), sum(parameter_counts(opened.header).values())
         )
-        found = opened.parts.get("transformer")
+        recognised = opened.parts.get("transformer")
         is_packed = dtype == "auto" and opened.quantisation.stays_packed
 
         def make() -> list[Any]:
@@ -114,11 +114,11 @@ class OpenT2VLoadDiffusionModel:
 
         key = (str(path), files_state(path), str(dtypes))
         model = shared((*key, rope_layout, str(is_packed)), ["model"], make)["model"]
-        assert found is not None  # load_model has refused every other file
+        assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
-        remarks = [f"{found.variant.title}, {found.layout} layout, stored as {stored_as}"]
-        remarks += [found.remark] if found.remark else []
-        outputs = model, self._clip(opened, found.variant, dtypes, key), self._vae(opened, dtypes, key)
+        remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
+        remarks += [recognised.remark] if recognised.remark else []
+        outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
         return with_remarks(outputs, remarks)
 
     def _clip(self, opened: ModelFile, variant: Variant, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
@@ -185,8 +185,8 @@ class OpenT2VLoadTextEncoder:
         }
 
     @classmethod
-    def IS_CHANGED(cls, **given: Any) -> str:
-        return states_of(given.values(), *cls.KINDS)
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        return states_of(inputs.values(), *cls.KINDS)
 
     def load(self, model: Any, file: str, file_2: str, unique_id: str | None = None) -> dict[str, Any]:
         variant = host.variant(model)
@@ -205,9 +205,10 @@ class OpenT2VLoadTextEncoder:
             part = load_text(files, variant, dtype, find_tokenizer, lambda n, of: bar(1000 * n // of))
             return [host.clip(part)]
 
-        states = [f"{one.path} {files_state(one.path)}" for one in files]
+        states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
-        return with_remarks((clip,), [f"{' and '.join(one.layout.title for one in files)} for {variant.title}"])
+        titles = " and ".join(text_file.layout.title for text_file in files)
+        return with_remarks((clip,), [f"{titles} for {variant.title}"])
 
 
 class OpenT2VLoadVAE:
@@ -231,8 +232,8 @@ class OpenT2VLoadVAE:
         }
 
     @classmethod
-    def IS_CHANGED(cls, **given: Any) -> str:
-        return states_of(given.values(), *cls.KINDS)
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        return states_of(inputs.values(), *cls.KINDS)
 
     def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, "vae")
@@ -247,9 +248,9 @@ class OpenT2VLoadVAE:
             return [host.vae(load(opened, dtype, lambda done, _: bar(done)))]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
-        found = opened.parts["audio_vae" if is_sound else "vae"]
+        recognised = opened.parts["audio_vae" if is_sound else "vae"]
         name = "Audio VAE" if is_sound else "VAE"
-        return with_remarks((vae,), [f"{name} of {found.variant.title}, {found.layout} layout"])
+        return with_remarks((vae,), [f"{name} of {recognised.variant.title}, {recognised.layout} layout"])
 
 
 def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:

@@ -127,7 +127,7 @@ class OpenT2VLoadVideo:
         return True
 
     @classmethod
-    def IS_CHANGED(cls, file: str | None = None, **others: Any) -> str:
+    def IS_CHANGED(cls, file: str | None = None, **inputs: Any) -> str:
         if file is None:
             return ""
         state = check_input(host.file_folders(), file).stat()

@@ -67,11 +67,11 @@ class Applied:
                 # LoRAs have no effect.
                 expert = target.variant.expert if target.variant else ""
                 key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
-                found = self._read.get(key) or self._new(file, target, blocks, node)
-                kept[key] = found
-                todo.append((name, found[1], strength))
-                lines += said(found[0], strength)
-                unplaced += found[0].unplaced()
+                applied = self._read.get(key) or self._new(file, target, blocks, node)
+                kept[key] = applied
+                todo.append((name, applied[1], strength))
+                lines += verdict_lines(applied[0], strength)
+                unplaced += applied[0].unplaced()
             if clip is None and file.text_adapters:
                 lines.append(
                     f"{len(file.text_adapters)} changes of the text encoder were left out: connect the CLIP too"
@@ -94,7 +94,7 @@ class Applied:
         return verdict, load_patches(verdict, host.progress(verdict.matched, node))
 
 
-def said(verdict: Verdict, strength: float) -> list[str]:
+def verdict_lines(verdict: Verdict, strength: float) -> list[str]:
     """The verdict as lines for the user, and how the LoRA is applied."""
     target = verdict.target
     if not strength:
@@ -211,8 +211,8 @@ class OpenT2VLoraStack:
         }
 
     @classmethod
-    def IS_CHANGED(cls, **given: Any) -> str:
-        return states_of([value for name, value in given.items() if name.startswith("lora_")], KIND)
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        return states_of([value for name, value in inputs.items() if name.startswith("lora_")], KIND)
 
     def load(
         self, model: Any, clip: Any = None, blocks: str = "", unique_id: str | None = None, **slots: Any

@@ -13,13 +13,13 @@ from ..families import families
 from ..host import PROMPT_FAMILY
 
 
-def made_by(variant: Variant) -> dict[str, Any]:
+def latent_record(variant: Variant) -> dict[str, Any]:
     """The record of its model that a LATENT carries."""
     vae = variant.pairs.get("vae", "")
     return {"family": variant.family.id, "model": variant.title, **({"vae": vae} if vae else {})}
 
 
-def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -> None:
+def check_latent_model(variant: Variant | None, latent: dict[str, Any], what: str) -> None:
     """
     Args:
         what: name of the taker, for the message: "This VAE", "This model".
@@ -29,8 +29,8 @@ def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -
     source = latent.get("opent2v") or {}
     if variant is None or "family" not in source:
         return
-    other = families().get(source["family"])
-    if other is not None and same_latents(other, variant.family):
+    family = families().get(source["family"])
+    if family is not None and same_latents(family, variant.family):
         return
     right = f"Use {source['vae']}." if source.get("vae") and what == "This VAE" else "Use what belongs to that model."
     raise FamilyError(
@@ -39,9 +39,9 @@ def check_made_for(variant: Variant | None, latent: dict[str, Any], what: str) -
     )
 
 
-def same_latents(one: Family, other: Family) -> bool:
+def same_latents(first: Family, second: Family) -> bool:
     """Whether the VAE of one family decodes latents of the other."""
-    return _latents(one) == _latents(other)
+    return _latents(first) == _latents(second)
 
 
 def _latents(family: Family) -> str:

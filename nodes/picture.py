@@ -10,7 +10,7 @@ from torch.nn import functional
 from ..base import FamilyError, Geometry, Pictures, Variant
 from ..host import host
 from .inputs import require_variant
-from .pairing import made_by, same_latents
+from .pairing import latent_record, same_latents
 from .remarks import with_remarks
 from .sizes import used_size
 
@@ -29,11 +29,11 @@ def fit(images: Tensor, width: int, height: int) -> Tensor:
 
 
 def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
-    found = images.shape[2], images.shape[1]
-    if found == (width, height):
+    size = images.shape[2], images.shape[1]
+    if size == (width, height):
         return []
-    cut = "" if found[0] * height == found[1] * width else " and cut to the centre"
-    return [f"{name} {found[0]} x {found[1]} is scaled{cut} to {width} x {height}."]
+    cut = "" if size[0] * height == size[1] * width else " and cut to the centre"
+    return [f"{name} {size[0]} x {size[1]} is scaled{cut} to {width} x {height}."]
 
 
 def _number(what: str) -> tuple[str, dict[str, Any]]:
@@ -149,21 +149,21 @@ class OpenT2VImageToVideo:
             )
         _check_vae(vae, variant)
         (width, height, frames), remarks = used_size(variant, width, height, frames)
-        given = {"start_image": start_image, "end_image": end_image}
-        ready: dict[str, Tensor | None] = dict.fromkeys(given)
-        for name, frames_given in given.items():
-            if frames_given is not None:
-                count = max(n for n in (1, *images.clips) if n <= len(frames_given))
-                one = frames_given[:count] if name == "start_image" else frames_given[-count:]
-                remarks += _fitted(name, one, width, height) + _used(images.clips, name, count, len(frames_given))
+        inputs = {"start_image": start_image, "end_image": end_image}
+        ready: dict[str, Tensor | None] = dict.fromkeys(inputs)
+        for name, images_given in inputs.items():
+            if images_given is not None:
+                count = max(n for n in (1, *images.clips) if n <= len(images_given))
+                clip = images_given[:count] if name == "start_image" else images_given[-count:]
+                remarks += _fitted(name, clip, width, height) + _used(images.clips, name, count, len(images_given))
                 # [F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1
-                ready[name] = (fit(one, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+                ready[name] = (fit(clip, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
 
         def encode(video: Tensor) -> Tensor:
             latent = host.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()
-            wanted = variant.geometry.latent_shape(width, height, video.shape[2])
-            if tuple(latent.shape[1:]) != wanted:
-                raise _other_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(wanted))
+            expected = variant.geometry.latent_shape(width, height, video.shape[2])
+            if tuple(latent.shape[1:]) != expected:
+                raise _wrong_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(expected))
             return latent
 
         guided = images.prepare(
@@ -179,21 +179,21 @@ class OpenT2VImageToVideo:
         )
         # The other streams of a joint model start empty. A mask without streams applies to the video.
         sizes = [stream.latent_shape(width, height, frames, variant.defaults.fps) for stream in variant.streams[1:]]
-        others = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
-        samples = host.nested([guided.samples, *others]) if others else guided.samples
+        empty = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
+        samples = host.nested([guided.samples, *empty]) if empty else guided.samples
         latent = {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
-        both = [[[context, {**further, **guided.entries}] for context, further in c] for c in (positive, negative)]
+        both = [[[context, {**entries, **guided.entries}] for context, entries in c] for c in (positive, negative)]
         return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
 
 
-def _used(clips: tuple[int, ...], name: str, used: int, found: int) -> list[str]:
+def _used(clips: tuple[int, ...], name: str, used: int, frames: int) -> list[str]:
     """Remarks on the frames used, for a model that can extend videos of these lengths."""
-    if found == 1 or not clips:
+    if frames == 1 or not clips:
         return []
     which = "first" if name == "start_image" else "last"
     if used == 1:
-        return [f"{name} has {found} frames, fewer than the {clips[0]} of a video: the {which} is used."]
-    return [f"{name} is a video: its {which} {used} of {found} frames are used."]
+        return [f"{name} has {frames} frames, fewer than the {clips[0]} of a video: the {which} is used."]
+    return [f"{name} is a video: its {which} {used} of {frames} frames are used."]
 
 
 class OpenT2VEncodeVideo:
@@ -250,7 +250,7 @@ class OpenT2VEncodeVideo:
             rule = f"; the model makes {variant.geometry.frame_rule}" if frames < count else ""
             remarks.append(f"The first {frames} of {len(images)} frames are used{rule}.")
         samples = host.encode(vae, fit(images[:frames], width, height))
-        latent = {"samples": samples, "opent2v": made_by(variant)}
+        latent = {"samples": samples, "opent2v": latent_record(variant)}
         return with_remarks((latent, width, height, frames), remarks)
 
 
@@ -268,12 +268,13 @@ def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int
 
 def _check_vae(vae: Any, variant: Variant) -> None:
     """Refuse a VAE that is known to be another model's; for a VAE of other loaders, compare its latent channels."""
-    found = host.variant(vae)
-    if found is not None and (
-        not same_latents(found.family, variant.family) or found.geometry.channels != variant.geometry.channels
-    ):
-        raise _other_vae(f"belongs to {found.title}", variant, variant.pairs.get("vae", "its own"))
+    vae_variant = host.variant(vae)
+    if vae_variant is None:
+        return
+    has_channels = vae_variant.geometry.channels == variant.geometry.channels
+    if not has_channels or not same_latents(vae_variant.family, variant.family):
+        raise _wrong_vae(f"belongs to {vae_variant.title}", variant, variant.pairs.get("vae", "its own"))
 
 
-def _other_vae(found: str, variant: Variant, wanted: Any) -> FamilyError:
-    return FamilyError(f"The VAE {found}; {variant.title} needs {wanted}. Connect the VAE of the same model.")
+def _wrong_vae(fault: str, variant: Variant, expected: Any) -> FamilyError:
+    return FamilyError(f"The VAE {fault}; {variant.title} needs {expected}. Connect the VAE of the same model.")

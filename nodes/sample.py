@@ -129,14 +129,14 @@ class OpenT2VSampler:
         }
 
     def sample(
-        self, *, step_cache: CacheRequest | None = None, unique_id: str | None = None, **given: Any
+        self, *, step_cache: CacheRequest | None = None, unique_id: str | None = None, **values: Any
     ) -> dict[str, Any]:
-        inputs, request = SamplerInputs.split(given)
+        inputs, request = SamplerInputs.split(values)
         cache = None if step_cache is None else inputs.cache_run(step_cache, request)
         run = inputs.plan(request)
         if cache is not None:
             host.say(foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts]), unique_id)
-        made = inputs.sample(run, cache, unique_id)
+        latent = inputs.sample(run, cache, unique_id)
         line, *advice = describe(run)
         lines = [line, *(remarks(cache) if cache else []), *advice]
-        return with_remarks((made, "\n".join(lines)), lines)
+        return with_remarks((latent, "\n".join(lines)), lines)

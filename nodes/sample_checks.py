@@ -32,8 +32,8 @@ def check_experts(variant: Variant, low_noise_model: Any) -> None:
             "are told by their files' names: load both with Load Video Diffusion Model."
         )
     if low.expert == "high" or variant.expert == "low":
-        found = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
-        raise SamplingError(f"Found {found}. The high-noise one goes to model, the low-noise one to low_noise_model.")
+        fault = "the high-noise file twice" if low.expert == variant.expert == "high" else "the two files swapped"
+        raise SamplingError(f"Found {fault}. The high-noise one goes to model, the low-noise one to low_noise_model.")
 
 
 def check_width(variant: Variant, name: str, conditioning: Any) -> None:
@@ -83,25 +83,25 @@ def check_fits(variant: Variant, samples: Any) -> None:
 
 
 def _check_sound(variant: Variant, samples: Any) -> None:
-    _, *further = unbind(samples)
+    _, *sounds = unbind(samples)
     if variant.sound is None:
-        if further:
+        if sounds:
             raise SamplingError(
                 f"The latent holds {shapes(samples)}; {variant.title} makes pictures only. Take the first one out with "
                 "ComfyUI's Separate AV Latent, or make it with Empty Video Latent."
             )
         return
-    if not further:
+    if not sounds:
         if variant.sound.is_needed:
             raise SamplingError(
                 f"The latent holds a picture only; {variant.title} makes picture and sound together. Make it with "
                 "Empty Video Latent, or add the sound with ComfyUI's Concat AV Latent."
             )
         return
-    own, found = variant.defaults, tuple(further[0].shape[1:])
-    wanted = variant.sound.latent_shape(own.width, own.height, own.frames, own.fps)
-    if len(further) != 1 or len(found) != len(wanted) or found[0] != wanted[0]:
+    defaults, shape = variant.defaults, tuple(sounds[0].shape[1:])
+    expected = variant.sound.latent_shape(defaults.width, defaults.height, defaults.frames, defaults.fps)
+    if len(sounds) != 1 or len(shape) != len(expected) or shape[0] != expected[0]:
         raise SamplingError(
-            f"The latent holds {shapes(samples)}; {variant.title} makes a picture and a sound of {wanted[0]} channels "
-            f"({len(wanted) + 1} dimensions). Make it with Empty Video Latent."
+            f"The latent holds {shapes(samples)}; {variant.title} makes a picture and a sound of {expected[0]} "
+            f"channels ({len(expected) + 1} dimensions). Make it with Empty Video Latent."
         )

@@ -13,7 +13,7 @@ from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
 from .inputs import require_variant
-from .pairing import check_made_for, check_prompt, made_by
+from .pairing import check_latent_model, check_prompt, latent_record
 from .sample_checks import check_experts, check_fits, check_width
 from .sizes import in_models_scale
 from .step_caches import cache_run
@@ -37,11 +37,11 @@ class SamplerInputs:
     latent: dict[str, Any]
 
     @classmethod
-    def split(cls, given: dict[str, Any]) -> tuple[SamplerInputs, SamplerRequest]:
+    def split(cls, values: dict[str, Any]) -> tuple[SamplerInputs, SamplerRequest]:
         """The inputs of a node that has those of Video Sampler: what is checked, and what is asked for."""
         names = ("model", "positive", "negative", "latent", "low_noise_model")
-        inputs = cls.checked(**{name: given[name] for name in names if name in given})
-        settings: dict[str, Any] = {name: value for name, value in given.items() if name not in names}
+        inputs = cls.checked(**{name: values[name] for name in names if name in values})
+        settings: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
         settings["guidance"] = settings.get("guidance") or Guidance()
         request = SamplerRequest(**settings)
         check_guidance(request.guidance, inputs.variant)
@@ -58,7 +58,7 @@ class SamplerInputs:
         variant = require_variant(model)
         latent = in_models_scale(variant, latent)
         check_fits(variant, latent["samples"])
-        check_made_for(variant, latent, "This model")
+        check_latent_model(variant, latent, "This model")
         for name, conditioning in (("positive", positive), ("negative", negative)):
             check_width(variant, name, conditioning)
             check_prompt(variant, name, conditioning)
@@ -102,7 +102,7 @@ class SamplerInputs:
         images = self.variant.family.images
         if images is not None and images.finish is not None:
             samples = images.finish(self.variant, self.positive[0][1], samples)
-        made = made_by(self.variant)
+        record = latent_record(self.variant)
         if cache is not None:
-            made |= {"cache": summary(cache), "cache_report": details(cache)}
-        return {**self.latent, "samples": samples, "opent2v": made}
+            record |= {"cache": summary(cache), "cache_report": details(cache)}
+        return {**self.latent, "samples": samples, "opent2v": record}

@@ -12,19 +12,19 @@ from ..host import host
 from ..sampling import SamplingError, own_shift, scheduler_class
 from ..sampling.caches import CacheRequest, CacheRun, cache_runs
 from ..sampling.caches.report import EXPERTS, preview
-from ..sampling.calibration import MadeFor, Profile
+from ..sampling.calibration import ModelSetup, Profile
 
 
-def made_for(
+def model_setup(
     models: list[Any], variant: Variant | None, solver: str | None = None, shift: float | None = None
-) -> MadeFor:
+) -> ModelSetup:
     """The models and settings that a profile must match; without a solver, another sampler makes the steps."""
     weights, loras = zip(*(host.fingerprint(model) for model in models), strict=True)
     title = variant.title if variant else "this MODEL"
     if variant is None or solver is None:
-        return MadeFor(title, weights, loras)
+        return ModelSetup(title, weights, loras)
     scheduler = scheduler_class(variant.scheduler, solver, variant.prediction)
-    return MadeFor(title, weights, loras, scheduler, shift or own_shift(variant.scheduler))
+    return ModelSetup(title, weights, loras, scheduler, shift or own_shift(variant.scheduler))
 
 
 def checked(
@@ -41,7 +41,7 @@ def checked(
     """
     if step_cache.source is None:
         return step_cache
-    return step_cache.for_models(made_for(models, variant, solver, shift))
+    return step_cache.for_models(model_setup(models, variant, solver, shift))
 
 
 def cache_run(step_cache: CacheRequest, models: list[Any], variant: Variant, solver: str, shift: float) -> CacheRun:

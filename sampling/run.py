@@ -53,9 +53,9 @@ class Step:
     @property
     def passes(self) -> tuple[Pass, ...]:
         """Passes of the model: the negative prompt, the positive one, then the passes that guidance needs besides."""
-        wanted = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), POSITIVE]
-        wanted += [one for guide in self.guides for one in guide.passes()]
-        named = {one.name: one for one in reversed(wanted)}
+        passes = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), POSITIVE]
+        passes += [guidance_pass for guide in self.guides for guidance_pass in guide.passes()]
+        named = {guidance_pass.name: guidance_pass for guidance_pass in reversed(passes)}
         first = [named.pop(name) for name in (NEGATIVE.name, POSITIVE.name) if name in named]
         return (*first, *reversed(named.values()))
 
@@ -148,22 +148,22 @@ class Run:
     @property
     def passes(self) -> tuple[Pass, ...]:
         """The passes of all steps; those of one name that change the transformer differently are all there."""
-        return tuple(dict.fromkeys(one for step in self.steps for one in step.passes))
+        return tuple(dict.fromkeys(guidance_pass for step in self.steps for guidance_pass in step.passes))
 
     def conditionings(self, positive: Conditioning, negative: Conditioning) -> dict[str, Conditioning]:
         """Name of a pass -> its CONDITIONING; a pass that is not there has its prompt's."""
         named = {POSITIVE.name: positive, NEGATIVE.name: negative}
         if self.embedded_guidance is not None:
-            named = {name: _with_guidance(given, self.embedded_guidance) for name, given in named.items()}
-        for one in self.passes:
-            if one.conditioning is not None and one.name not in named:
-                named[one.name] = one.conditioning(named[one.prompt])
+            named = {name: _with_guidance(conditioning, self.embedded_guidance) for name, conditioning in named.items()}
+        for guidance_pass in self.passes:
+            if guidance_pass.conditioning is not None and guidance_pass.name not in named:
+                named[guidance_pass.name] = guidance_pass.conditioning(named[guidance_pass.prompt])
         return named
 
 
 def _with_guidance(conditioning: Conditioning, scale: float) -> Conditioning:
     """With the guidance that the transformer is told, unless another node has set it."""
-    return [[context, {"guidance": scale, **further}] for context, further in conditioning]
+    return [[context, {"guidance": scale, **entries}] for context, entries in conditioning]
 
 
 def steps_of(variant: Variant, steps: int) -> int:
@@ -221,7 +221,7 @@ def plan_run(
     Raises:
         SamplingError: a setting is out of its range or does not suit the model.
     """
-    settings, own = request.guidance, variant.defaults
+    settings, defaults = request.guidance, variant.defaults
     check_guidance(settings, variant)
     steps, shift = steps_of(variant, request.steps), request.shift or None
     schedule = make_schedule(
@@ -234,9 +234,9 @@ def plan_run(
         sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift, latent_shape),
         seed=request.seed,
     )
-    values = Values(request.cfg or own.guidance, cfg_schedule_of(settings, variant))
+    values = Values(request.cfg or defaults.guidance, cfg_schedule_of(settings, variant))
     if second_expert is not None:
-        second = settings.low_noise_cfg or request.cfg or own.low_noise_guidance or own.guidance
+        second = settings.low_noise_cfg or request.cfg or defaults.low_noise_guidance or defaults.guidance
         values = replace(values, second_cfg=second)
     image_scales, values = _image_scales(variant, settings, values, entry or {}, steps, latent_shape)
     stg = stg_steps(settings, variant, schedule.sigmas[:-1].tolist())
@@ -251,7 +251,7 @@ def plan_run(
         return [cfg] * steps
 
     def guides_of(step: int, cfg: float) -> tuple[Guide, ...]:
-        given = guides(
+        chosen = guides(
             cfg,
             stg=stg.stg[step] if stg.stg else None,
             blocks=variant.family.network.blocks,
@@ -259,7 +259,7 @@ def plan_run(
             cfg_rescale=settings.cfg_rescale,
             image_scale=None if image_scales is None else image_scales[step],
         )
-        return (*given, *variant.family.sampling.guides(variant, entry or {}, schedule.sigmas[step].item(), cfg))
+        return (*chosen, *variant.family.sampling.guides(variant, entry or {}, schedule.sigmas[step].item(), cfg))
 
     run = make_run(
         schedule,
@@ -269,8 +269,8 @@ def plan_run(
         boundary=variant.boundary,
         guides=guides_of,
     )
-    told = values.cfg if variant.embeds_guidance else None
-    return replace(run, embedded_guidance=told, variant=variant, request=request, values=values)
+    embedded = values.cfg if variant.embeds_guidance else None
+    return replace(run, embedded_guidance=embedded, variant=variant, request=request, values=values)
 
 
 def _image_scales(

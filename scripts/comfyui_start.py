@@ -72,11 +72,11 @@ def start_with_pack(comfyui: Path, *options: str) -> ModuleType:
     return core
 
 
-def call(node: str, **given: Any) -> Any:
+def call(node: str, **inputs: Any) -> Any:
     """Run a node, core's or ours, with its own defaults for what is not given; its outputs, or the only one."""
     cls = import_module("nodes").NODE_CLASS_MAPPINGS[node]
-    values = {name: _default(spec) for name, spec in cls.INPUT_TYPES()["required"].items() if name not in given}
-    values.update(given)
+    values = {name: _default(spec) for name, spec in cls.INPUT_TYPES()["required"].items() if name not in inputs}
+    values.update(inputs)
     with import_module("torch").inference_mode():  # as the executor runs it
         function = cls.execute if hasattr(cls, "define_schema") else getattr(cls(), cls.FUNCTION)
         result = function(**values)

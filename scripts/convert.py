@@ -59,10 +59,10 @@ def read(path: Path) -> dict[str, Any]:
     while isinstance(content, dict) and (nest := next((n for n in NESTS if isinstance(content.get(n), dict)), None)):
         content = content[nest]
     named = content.items() if isinstance(content, dict) else ()
-    found = {k.removeprefix(DEEPSPEED): v for k, v in named if isinstance(v, torch.Tensor)}
-    if not found:
+    tensors = {k.removeprefix(DEEPSPEED): v for k, v in named if isinstance(v, torch.Tensor)}
+    if not tensors:
         raise SystemExit(f"{path}: no tensors by name in it; expected a state dict, or one below {', '.join(NESTS)}.")
-    return found
+    return tensors
 
 
 def write(tensors: dict[str, Any], target: Path) -> None:

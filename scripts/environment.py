@@ -157,10 +157,10 @@ def _is_met(requirement: str) -> bool:
     if name is None or ";" in requirement:  # a condition only pip can judge
         return True
     try:
-        found = _release(version(name[0]))
+        installed = _release(version(name[0]))
     except PackageNotFoundError:
         return False
-    return all(found >= _release(bound) for bound in re.findall(r">=\s*([0-9.]+)", requirement))
+    return all(installed >= _release(bound) for bound in re.findall(r">=\s*([0-9.]+)", requirement))
 
 
 def _release(text: str) -> tuple[int, ...]:

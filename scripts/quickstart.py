@@ -44,8 +44,8 @@ INPUTS = {
 def main() -> int:
     began = time.perf_counter()
     arguments = _parser().parse_args()
-    given = {option: getattr(arguments, option) for option in INPUTS}
-    changes = [f"{INPUTS[option]}={value}" for option, value in given.items() if value is not None]
+    inputs = {option: getattr(arguments, option) for option in INPUTS}
+    changes = [f"{INPUTS[option]}={value}" for option, value in inputs.items() if value is not None]
     folder, name = destination(arguments.out)
     text = embedded_run.read(WORKFLOW)
     comfyui = arguments.comfyui and arguments.comfyui.expanduser().resolve()

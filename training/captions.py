@@ -110,12 +110,12 @@ def caption(scene: Scene, dice: Dice, language: str, flaw: str | None = None) ->
 
 
 def _fill(template: str, scene: Scene, language: str, choose) -> str:
-    said = WORDS[language]
+    words = WORDS[language]
     return template.format(
-        shape=choose(said[scene.shape]),
-        colour=choose(said[scene.colour]),
-        motion=choose(said[scene.motion]),
-        background=choose(said[scene.background]),
+        shape=choose(words[scene.shape]),
+        colour=choose(words[scene.colour]),
+        motion=choose(words[scene.motion]),
+        background=choose(words[scene.background]),
     )
 
 
@@ -138,11 +138,11 @@ def tokenizer():
             pre_tokenizers.Punctuation(),
         ]
     )
-    said = [phrase for table in WORDS.values() for phrases in table.values() for phrase in phrases]
-    said += [t for table in (TEMPLATES, FLAW_TEMPLATES) for ts in table.values() for t in ts] + [_EXTRA]
+    sentences = [phrase for table in WORDS.values() for phrases in table.values() for phrase in phrases]
+    sentences += [t for table in (TEMPLATES, FLAW_TEMPLATES) for ts in table.values() for t in ts] + [_EXTRA]
     keys = ("{shape}", "{colour}", "{motion}", "{background}", "{flaw}", "{caption}")
     tokens: dict[str, None] = {}
-    for text in said:
+    for text in sentences:
         for key in keys:
             text = text.replace(key, " ")
         for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text)):

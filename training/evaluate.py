@@ -83,8 +83,8 @@ def from_folder(
         verdict = match(read_lora(lora), embedded.patch_target(model))
         verdict.check()
         model = embedded.apply_patches(model, load_patches(verdict), strength)
-    variant, own = folder.variant, folder.variant.defaults
-    size, frames = size or own.width, frames or own.frames
+    variant, defaults = folder.variant, folder.variant.defaults
+    size, frames = size or defaults.width, frames or defaults.frames
 
     def denoised(x: Tensor, sigma: Tensor, context: Tensor, denoise_mask: Tensor | None = None) -> Tensor:
         conditions = (
@@ -108,9 +108,9 @@ def from_folder(
         decode=decode,
         scheduler=dict(variant.scheduler),
         shape=variant.geometry.latent_shape(size, size, frames),
-        steps=own.steps,
-        cfg=own.guidance,
-        negative=own.negative,
+        steps=defaults.steps,
+        cfg=defaults.guidance,
+        negative=defaults.negative,
         encode=encode if variant.keeps_clean else None,
         size=size,
     )
@@ -118,27 +118,28 @@ def from_folder(
 
 def from_checkpoint(checkpoint: Path, space: latents.LatentSpace) -> Source:
     """The averaged weights of a training checkpoint, with the values `export` would write, decoded linearly."""
-    pair, tokens, own = export.load_pair(checkpoint), captions.tokenizer(), export.OWN
+    pair, tokens, defaults = export.load_pair(checkpoint), captions.tokenizer(), export.OWN
 
     def embed(text: str) -> Tensor:
-        ids = tokens([text], padding="max_length", truncation=True, max_length=own["max_tokens"], return_tensors="pt")
+        most = defaults["max_tokens"]
+        ids = tokens([text], padding="max_length", truncation=True, max_length=most, return_tensors="pt")
         return pair.embed(ids.input_ids, ids.attention_mask)
 
     def denoised(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         flow = pair.transformer(x, sigma * 1000, context, return_dict=False)[0]
         return x - sigma.view(-1, 1, 1, 1, 1) * flow
 
-    side = own["width"] // latents.BLOCK
+    side = defaults["width"] // latents.BLOCK
     return Source(
         name=f"{checkpoint.parent.name}/{checkpoint.name}",
         embed=embed,
         denoised=denoised,
         decode=lambda latent: space.decode(latent).clamp(-1, 1),
         scheduler=dict(export.SCHEDULER),
-        shape=(latents.CHANNELS, (own["frames"] - 1) // latents.STRIDE + 1, side, side),
-        steps=own["steps"],
-        cfg=own["guidance"],
-        negative=own["negative"],
+        shape=(latents.CHANNELS, (defaults["frames"] - 1) // latents.STRIDE + 1, side, side),
+        steps=defaults["steps"],
+        cfg=defaults["guidance"],
+        negative=defaults["negative"],
     )
 
 
@@ -262,8 +263,8 @@ def report(records: list[dict]) -> str:
     lines = ["        " + "".join(f"{n:>12}" for n in names) + "       clips"]
     for language in dict.fromkeys(r["language"] for r in records):
         chosen = [r for r in records if r["language"] == language]
-        found = shares(chosen)
-        lines.append(f"{language:8}" + "".join(f"{found[n]:>10.1f} %" for n in names) + f"{len(chosen):>12}")
+        percent = shares(chosen)
+        lines.append(f"{language:8}" + "".join(f"{percent[n]:>10.1f} %" for n in names) + f"{len(chosen):>12}")
     lines.append("{:8}".format("asked") + "".join(f"{BARS[n]:>10.1f} %" if n in BARS else " " * 12 for n in names))
     drawings, hollow = outlines(records)
     lines.append(f"outline drawings: {drawings:.1f} %; middle of the shape empty to {hollow:.3f}")
@@ -345,12 +346,12 @@ def main(argv: list[str] | None = None) -> None:
     which = "training" if arguments.seen else "held-out"
     used = {"steps": arguments.steps or source.steps, "cfg": source.cfg if arguments.cfg is None else arguments.cfg}
     used["shift"] = arguments.shift or source.scheduler.get("flow_shift", source.scheduler.get("shift"))
-    said = ", ".join(f"{name} {value:g}" for name, value in used.items())
-    print(f"{source.name}: {len(scenes)} {which} scenes, {said}, {seconds / len(records):.2f} s a clip\n")
+    settings = ", ".join(f"{name} {value:g}" for name, value in used.items())
+    print(f"{source.name}: {len(scenes)} {which} scenes, {settings}, {seconds / len(records):.2f} s a clip\n")
     print(report(records))
     if arguments.json:
-        found = {n: shares([r for r in records if r["language"] == n]) for n in languages}
-        content = {"model": source.name, "scenes": which, **used, "shares": found, "clips": records}
+        by_language = {n: shares([r for r in records if r["language"] == n]) for n in languages}
+        content = {"model": source.name, "scenes": which, **used, "shares": by_language, "clips": records}
         arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.sheet:
         save_sheet(shown, arguments.sheet)

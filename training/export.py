@@ -63,11 +63,11 @@ def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: 
     write_folder(out, pair.transformer, pair.text_encoder, vae, {**OWN, "preview": preview_factors(space)})
 
 
-def write_folder(out: Path, transformer, text_encoder, vae, own: dict, *, expand_timesteps: bool = False) -> None:
+def write_folder(out: Path, transformer, text_encoder, vae, defaults: dict, *, expand_timesteps: bool = False) -> None:
     """Write the parts, in half precision, and what goes with them.
 
     Args:
-        own: opent2v.json.
+        defaults: opent2v.json.
         expand_timesteps: whether every token has a timestep of its own, so that a first frame can be given clean.
     """
     import diffusers
@@ -91,7 +91,7 @@ def write_folder(out: Path, transformer, text_encoder, vae, own: dict, *, expand
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
     _write(out / "model_index.json", index)
-    _write(out / "opent2v.json", own)
+    _write(out / "opent2v.json", defaults)
     # transformers 5 has renamed the class; both versions read the older name.
     config = json.loads((out / "tokenizer" / "tokenizer_config.json").read_text(encoding="utf-8"))
     config["tokenizer_class"] = "PreTrainedTokenizerFast"

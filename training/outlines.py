@@ -28,10 +28,10 @@ OFF = 0.15  # distance in RGB 0..1 from which on a colour does not match its wor
 BATCH = 32
 
 
-def outline(one: world.Take) -> world.Take:
+def outline(take: world.Take) -> world.Take:
     """The same take, drawn as an outline."""
-    first, last = one.radius
-    return replace(one, radius=(first + OUTSIDE, last + OUTSIDE), stroke=STROKE)
+    first, last = take.radius
+    return replace(take, radius=(first + OUTSIDE, last + OUTSIDE), stroke=STROKE)
 
 
 def straightened(clip: Tensor, like: world.Take, wider: float = 1.0) -> world.Take | None:
@@ -46,11 +46,12 @@ def straightened(clip: Tensor, like: world.Take, wider: float = 1.0) -> world.Ta
     Returns:
         None where the clip shows nothing, or something of other colours.
     """
-    found = score.shown(clip, like.scene)
-    if found is None or not has_its_colours(found):
+    seen = score.shown(clip, like.scene)
+    if seen is None or not has_its_colours(seen):
         return None
-    first, last = (min(max(r, 0.95 * own), 1.05 * own) for r, own in zip(found.radius, like.radius, strict=True))
-    return replace(like, x=found.x, y=found.y, angle=found.angle, radius=(first * wider, last * wider))
+    radii = zip(seen.radius, like.radius, strict=True)
+    first, last = (min(max(r, 0.95 * radius), 1.05 * radius) for r, radius in radii)
+    return replace(like, x=seen.x, y=seen.y, angle=seen.angle, radius=(first * wider, last * wider))
 
 
 def take_of(pool: dict[str, Tensor], clip: int) -> world.Take:
@@ -61,9 +62,9 @@ def take_of(pool: dict[str, Tensor], clip: int) -> world.Take:
     return world.Take(scene, (0.0, 0.0), (0.0, 0.0), (first, last), (0.0, 0.0), tint, shade, stroke=STROKE)
 
 
-def has_its_colours(one: world.Take) -> bool:
+def has_its_colours(take: world.Take) -> bool:
     """Whether the colours of a take are still those that the scene's words say."""
-    return max(map(abs, one.tint + one.shade)) < OFF
+    return max(map(abs, take.tint + take.shade)) < OFF
 
 
 def encode(texts: list[str]) -> Tensor:
@@ -96,12 +97,12 @@ def clips(count: int, pair: Pair, scenes: list[world.Scene], space: latents.Late
             late_x [count, 2, 16, 5, 8, 8], late_t [count, 2]: the first two on the way below
         Latents in half precision.
     """
-    found: dict[str, list[Tensor]] = {}
+    pool: dict[str, list[Tensor]] = {}
     without = negatives(pair)
     for start in range(0, count, BATCH):
         for name, values in _batch(start, pair, without, scenes, space).items():
-            found.setdefault(name, []).append(values)
-    return {name: torch.cat(values) for name, values in found.items()}
+            pool.setdefault(name, []).append(values)
+    return {name: torch.cat(values) for name, values in pool.items()}
 
 
 @torch.no_grad()
@@ -110,9 +111,9 @@ def _batch(
 ) -> dict[str, Tensor]:
     dice = world.Dice(9_000_011 * (start + 1))
     generator = torch.Generator().manual_seed(5_000_000 + start)
-    own = export.OWN
-    cfg = dice.pick([own["guidance"]] * 3 + [dice.uniform(1, 3.5)])
-    steps = dice.pick([own["steps"]] * 3 + [12 + dice.index(19)])
+    defaults = export.OWN
+    cfg = dice.pick([defaults["guidance"]] * 3 + [dice.uniform(1, 3.5)])
+    steps = dice.pick([defaults["steps"]] * 3 + [12 + dice.index(19)])
     language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
     chosen, texts = [dice.pick(scenes) for _ in range(BATCH)], []
     for scene in chosen:
@@ -120,11 +121,11 @@ def _batch(
         text = captions.plain(scene, language) if is_plain else captions.caption(scene, dice, language)
         texts.append(text + captions.OUTLINE[language] if dice.uniform(0, 1) < NAMED else text)
     ids, number = encode(texts), captions.LANGUAGES.index(language)
-    told = torch.cat([embed(pair, ids), without[number].expand(BATCH, -1, -1)])
+    contexts = torch.cat([embed(pair, ids), without[number].expand(BATCH, -1, -1)])
     way: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
-        flow = pair.transformer(torch.cat([x, x]), torch.cat([sigma, sigma]) * 1000, told, return_dict=False)[0]
+        flow = pair.transformer(torch.cat([x, x]), torch.cat([sigma, sigma]) * 1000, contexts, return_dict=False)[0]
         positive, negative = flow.chunk(2)
         way.append((x.clone(), sigma, positive, negative))
         return x - sigma.view(-1, 1, 1, 1, 1) * (negative + cfg * (positive - negative))
@@ -133,13 +134,13 @@ def _batch(
     noise = torch.randn((BATCH, latents.CHANNELS, (FRAMES - 1) // latents.STRIDE + 1, side, side), generator=generator)
     filled = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=steps, shift=None))
     takes = [score.shown(v, s) for v, s in zip(space.decode(filled).clamp(-1, 1), chosen, strict=True)]
-    drawn = {i: outline(one) for i, one in enumerate(takes) if one is not None and has_its_colours(one)}
+    drawn = {i: outline(take) for i, take in enumerate(takes) if take is not None and has_its_colours(take)}
     outlined, radius, tints = torch.zeros_like(filled), torch.zeros(BATCH, 2), torch.zeros(2, BATCH, 3)
     if drawn:
         kept = torch.tensor(list(drawn))
         outlined[kept] = space.encode(world.render(list(drawn.values()), latents.SIZE, FRAMES))
-        radius[kept] = torch.tensor([one.radius for one in drawn.values()])
-        tints[:, kept] = torch.tensor([[one.tint for one in drawn.values()], [one.shade for one in drawn.values()]])
+        radius[kept] = torch.tensor([take.radius for take in drawn.values()])
+        tints[:, kept] = torch.tensor([[take.tint for take in drawn.values()], [take.shade for take in drawn.values()]])
     early = [state for state in way if state[1][0] > TURN]
     late = [state for state in way if state[1][0] <= TURN][:LATE]
     lots = torch.stack([torch.randperm(len(early), generator=generator)[:EARLY] for _ in range(BATCH)])

@@ -220,10 +220,10 @@ def _filled(matte: Tensor) -> Tensor:
         # A step goes up, down, left or right: a line that is closed only at its pixels' corners holds.
         rows = torch.nn.functional.max_pool2d(-reached, (3, 1), 1, (1, 0))
         columns = torch.nn.functional.max_pool2d(-reached, (1, 3), 1, (0, 1))
-        further = torch.maximum(matte, -torch.maximum(rows, columns))
-        if torch.equal(further, reached):
+        grown = torch.maximum(matte, -torch.maximum(rows, columns))
+        if torch.equal(grown, reached):
             return reached
-        reached = further
+        reached = grown
 
 
 def _hollow(drawn: Tensor, filled: Tensor, x: Tensor, y: Tensor) -> float:

@@ -177,14 +177,14 @@ def guided(positive: Tensor, negative: Tensor, cfg: Tensor) -> Tensor:
     return negative + broad(cfg) * (positive - negative)
 
 
-def loss_of(found: tuple[Tensor, Tensor], given: dict[str, Tensor], cfg: Tensor) -> Tensor:
+def loss_of(flows: tuple[Tensor, Tensor], targets: dict[str, Tensor], cfg: Tensor) -> Tensor:
     """Errors of the flow, weighted by the square of t: those of the clip that is expected to come out; early ones more.
 
     What is wrong by then can hardly be made good where little noise is left, and would drown everything else in a loss
     that counted it as flow.
     """
-    share = broad(given["t"].square() * torch.where(given["t"] > TURN, EARLY_WEIGHT, 1.0))
-    positive, negative = (a - given[name] for a, name in zip(found, ("positive", "negative"), strict=True))
+    share = broad(targets["t"].square() * torch.where(targets["t"] > TURN, EARLY_WEIGHT, 1.0))
+    positive, negative = (a - targets[name] for a, name in zip(flows, ("positive", "negative"), strict=True))
     errors = (guided(positive, negative, cfg), positive, negative)
     squares = [(share * error.square()).mean() for error in errors]
     return sum((weight * square for weight, square in zip(WEIGHTS, squares, strict=True)), torch.zeros(()))
@@ -213,8 +213,8 @@ class Adapted:
         self._layers = {name: m for name, m in pair.transformer.named_modules() if isinstance(m, LoraLayer)}
         self._strength = torch.zeros(0)
 
-    def __call__(self, x: Tensor, t: Tensor, told: Tensor, strength: Tensor) -> Tensor:
-        """Flow at latents [B, 16, 5, 8, 8], t [B], told [B, 32, 96], strength [B]."""
+    def __call__(self, x: Tensor, t: Tensor, context: Tensor, strength: Tensor) -> Tensor:
+        """Flow at latents [B, 16, 5, 8, 8], t [B], context [B, 32, 96], strength [B]."""
         # peft multiplies by this tensor. It is always the same object, so a compiled transformer is not compiled again.
         if len(self._strength) != len(strength):
             self._strength = strength.clone()
@@ -222,7 +222,7 @@ class Adapted:
                 # The embedding of the noise level has no tokens: [B, D]; the other inputs are [B, L, D].
                 layer.scaling["default"] = self._strength.view(-1, *[1] * (1 if name.endswith("time_proj") else 2))
         self._strength.copy_(strength)
-        return self.transformer(x, t * 1000, told, return_dict=False)[0]
+        return self.transformer(x, t * 1000, context, return_dict=False)[0]
 
 
 def named(parameter: str) -> str:
@@ -305,18 +305,18 @@ def main(argv: list[str] | None = None) -> None:
         factor = min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - step / arguments.steps) / 0.5))
         solver.param_groups[0]["lr"] = arguments.rate * factor
         lots = Lots(step)
-        given = lesson(way, lots, pool)
-        clip, x, t, strength = (given[name] for name in ("clip", "x", "t", "strength"))
-        told = torch.cat([embed(pair, pool["ids"][clip]), without[pool["language"][clip]]])
+        drawn = lesson(way, lots, pool)
+        clip, x, t, strength = (drawn[name] for name in ("clip", "x", "t", "strength"))
+        context = torch.cat([embed(pair, pool["ids"][clip]), without[pool["language"][clip]]])
         cfg = pool["cfg"][clip]
-        found = adapted(*(torch.cat([v, v]) for v in (x, t)), told, torch.cat([strength, strength])).chunk(2)
-        loss = loss_of(found, given, cfg)
+        flows = adapted(*(torch.cat([v, v]) for v in (x, t)), context, torch.cat([strength, strength])).chunk(2)
+        loss = loss_of(flows, drawn, cfg)
         loss.backward()
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         solver.step()
         solver.zero_grad(set_to_none=True)
         count = len(way["t"])
-        way = go_on(way, guided(*found, cfg).detach()[:count], lots, pool, space)
+        way = go_on(way, guided(*flows, cfg).detach()[:count], lots, pool, space)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise SystemExit(f"step {step}: the loss is {losses[-1]}; try a smaller --rate")

@@ -101,8 +101,8 @@ class Guides(nn.Module):
         self.motion = nn.Linear(width, len(world.MOTIONS))
         self.place = nn.Linear(width, 3)
 
-    def forward(self, hidden: Tensor, takes: list[world.Take], said: Tensor) -> Tensor:
-        """Loss for hidden states [B, tokens, width]; `said` [B] is 1 where a clean prompt was given, else 0."""
+    def forward(self, hidden: Tensor, takes: list[world.Take], prompted: Tensor) -> Tensor:
+        """Loss for hidden states [B, tokens, width]; `prompted` [B] is 1 where a clean prompt was given, else 0."""
         device = hidden.device
         labels = [
             torch.tensor([names.index(getattr(t.scene, key)) for t in takes], device=device)
@@ -111,9 +111,9 @@ class Guides(nn.Module):
         total = hidden.new_zeros(())
         for head, label, weight in zip((self.shape, self.motion), labels, self.WEIGHTS[:2], strict=True):
             scores = head(hidden)
-            wanted = label[:, None].expand(scores.shape[:2])
-            error = nn.functional.cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction="none")
-            total = total + weight * (error.view(wanted.shape).mean(1) * said).sum() / said.sum().clamp(min=1)
+            target = label[:, None].expand(scores.shape[:2])
+            error = nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten(), reduction="none")
+            total = total + weight * (error.view(target.shape).mean(1) * prompted).sum() / prompted.sum().clamp(min=1)
         target = where(takes, hidden.shape[1]).to(device)
         return total + self.WEIGHTS[2] * nn.functional.smooth_l1_loss(self.place(hidden), target, beta=0.05)
 
@@ -137,11 +137,11 @@ def batch(step: int, size: int, scenes, space, tokens, device, frames: int = FRA
     dice = world.Dice(1_000_003 * (step + 1))
     takes, texts = [], []
     for _ in range(size):
-        one = world.drawn(dice, scenes, FLAWED)
-        takes.append(one)
+        drawn = world.drawn(dice, scenes, FLAWED)
+        takes.append(drawn)
         language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
-        silent = dice.uniform(0, 1) < NO_PROMPT and not one.flaw
-        texts.append("" if silent else captions.caption(one.scene, dice, language, one.flaw))
+        silent = dice.uniform(0, 1) < NO_PROMPT and not drawn.flaw
+        texts.append("" if silent else captions.caption(drawn.scene, dice, language, drawn.flaw))
     clean = space.encode(world.render(takes, latents.SIZE, frames))
     encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS, return_tensors="pt")
     generator = torch.Generator().manual_seed(1_000_003 * (step + 1) + 1)
@@ -149,8 +149,12 @@ def batch(step: int, size: int, scenes, space, tokens, device, frames: int = FRA
     # Stratified over the batch: every step sees the whole range of noise.
     u = (torch.arange(size) + torch.rand(size, generator=generator)) / size
     t = TRAIN_SHIFT * u / (1 + (TRAIN_SHIFT - 1) * u)
-    said = torch.tensor([float(text != "" and not one.flaw) for text, one in zip(texts, takes, strict=True)])
-    return *(v.to(device) for v in (clean, encoded.input_ids, encoded.attention_mask, noise, t)), takes, said.to(device)
+    prompted = torch.tensor([float(text != "" and not drawn.flaw) for text, drawn in zip(texts, takes, strict=True)])
+    return (
+        *(v.to(device) for v in (clean, encoded.input_ids, encoded.attention_mask, noise, t)),
+        takes,
+        prompted.to(device),
+    )
 
 
 def optimizers(pair: Pair, rate: float):
@@ -216,7 +220,7 @@ def main() -> None:
             for group, rate in zip(solver.param_groups, base, strict=True):
                 group["lr"] = rate * factor
         seen.clear()
-        clean, ids, mask, noise, t, takes, said = batch(
+        clean, ids, mask, noise, t, takes, prompted = batch(
             arguments.data_from + step, arguments.batch, scenes, space, tokens, device
         )
         mix = t.view(-1, 1, 1, 1, 1)
@@ -227,7 +231,7 @@ def main() -> None:
         loss = (error * t).mean() / t.mean()
         helped = loss
         if step >= arguments.guides_from:
-            helped = loss + guides(seen[0].float(), takes, said)
+            helped = loss + guides(seen[0].float(), takes, prompted)
         helped.backward()
         nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
         for solver in solvers:

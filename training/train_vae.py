@@ -50,10 +50,10 @@ def batch(step: int, scenes) -> tuple[Tensor, Tensor]:
     frames, clips, pixels = ROUND[step % len(ROUND)]
     takes, corners = [], []
     for _ in range(clips):
-        one = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
-        takes.append(one)
+        drawn = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
+        takes.append(drawn)
         # Crop around the shape's middle, a few pixels off.
-        middles = (latents.SIZE * sum(ends) / 2 + dice.uniform(-6, 6) for ends in (one.y, one.x))
+        middles = (latents.SIZE * sum(ends) / 2 + dice.uniform(-6, 6) for ends in (drawn.y, drawn.x))
         corners.append([min(max(round(m - pixels / 2), 0), latents.SIZE - pixels) for m in middles])
     video = world.render(takes, latents.SIZE, frames)
     video = torch.stack([v[..., y : y + pixels, x : x + pixels] for v, (y, x) in zip(video, corners, strict=True)])

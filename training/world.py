@@ -146,8 +146,8 @@ def spoil(clean: Take, flaw: str, dice: Dice) -> Take:
 
 def drawn(dice: Dice, scenes: list[Scene], flawed: float) -> Take:
     """A take of one of the scenes; a share `flawed` of them have a flaw."""
-    one = take(dice.pick(scenes), dice)
-    return spoil(one, dice.pick(FLAWS), dice) if dice.uniform(0, 1) < flawed else one
+    new_take = take(dice.pick(scenes), dice)
+    return spoil(new_take, dice.pick(FLAWS), dice) if dice.uniform(0, 1) < flawed else new_take
 
 
 def render(takes: list[Take], size: int, frames: int) -> Tensor:
@@ -174,13 +174,13 @@ def render(takes: list[Take], size: int, frames: int) -> Tensor:
     return video.mul_(2).sub_(1)
 
 
-def _cover(one: Take, size: int, frames: int) -> tuple[slice, slice, Tensor]:
+def _cover(drawn: Take, size: int, frames: int) -> tuple[slice, slice, Tensor]:
     """(rows, columns, share of each of their pixels that is covered [F, h, w]); what lies outside is not covered."""
     # Every moving quantity runs straight from its first to its last value.
     ramp = torch.linspace(0, 1, frames) if frames > 1 else torch.zeros(1)
-    ends = torch.tensor([one.x, one.y, one.radius, one.angle])
+    ends = torch.tensor([drawn.x, drawn.y, drawn.radius, drawn.angle])
     x, y, radius, angle = (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * ramp)[:, :, None, None]  # each [F, 1, 1]
-    corners, outer, inner = _OUTLINE.get(one.scene.shape, (0, 1.0, 1.0))
+    corners, outer, inner = _OUTLINE.get(drawn.scene.shape, (0, 1.0, 1.0))
     pixel = (torch.arange(size) + 0.5) / size
 
     def within(centre: Tensor) -> slice:
@@ -203,9 +203,9 @@ def _cover(one: Take, size: int, frames: int) -> tuple[slice, slice, Tensor]:
     else:
         signed = distance - radius
     cover = (0.5 - signed * size).clamp(0, 1)
-    if one.stroke is not None:
+    if drawn.stroke is not None:
         # The line lies inside the shape's edge; pixels deeper than its width are ground.
-        cover = cover - (0.5 - (signed + one.stroke) * size).clamp(0, 1)
+        cover = cover - (0.5 - (signed + drawn.stroke) * size).clamp(0, 1)
     return rows, columns, cover
 
 

@@ -10,7 +10,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ...sampling import SamplingError
-from ...sampling.caches import CachedStage, CacheRequest, CacheRun, Part, StepCache, cache_runs
+from ...sampling.caches import BatchItem, CachedStage, CacheRequest, CacheRun, StepCache, cache_runs
 from ...sampling.caches.report import preview, remarks
 from .model import variant
 
@@ -89,11 +89,11 @@ def _telling(stage: CachedStage) -> Callable[..., Any]:
         window = getattr(options.get("context_window"), "index_list", None)
         named = options.get(PASS)
         marks = (replaced, named, None if window is None else tuple(window))
-        parts = [
-            Part((uuid, *marks), named or ("negative" if index else "positive"))
+        items = [
+            BatchItem((uuid, *marks), named or ("negative" if index else "positive"))
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
-        with stage.call(parts, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):
+        with stage.call(items, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):
             return executor(*args, **kwargs)
 
     return apply_model

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ...base import Variant
 from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Prediction, Run, solve
-from ...sampling.caches import CachedStage, CacheRun, Part
+from ...sampling.caches import BatchItem, CachedStage, CacheRun
 from ...sampling.streams import Packing, seeded_noise, unbind
 from .machine import free_memory
 from .model import Model
@@ -206,9 +206,9 @@ class _Expert:
         return {k: v.expand(rows, *v.shape[1:]) if len(v) == 1 else v for k, v in named.items()}
 
     def _evaluate(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor]) -> Tensor:
-        parts = [Part(guidance_pass.name, guidance_pass.name) for guidance_pass in passes]
+        items = [BatchItem(guidance_pass.name, guidance_pass.name) for guidance_pass in passes]
         packing = self.start.packing
-        with self.stage.call(parts, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
+        with self.stage.call(items, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
             return self.model.denoised(x, sigma, conditions, packing if self.start.is_joint else None)
 
 

@@ -37,7 +37,7 @@ class ContentCheck(Step):
 
     def run(self, pieces: Iterator[Tensor], fps: Fraction, notes: list[str]) -> Iterator[Tensor]:
         index, verdict, checked = 0, "", 0
-        found: list[str] = []
+        verdicts: list[str] = []
         for piece in pieces:
             out = []
             for frame in piece.split(1):
@@ -49,13 +49,13 @@ class ContentCheck(Step):
                             f"The content check found {verdict} in {where}, and no video is made. "
                             "Change the prompt or the seed, or the check's threshold or action."
                         )
-                    found += [f"{where}: {verdict}"] if verdict else []
+                    verdicts += [f"{where}: {verdict}"] if verdict else []
                 out.append(_blurred(frame) if verdict and self.action == "blur" else frame)
                 index += 1
             yield torch.cat(out)
         what = "blurred" if self.action == "blur" else "flagged"
-        shown = [*found[:8], *(["..."] if len(found) > 8 else [])]
-        notes.append(f"Content check: {len(found)} of {checked} checked frames {what}. {'; '.join(shown)}".strip())
+        shown = [*verdicts[:8], *(["..."] if len(verdicts) > 8 else [])]
+        notes.append(f"Content check: {len(verdicts)} of {checked} checked frames {what}. {'; '.join(shown)}".strip())
 
     def _verdict(self, frame: Tensor) -> str:
         """ "label 0.93" of the strongest label at or above the threshold, or ""."""

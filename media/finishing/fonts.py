@@ -32,17 +32,17 @@ class FontError(ValueError):
     """No font has the letters of a text."""
 
 
-def font_for(text: str, size: int, own: Iterable[Path] = ()) -> Any:
+def font_for(text: str, size: int, folders: Iterable[Path] = ()) -> Any:
     """A Pillow font of `size` pixels that has every letter of the text.
 
     Args:
-        own: folders that are searched first, for fonts the user put there.
+        folders: folders that are searched first, for fonts the user put there.
     Raises:
         FontError: no font has them all; the message names the letters.
     """
     letters = {letter for letter in text if not letter.isspace() and letter.isprintable()}
     fewest = letters
-    for font in _candidates(tuple(own), size):
+    for font in _candidates(tuple(folders), size):
         missing = {letter for letter in letters if not _has(font, letter)}
         if not missing:
             return font
@@ -54,10 +54,10 @@ def font_for(text: str, size: int, own: Iterable[Path] = ()) -> Any:
     )
 
 
-def _candidates(own: tuple[Path, ...], size: int) -> Iterator[Any]:
+def _candidates(folders: tuple[Path, ...], size: int) -> Iterator[Any]:
     from PIL import ImageFont
 
-    for path in _font_files(own, ("",)):
+    for path in _font_files(folders, ("",)):
         yield from _opened(path, size)
     yield ImageFont.load_default(size)
     for path in _font_files(FOLDERS, _PLAIN + _WIDE):
@@ -76,14 +76,14 @@ def _opened(path: Path, size: int) -> Iterator[Any]:
 @cache
 def _font_files(folders: tuple[Path, ...], starts: tuple[str, ...]) -> tuple[Path, ...]:
     """Font files in the order of their names' starts; bold and slanted ones come last."""
-    found = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.suffix in _SUFFIXES]
+    paths = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.suffix in _SUFFIXES]
 
     def rank(path: Path) -> tuple[int, bool, str]:
         named = next(i for i, start in enumerate(starts) if path.name.lower().startswith(start.lower()))
         return named, any(word in path.stem for word in ("Bold", "Italic", "Oblique", "Light", "Thin")), path.name
 
     names = tuple(start.lower() for start in starts)
-    return tuple(sorted((path for path in found if path.name.lower().startswith(names)), key=rank))
+    return tuple(sorted((path for path in paths if path.name.lower().startswith(names)), key=rank))
 
 
 def _has(font: Any, letter: str) -> bool:

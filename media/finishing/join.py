@@ -41,9 +41,9 @@ def join(first: Tensor, second: Tensor, overlap: int, colour: float = 0.0) -> Te
     second = second.to(first)
     if colour:
         # Only the difference at the seam is removed, since the second clip may change its light later on.
-        goal, own = (statistics(rgb_to_lab(frame)) for frame in (first[-1:], second[:1]))
-        gain = (goal[1] / own[1].clamp(min=1e-3)).clamp(0.25, 4.0)
-        second = torch.cat([_moved(frame, own[0], gain, goal[0], colour) for frame in second.split(16)])
+        goal, source = (statistics(rgb_to_lab(frame)) for frame in (first[-1:], second[:1]))
+        gain = (goal[1] / source[1].clamp(min=1e-3)).clamp(0.25, 4.0)
+        second = torch.cat([_moved(frame, source[0], gain, goal[0], colour) for frame in second.split(16)])
     kept = first.shape[0] - overlap
     return torch.cat([first[:kept], cross_fade(first[kept:], second[:overlap]), second[overlap:]])
 

@@ -39,23 +39,23 @@ def flow_between(first: Tensor, second: Tensor, time: float) -> Tensor:
     flow = first.new_zeros(1, 2, *scales[-1])
     for scale in reversed([scale for scale in scales if min(scale) <= _LARGEST]):
         flow = _resized(flow, scale)
-        one, two = (_smaller(frame, scale) for frame in (first, second))
+        start, end = (_smaller(frame, scale) for frame in (first, second))
         for _ in range(_WARPS):
-            flow = _corrected(one, two, flow, time)
+            flow = _corrected(start, end, flow, time)
         # Smoothing drags a resting background along with a moving object, so zero flow is tried again.
-        resting, moving = (_mismatch(one, two, each, time) for each in (torch.zeros_like(flow), flow))
+        resting, moving = (_mismatch(start, end, each, time) for each in (torch.zeros_like(flow), flow))
         flow = flow * (moving < resting)
     return _resized(flow, (height, width))
 
 
-def _mismatch(one: Tensor, two: Tensor, flow: Tensor, time: float) -> Tensor:
+def _mismatch(start: Tensor, end: Tensor, flow: Tensor, time: float) -> Tensor:
     """How much the two frames disagree along a flow, around each place: [1, 1, H, W]."""
-    wrong = _moved(one, flow, -time) - _moved(two, flow, 1 - time)
+    wrong = _moved(start, flow, -time) - _moved(end, flow, 1 - time)
     return _around(wrong.abs().sum(1, keepdim=True), 3)
 
 
-def _corrected(one: Tensor, two: Tensor, flow: Tensor, time: float) -> Tensor:
-    back, there = _moved(one, flow, -time), _moved(two, flow, 1 - time)
+def _corrected(start: Tensor, end: Tensor, flow: Tensor, time: float) -> Tensor:
+    back, there = _moved(start, flow, -time), _moved(end, flow, 1 - time)
     wrong = there - back
     # Gradient of the mismatch with respect to the flow: [1, 3, H, W] for x and for y.
     gx, gy = ((1 - time) * b + time * a for a, b in zip(_gradient(back), _gradient(there), strict=True))

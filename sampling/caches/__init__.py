@@ -6,7 +6,7 @@ from .plan import best_plan, planned
 from .request import AUTO, TARGETS, CacheRequest
 from .run import CacheRun, cache_runs, recording_run
 from .settings import BOUNDARIES, DEVICES, POLICIES, PREDICTORS, Policy, StepCache
-from .stage import CachedStage, Call, Part
+from .stage import BatchItem, CachedStage, Call
 
 __all__ = [
     "AUTO",
@@ -15,11 +15,11 @@ __all__ = [
     "POLICIES",
     "PREDICTORS",
     "TARGETS",
+    "BatchItem",
     "CacheRequest",
     "CacheRun",
     "CachedStage",
     "Call",
-    "Part",
     "Policy",
     "StepCache",
     "best_plan",

@@ -243,8 +243,8 @@ def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
 def _streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """Candidates for streams through all blocks: the video's tokens first, then tensors of the same rank and batch."""
     first = _stream(args, kwargs)
-    others = _tensors(args, kwargs)[1:]
-    return [first, *(other for other in others if other.ndim == first.ndim and len(other) == len(first))]
+    following = _tensors(args, kwargs)[1:]
+    return [first, *(tensor for tensor in following if tensor.ndim == first.ndim and len(tensor) == len(first))]
 
 
 def _stream(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
@@ -263,7 +263,7 @@ def _marked(covered: Callable[..., Any]) -> Callable[..., Any]:
     return covered
 
 
-def _restore(module: nn.Module, name: str, own: Any) -> None:
+def _restore(module: nn.Module, name: str, attribute: Any) -> None:
     module.__dict__.pop(name, None)
-    if own is not None:
-        module.__dict__[name] = own
+    if attribute is not None:
+        module.__dict__[name] = attribute

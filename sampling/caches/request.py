@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..calibration import MadeFor, Profile
+from ..calibration import ModelSetup, Profile
 from ..errors import SamplingError
 from .plan import REUSED, estimate, even_plan, planned, with_mask
 from .settings import POLICIES, StepCache
@@ -77,7 +77,7 @@ class CacheRequest:
                 "0."
             )
 
-    def for_models(self, models: MadeFor) -> CacheRequest:
+    def for_models(self, models: ModelSetup) -> CacheRequest:
         """The request with the profile's rows for the models of a run.
 
         Raises:

@@ -147,7 +147,7 @@ class Sea:
 
     def reuse(self, entering: BlockInput) -> bool:
         noise = entering.sigma if self.is_flow else entering.sigma / (1 + entering.sigma)
-        before, self.before = self.before, seen_through(entering.latent.float(), noise)
+        before, self.before = self.before, wiener_filtered(entering.latent.float(), noise)
         if before is None or before.shape != self.before.shape:
             return False
         self.sum += relative_change(self.before, before).item()
@@ -157,7 +157,7 @@ class Sea:
         self.sum = 0.0
 
 
-def seen_through(latent: Tensor, noise: float) -> Tensor:
+def wiener_filtered(latent: Tensor, noise: float) -> Tensor:
     """Filter a noisy latent [B, C, T, h, w] as the optimal linear denoiser (Wiener filter) does, up to its scale.
 
     Args:

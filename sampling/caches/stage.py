@@ -30,7 +30,7 @@ NOTHING, WILD, SIZE, MEMORY = "nothing kept", "not finite", "another size", "mem
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchItem:
     """One condition of a call, which may hold several one after the other.
 
     Attributes:
@@ -122,7 +122,7 @@ class CachedStage:
             self.recorder.drop()
 
     def _clear(self) -> None:
-        self._parts: Sequence[Part] = ()
+        self._items: Sequence[BatchItem] = ()
         self._x: Tensor | None = None
         self._block_input: BlockInput | None = None
         self._first: Tensor | None = None
@@ -130,22 +130,22 @@ class CachedStage:
         self._now: dict[Hashable, dict[int, Tensor]] = {}
 
     @contextmanager
-    def call(self, parts: Sequence[Part], sigma: float, x: Tensor, is_partial: bool = False) -> Iterator[None]:
+    def call(self, items: Sequence[BatchItem], sigma: float, x: Tensor, is_partial: bool = False) -> Iterator[None]:
         """Around one call of the transformer.
 
         Args:
-            parts: the conditions in the batch, in order, with equally many latents each.
+            items: the conditions in the batch, in order, with equally many latents each.
             x: the latents, as the sampler has them.
             is_partial: some blocks may be left out on purpose, so that their end is not reached.
         Raises:
             SamplingError: the blocks ran and nothing behind them did: the cache would do nothing.
         """
-        keys = {part.key for part in parts}
+        keys = {item.key for item in items}
         self._leads = sigma != self._sigma or bool(keys & self._seen)
         if self._leads:
             self._sigma, self._seen, self._step = sigma, set(), self._step + 1
         self._seen |= keys
-        self._parts, self._x = parts, x
+        self._items, self._x = items, x
         before, began = len(self.calls), time.perf_counter()
         with self.gate.call():
             yield
@@ -157,7 +157,7 @@ class CachedStage:
         self._keep()
         if x.device.type != "cpu":  # otherwise only the launch of the kernels would be timed
             torch.get_device_module(x.device).synchronize()
-        seconds = (time.perf_counter() - began) / len(parts)
+        seconds = (time.perf_counter() - began) / len(items)
         for call in self.calls[before:]:
             call.seconds = seconds
         if self.recorder:
@@ -175,11 +175,11 @@ class CachedStage:
         entering = self._block_input = self._looked_at(streams[0], block, args, kwargs, first)
         if self._leads:
             self._reason = self._decide(entering, streams[0])
-        kept = [self._kept.get(part.key) for part in self._parts]
+        kept = [self._kept.get(item.key) for item in self._items]
         reason = self._reason or self._missing(kept)
         if self._leads:
             self._reason, self._streak = reason, 0 if reason else self._streak + 1
-        self.calls += [Call(self._step, self._sigma, part.label, bool(reason), reason) for part in self._parts]
+        self.calls += [Call(self._step, self._sigma, item.label, bool(reason), reason) for item in self._items]
         return None if reason else self._stand_ins([result for result in kept if result is not None], streams)
 
     def _looked_at(
@@ -190,13 +190,13 @@ class CachedStage:
         kwargs: Mapping[str, Any],
         first: Tensor | None,
     ) -> BlockInput:
-        rows = len(x) // len(self._parts)
+        rows = len(x) // len(self._items)
         self._entered = (rows, *x.shape[1:])
         return BlockInput(
             index=min(range(len(self.sigmas)), key=lambda n: abs(self.sigmas[n] - self._sigma)),
             sigma=self._sigma,
             x=self._thin(x, 0),
-            latent=x if self._x is None else self._x[: len(self._x) // len(self._parts)],
+            latent=x if self._x is None else self._x[: len(self._x) // len(self._items)],
             first=None if first is None or not self.gate.after_first else self._thin(x, 0) - self._thin(first, 0),
             rows=rows,
             block=block,
@@ -206,9 +206,9 @@ class CachedStage:
 
     def _missing(self, kept: Sequence[Kept | None]) -> str:
         """The reason why kept results cannot be reused although the rule asks for it; "" where they can."""
-        for part, result in zip(self._parts, kept, strict=True):
+        for item, result in zip(self._items, kept, strict=True):
             if result is None:
-                return self._lost.get(part.key, NOTHING)
+                return self._lost.get(item.key, NOTHING)
         return "" if all(result is not None and result.form == self._entered for result in kept) else SIZE
 
     def _stand_ins(self, kept: Sequence[Kept], streams: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -245,10 +245,10 @@ class CachedStage:
         self._first = left - entered
 
     def _leave(self, number: int, entered: Tensor | None, left: Tensor) -> None:
-        rows = len(left) // len(self._parts)
+        rows = len(left) // len(self._items)
         added = left.detach().clone() if entered is None else (left - entered).to(entered.dtype)
-        for part, rows_added in zip(self._parts, added.split(rows), strict=True):
-            self._now.setdefault(part.key, {})[number] = rows_added
+        for item, rows_added in zip(self._items, added.split(rows), strict=True):
+            self._now.setdefault(item.key, {})[number] = rows_added
         if number or self._block_input is None:
             return
         if self._leads:
@@ -261,8 +261,8 @@ class CachedStage:
         signal = None
         if self._tea is not None:
             signal = self._tea.signal(self._block_input.block, self._block_input.named())
-        for n, part in enumerate(self._parts):
-            size = 0 if signal is None else len(signal) // len(self._parts)
+        for n, item in enumerate(self._items):
+            size = 0 if signal is None else len(signal) // len(self._items)
             out = self._thin(left, n)
             observation = Observation(
                 self._sigma,
@@ -271,27 +271,27 @@ class CachedStage:
                 first=None if self._first is None else self._thin(self._first, n),
                 signal=None if signal is None else signal[n * size : (n + 1) * size].float().clone(),
             )
-            self.recorder.see(part.label, self._step, observation)
+            self.recorder.see(item.label, self._step, observation)
 
     def _keep(self) -> None:
         """Keep this call's results for later steps."""
         if self.recorder:
             return
-        for part in self._parts:
-            added = self._now.get(part.key)
+        for item in self._items:
+            added = self._now.get(item.key)
             if added is None:
                 continue
-            last = self._kept.pop(part.key, None)
+            last = self._kept.pop(item.key, None)
             if all(bool(torch.isfinite(tensor).all()) for tensor in added.values()):
-                self._store(part.key, Kept(self._sigma, self._own(added), self._entered), last)
+                self._store(item.key, Kept(self._sigma, self._own_memory(added), self._entered), last)
             else:
-                self._lost[part.key] = WILD
+                self._lost[item.key] = WILD
 
-    def _own(self, added: dict[int, Tensor]) -> dict[int, Tensor]:
+    def _own_memory(self, added: dict[int, Tensor]) -> dict[int, Tensor]:
         """The tensors on the device where results are kept, with their own memory."""
         if self.settings.device == "cpu":
             return {number: tensor.to("cpu") for number, tensor in added.items()}
-        if len(self._parts) > 1:  # a copy, because a slice would keep the other conditions' memory alive
+        if len(self._items) > 1:  # a copy, because a slice would keep the other conditions' memory alive
             return {number: tensor.clone() for number, tensor in added.items()}
         return added
 
@@ -304,7 +304,7 @@ class CachedStage:
         if is_linear and self._bytes_with(result) > limit:
             self.is_short = True
             result = replace(result, before=None)
-            self._kept = {other: replace(kept, before=None) for other, kept in self._kept.items()}
+            self._kept = {condition: replace(kept, before=None) for condition, kept in self._kept.items()}
         total = self._bytes_with(result)
         if total > limit:
             self._lost[key] = MEMORY
@@ -314,10 +314,10 @@ class CachedStage:
         self.peak = max(self.peak, total)
 
     def _bytes_with(self, result: Kept) -> int:
-        return sum(other.bytes for other in self._kept.values()) + result.bytes
+        return sum(kept.bytes for kept in self._kept.values()) + result.bytes
 
-    def _thin(self, x: Tensor, part: int) -> Tensor:
+    def _thin(self, x: Tensor, place: int) -> Tensor:
         """A sample of a condition's tokens as float32, with its own memory; a latent is taken whole."""
-        rows = len(x) // len(self._parts)
-        mine = x[part * rows : (part + 1) * rows]
+        rows = len(x) // len(self._items)
+        mine = x[place * rows : (place + 1) * rows]
         return (mine if self.gate.is_whole else mine[:, ::THINNED]).to(torch.float32, copy=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .curve import Curve
-from .profile import MadeFor, Profile
+from .profile import ModelSetup, Profile
 from .record import Observation, Recorder
 from .recorded import LAGS, Recorded
 
-__all__ = ["LAGS", "Curve", "MadeFor", "Observation", "Profile", "Recorded", "Recorder"]
+__all__ = ["LAGS", "Curve", "ModelSetup", "Observation", "Profile", "Recorded", "Recorder"]

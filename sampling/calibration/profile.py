@@ -15,7 +15,7 @@ AGAIN = "Run Calibrate Step Cache with this model and these settings, and use it
 
 
 @dataclass(frozen=True)
-class MadeFor:
+class ModelSetup:
     """The models and settings that a profile is valid for; the curves of others differ.
 
     Attributes:
@@ -48,12 +48,12 @@ class Profile:
         about: steps, cfg, size and the like, for people.
     """
 
-    made_for: MadeFor
+    setup: ModelSetup
     rows: tuple[Recorded, ...]
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> str:
-        whole = {"opent2v_step_cache_profile": FORMAT, "made_for": asdict(self.made_for), "about": dict(self.about)}
+        whole = {"opent2v_step_cache_profile": FORMAT, "made_for": asdict(self.setup), "about": dict(self.about)}
         lines = ",\n".join(json.dumps(asdict(row)) for row in self.rows)  # one line per row, for readers
         return json.dumps(whole, indent=1)[:-2] + f',\n "rows": [\n{lines}\n]}}\n'
 
@@ -71,7 +71,7 @@ class Profile:
             if version != FORMAT:
                 raise SamplingError(f"{name} is a profile of format {version}; this version reads {FORMAT}. {AGAIN}")
             origin = whole["made_for"]
-            made_for = MadeFor(**{**origin, "weights": tuple(origin["weights"]), "loras": tuple(origin["loras"])})
+            setup = ModelSetup(**{**origin, "weights": tuple(origin["weights"]), "loras": tuple(origin["loras"])})
             rows = [
                 Recorded(**{**row, "replay": tuple(row["replay"]), "replay_linear": tuple(row["replay_linear"])})
                 for row in whole["rows"]
@@ -80,15 +80,15 @@ class Profile:
             raise SamplingError(f"{name} is not a profile of a step cache ({error!r}). {AGAIN}") from error
         if not rows:
             raise SamplingError(f"{name} is a profile without a single step. {AGAIN}")
-        return cls(made_for, tuple(rows), whole.get("about", {}))
+        return cls(setup, tuple(rows), whole.get("about", {}))
 
-    def rows_for(self, now: MadeFor) -> tuple[Recorded, ...]:
+    def rows_for(self, now: ModelSetup) -> tuple[Recorded, ...]:
         """The rows for a run; a MODEL that is one of the profile's two experts gets the rows of that expert.
 
         Raises:
             SamplingError: it was made for something else.
         """
-        origin, expert = self.made_for, 0
+        origin, expert = self.setup, 0
         if len(now.weights) < len(origin.weights) and now.weights[0] in origin.weights:
             expert = origin.weights.index(now.weights[0])
             origin = replace(origin, weights=(origin.weights[expert],), loras=(origin.loras[expert],))
@@ -98,11 +98,11 @@ class Profile:
             "another scheduler": now.scheduler not in ("", origin.scheduler),
             "another shift": now.shift not in (0, origin.shift),
         }
-        for what, is_other in differs.items():
-            if is_other:
+        for what, differs_here in differs.items():
+            if differs_here:
                 raise SamplingError(
                     f"The step cache's profile was made with {what}. Found: {now}; the profile is of: {origin}. {AGAIN}"
                 )
-        if origin is self.made_for:
+        if origin is self.setup:
             return self.rows
         return tuple(replace(row, expert=0) for row in self.rows if row.expert == expert)

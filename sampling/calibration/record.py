@@ -53,7 +53,7 @@ class Recorder:
     def see(self, label: str, step: int, observation: Observation) -> None:
         """Note one condition's part of a call; of several windows in a step the first counts."""
         trail = self._seen.setdefault(label, [])
-        if any(other == label and at == step for other, at, *_ in self._open):
+        if any(open_label == label and at == step for open_label, at, *_ in self._open):
             return
         # There are three labels, so rows of the same step are among the last few.
         if any(row.label == label and row.step == step for row in self.rows[-4:]):

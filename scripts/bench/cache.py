@@ -165,14 +165,14 @@ class Bench:
 
         from opent2v.sampling import make_run
 
-        own = self.variant.defaults
-        shape = self.variant.geometry.latent_shape(own.width, own.height, own.frames)
+        defaults = self.variant.defaults
+        shape = self.variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames)
         conds, cache = (self.embed(scene), self.negative), way.make() if way.make else None
         schedule = self._schedule(way.steps)
         model = way.change(self.model) if way.change else self.model
         self.runs, began = 0, time.process_time()
         latents = self.side.sample(
-            model, *conds, {"samples": torch.zeros(1, *shape)}, make_run(schedule, own.guidance, seed),
+            model, *conds, {"samples": torch.zeros(1, *shape)}, make_run(schedule, defaults.guidance, seed),
             step_cache=cache,
         )  # fmt: skip
         return latents, self.runs, time.process_time() - began
@@ -194,15 +194,15 @@ class Bench:
                 latents, runs, seconds = self.sample(way, scene, seed)
                 frames = self.side.decode(self.vae, latents).permute(0, 3, 1, 2)  # [F, 3, H, W]
                 reference = frames if reference is None else reference
-                found = compare(frames, reference)
+                measures = compare(frames, reference)
                 # A step makes one call (both prompts in one batch) or two (one after the other), never more.
                 per_step = (
                     max(1, round(self.full.computed[0] / self.steps)) if self.full.computed else runs / self.steps
                 )
                 way.computed.append(round(runs / per_step) if way is not self.full else runs)
                 way.seconds.append(seconds)
-                way.psnr.append(min(found.psnr, 100.0))
-                way.ssim.append(found.ssim)
+                way.psnr.append(min(measures.psnr, 100.0))
+                way.ssim.append(measures.ssim)
                 right = score.measure(frames.transpose(0, 1) * 2 - 1).right(scene)
                 way.right.append(sum(right.values()) / len(right))
             yield seed + 1
@@ -211,8 +211,8 @@ class Bench:
         from opent2v.sampling.caches import CacheRun, StepCache, recording_run
         from opent2v.sampling.caches.rules import Tea
 
-        def ours(rule: str, threshold: float, decides: Any = None, policy: str = "easycache", **given: Any) -> Way:
-            settings = StepCache(policy, threshold, **OURS | given)
+        def ours(rule: str, threshold: float, decides: Any = None, policy: str = "easycache", **changes: Any) -> Way:
+            settings = StepCache(policy, threshold, **OURS | changes)
             return Way(rule, f"{threshold:.3g}", lambda: CacheRun(settings, self.variant, decides))
 
         official = replace(self.variant, name="2.1 T2V 1.3B")  # for its signal alone
@@ -220,18 +220,18 @@ class Bench:
         self.sample(Way("", "", lambda: notes), self.seen[0], 999)
         rows = tuple(notes.recorded)
         tea = refitted(rows, official)
-        found = [Way("fewer steps", f"{self.steps // 2} steps", steps=self.steps // 2)]
+        ways = [Way("fewer steps", f"{self.steps // 2} steps", steps=self.steps // 2)]
         for threshold in (0.07, 0.08, 0.09):
             tea_run = partial(Tea, threshold, tea)
-            found.append(ours("teacache, refitted", threshold, decides=tea_run, boundary="blocks", predictor="last"))
+            ways.append(ours("teacache, refitted", threshold, decides=tea_run, boundary="blocks", predictor="last"))
         if self.comfyui:
-            found += [self._core(threshold) for threshold in (0.1, 0.2)]
+            ways += [self._core(threshold) for threshold in (0.1, 0.2)]
         for policy, thresholds, boundary, predictor in CURVES:
             for threshold in thresholds:
                 name = f"{policy}, {boundary}, {predictor}"
-                found.append(ours(name, threshold, policy=policy, boundary=boundary, predictor=predictor))
+                ways.append(ours(name, threshold, policy=policy, boundary=boundary, predictor=predictor))
         for threshold in (0.08, 0.1):
-            found.append(
+            ways.append(
                 Way(
                     "the node's default",
                     f"{threshold:.3g}",
@@ -244,8 +244,8 @@ class Bench:
             ("magcache", _reaching(magcache, sigmas)),
             ("optimal", _reaching(replace(magcache, policy="optimal"), sigmas)),
         ):
-            found.append(ours(f"{policy}, by a profile", threshold, policy=policy, profile=rows))
-        return found
+            ways.append(ours(f"{policy}, by a profile", threshold, policy=policy, profile=rows))
+        return ways
 
     def _core(self, threshold: float) -> Way:
         def change(model: Any) -> Any:
@@ -258,9 +258,9 @@ def _reaching(settings: Any, sigmas: Sequence[float]) -> float:
     """The lowest threshold that computes half of the steps."""
     from opent2v.sampling.caches.plan import least_threshold
 
-    found = least_threshold(settings, sigmas, 0, lambda plan: 2 * sum(plan) >= len(plan))
-    assert found is not None, "no plan of this rule computes so few"
-    return found
+    threshold = least_threshold(settings, sigmas, 0, lambda plan: 2 * sum(plan) >= len(plan))
+    assert threshold is not None, "no plan of this rule computes so few"
+    return threshold
 
 
 def refitted(rows: Sequence[Any], variant: Any) -> Any:
@@ -271,7 +271,7 @@ def refitted(rows: Sequence[Any], variant: Any) -> Any:
 
     pairs = [(row.signal, row.output) for row in rows if row.signal is not None and row.label == "positive"]
     x, y = numpy.array(pairs).T
-    coefficients = tuple(float(one) for one in numpy.polyfit(x, y, 4))
+    coefficients = tuple(float(coefficient) for coefficient in numpy.polyfit(x, y, 4))
     return TeaCache(coefficients, float(x.min()), float(x.max()), variant.family.sampling.teacache(variant).signal)
 
 

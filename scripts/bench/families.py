@@ -117,14 +117,14 @@ def ways_of(source: Path, path: Path, steps: int) -> tuple[str, dict[str, Callab
     sizes = {
         "width": columns * geometry.spatial, "height": rows * geometry.spatial, "num_frames": geometry.frames(frames),
     }  # fmt: skip
-    given = sizes | embeddings(prompts, is_guided=not variant.embeds_guidance)
+    arguments = sizes | embeddings(prompts, is_guided=not variant.embeds_guidance)
     known = inspect.signature(pipeline.__call__).parameters
-    given = {key: value for key, value in given.items() if key in known}
+    arguments = {key: value for key, value in arguments.items() if key in known}
 
     def theirs() -> Any:
         generator = torch.Generator().manual_seed(0)
         return pipeline(
-            **given, num_inference_steps=steps, guidance_scale=4.0, generator=generator, output_type="latent"
+            **arguments, num_inference_steps=steps, guidance_scale=4.0, generator=generator, output_type="latent"
         )
 
     calls: list[tuple[tuple, dict]] = []
@@ -163,13 +163,13 @@ def resized(source: Path, path: Path) -> str:
 def embeddings(prompts, is_guided: bool) -> dict[str, Any]:
     """Our CONDITIONING as a pipeline's arguments."""
     names = {"attention_mask": "prompt_attention_mask", "pooled_output": "pooled_prompt_embeds"}
-    given = {}
-    for ((context, further),), prefix in zip(prompts, ("", "negative_"), strict=True):
+    arguments = {}
+    for ((context, entries),), prefix in zip(prompts, ("", "negative_"), strict=True):
         if prefix and not is_guided:
             continue
-        given[f"{prefix}prompt_embeds"] = context
-        given |= {prefix + name: further[key] for key, name in names.items() if key in further}
-    return given
+        arguments[f"{prefix}prompt_embeds"] = context
+        arguments |= {prefix + name: entries[key] for key, name in names.items() if key in entries}
+    return arguments
 
 
 def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
@@ -196,8 +196,8 @@ def in_comfyui(comfyui: Path, paths: list[Path], steps: int) -> Iterator[tuple[s
         models["core"] = import_module("comfy.sd").load_diffusion_model(
             str(path), model_options={"dtype": torch.float32}
         )
-        length, further = prompt_of[variant.family.id]
-        prompts = [[[torch.randn(1, length, 4096), dict(further)]] for _ in range(2)]
+        length, entries = prompt_of[variant.family.id]
+        prompts = [[[torch.randn(1, length, 4096), dict(entries)]] for _ in range(2)]
         latent = {"samples": torch.zeros(1, variant.geometry.channels, *LATENT)}
 
         def sampled(model: Any, prompts: list = prompts, latent: dict = latent) -> None:
@@ -217,9 +217,9 @@ def print_ratios(name: str, ways: dict[str, Callable[[], Any]], rounds: int) -> 
             taken[way].append((time.perf_counter() - began, time.process_time() - used))
     first, *others = ways
     for i, kind in enumerate(("wall", "processor")):
-        medians = {way: statistics.median(one[i] for one in times[1:]) for way, times in taken.items()}
-        said = ", ".join(f"{first} / {way} {medians[first] / medians[way]:.3f}" for way in others)
-        print(f"{name}, {kind} time: {said} ({first} {medians[first]:.2f} s)")
+        medians = {way: statistics.median(round_times[i] for round_times in times[1:]) for way, times in taken.items()}
+        ratios = ", ".join(f"{first} / {way} {medians[first] / medians[way]:.3f}" for way in others)
+        print(f"{name}, {kind} time: {ratios} ({first} {medians[first]:.2f} s)")
 
 
 if __name__ == "__main__":

@@ -54,13 +54,13 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's cache")
     parser.add_argument("--folder", type=Path, help="where the files are made; left out: the system's temporary folder")
-    parser.add_argument("--one", nargs=2, metavar=("FILE", "DTYPE"), help=argparse.SUPPRESS)
+    parser.add_argument("--single", nargs=2, metavar=("FILE", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     environment.ensure()
     pack.hide_scripts()
     pack.mount()
-    if arguments.one:
-        print(json.dumps(load(Path(arguments.one[0]), arguments.one[1])))
+    if arguments.single:
+        print(json.dumps(load(Path(arguments.single[0]), arguments.single[1])))
         return
 
     import torch
@@ -86,19 +86,19 @@ def print_case(name: str, path: Path, dtype: str | None, rounds: int, is_cold: b
             taken.append(read(path, None if way == "read" else path.stat().st_size))
         if is_cold:
             forget(path)
-        command = [sys.executable, __file__, "--one", str(path), dtype or "default"]
+        command = [sys.executable, __file__, "--single", str(path), dtype or "default"]
         loads.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     size, held = path.stat().st_size / 2**20, loads[0]["held"]
     print(f"\n{name}: file {size:.0f} MiB, weights {held:.0f} MiB")
     for i, kind in enumerate(("wall", "processor")):
-        whole, header = (statistics.median(one[key][i] for one in loads) for key in ("time", "load"))
+        whole, header = (statistics.median(record[key][i] for record in loads) for key in ("time", "load"))
         print(f"{kind} time: load and touch {whole:.2f} s (load alone {header:.2f} s)", end="")
         for way, taken in reads.items():
-            plain = statistics.median(one[i] for one in taken)
+            plain = statistics.median(times[i] for times in taken)
             print(f", {way} {plain:.2f} s, ratio {whole / plain:.2f}", end="")
         print()
-    own, most = (max(one[key] for one in loads) for key in ("own", "all"))
-    print(f"own memory {own:.0f} MiB, {own / held:.2f} of the weights; in all {most:.0f} MiB, {most / held:.2f}")
+    peak, most = (max(record[key] for record in loads) for key in ("own", "all"))
+    print(f"own memory {peak:.0f} MiB, {peak / held:.2f} of the weights; in all {most:.0f} MiB, {most / held:.2f}")
 
 
 def read(path: Path, memory: int | None = None) -> tuple[float, float]:
@@ -152,19 +152,19 @@ class Peak:
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
         self._base = {name: resident(name) for name in ("RssAnon", "VmRSS")}
-        self._own, self._done = 0.0, threading.Event()
+        self._peak, self._done = 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._done.wait(0.005):
-            self._own = max(self._own, resident("RssAnon"))
+            self._peak = max(self._peak, resident("RssAnon"))
 
     def stop(self) -> dict[str, float]:
         self._done.set()
         self._thread.join()
-        own = max(self._own, resident("RssAnon")) - self._base["RssAnon"]
-        return {"own": own, "all": resident("VmHWM") - self._base["VmRSS"]}
+        grown = max(self._peak, resident("RssAnon")) - self._base["RssAnon"]
+        return {"own": grown, "all": resident("VmHWM") - self._base["VmRSS"]}
 
 
 def resident(name: str) -> float:

@@ -119,9 +119,9 @@ def report(path: Path, model, rounds: int, layers: int) -> None:
     from opent2v.nodes.lora import Applied
 
     def verdict():
-        found = match(read_lora(path), embedded.patch_target(model))
-        assert found.matched == found.total == CONFIG["num_layers"] * len(LAYERS), found.lines()
-        return found.lines()
+        verdict = match(read_lora(path), embedded.patch_target(model))
+        assert verdict.matched == verdict.total == CONFIG["num_layers"] * len(LAYERS), verdict.lines()
+        return verdict.lines()
 
     def tensors():
         with safe_open(path, framework="pt") as opened:

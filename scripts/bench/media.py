@@ -170,12 +170,12 @@ def print_memory(lengths: list[int], save) -> None:
         latent = torch.cat([picture.roll(k, dims=-1) for k in range((frames - 1) // 4 + 1)], dim=2)
         whole = writers.peak(partial(held, vae, latent)) if frames <= MOST_HELD else 0.0
         began = time.perf_counter()
-        own = writers.peak(partial(streamed, vae, latent))
-        shortest = own if n == 1 else shortest
+        memory = writers.peak(partial(streamed, vae, latent))
+        shortest = memory if n == 1 else shortest
         if n:
-            said = f"{whole:10.0f}" if whole else "         -"
+            core = f"{whole:10.0f}" if whole else "         -"
             seconds = time.perf_counter() - began
-            print(f"{frames:6}    {own:8.0f}    {said}    {own / shortest:19.2f}    {seconds:16.0f}", flush=True)
+            print(f"{frames:6}    {memory:8.0f}    {core}    {memory / shortest:19.2f}    {seconds:16.0f}", flush=True)
 
 
 def print_equality(vae, latent) -> None:

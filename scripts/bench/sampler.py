@@ -49,8 +49,8 @@ def main() -> None:
     transformer = loaded.models[0].transformer
     model, clip = side.model(loaded.models[0]), side.clip(loaded.text)
     variant = folder.variant
-    own = variant.defaults
-    size = arguments.size or (own.width, own.height, own.frames)
+    defaults = variant.defaults
+    size = arguments.size or (defaults.width, defaults.height, defaults.frames)
     latent = {"samples": torch.zeros(1, *variant.geometry.latent_shape(*variant.geometry.legal(*size)))}
     positive, negative = side.embed(clip, "a red circle moving right"), side.embed(clip, "blurry")
 
@@ -98,13 +98,13 @@ def main() -> None:
     print(f"{variant.title}, {size[0]} x {size[1]} x {size[2]}, {arguments.steps} steps, {arguments.rounds} rounds")
     for i, kind in enumerate(("wall", "processor")):
         whole, calls, steps, *others = (
-            statistics.median(one[n][i] for one in rounds) / arguments.steps * 1e3 for n in range(len(ways))
+            statistics.median(times[n][i] for times in rounds) / arguments.steps * 1e3 for n in range(len(ways))
         )
-        ratio = statistics.median(one[0][i] / one[1][i] for one in rounds)
+        ratio = statistics.median(times[0][i] / times[1][i] for times in rounds)
         print(
             f"{kind} time: sampling run / bare transformer calls {ratio:.4f} (overhead {ratio - 1:+.2%}); per step "
             f"{whole:.2f} ms against {calls:.2f} ms; the solver's own {steps:.2f} ms ({steps / calls:.2%})"
-            + "".join(f"; core's KSampler {other:.2f} ms ({other / calls - 1:+.2%})" for other in others)
+            + "".join(f"; core's KSampler {ms:.2f} ms ({ms / calls - 1:+.2%})" for ms in others)
         )
 
 

@@ -22,8 +22,8 @@ def print_ratio(ways: dict, rounds: int) -> None:
             work()
             times[name].append((time.perf_counter() - began, time.process_time() - used))
     for i, kind in enumerate(("wall", "processor")):
-        (one, a), (two, b) = ((name, statistics.median(t[i] for t in taken[1:])) for name, taken in times.items())
-        print(f"{kind} time: {one} {a:.2f} s, {two} {b:.2f} s, ratio {a / b:.2f}")
+        (first, a), (second, b) = ((name, statistics.median(t[i] for t in taken[1:])) for name, taken in times.items())
+        print(f"{kind} time: {first} {a:.2f} s, {second} {b:.2f} s, ratio {a / b:.2f}")
 
 
 def print_writer(rounds: int, comfyui: Path | None) -> None:
@@ -59,13 +59,13 @@ def print_long() -> None:
     frames = torch.as_strided(canvas, (count, height, width, 3), (6, row, 3, 1))
     print(f"\nwriting {count} frames of {width} x {height}, crf 23: seconds (wall, processor), MiB")
     ways = {"writer": lambda folder: written(frames, folder, 23), "core": lambda folder: by_core(frames, folder)}
-    found = {}
+    measures = {}
     for name, work in ways.items():
         began, used = time.perf_counter(), time.process_time()
         memory = peak(work)
-        found[name] = time.perf_counter() - began, time.process_time() - used, memory
-        print(f"{name}: " + ", ".join(f"{value:.1f}" for value in found[name]), flush=True)
-    print("writer / core: " + ", ".join(f"{a / b:.2f}" for a, b in zip(*found.values(), strict=True)))
+        measures[name] = time.perf_counter() - began, time.process_time() - used, memory
+        print(f"{name}: " + ", ".join(f"{value:.1f}" for value in measures[name]), flush=True)
+    print("writer / core: " + ", ".join(f"{a / b:.2f}" for a, b in zip(*measures.values(), strict=True)))
 
 
 def print_gif() -> None:

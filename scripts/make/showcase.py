@@ -47,9 +47,9 @@ def main() -> int:
     clips = []
     for prompt in PROMPTS:
         positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=prompt, negative="")
-        own = {"steps": 0, "cfg": 0.0, "shift": 0.0, "solver": "reference", "denoise": 1.0}
+        settings = {"steps": 0, "cfg": 0.0, "shift": 0.0, "solver": "reference", "denoise": 1.0}
         inputs = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": SEED}
-        clips.append(call("OpenT2VDecode", vae=vae, latent=call("OpenT2VSampler", **inputs, **own)[0])[0])
+        clips.append(call("OpenT2VDecode", vae=vae, latent=call("OpenT2VSampler", **inputs, **settings)[0])[0])
     video = (torch.stack(clips) * 255).round().byte()  # [clips, F, H, W, 3]
     frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
     docs = pack.ROOT / "docs"

@@ -75,8 +75,8 @@ def frames(video: Path, count: int = 4) -> list[Any]:
     import av
 
     with av.open(str(video)) as container:
-        found = [frame.to_image() for frame in container.decode(video=0)]
-    return [found[round(n * (len(found) - 1) / (count - 1))] for n in range(count)]
+        pictures = [frame.to_image() for frame in container.decode(video=0)]
+    return [pictures[round(n * (len(pictures) - 1) / (count - 1))] for n in range(count)]
 
 
 def runs(rows: list[list[Any]], title: str, remark: str):

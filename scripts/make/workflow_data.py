@@ -81,7 +81,7 @@ class Template:
 
     @property
     def files(self) -> list[File]:
-        return [one for one in (self.model, self.low, *self.text, self.vae, self.vision) if one is not None]
+        return [file for file in (self.model, self.low, *self.text, self.vae, self.vision) if file is not None]
 
 
 _SMALLER = "Short of memory: a smaller width, height or frames, or dtype fp8_e4m3fn."

@@ -79,9 +79,9 @@ def main() -> int:
     console.describe(__doc__)
     environment.ensure()
     pack.mount()
-    made = {template.name: generation(template) for template in TEMPLATES}
-    made |= {build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora)}
-    for name, graph in made.items():
+    graphs = {template.name: generation(template) for template in TEMPLATES}
+    graphs |= {build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora)}
+    for name, graph in graphs.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(path)
@@ -130,8 +130,8 @@ class Graph:
         self.nodes.append(node)
         node["properties"] = {**_origin(kind), "Node name for S&R": kind}
         if models:
-            node["properties"] |= {"models": [one.link() for one in models]}
-        node["inputs"] = [self._socket(node["id"], slot, one, links or {}) for slot, one in enumerate(sockets)]
+            node["properties"] |= {"models": [file.link() for file in models]}
+        node["inputs"] = [self._socket(node["id"], slot, socket, links or {}) for slot, socket in enumerate(sockets)]
         node["outputs"] = [{"name": name, "type": type_, "links": []} for name, type_ in outputs]
         return node["id"]
 
@@ -196,9 +196,9 @@ class Graph:
     ) -> dict[str, Any]:
         if socket["name"] not in links:
             return {**socket, "link": None}
-        origin, wanted = links[socket["name"]]
+        origin, output = links[socket["name"]]
         outputs = self.nodes[origin - 1]["outputs"]
-        place = next(n for n, one in enumerate(outputs) if one["name"] == wanted)
+        place = next(n for n, entry in enumerate(outputs) if entry["name"] == output)
         number = len(self.links) + 1
         self.links.append([number, origin, place, target, slot, socket["type"]])
         outputs[place]["links"].append(number)
@@ -226,9 +226,9 @@ def _ours(kind: str, links: Mapping[str, Any], values: Mapping[str, Any]) -> Des
     if unknown:
         raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
     sockets: list[dict[str, Any]] = [
-        {"name": one.name, **({} if one.is_required else {"shape": 7}), "type": one.type}
-        for one in inputs.values()
-        if not one.is_widget
+        {"name": item.name, **({} if item.is_required else {"shape": 7}), "type": item.type}
+        for item in inputs.values()
+        if not item.is_widget
     ]
     sockets += [
         {"name": name, "type": inputs[name].type, "widget": {"name": name}} for name in links if inputs[name].is_widget
@@ -260,7 +260,7 @@ def generation(template: Template) -> Graph:
     if template.low:
         low = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.low.name}, models=[template.low])
         sampled["low_noise_model"] = (low, "model")
-    named = dict(zip(("file", "file_2"), (one.name for one in template.text), strict=False))
+    named = dict(zip(("file", "file_2"), (file.name for file in template.text), strict=False))
     clip = vae = model
     if template.text:
         chosen = {"file_2": "none"} | named
@@ -271,19 +271,19 @@ def generation(template: Template) -> Graph:
     if template.vision:
         vision = graph.add("CLIPVisionLoader", values={"clip_name": template.vision.name}, models=[template.vision])
     graph.column(380)
-    told = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, told)
+    texts = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, texts)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     asked = [(prompt, "positive")]
     if picture is None:
         latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     else:
-        given = {"model": (model, "model"), "vae": (vae, "vae"), **words, "start_image": (picture, "IMAGE")}
+        links = {"model": (model, "model"), "vae": (vae, "vae"), **words, "start_image": (picture, "IMAGE")}
         if vision is not None:
             seen = {"clip_vision": (vision, "CLIP_VISION"), "image": (picture, "IMAGE")}
-            given["clip_vision_output"] = (graph.add("CLIPVisionEncode", seen), "CLIP_VISION_OUTPUT")
+            links["clip_vision_output"] = (graph.add("CLIPVisionEncode", seen), "CLIP_VISION_OUTPUT")
         asked.insert(0, (picture, "image"))
-        latent = graph.add("OpenT2VImageToVideo", given)
+        latent = graph.add("OpenT2VImageToVideo", links)
         words = {name: (latent, name) for name in words}
     graph.column(340)
     if guidance := template.values.get("OpenT2VGuidance"):
@@ -313,13 +313,14 @@ def _note(template: Template) -> str:
         f"{template.title}: files from huggingface.co, and their folders",
         "所需文件（来自 huggingface.co）与文件夹：",
     ]
-    for one in template.files:
-        if one.converted:
-            original = one.path.rpartition("/")[2]
-            lines += [f"• {original} ({one.gigabytes:g} GB) from {one.repository}, converted / 转换:"]
-            lines += [f"   python3 scripts/convert.py {original} {one.name}", f"   {one.name} → models/{one.directory}"]
+    for file in template.files:
+        if file.converted:
+            original = file.path.rpartition("/")[2]
+            lines += [f"• {original} ({file.gigabytes:g} GB) from {file.repository}, converted / 转换:"]
+            lines += [f"   python3 scripts/convert.py {original} {file.name}"]
+            lines += [f"   {file.name} → models/{file.directory}"]
             continue
-        lines += [f"• {one.name} ({one.gigabytes:g} GB)", f"   {one.repository} → models/{one.directory}"]
+        lines += [f"• {file.name} ({file.gigabytes:g} GB)", f"   {file.repository} → models/{file.directory}"]
     lines += ["", "0 means the model's own value. " + template.english]
     return "\n".join([*lines, "", "0 表示模型自己的默认值。" + template.chinese])
 
@@ -331,8 +332,8 @@ def quickstart() -> Graph:
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
     graph.note(QUICKSTART_NOTE, 590, "Try it / 试一试")
     graph.column(380)
-    said = {"positive": "a red triangle moving to the right on a black background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, said)
+    texts = {"positive": "a red triangle moving to the right on a black background"}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts)
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(320)
     sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
@@ -355,8 +356,8 @@ def video_to_video() -> Graph:
     small = {"file": "", "count": 17, "fps": 16, "width": 64, "height": 64}
     video = graph.add("OpenT2VLoadVideo", values={**small, "upload": "image"})
     graph.column(380)
-    said = {"positive": "a yellow star moving to the right on a grey background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, said)
+    texts = {"positive": "a yellow star moving to the right on a grey background"}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts)
     latent = graph.add("OpenT2VEncodeVideo", {"vae": (model, "vae"), "images": (video, "images")})
     graph.column(340)
     sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1, "denoise": 0.6})
@@ -401,17 +402,17 @@ def step_cache() -> Graph:
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
     latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     graph.column(340)
-    given = _sampled(model, prompt, latent)
+    links = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
-    measured = graph.add("OpenT2VCalibrateCache", given, same)
+    measured = graph.add("OpenT2VCalibrateCache", links, same)
     graph.column(340)
     chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
     cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
-    sampler = graph.add("OpenT2VSampler", {**given, "step_cache": (cache, "step_cache")}, same)
+    sampler = graph.add("OpenT2VSampler", {**links, "step_cache": (cache, "step_cache")}, same)
     graph.column(300)
     pictures = {
-        name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (made, "latent")}), "images")
-        for name, made in (("images", sampler), ("reference_images", measured))
+        name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (sampled, "latent")}), "images")
+        for name, sampled in (("images", sampler), ("reference_images", measured))
     }
     graph.add("OpenT2VCompareCache", pictures)
     graph.column(400)
@@ -430,8 +431,8 @@ def lora() -> Graph:
     style = {"lora": "opent2v-quickstart-outline.safetensors"}
     styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style, height=400)
     graph.column(380)
-    said = {"positive": "a white square moving to the right on a black background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, said)
+    texts = {"positive": "a white square moving to the right on a black background"}
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, texts)
     latent = graph.add("OpenT2VEmptyLatent", {"model": (styled, "model")})
     graph.column(340)
     sampler = graph.add("OpenT2VSampler", _sampled(styled, prompt, latent), {"seed": 1})

@@ -26,7 +26,7 @@ from opent2v.families import open_sora
 from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file, open_folder
 from opent2v.sampling import Guidance, SamplingError
-from opent2v.sampling.caches import Part, cache_runs
+from opent2v.sampling.caches import BatchItem, cache_runs
 from opent2v.tests.loaders.text_files import save
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
@@ -496,7 +496,7 @@ def test_what_stands_in_for_the_blocks_is_what_they_gave(model):
     sigmas, made = torch.linspace(1, 0, 9), []
     with torch.no_grad(), run.attached(part.transformer, sigmas) as stage:
         for sigma in sigmas[:4]:
-            with stage.call([Part(0, "positive")], sigma.item(), given["x"][:1]):
+            with stage.call([BatchItem(0, "positive")], sigma.item(), given["x"][:1]):
                 made.append(part.predict(given["x"][:1], given["t"][:1] * 1000, conditions))
         assert [one.computed for one in stage.calls] == [True, False, False, False]
         assert len(stage.gate.blocks) == 4  # two of each kind

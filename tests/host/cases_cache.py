@@ -20,7 +20,7 @@ from opent2v.host.comfyui.cache import under
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import make_run, make_schedule
-from opent2v.sampling.caches import CacheRequest, CacheRun, Part, StepCache, cache_runs
+from opent2v.sampling.caches import BatchItem, CacheRequest, CacheRun, StepCache, cache_runs
 from opent2v.sampling.caches.rules import Tea
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
@@ -319,7 +319,7 @@ def core_structures():
                 results, run = [], cache_runs(settings(policy="plan", plan="crc", boundary=boundary), None)()
                 with run.attached(module, torch.linspace(1, 0, 4)) as stage:
                     for sigma in (1.0, 0.67, 0.33):
-                        with stage.call((Part(0, "negative"), Part(1, "positive")), sigma, args[0]):
+                        with stage.call((BatchItem(0, "negative"), BatchItem(1, "positive")), sigma, args[0]):
                             results.append(module(*args, **given))
                 found[f"{name} {boundary}"] = {
                     "finite": bool(plain.isfinite().all()),

@@ -58,7 +58,7 @@ def test_calibrating_is_a_run_with_every_step_computed():
     profile, latent, ui = calibrated()
     assert torch.equal(latent["samples"], plain["samples"])
     assert [row.label for row in profile.rows].count("positive") == STEPS
-    assert profile.made_for.scheduler == "UniPCMultistepScheduler" and profile.made_for.shift == 3.0
+    assert profile.setup.scheduler == "UniPCMultistepScheduler" and profile.setup.shift == 3.0
     assert len(re.findall(r"Policy optimal, threshold 0.\d+: \d+ of 12 steps computed", remarks(ui))) == 4
 
 
@@ -283,7 +283,7 @@ def test_two_experts_have_a_profile_and_a_plan_each(said):
     latent = call("OpenT2VEmptyLatent", model=high)[0][0]
     both = {"model": high, "low_noise_model": low, "positive": text, "negative": text, "latent": latent, "steps": 40}
     profile = call("OpenT2VCalibrateCache", **both)[0][0]
-    assert len(profile.made_for.weights) == 2 and {row.expert for row in profile.rows} == {0, 1}
+    assert len(profile.setup.weights) == 2 and {row.expert for row in profile.rows} == {0, 1}
     ((cache,), _) = call("OpenT2VStepCache", policy="auto", target_speedup=1.5, profile=profile, start=0.0, end=1.0)
     (made, _), _ = call("OpenT2VSampler", **both, step_cache=cache)
     plans = dict(re.findall(r"(high noise|low noise): Plan: (\w+)", "\n".join(said)))

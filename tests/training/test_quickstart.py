@@ -112,13 +112,13 @@ def test_the_guides_reward_the_right_answer_and_skip_unsaid_prompts(space, token
         for p in guides.parameters():
             p.zero_()
     hidden = torch.zeros(2, 48, 8)
-    lesson.said[:] = 1
+    lesson.prompted[:] = 1
     blind = guides(hidden, lesson).item()
     with torch.no_grad():
         guides.shape.bias[world.SHAPES.index("circle")] = 9
-    lesson.said[:] = torch.tensor([1.0, 0.0])
+    lesson.prompted[:] = torch.tensor([1.0, 0.0])
     assert guides(hidden, lesson).item() < blind - 0.05
-    lesson.said[:] = torch.tensor([0.0, 1.0])
+    lesson.prompted[:] = torch.tensor([0.0, 1.0])
     assert guides(hidden, lesson).item() > blind + 0.2
 
 
@@ -144,7 +144,7 @@ def test_given_frames_have_timestep_0_for_each_of_their_tokens(tokens):
     pair, seen = train_transformer.Pair(len(tokens)), []
     pair.transformer.forward = lambda x, t, context, **_: seen.append(t) or (x,)
     x = torch.zeros(2, latents.CHANNELS, 3, 8, 8)
-    pair(x, torch.tensor([0.25, 0.5]), None, given=1)
+    pair(x, torch.tensor([0.25, 0.5]), None, clean_frames=1)
     pair(x, torch.tensor([0.25, 0.5]), None)
     assert seen[0].shape == (2, 48)
     assert seen[0][:, :16].eq(0).all() and seen[0][0, 16:].eq(250).all() and seen[0][1, 16:].eq(500).all()

@@ -38,6 +38,6 @@ def export(work: Path, out: Path) -> None:
     """Write the folder; an existing one is updated in place."""
     space = LatentSpace.of(work)
     pair, vae = load_pair(work), export_vae(work / "vae.pt", space)
-    own = {**OWN, "preview": preview_factors(space)}
+    defaults = {**OWN, "preview": preview_factors(space)}
     # One set of weights makes video from words and from a first picture, as Wan 2.2 5B: a timestep for every token.
-    write_folder(out, pair.transformer, pair.text_encoder, vae, own, expand_timesteps=True)
+    write_folder(out, pair.transformer, pair.text_encoder, vae, defaults, expand_timesteps=True)

@@ -38,10 +38,10 @@ class Lesson:
         noise: the same shape.
         t: share of noise [B].
         ids, mask: token ids of the prompts [B, L].
-        said: [B], 1 where a prompt without flaws was given, else 0.
+        prompted: [B], 1 where a prompt without flaws was given, else 0.
         takes: what is drawn, cut to the lesson's frames.
-        given: how many latent frames at the front are given clean.
-        residue: what is left of noise on these, [B, 16, given, 8, 8].
+        clean_frames: how many latent frames at the front are given clean.
+        residue: what is left of noise on these, [B, 16, clean_frames, 8, 8].
     """
 
     clean: Tensor
@@ -49,9 +49,9 @@ class Lesson:
     t: Tensor
     ids: Tensor
     mask: Tensor
-    said: Tensor
+    prompted: Tensor
     takes: list[world.Take]
-    given: int
+    clean_frames: int
     residue: Tensor
 
     def to(self, device) -> Lesson:
@@ -74,18 +74,20 @@ def window(clip: world.Take, first: int, frames: int, total: int = FRAMES) -> wo
     return replace(clip, **cut)
 
 
-def draw(number: int, length: int, given: int, scenes, space: LatentSpace, tokens, clips: int | None = None) -> Lesson:
+def draw(
+    number: int, length: int, clean_frames: int, scenes, space: LatentSpace, tokens, clips: int | None = None
+) -> Lesson:
     """The lesson of a number: `clips` clips (default: as many as suit) of `length` latent frames."""
     count = clips or CLIPS[length]
     dice = world.Dice(1_000_003 * (number + 1))
     frames = STRIDE * (length - 1) + 1
     takes, texts = [], []
     for _ in range(count):
-        one = world.drawn(dice, scenes, FLAWED)
-        takes.append(window(one, dice.index(FRAMES - frames + 1), frames))
+        drawn = world.drawn(dice, scenes, FLAWED)
+        takes.append(window(drawn, dice.index(FRAMES - frames + 1), frames))
         language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
-        silent = dice.uniform(0, 1) < NO_PROMPT and not one.flaw
-        texts.append("" if silent else captions.caption(one.scene, dice, language, one.flaw))
+        silent = dice.uniform(0, 1) < NO_PROMPT and not drawn.flaw
+        texts.append("" if silent else captions.caption(drawn.scene, dice, language, drawn.flaw))
     clean = space.encode(world.render(takes, SIZE, frames))
     encoded = tokens(texts, padding="max_length", truncation=True, max_length=captions.MAX_TOKENS, return_tensors="pt")
     generator = torch.Generator().manual_seed(1_000_003 * (number + 1) + 1)
@@ -100,8 +102,8 @@ def draw(number: int, length: int, given: int, scenes, space: LatentSpace, token
         t=TRAIN_SHIFT * u / (1 + (TRAIN_SHIFT - 1) * u),
         ids=encoded.input_ids,
         mask=encoded.attention_mask,
-        said=torch.tensor([float(text != "" and not one.flaw) for text, one in zip(texts, takes, strict=True)]),
+        prompted=torch.tensor([float(text != "" and not drawn.flaw) for text, drawn in zip(texts, takes, strict=True)]),
         takes=takes,
-        given=given,
-        residue=left * torch.randn((count, CHANNELS, given, side, side), generator=generator),
+        clean_frames=clean_frames,
+        residue=left * torch.randn((count, CHANNELS, clean_frames, side, side), generator=generator),
     )

@@ -72,16 +72,16 @@ class Pair(nn.Module):
         hidden = self.text_encoder(ids, mask).last_hidden_state
         return hidden * mask[..., None]
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, given: int = 0) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, clean_frames: int = 0) -> Tensor:
         """Latents [B, 16, T, h, w] at noise share t [B] -> flow (noise - clean), same shape.
 
-        The first `given` latent frames count as clean: their tokens stand at timestep 0 (`expand_timesteps`).
+        The first `clean_frames` latent frames count as clean: their tokens stand at timestep 0 (`expand_timesteps`).
         """
         times = t * 1000
-        if given:
+        if clean_frames:
             per_frame = x.shape[3] * x.shape[4] // math.prod(TRANSFORMER["patch_size"])
             times = times[:, None].repeat(1, x.shape[2] * per_frame)
-            times[:, : given * per_frame] = 0
+            times[:, : clean_frames * per_frame] = 0
         return self.transformer(x, times, context, return_dict=False)[0]
 
 
@@ -116,11 +116,10 @@ class Guides(nn.Module):
         for head, key, names, weight in heads:
             scores = head(hidden)
             label = torch.tensor([names.index(getattr(t.scene, key)) for t in takes], device=device)
-            wanted = label[:, None].expand(scores.shape[:2])
-            error = nn.functional.cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction="none")
-            total = total + weight * (error.view(wanted.shape).mean(1) * lesson.said).sum() / lesson.said.sum().clamp(
-                min=1
-            )
+            target = label[:, None].expand(scores.shape[:2])
+            error = nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten(), reduction="none")
+            mean = (error.view(target.shape).mean(1) * lesson.prompted).sum() / lesson.prompted.sum().clamp(min=1)
+            total = total + weight * mean
         place, angle, turns = (v.to(device) for v in where(takes, length, math.isqrt(hidden.shape[1] // length)))
         total = total + self.WEIGHTS[2] * nn.functional.smooth_l1_loss(self.place(hidden), place, beta=0.05)
         error = (self.angle(hidden) - angle).square().mean((1, 2))
@@ -158,12 +157,12 @@ def flow_loss(pair: Pair, lesson: lessons.Lesson) -> Tensor:
     """
     mix = lesson.t.view(-1, 1, 1, 1, 1)
     target = lesson.noise - lesson.clean
-    x, given = lesson.clean + mix * target, lesson.given
-    if given:
-        x = torch.cat([lesson.clean[:, :, :given] + lesson.residue, x[:, :, given:]], 2)
+    x, clean_frames = lesson.clean + mix * target, lesson.clean_frames
+    if clean_frames:
+        x = torch.cat([lesson.clean[:, :, :clean_frames] + lesson.residue, x[:, :, clean_frames:]], 2)
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.device.type != "cpu"):
-        flow = pair(x, lesson.t, pair.embed(lesson.ids, lesson.mask), given)
-    error = (flow.float() - target)[:, :, given:].square().mean((1, 2, 3, 4))
+        flow = pair(x, lesson.t, pair.embed(lesson.ids, lesson.mask), clean_frames)
+    error = (flow.float() - target)[:, :, clean_frames:].square().mean((1, 2, 3, 4))
     return (error * lesson.t).mean() / lesson.t.mean()
 
 
@@ -243,7 +242,7 @@ def train(
         decay = min(0.9985, 1 - 1 / (step / 8 + 2))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(pair.parameters()), 1 - decay)
-        name = f"{lesson.clean.shape[2]}/{lesson.given}"
+        name = f"{lesson.clean.shape[2]}/{lesson.clean_frames}"
         losses.setdefault(name, []).append((loss.item(), (helped - loss).item()))
         if not math.isfinite(losses[name][-1][0]):
             raise SystemExit(f"step {step}: the loss is not finite; go back to an earlier checkpoint")

@@ -51,10 +51,10 @@ def batch(step: int, scenes, space: LatentSpace) -> tuple[Tensor, Tensor]:
     frames, clips, pixels = ROUND[step % len(ROUND)]
     takes, corners = [], []
     for _ in range(clips):
-        one = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
-        takes.append(one)
+        drawn = window(world.drawn(dice, scenes, FLAWED), dice.index(FRAMES - frames + 1), frames)
+        takes.append(drawn)
         # Crop around the shape's middle, up to a block off.
-        middles = (SIZE * sum(ends) / 2 + dice.uniform(-BLOCK, BLOCK) for ends in (one.y, one.x))
+        middles = (SIZE * sum(ends) / 2 + dice.uniform(-BLOCK, BLOCK) for ends in (drawn.y, drawn.x))
         corners.append([min(max(round(m - pixels / 2), 0), SIZE - pixels) for m in middles])
     video = world.render(takes, SIZE, frames)
     video = torch.stack([v[..., y : y + pixels, x : x + pixels] for v, (y, x) in zip(video, corners, strict=True)])
@@ -228,8 +228,8 @@ def check(vae, space: LatentSpace, clips: int = 40, frames: int = FRAMES) -> dic
         return 10 * math.log10(4 / (drawn.clamp(-1, 1) - clean).square().mean().item())
 
     for _ in range(clips):
-        one = world.take(dice.pick(scenes), dice)
-        video = world.render([one], SIZE, frames)
+        take = world.take(dice.pick(scenes), dice)
+        video = world.render([take], SIZE, frames)
         unit, raw = space.encode(video), vae.encode(video).latent_dist.mode()
         picture = vae.decode(vae.encode(video[:, :, :1]).latent_dist.mode()).sample
         decoded = vae.decode(unit * deviation + mean).sample
@@ -243,7 +243,7 @@ def check(vae, space: LatentSpace, clips: int = 40, frames: int = FRAMES) -> dic
         note("picture", decibels(picture, video[:, :, :1]))
         note("encode_error", ((raw - mean) / deviation - unit).square().mean().item())
         for name, clip in (("", decoded), ("noisy_", noisy)):
-            for key, value in crispness(clip[0], one).items():
+            for key, value in crispness(clip[0], take).items():
                 note(name + key, value)
     return {name: round(value, 4 if name == "encode_error" else 2) for name, value in sums.items()}
 

@@ -16,7 +16,7 @@ from opent2v.base.teacache import normed
 from opent2v.host import embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import SamplingError, make_run, make_schedule
-from opent2v.sampling.caches import POLICIES, Part, Policy, StepCache, cache_runs
+from opent2v.sampling.caches import POLICIES, BatchItem, Policy, StepCache, cache_runs
 from opent2v.sampling.caches.gate import region
 from opent2v.sampling.caches.report import summary
 from opent2v.tests.nodes.calls import call
@@ -136,7 +136,7 @@ def test_the_same_call_replayed_is_the_same_output(name):
         conditions = model.conditions(entry, tuple(x.shape))
         outputs = []
         for level in (0.7, 0.6):
-            with stage.call((Part(1, "positive"),), level, x):
+            with stage.call((BatchItem(1, "positive"),), level, x):
                 outputs.append(model.denoised(x, torch.tensor([0.7]), conditions))
     assert stage.steps["positive"] == {0: True, 1: False}
     assert (outputs[1] - outputs[0]).norm() / outputs[0].norm() < 1e-5

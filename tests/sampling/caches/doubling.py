@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from opent2v.sampling.caches import CacheRun, Part, StepCache, cache_runs
+from opent2v.sampling.caches import BatchItem, CacheRun, StepCache, cache_runs
 
-POSITIVE, NEGATIVE = Part("p", "positive"), Part("n", "negative")
+POSITIVE, NEGATIVE = BatchItem("p", "positive"), BatchItem("n", "negative")
 
 
 class Doubling(nn.Module):

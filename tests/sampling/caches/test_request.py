@@ -8,9 +8,9 @@ from opent2v.sampling import SamplingError
 from opent2v.sampling.caches import CacheRequest, StepCache
 from opent2v.sampling.caches.plan import estimate, least_threshold, mask_text, planned
 from opent2v.sampling.caches.report import preview
-from opent2v.sampling.calibration import MadeFor, Profile, Recorded
+from opent2v.sampling.calibration import ModelSetup, Profile, Recorded
 
-MADE = MadeFor("Wan tiny", ("aa",), ("",))
+MADE = ModelSetup("Wan tiny", ("aa",), ("",))
 
 
 def levels(steps: int) -> list[float]:

@@ -9,7 +9,7 @@ import torch
 
 from opent2v.base import TeaCache
 from opent2v.families import families
-from opent2v.sampling.caches.rules import BlockInput, Easy, FirstBlock, Sea, Tea, seen_through
+from opent2v.sampling.caches.rules import BlockInput, Easy, FirstBlock, Sea, Tea, wiener_filtered
 
 
 def look(x, index=0, first=None):
@@ -98,11 +98,11 @@ def test_seacache_sees_what_a_denoiser_would():
     fine = torch.randn(1, 2, 4, 8, 8)
     # At much noise fine changes hardly count, at little they do; coarse ones always.
     for noise in (0.9, 0.05):
-        before, moved = (seen_through(one, noise) for one in (coarse, coarse + 0.1 * fine))
+        before, moved = (wiener_filtered(one, noise) for one in (coarse, coarse + 0.1 * fine))
         far = (moved - before).abs().mean() / before.abs().mean()
         plain = (0.1 * fine).abs().mean() / coarse.abs().mean()
         assert (far < 0.4 * plain) == (noise == 0.9)
-    assert torch.allclose(seen_through(torch.ones(1, 1, 2, 4, 4), 0.5).diff(), torch.zeros(1, 1, 2, 4, 3), atol=1e-6)
+    assert torch.allclose(wiener_filtered(torch.ones(1, 1, 2, 4, 4), 0.5).diff(), torch.zeros(1, 1, 2, 4, 3), atol=1e-6)
 
 
 def test_seacache_adds_up_until_the_threshold():

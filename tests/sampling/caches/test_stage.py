@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.sampling.caches import Part
+from opent2v.sampling.caches import BatchItem
 from opent2v.sampling.caches.report import remarks, summary
 from opent2v.tests.sampling.caches.doubling import NEGATIVE, POSITIVE, Model, cache, full, walk
 
@@ -97,7 +97,7 @@ def test_a_condition_that_comes_late_is_computed():
     run, model, sigmas = cache(plan="r"), Model(), torch.linspace(1, 0, 5)
     with run.attached(model, sigmas) as stage:
         for step, sigma in enumerate(sigmas.tolist()[:4]):
-            for part in (POSITIVE, Part("window 2", "positive"), NEGATIVE)[: 1 if step == 0 else 3]:
+            for part in (POSITIVE, BatchItem("window 2", "positive"), NEGATIVE)[: 1 if step == 0 else 3]:
                 with stage.call((part,), sigma, full(1)):
                     model(full(1))
     assert stage.steps == {
@@ -217,7 +217,7 @@ def test_what_follows_may_work_in_place_on_the_answer():
 
 def test_windows_of_one_condition_have_their_own():
     run, model = cache(plan="crc", boundary="model"), Model()
-    windows = [Part(("p", n), "positive") for n in range(2)]
+    windows = [BatchItem(("p", n), "positive") for n in range(2)]
     with run.attached(model, torch.linspace(1, 0, 4)) as stage:
         found = []
         for sigma, step in ((1.0, 0), (0.67, 1), (0.33, 2)):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from opent2v.sampling import SamplingError
-from opent2v.sampling.calibration import MadeFor, Profile, Recorded
+from opent2v.sampling.calibration import ModelSetup, Profile, Recorded
 
-MADE = MadeFor("Wan tiny", ("aa",), ("",), "UniPCMultistepScheduler", 3.0)
+MADE = ModelSetup("Wan tiny", ("aa",), ("",), "UniPCMultistepScheduler", 3.0)
 ROWS = tuple(
     Recorded(expert, "positive", n, 1 - n / 4, 0.5, gamma=0.9, replay=(0.1, 0.2), replay_linear=(0.05,))
     for expert in (0, 1)
@@ -46,8 +46,8 @@ def test_it_holds_for_its_own_run_and_for_samplers_that_do_not_tell():
 
 
 def test_one_of_two_experts_gets_its_own_part():
-    two = replace(PROFILE, made_for=replace(MADE, weights=("aa", "bb"), loras=("", "")))
-    found = two.rows_for(MadeFor("Wan", ("bb",), ("",)))
+    two = replace(PROFILE, setup=replace(MADE, weights=("aa", "bb"), loras=("", "")))
+    found = two.rows_for(ModelSetup("Wan", ("bb",), ("",)))
     assert found == tuple(replace(row, expert=0) for row in ROWS[4:])
 
 
