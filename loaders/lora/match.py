@@ -88,7 +88,7 @@ class Verdict:
         if self.for_other_expert and not self.total:
             raise FamilyError(
                 f"{name}: all {self.for_other_expert} changes are for the other expert of the two, not for this MODEL. "
-                "Apply the same file to the other MODEL."
+                "Apply the file to the other MODEL."
             )
         if self.matched > _CHANCE * self.total:
             return
