@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from .containers import open_container
+from .containers.gguf import GGUFFile
 from .errors import ModelFileError
+from .gguf_tokenizer import byte_pairs_of, pieces_of, token_id, tokenizer_kind
 from .libraries import MissingLibrary, install, library, library_class
 
 # (class of a text encoder, whether a folder's tokenizer fits it) -> the first folder that fits; None: there is none.
@@ -56,10 +58,11 @@ def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find
         vocabulary: rows of the encoder's embedding.
     Raises:
         ModelFileError: the file's own has more words than the embedding; or there is none in the file, and none is
-            found that fits the embedding.
+            found that fits the embedding; or the one in a GGUF file's metadata, which comes last, cannot be used.
     """
     if spiece:
-        sentences = _sentences(path, spiece)
+        with open_container(path).tensors() as read:
+            sentences = _sentences(path, spiece, read(spiece).numpy().tobytes())
         check_size(sentences, vocabulary, f"{path}: its tokenizer ({spiece})")
         return sentences
     tokenizers: dict[Path, Any] = {}
@@ -80,6 +83,9 @@ def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find
     folder = find(class_name, fits)
     if folder is not None:
         return tokenizers.get(folder) or read_tokenizer(folder)
+    file = open_container(path)
+    if isinstance(file, GGUFFile) and (kind := tokenizer_kind(file)):
+        return _from_metadata(file, kind, vocabulary)
     kind = class_name.removesuffix("EncoderModel").removesuffix("Model")
     looked = f" that fits its {vocabulary:,} words ({'; '.join(unfit)})" if unfit else ""
     raise ModelFileError(
@@ -127,9 +133,20 @@ def read_tokenizer(folder: Path) -> Any:
         raise ModelFileError(f"{folder}: the tokenizer cannot be read ({error}). Get the folder again.") from error
 
 
-def _sentences(path: Path, name: str) -> Sentences:
-    with open_container(path).tensors() as read:
-        raw = read(name).numpy().tobytes()
+def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:
+    if kind == "gpt2":
+        return byte_pairs_of(file, vocabulary)
+    if kind != "t5":
+        raise ModelFileError(
+            f"{file.path}: carries a tokenizer of the kind {kind!r}; read are 't5' and Llama 3's 'gpt2'. Put the "
+            "model's diffusers folder, which has the right one, into models/diffusers, or get the safetensors file."
+        )
+    sentences = _sentences(file.path, "tokenizer.ggml.tokens", pieces_of(file, vocabulary))
+    padding, end = (token_id(file, name, usual, vocabulary) for name, usual in (("padding", 0), ("eos", 1)))
+    return replace(sentences, pad_token_id=padding, eos_token_id=end)
+
+
+def _sentences(path: Path, name: str, raw: bytes) -> Sentences:
     try:
         return Sentences(_processor(model_proto=raw))
     except RuntimeError as error:

@@ -1,6 +1,7 @@
 """T5: the encoder of CogVideoX, LTX-Video, Mochi and Open-Sora 2.0. UMT5 has its layers, see `umt5.py`.
 
-Source: transformers' T5EncoderModel; google/t5-v1_1-xxl.
+Source: transformers' T5EncoderModel; google/t5-v1_1-xxl; for the names in GGUF files, ggml-org/llama.cpp,
+gguf-py/gguf/constants.py.
 """
 
 from __future__ import annotations
@@ -15,18 +16,48 @@ SPIECE = "spiece_model"
 _BIAS = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
 
 
+_GGUF_BIAS = "enc.blk.{}.attn_rel_b.weight"
+
+
 def recognise(shapes: Shapes) -> TextLayout | None:
-    return None if _BIAS.format(1) in shapes else published(shapes, "T5")
+    if _BIAS.format(1) in shapes or _GGUF_BIAS.format(1) in shapes:
+        return None
+    return published(shapes, "T5")
 
 
 def published(shapes: Shapes, name: str) -> TextLayout | None:
-    """An encoder in transformers' names; UMT5 has a table of relative positions in every block."""
+    """An encoder in transformers' names or llama.cpp's; UMT5 has a table of relative positions in every block."""
+    return _gguf(shapes, name) or _transformers(shapes, name)
+
+
+def _transformers(shapes: Shapes, name: str) -> TextLayout | None:
     block = "encoder.block.{}.layer.0.SelfAttention.q.weight"
     ff = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
     if any(name not in shapes for name in (block.format(0), _BIAS.format(0), ff, "shared.weight")):
         return None
     rules = (rename(f"^{SPIECE}"), rename("^decoder"), rename("^lm_head"))
     return layout(shapes, name, block, _BIAS.format(0), ff, "shared.weight", rules)
+
+
+def _gguf(shapes: Shapes, name: str) -> TextLayout | None:
+    block, bias, ff = "enc.blk.{}.attn_q.weight", _GGUF_BIAS.format(0), "enc.blk.0.ffn_gate.weight"
+    if any(name not in shapes for name in (block.format(0), bias, ff, "token_embd.weight")):
+        return None
+    stem, layer = "^enc.blk.{}", "encoder.block.{}.layer"
+    rules = (
+        rename("^token_embd", "shared"),
+        rename("^dec"),
+        rename("^output"),
+        rename("^enc.output_norm", "encoder.final_layer_norm"),
+        rename(f"{stem}.attn_norm", f"{layer}.0.layer_norm"),
+        rename(f"{stem}.attn_rel_b", f"{layer}.0.SelfAttention.relative_attention_bias"),
+        *(rename(f"{stem}.attn_{n}", f"{layer}.0.SelfAttention.{n}") for n in "qkvo"),
+        rename(f"{stem}.ffn_norm", f"{layer}.1.layer_norm"),
+        rename(f"{stem}.ffn_gate", f"{layer}.1.DenseReluDense.wi_0"),
+        rename(f"{stem}.ffn_up", f"{layer}.1.DenseReluDense.wi_1"),
+        rename(f"{stem}.ffn_down", f"{layer}.1.DenseReluDense.wo"),
+    )
+    return layout(shapes, name, block, bias, ff, "token_embd.weight", rules)
 
 
 def layout(

@@ -89,3 +89,39 @@ def native_umt5(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             name = name.replace(ours, theirs)
         named[name] = tensor
     return named
+
+
+def llama_cpp_t5(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The names in GGUF files: gguf-py's tensor_mapping.py for MODEL_ARCH.T5ENCODER."""
+    segments = {
+        "layer.0.layer_norm": "attn_norm", "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b",
+        "layer.0.SelfAttention.": "attn_", "layer.1.layer_norm": "ffn_norm", "layer.1.DenseReluDense.wi_0": "ffn_gate",
+        "layer.1.DenseReluDense.wi_1": "ffn_up", "layer.1.DenseReluDense.wo": "ffn_down", "encoder.block": "enc.blk",
+        "encoder.final_layer_norm": "enc.output_norm", "shared.": "token_embd.",
+    }  # fmt: skip
+    return {_replaced(name, segments): tensor for name, tensor in once(tensors).items()}
+
+
+def llama_cpp_llama(tensors: dict[str, torch.Tensor], heads: int, kv_heads: int) -> dict[str, torch.Tensor]:
+    """GGUF's names, and the rows of q and k in the order that convert_hf_to_gguf.py gives them."""
+    segments = {
+        "layers.": "blk.", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "embed_tokens": "token_embd",
+    }  # fmt: skip
+    named = {}
+    for name, tensor in tensors.items():
+        stored = _replaced(name, segments) if name != "norm.weight" else "output_norm.weight"
+        for end, count in ((".attn_q.weight", heads), (".attn_k.weight", kv_heads)):
+            if stored.endswith(end):
+                halves = tensor.reshape(count, 2, tensor.shape[0] // count // 2, *tensor.shape[1:])
+                tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
+        named[stored] = tensor
+    return named
+
+
+def _replaced(name: str, segments: dict[str, str]) -> str:
+    for ours, theirs in segments.items():
+        name = name.replace(ours, theirs)
+    return name
