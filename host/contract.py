@@ -17,6 +17,7 @@ from ..base import SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE,
 from ..base.guidance import Conditioning
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
+from .memory import DeviceMemory
 from .sound import AudioDecoder
 
 # Objects that a side puts on the wires. Nodes only hand them back to the host.
@@ -54,6 +55,10 @@ class Host(Protocol[Model, Clip, Vae]):
             stored: what the model's file holds.
             numbers: how many the video model has; fp8 files stay fp8 where so many would not fit into memory as bf16.
         """
+        ...
+
+    def device_memory(self) -> DeviceMemory:
+        """The memory that is free for a model and its run."""
         ...
 
     def model(self, part: VideoModel) -> Model:

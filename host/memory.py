@@ -1,22 +1,54 @@
-"""Recovery when memory runs out, for both hosts."""
+"""The memory that a run may take, and recovery when it runs out, for both hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 _CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+# What torch's allocators on GPUs, on Linux and on Windows say.
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Memory in bytes that a run may take, models counted as free that the host would unload for it.
+
+    Attributes:
+        device: on the device that computes.
+        main: in main memory; the same memory where the device is the processor.
+        is_main: the device is the processor.
+        offloads: the host leaves weights in main memory that find no room on the device, and brings them while the
+            model computes.
+    """
+
+    device: float
+    main: float
+    is_main: bool
+    offloads: bool
+
+    @property
+    def weights(self) -> float:
+        """Bytes for weights and a run together."""
+        return self.device + self.main if self.offloads and not self.is_main else self.device
+
+
+class OutOfMemory(torch.cuda.OutOfMemoryError):
+    """Memory ran out; the message says what to lower. The host takes it for torch's own error and frees its models."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means out of memory: torch's allocator has a class, others are known by number or text."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     if not isinstance(error, RuntimeError):
         return False
-    return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY or "out of memory" in str(error).lower()
+    said = str(error).lower()
+    return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY or any(words in said for words in _WORDS)
 
 
 def or_in_tiles(
@@ -46,3 +78,30 @@ def or_in_tiles(
                 raise
         # Outside the except clause, because the error keeps alive the tensors that filled the memory.
         tiled = True
+
+
+Result = TypeVar("Result")
+
+
+def or_advice(compute: Callable[[], Result], advice: Callable[[], str]) -> Result:
+    """The result of a computation; where memory runs out, an error that says what to lower.
+
+    Raises:
+        OutOfMemory: with the advice, which is asked for when the memory of the computation is free again.
+    """
+    try:
+        return compute()
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+    # Outside the except clause, because the error keeps alive the tensors that filled the memory.
+    raise OutOfMemory(advice())
+
+
+def each_or_advice(pieces: Iterator[Tensor], advice: Callable[[], str]) -> Iterator[Tensor]:
+    """As `or_advice`, for a computation that yields its result in pieces."""
+    while True:
+        piece = or_advice(lambda: next(pieces, None), advice)
+        if piece is None:
+            return
+        yield piece

@@ -40,6 +40,12 @@ class ModelFile:
     quantisation: Quantisation
     text_prefixes: tuple[str, ...] = ()
 
+    def weights_of(self, part: str) -> dict[str, TensorInfo]:
+        """The part of the header that belongs to "transformer", "vae" or "audio_vae", under whole names."""
+        prefix = self.parts[part].prefix
+        others = () if prefix else (*VAE_PREFIXES, *TEXT_PREFIXES)
+        return {n: info for n, info in self.header.items() if n.startswith(prefix) and not n.startswith(others)}
+
 
 def open_file(path: Path) -> ModelFile:
     """Recognise a file from its header.

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..host import host
 from ..media.compare import ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs, planned, recording_run
@@ -17,6 +16,7 @@ from ..sampling.caches.plan import estimate
 from ..sampling.caches.report import loop_seconds, summary
 from ..sampling.calibration import Profile
 from .inputs import PROFILE, STEP_CACHE, check_latent
+from .memory import decoded
 from .remarks import with_remarks
 from .sample import OpenT2VSampler
 from .sampling import SamplerInputs
@@ -261,7 +261,7 @@ class _Sweep:
         return latent, loop_seconds(cache)
 
     def frames(self, latent: dict[str, Any]) -> Tensor:
-        return host.decode(self.vae, picture(latent))
+        return decoded(self.vae, latent)
 
 
 def _choices(step_cache: CacheRequest, strengths: str) -> dict[str, CacheRequest]:

@@ -16,6 +16,7 @@ from ..loaders import (
     parameter_counts,
 )
 from .inputs import model_folders
+from .memory import model_plan
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -99,6 +100,9 @@ class OpenT2VLoadModel:
         dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
         optional_parts = [name for name, part in _FURTHER.items() if part in folder.weights]
 
+        memory = model_plan(folder.variant, header, dtypes["model_dtype"])
+        host.say([memory], unique_id)  # now, because loading what does not fit may end the program
+
         def make() -> list[Any]:
             bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
             loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
@@ -111,5 +115,5 @@ class OpenT2VLoadModel:
         count = sum(parameter_counts(header).values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
-        remarks += [folder.variant.remark] if folder.variant.remark else []
+        remarks += [*([folder.variant.remark] if folder.variant.remark else []), memory]
         return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), remarks)

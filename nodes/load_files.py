@@ -28,6 +28,7 @@ from ..loaders import (
     parameter_counts,
 )
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
+from .memory import model_plan
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -106,6 +107,13 @@ class OpenT2VLoadDiffusionModel:
         )
         recognised = opened.parts.get("transformer")
         is_packed = dtype == "auto" and opened.quantisation.stays_packed
+        memory: list[str] = []
+        if recognised is not None:
+            layers = opened.quantisation.layers.items()
+            packed = {name for name, layer in layers if is_packed and layer.format.stays_packed}
+            weights = opened.weights_of("transformer")
+            memory = [model_plan(recognised.variant, weights, dtypes["model_dtype"], packed)]
+            host.say(memory, unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
@@ -117,7 +125,7 @@ class OpenT2VLoadDiffusionModel:
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
-        remarks += [recognised.remark] if recognised.remark else []
+        remarks += [*([recognised.remark] if recognised.remark else []), *memory]
         outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
         return with_remarks(outputs, remarks)
 

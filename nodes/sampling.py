@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..base import Variant
@@ -13,6 +14,7 @@ from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
 from .inputs import require_variant
+from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
 from .sample_checks import check_experts, check_fits, check_width
 from .sizes import in_models_scale
@@ -89,7 +91,8 @@ class SamplerInputs:
         Args:
             node: whose progress is shown.
         """
-        samples = host.sample(
+        sample = partial(
+            host.sample,
             self.models[0],
             self.positive,
             self.negative,
@@ -99,6 +102,7 @@ class SamplerInputs:
             step_cache=cache,
             on_step=host.progress(len(run.steps), node),
         )
+        samples = sampled(self.variant, self.latent, sample)
         images = self.variant.family.images
         if images is not None and images.finish is not None:
             samples = images.finish(self.variant, self.positive[0][1], samples)

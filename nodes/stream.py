@@ -14,6 +14,7 @@ from ..media.formats import FORMATS, available
 from ..media.settings import exact_fps
 from ..media.stream import save_stream
 from .inputs import audio_vae_input, check_latent, finishing_input
+from .memory import decoded_stream
 from .preview import preview
 from .remarks import with_remarks
 from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
@@ -102,7 +103,7 @@ class OpenT2VDecodeToVideo(SavingNode):
             audio = in_a_row(decoded, seconds)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id, latent.get("opent2v"))
         bar = host.progress(samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1), unique_id)
-        pieces, rate, notes = finish(finishing, host.decode_stream(vae, samples, bar), exact_fps(fps))
+        pieces, rate, notes = finish(finishing, decoded_stream(vae, latent, bar), exact_fps(fps))
 
         def open_writer(width: int, height: int) -> VideoWriter:
             folder, stem = save_location(output, filename_prefix, width, height)

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from ..host import host
 from ..media import VideoWriter, save_location
 from .inputs import audio_vae_input, check_latent
+from .memory import decoded
 from .preview import preview
 from .remarks import with_remarks
 from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
-from .streams import Sound, picture
+from .streams import Sound
 
 CHUNK = 16  # frames converted at a time
 
@@ -47,7 +48,7 @@ class OpenT2VDecode:
     def decode(self, vae: Any, latent: dict[str, Any], audio_vae: Any = None) -> dict[str, Any]:
         check_latent(vae, latent)
         sound = Sound(latent, audio_vae)
-        return with_remarks((host.decode(vae, picture(latent)), sound.decode()), sound.remarks)
+        return with_remarks((decoded(vae, latent), sound.decode()), sound.remarks)
 
 
 class OpenT2VSaveVideo(SavingNode):

@@ -15,6 +15,7 @@ from ..comfyui.vae import Vae, clip_frames, decode, decode_stream, encode, laten
 from .cache import apply_step_cache
 from .files import missing, model_files, tokenizer_folder
 from .known import title
+from .memory import device_memory
 from .patches import apply_patches, patch_target
 from .place import (
     file_folders,

@@ -14,6 +14,7 @@ from ..embedded.sample import sample
 from ..embedded.vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .cache import apply_step_cache
 from .files import Missing, missing, model_files, tokenizer_folder
+from .machine import device_memory
 from .patches import apply_patches, patch_target
 from .place import (
     Interrupted,

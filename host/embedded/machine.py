@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ..memory import DeviceMemory
+
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -19,3 +21,8 @@ def free_memory(device: torch.device) -> float:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return float("inf")
+
+
+def device_memory() -> DeviceMemory:
+    where = device()
+    return DeviceMemory(free_memory(where), free_memory(torch.device("cpu")), where.type == "cpu", offloads=False)

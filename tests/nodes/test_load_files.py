@@ -50,7 +50,9 @@ def test_a_diffusion_model(models):
     results, ui = call("OpenT2VLoadDiffusionModel", file=put_model(models), dtype="bf16")
     model, clip, vae = results
     assert embedded.variant(model).title == "Mochi 1"
-    assert remarks(ui) == "Mochi 1, diffusers layout, stored as bfloat16"
+    stored_as, memory = remarks(ui).splitlines()
+    assert stored_as == "Mochi 1, diffusers layout, stored as bfloat16"
+    assert memory.startswith("Memory: 0.1 MiB of weights and about 1.0 GiB to sample 848 x 480 with 19 frames; ")
     assert model.part.transformer.get_parameter("proj_out.weight").dtype == torch.bfloat16
     assert clip.message.startswith("any.safetensors holds no text encoder. Use Load Video Text Encoder with t5xxl")
     assert vae.message == "any.safetensors holds no VAE. Use Load Video VAE with mochi_vae.safetensors."

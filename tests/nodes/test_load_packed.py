@@ -36,7 +36,7 @@ def exact(tmp_path, monkeypatch):
 
 def load(file, dtype="auto"):
     results, ui = call("OpenT2VLoadDiffusionModel", file=file, dtype=dtype)
-    return results[0], remarks(ui)
+    return results[0], remarks(ui).splitlines()[0]
 
 
 @torch.inference_mode()

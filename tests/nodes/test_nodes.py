@@ -87,7 +87,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
     assert (width, height, frames, fps) == (own.width, own.height, own.frames, own.fps)
     assert images.shape == (frames, height, width, 3)
     title = "Wan tiny" if which == "tiny" else "Wan quickstart"
-    assert remarks(loaded).startswith(f"{title}: ") and remarks(loaded).endswith(" million parameters as float32")
+    assert remarks(loaded).startswith(f"{title}: ") and " million parameters as float32\nMemory: " in remarks(loaded)
     assert remarks(encoded) == f"Negative prompt: {own.negative}"
     assert remarks(empty) == f"{width} x {height}, {frames} frames at {fps:g} fps ({frames / fps:.1f} s)"
     assert remarks(done) == f"{own.steps} steps, cfg {own.guidance:g}, UniPCMultistep, seed 0"
