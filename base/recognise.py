@@ -20,7 +20,10 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "trans
 # Suffixes of the tensors beside a packed weight: the scale of `<layer>.weight`, and the helpers that only a hardware
 # matrix product needs.
 SCALES = (".scale_weight", ".weight_scale")
-HELPERS = (".scale_input", ".input_scale", ".comfy_quant", ".pre_quant_scale", ".weight_scale_2", ".scaled_fp8")
+HELPERS = (
+    ".scale_input", ".input_scale", ".comfy_quant", ".pre_quant_scale", ".weight_scale_2", ".scaled_fp8",
+    ".weight_s_rel", ".weight_s_channel", ".weight_codebook",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...base.packed import PackedWeight
-from ...base.recognise import HELPERS, SCALES
+from ...base.recognise import HELPERS
 from ...base.storage import is_fp8
-from ..errors import ModelFileError
 from ..header import Container, TensorInfo
 from .layer import PackedFormat, StoredLayer
+from .marks import MARK, marked
+from .refused import refuse_leftover, refuse_others, refuse_unknown
+from .scaled_fp8 import OLD_MARK
 
 FORMATS: list[PackedFormat] = [
     module.FORMAT
@@ -45,11 +47,14 @@ def split_header(file: Container) -> tuple[dict[str, TensorInfo], Quantisation]:
     """(the weights alone, with the shapes of the dequantised numbers; their storage).
 
     Raises:
-        ModelFileError: a format that is not read here (nvfp4, mxfp8, int8 ...), by its tensor.
+        ModelFileError: a format that is not read here, or a layer whose tensors do not fit its format, by name.
     """
+    refuse_others(file)
+    marked_file = marked(file)
     layers: dict[str, StoredLayer] = {}
     for packed_format in FORMATS:
-        layers |= packed_format.layers(file)
+        layers |= packed_format.layers(marked_file)
+    refuse_unknown(marked_file, layers)
     first = {next(iter(layer.names.values())): name for name, layer in layers.items()}
     parts = {stored for layer in layers.values() for stored in layer.names.values()}
     weights: dict[str, TensorInfo] = {}
@@ -58,8 +63,8 @@ def split_header(file: Container) -> tuple[dict[str, TensorInfo], Quantisation]:
             layer = layers[first[name]]
             size = sum(file.header[stored].nbytes for stored in layer.names.values())
             weights[first[name]] = TensorInfo(info.dtype, layer.shape, size)
-        elif name not in parts and not f".{name}".endswith(".scaled_fp8"):
-            _refuse_scale(name, file)
+        elif name not in parts and not name.endswith(MARK) and not f".{name}".endswith(f".{OLD_MARK}"):
+            refuse_leftover(name, file)
             if not name.endswith(HELPERS):
                 weights[name] = info
     kinds = dict.fromkeys(layer.format.name for layer in layers.values())
@@ -71,19 +76,3 @@ def read_layer(layer: StoredLayer, read: Callable[[str], Tensor]) -> PackedWeigh
     """A layer's record, with its tensors read from an open file."""
     tensors = {role: read(name) for role, name in layer.names.items()}
     return PackedWeight(layer.format, layer.shape, tensors, layer.parameters)
-
-
-def _refuse_scale(name: str, file: Container) -> None:
-    """Refuse a scale that belongs to no layer of a known format."""
-    end = next((end for end in SCALES if name.endswith(end)), None)
-    if end is None:
-        return
-    weight = name.removesuffix(end) + ".weight"
-    info = file.header.get(weight)
-    if info is None:
-        raise ModelFileError(f"{file.path}: {name} is there without {weight}. The file is damaged: get it again.")
-    raise ModelFileError(
-        f"{file.path}: {weight} is stored as {info.dtype} {list(info.shape)} with a scale of "
-        f"{list(file.header[name].shape)}: a 4-bit, int8 or block-scaled format, which this version cannot read. Get "
-        "the bf16, fp16 or fp8 version of this model."
-    )

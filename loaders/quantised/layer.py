@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...base.packed import WeightFormat
-from ..header import Container
+from .marks import MarkedFile
 
 
 class PackedFormat(WeightFormat, Protocol):
     """A packed weight format that is recognised in files."""
 
-    def layers(self, file: Container) -> Mapping[str, StoredLayer]:
-        """The weights of this format in a file, by the name that key rules know ("blocks.0.q.weight")."""
+    def layers(self, file: MarkedFile) -> Mapping[str, StoredLayer]:
+        """The weights of this format in a file, by the name that key rules know ("blocks.0.q.weight").
+
+        Raises:
+            ModelFileError: a layer of this format whose tensors are missing, surplus or misshapen.
+        """
         ...
 
 

@@ -94,7 +94,7 @@ def test_plain_fp8_keeps_its_numbers(tmp_path):
 def test_other_formats_are_refused_by_name(tmp_path, weight, scale):
     path = tmp_path / "other.safetensors"
     save_file({"first.weight": weight, "first.weight_scale": scale}, path)
-    with pytest.raises(ModelFileError, match=r"first\.weight is stored as (U8|I8).*cannot read.*bf16, fp16 or fp8"):
+    with pytest.raises(ModelFileError, match=r"first\.weight is stored as (U8|I8).*nothing in the file says.*Get this"):
         split_header(open_container(path))
 
 
