@@ -88,14 +88,31 @@ class Renamed:
         return [tuple(part.shape) for part in self.tensors(torch.empty(shape, device="meta"))]
 
 
+# Levels that torch.compile, FSDP and activation checkpointing put into names, before the whole or before a block.
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
+
+
+def unwrapped(name: str) -> str:
+    """The name without the levels of training wrappers.
+
+    >>> unwrapped("model._fsdp_wrapped_module.blocks.0._orig_mod.ffn.0.weight")
+    'model.blocks.0.ffn.0.weight'
+    """
+    if "_mod" in name:  # few names have a wrapper
+        for wrapper in _WRAPPERS:
+            name = name.replace(wrapper, "")
+    return name
+
+
 def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | None:
-    """Walk the rules in their order; every one that matches changes the name once.
+    """Walk the rules in their order; every one that matches changes the name once, without its wrappers' levels.
 
     A rule that splits ends the walk with its targets, each walked on through the rules behind it.
 
     Returns:
         None for a name outside `prefix`.
     """
+    name = unwrapped(name)
     if not name.startswith(prefix):
         return None
     name = name[len(prefix) :]

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from .errors import FamilyError
-from .keys import Rule, joined, translate
+from .keys import Rule, joined, translate, unwrapped
 from .types import Shapes
 from .variant import Variant
 
-# Prefixes that tools put before a transformer's names; the longest match counts.
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "transformer.", "module.", "net.", "")
+# Levels that trainers and tools put before a transformer's names, in any order; the longest match counts.
+LEVELS = frozenset(
+    {"model", "diffusion_model", "transformer", "module", "net", "generator", "generator_ema", "pipe", "dit", "dit2"}
+)
 # Suffixes of the tensors beside a packed weight: the scale of `<layer>.weight`, and the helpers that only a hardware
 # matrix product needs.
 SCALES = (".scale_weight", ".weight_scale")
@@ -54,9 +56,10 @@ class Recognised:
 
 
 def without_prefix(shapes: Shapes, marker: str) -> tuple[str, dict[str, tuple[int, ...]]] | None:
-    """(prefix, names without it) where `marker` is a tensor's whole name behind one of `PREFIXES`; None elsewhere."""
-    for prefix in PREFIXES:
-        if prefix + marker in shapes:
+    """(prefix, names without it) where `marker` is a tensor's whole name behind some of `LEVELS`; None elsewhere."""
+    prefixes = [name.removesuffix(marker) for name in shapes if f".{name}".endswith(f".{marker}")]
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        if LEVELS.issuperset(prefix.split(".")[:-1]):
             return prefix, {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
     return None
 
@@ -118,6 +121,7 @@ def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -
     Args:
         title: of the family.
     """
+    shapes = {unwrapped(stored): shape for stored, shape in shapes.items()}
     try:
         recognised = recognition.find(shapes, name)
         if isinstance(recognised, str) or recognised.part != "transformer" or recognition.tensors is None:

@@ -69,7 +69,7 @@ def open_file(path: Path) -> ModelFile:
             try:
                 outcome = family.recognise(inner, path.name)
             except FamilyError:
-                if "transformer" not in parts:
+                if not prefix or "transformer" not in parts:
                     raise
                 continue  # a VAE that is refused leaves the transformer usable
             if isinstance(outcome, Recognised):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..base import Shapes, TextEncoder, TextEncoderKind, TextLayout, Variant
+from ..base.keys import unwrapped
 from ..families.text import text_encoders
 from .containers import open_container
 from .errors import ModelFileError
@@ -52,7 +53,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
     """
     header, _ = split_header(open_container(path))
-    shapes = {name: info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
+    shapes = {unwrapped(name): info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
     encoders: list[TextFile] = []
     for prefix in _levels(shapes, prefixes):
         if any(prefix.startswith(encoder.prefix) for encoder in encoders):

@@ -21,7 +21,7 @@ import environment
 import pack
 
 # Where trainers put the weights inside a checkpoint.
-NESTS = ("state_dict", "module", "model", "params_ema", "ema")
+NESTS = ("state_dict", "module", "model", "params_ema", "ema", "generator_ema", "generator", "model_state_dict")
 DEEPSPEED = "_forward_module."
 
 

@@ -189,7 +189,7 @@ def _sorted(
     leftovers = []
     for key in header:
         parsed = parse(key)
-        if parsed is None:
+        if parsed is None or parsed[1] in stems.get(parsed[0], {}):
             leftovers.append(key)
         else:
             stems.setdefault(parsed[0], {})[parsed[1]] = key

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ...base.keys import unwrapped
+
 # (kind, role) of a tensor. Roles of kind "" occur with every kind.
 Role = tuple[str, str]
 
@@ -51,9 +53,22 @@ PREFIXES = (
     "model.",
     "module.",
     "net.",
+    "generator.",
+    "generator_ema.",
+    "pipe.",
+    "dit2.",
 )
 # Prefixes of names in which underscores replace points.
-FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
+FLAT_PREFIXES = (
+    "lora_unet__",
+    "lora_unet_",
+    "lora_transformer_",
+    "lycoris_",
+    "Hunyuan_video_I2V_lora_",  # Tencent's own trainer
+    "Hunyuan_video_lora_",
+)
+# DiffSynth calls the second expert dit2.
+_LOW = ("transformer_2.", "dit2.")
 TEXT_PREFIXES = re.compile(
     r"(?:lora_te(?P<flat>\d?)_|(?:base_model\.model\.)?(?:text_encoders?|te|cond_stage_model)(?:_?(?P<number>\d))?\.)"
 )
@@ -70,8 +85,11 @@ def parse(key: str) -> tuple[str, Role] | None:
         named_role = _OWN_ROLE.search(key)
         assert named_role is not None
         role = named_role.group(1)
+    stem = unwrapped(key[: match.start()] + ".").removesuffix(".")
+    if is_flat(stem):
+        stem = stem.replace("_orig_mod_", "")
     # Old diffusers files have the attention's processor in the name.
-    return key[: match.start()].replace(".processor.", "."), (kind, role)
+    return stem.replace(".processor.", "."), (kind, role)
 
 
 def is_text_encoder(stem: str) -> bool:
@@ -86,8 +104,8 @@ def is_flat(stem: str) -> bool:
 
 def expert(stem: str) -> str:
     """ "high" or "low" where a layer's name says which of two experts it is for, else ""."""
-    bare = stem.removeprefix("diffusion_model.")
-    return "low" if bare.startswith("transformer_2.") else "high" if bare.startswith("transformer_1.") else ""
+    bare = stem.removeprefix("diffusion_model.").removeprefix("pipe.")
+    return "low" if bare.startswith(_LOW) else "high" if bare.startswith("transformer_1.") else ""
 
 
 def forms(stem: str, slots: tuple[str, ...] = ()) -> list[str]:

@@ -157,7 +157,8 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     adapters = file.text_adapters if target.is_text_encoder else file.adapters
     is_selected, for_other_expert = block_filter(blocks), 0
     side = target.variant.expert if target.variant else ""
-    if any(expert(adapter.stem) for adapter in adapters):
+    experts = {expert(adapter.stem) for adapter in adapters} - {""}
+    if experts and (side or len(experts) > 1):
         mine = [adapter for adapter in adapters if expert(adapter.stem) in ("", side or "high")]
         for_other_expert, adapters = len(adapters) - len(mine), tuple(mine)
     kept = [adapter for adapter in adapters if is_selected(adapter.stem)]

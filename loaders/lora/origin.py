@@ -9,7 +9,7 @@ from ...base import LoraNames
 from ...base.keys import Rule
 from ...families import families
 from .file import Adapter, LoraFile
-from .keys import forms, is_flat
+from .keys import FLAT_PREFIXES, forms, is_flat
 from .names import Layout
 
 _KINDS = {"loha": "LoHa", "lokr": "LoKr", "glora": "GLoRA", "oft": "OFT", "boft": "BOFT"}
@@ -40,7 +40,7 @@ def _trainer(file: LoraFile, stem: str, keys: list[str]) -> str:
     if stem.startswith("lora_unet__"):
         return "VideoX-Fun (lora_unet__)"
     if is_flat(stem):
-        prefix = next((p for p in ("lora_unet_", "lora_transformer_", "lycoris_", "lora_te") if stem.startswith(p)), "")
+        prefix = next(prefix for prefix in (*FLAT_PREFIXES, "lora_te") if stem.startswith(prefix))
         return f"kohya ({prefix})"
     if "ai-toolkit" in software:
         return "ai-toolkit (diffusion_model.)"

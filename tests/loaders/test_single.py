@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -29,6 +31,35 @@ def test_a_file_of_any_name_is_recognised_and_loaded(whole, weights):
     loaded = load_model(file, torch.float32, lambda *counts: seen.append(counts))
     assert all(torch.equal(loaded.transformer.state_dict()[name], tensor) for name, tensor in weights.items())
     assert seen[-1] == (len(weights), len(weights))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "model.", "model.model.", "_orig_mod.", "model._fsdp_wrapped_module.", "generator.model.",
+        "generator_ema.model.", "pipe.dit.", "dit.", "module._forward_module.", "model.diffusion_model._orig_mod.",
+    ],
+)  # fmt: skip
+def test_levels_of_trainers_before_a_transformers_names(tmp_path, weights, prefix):
+    file = open_file(save(tmp_path / "model.safetensors", {prefix + name: t for name, t in weights.items()}))
+    loaded = load_model(file, torch.float32).transformer.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "_fsdp_wrapped_module._checkpoint_wrapped_module."])
+def test_levels_of_wrappers_before_each_block(tmp_path, weights, wrapper):
+    def wrapped(name):
+        return re.sub(r"^((?:single_)?transformer_blocks\.\d+\.)", rf"\1{wrapper}", name)
+
+    assert sum(wrapped(name) != name for name in weights) > 20
+    file = open_file(save(tmp_path / "model.safetensors", {wrapped(name): t for name, t in weights.items()}))
+    loaded = load_model(file, torch.float32).transformer.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+
+
+def test_unknown_levels_are_no_prefix(tmp_path, weights):
+    with pytest.raises(ModelFileError, match="no family recognises this file"):
+        open_file(save(tmp_path / "model.safetensors", {f"critic.{name}": t for name, t in weights.items()}))
 
 
 def test_an_all_in_one_file_holds_its_parts_behind_prefixes(tmp_path, weights):

@@ -21,7 +21,9 @@ def convert():
     return convert
 
 
-@pytest.mark.parametrize("nest", [(), ("state_dict",), ("module",), ("model", "state_dict")])
+@pytest.mark.parametrize(
+    "nest", [(), ("state_dict",), ("module",), ("model", "state_dict"), ("generator",), ("generator_ema",)]
+)
 def test_names_and_numbers_stay(tmp_path, convert, nest):
     weights = {"a.weight": torch.randn(3, 4).T, "b": torch.ones(2, dtype=torch.bfloat16)}
     weights["shared"] = weights["b"]
@@ -35,6 +37,13 @@ def test_names_and_numbers_stay(tmp_path, convert, nest):
     assert set(written) == set(weights)
     assert all(torch.equal(written[name], weights[name]) for name in weights)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_of_a_trained_generator_its_average_is_taken(tmp_path, convert):
+    """Self-Forcing and CausVid save both; their makers sample with the average."""
+    content = {"generator": {"a": torch.zeros(2)}, "generator_ema": {"a": torch.ones(2)}, "step": 3}
+    torch.save(content, tmp_path / "model.pt")
+    assert torch.equal(convert.read(tmp_path / "model.pt")["a"], torch.ones(2))
 
 
 def test_a_file_that_could_run_code_is_refused(tmp_path, convert, capfd):

@@ -7,11 +7,13 @@ Tests: loaders/lora/load.py, nodes/lora.py
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.loaders.lora.applied import CLOSE, apply, loras
@@ -58,6 +60,34 @@ def test_finetrainers_self_attention_stays_self_attention(family, loras):
     assert list(merged) == [f"{one.sites.query}.weight"]
     patched, report = apply(one.model)
     assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE and "1 of 1" in report
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "old", "new"),
+    [
+        ("wan", "original", "^diffusion_model\\.", "pipe.dit."),
+        ("wan", "original", "^diffusion_model\\.", "pipe.dit2."),
+        ("wan", "bare", "^", "_orig_mod."),
+        ("wan", "bare", "^", "generator.model._fsdp_wrapped_module."),
+        ("wan", "diffusers", "^transformer\\.", "transformer._orig_mod."),
+        ("ltx_video", "diffusers", r"(transformer_blocks\.\d+\.)", r"\1_orig_mod."),
+        ("hunyuan_video", "kohya", "^lora_unet_", "Hunyuan_video_I2V_lora_"),
+        ("hunyuan_video", "kohya", "^lora_unet_", "Hunyuan_video_lora_"),
+        ("hunyuan_video", "kohya", "^lora_unet_", "lora_unet__orig_mod_"),
+    ],
+)
+def test_names_of_trainers_that_wrap_the_model(family, name, old, new, loras):
+    one = models.loaded(family)
+    merged = files.write(loras / "any.safetensors", FORMATS[name], one.sites, one.state)
+    with safe_open(loras / "any.safetensors", "pt") as opened:
+        metadata = opened.metadata()
+    stored = load_file(loras / "any.safetensors")
+    tensors = {re.sub(old, new, key): tensor for key, tensor in stored.items()}
+    assert len(tensors.keys() - stored.keys()) > len(stored) / 2
+    save_file(tensors, loras / "any.safetensors", metadata)
+    patched, report = apply(one.model)
+    assert apart(one.sampled(patched), one.merged(merged)) <= CLOSE, report
+    assert "unmatched" not in report and "skipped" not in report
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -40,6 +40,8 @@ from opent2v.loaders.lora.scale import scale_of
         ("a.diff_b", "a", ("diff", "diff_b")),
         ("a.diff_m", "a", ("diff", "diff_m")),
         ("a.w_norm", "a", ("diff", "diff")),
+        ("model._fsdp_wrapped_module.blocks.0._orig_mod.q.alpha", "model.blocks.0.q", ("", "alpha")),
+        ("lora_unet__orig_mod_blocks_0__orig_mod_q.alpha", "lora_unet_blocks_0_q", ("", "alpha")),
     ],
 )
 def test_a_name_is_a_layer_and_a_role(key, stem, role):
@@ -57,6 +59,11 @@ def test_other_names_belong_to_no_format(key):
         ("diffusion_model.blocks.0.q", "blocks.0.q"),
         ("base_model.model.transformer.blocks.0.q", "blocks.0.q"),
         ("model.diffusion_model.q", "q"),
+        ("pipe.dit.blocks.0.q", "blocks.0.q"),
+        ("pipe.dit2.blocks.0.q", "blocks.0.q"),
+        ("generator.model.blocks.0.q", "blocks.0.q"),
+        ("Hunyuan_video_lora_double_blocks_0_img_mod", "double.blocks.0.img.mod"),
+        ("Hunyuan_video_I2V_lora_double_blocks_0_img_mod", "double.blocks.0.img.mod"),
         ("lora_unet__blocks_0_self_attn_q", "blocks.0.self.attn.q"),
         ("lycoris_blocks_0_attn1_to_q", "blocks.0.attn1.to.q"),
     ],
