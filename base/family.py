@@ -222,14 +222,17 @@ class Family:
         schedulers = {slot: networks.pop(slot) for slot in ("scheduler",) if slot in networks}
         return {**networks, **texts, **schedulers}
 
-    def recognise(self, shapes: Shapes, name: str) -> Recognised | Near | str:
+    def recognise(
+        self, shapes: Shapes, name: str, metadata: Mapping[str, str] | None = None
+    ) -> Recognised | Near | str:
         """The part of this family that has tensors of these names and shapes, or the reason why there is none.
 
         A denoiser is one of this family's only with the very names and shapes that `Recognition.tensors` states.
 
         Args:
-            name: of the file; it counts only where tensors cannot tell.
+            name: of the file; it counts only where neither tensors nor metadata tell.
+            metadata: the texts in the file's header; None where there is no file.
         Raises:
             FamilyError: a variant that the family knows and refuses.
         """
-        return recognise(self.recognition, self.title, shapes, name)
+        return recognise(self.recognition, self.title, shapes, name, metadata or {})

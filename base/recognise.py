@@ -108,14 +108,19 @@ class Recognition:
         tensors: (variant, config of the denoiser, both as `find` gives them) -> name and shape of every tensor of that
             denoiser, in its library's names. None: they are not compared.
         rope_layouts: the names that `Recognised.rope_layouts` may have, for the user to choose from.
+        stated: (what `find` returns, metadata of the file, its name) -> the same with what the metadata state, which
+            counts more than the name. None: the makers' files state nothing.
     """
 
     find: Callable[[Shapes, str], Recognised | str]
     tensors: Callable[[Variant, Mapping[str, Any]], Shapes] | None = None
     rope_layouts: tuple[str, ...] = ()
+    stated: Callable[[Recognised, Mapping[str, str], str], Recognised] | None = None
 
 
-def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -> Recognised | str:
+def recognise(
+    recognition: Recognition, title: str, shapes: Shapes, name: str, metadata: Mapping[str, str]
+) -> Recognised | str:
     """See `Family.recognise`.
 
     Args:
@@ -124,6 +129,8 @@ def recognise(recognition: Recognition, title: str, shapes: Shapes, name: str) -
     shapes = {unwrapped(stored): shape for stored, shape in shapes.items()}
     try:
         recognised = recognition.find(shapes, name)
+        if isinstance(recognised, Recognised) and recognition.stated is not None and metadata:
+            recognised = recognition.stated(recognised, metadata, name)
         if isinstance(recognised, str) or recognised.part != "transformer" or recognition.tensors is None:
             return recognised
         wrong = difference(shapes, recognised, recognition.tensors(recognised.variant, recognised.config))
@@ -152,13 +159,22 @@ def stated(metadata: Mapping[str, str]) -> str:
     Source: ComfyUI 0.33.0, comfy/model_detection.py: {"config": {"transformer": {"model_type", "causal_ar"}}}.
     """
     try:
-        config = json.loads(metadata.get("config", "{}"))["transformer"]
+        config = json_object(metadata.get("config"))["transformer"]
         kind, is_causal = str(config.get("model_type") or ""), bool(config.get("causal_ar"))
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
     if is_causal:
         return "a causal model (Self-Forcing and others)"
     return "" if kind in _PLAIN_TYPES else _OTHER_TYPES.get(kind, f"a model of the type {kind!r}")
+
+
+def json_object(text: str | None) -> Mapping[str, Any]:
+    """A metadata entry that should hold a JSON object; empty where it does not."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def difference(shapes: Shapes, recognised: Recognised, expected: Shapes) -> str:

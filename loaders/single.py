@@ -67,7 +67,7 @@ def open_file(path: Path) -> ModelFile:
             continue  # no family knows this checkpoint's transformer: report the whole file, not its VAE
         for family in families().values() if inner else ():
             try:
-                outcome = family.recognise(inner, path.name)
+                outcome = family.recognise(inner, path.name, container.metadata)
             except FamilyError:
                 if not prefix or "transformer" not in parts:
                     raise

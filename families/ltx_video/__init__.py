@@ -231,7 +231,7 @@ _TEACACHE = TeaCache(
 FAMILY = Family(
     id="ltx_video",
     title="LTX-Video",
-    recognition=Recognition(find, files.tensors),
+    recognition=Recognition(find, files.tensors, stated=files.stated),
     network=Network(predict, condition, blocks="transformer_blocks"),
     sampling=Sampling(sigmas, stg=stg, teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None),
     files=Files(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, translate
-from ...base.recognise import layers, without_prefix
+from ...base.recognise import json_object, layers, without_prefix
 from ...base.tensors import Tensors
 from .versions import DYNAMIC, FIRST_PASS, STATIC, make_variant, version_in
 
@@ -21,7 +22,7 @@ _HEADS = 32  # in the 2B and the 13B; shapes do not show the number of heads
 
 
 def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
-    """See `Recognition.find`. 0.9.5 to 0.9.8 have the same tensors: the name tells them apart."""
+    """See `Recognition.find`. All versions have the same tensors: `stated` or the name tells them apart."""
     if shapes.get("initial_conv.weight", (0, 0))[1] == 128 and any(n.startswith("upsampler.") for n in shapes):
         raise FamilyError(
             f"{name} is an upscaler of LTX-Video's latents, which this version cannot use. Choose the model itself "
@@ -52,12 +53,13 @@ def _transformer(
     proj_in = shapes["patchify_proj.weight" if rules else "proj_in.weight"]
     caption = shapes["caption_projection.linear_1.weight"]
     width, version = proj_in[0], version_in(name)
-    is_newer = width >= 4096 or version >= "0.9.5"
+    is_distilled = "distil" in name.lower()
+    is_newer = width >= 4096 or is_distilled or version >= "0.9.5"  # the first distilled one is 0.9.6
     variant = make_variant(
         family,
         width=width,
         version=version,
-        is_distilled="distilled" in name.lower(),
+        is_distilled=is_distilled,
         scheduler=STATIC if is_newer else DYNAMIC,
         is_causal=is_newer,
         context_width=caption[1],
@@ -79,8 +81,36 @@ def _transformer(
         variant=variant,
         rules=rules,
         prefix=prefix,
-        remark=_remark(variant, version),
+        remark=_remark(variant, is_known=bool(version)),
     )
+
+
+def stated(recognised: Recognised, metadata: Mapping[str, str], name: str) -> Recognised:
+    """See `Recognition.stated`.
+
+    Source: Lightricks/LTX-Video @5260738, pipeline_ltx_video.py and transformer3d.py: the checkpoints' own "config".
+    """
+    config = json_object(metadata.get("config"))
+    transformer, levels = config.get("transformer"), config.get("allowed_inference_steps")
+    is_causal = transformer.get("causal_temporal_positioning") if isinstance(transformer, Mapping) else None
+    if recognised.part != "transformer" or not (isinstance(is_causal, bool) or isinstance(levels, list)):
+        return recognised
+    known = tuple(level for level in levels or () if isinstance(level, int | float) and 0 < level <= 1)
+    is_distilled = bool(known) or recognised.variant.facts["is_distilled"]
+    is_newer = is_causal if isinstance(is_causal, bool) else bool(known) or recognised.variant.facts["is_causal"]
+    version = version_in(metadata.get("model_version", "")) or version_in(name)
+    is_first_pass = known[: len(FIRST_PASS)] == FIRST_PASS
+    variant = make_variant(
+        recognised.variant.family,
+        width=recognised.config["num_attention_heads"] * recognised.config["attention_head_dim"],
+        version=version,
+        is_distilled=is_distilled,
+        scheduler=STATIC if is_newer else DYNAMIC,
+        is_causal=is_newer,
+        context_width=recognised.config["caption_channels"],
+        overrides={"sigmas": known} if known and not is_first_pass else None,
+    )
+    return replace(recognised, variant=variant, remark=_remark(variant, is_known=True))
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
@@ -104,13 +134,13 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     return network
 
 
-def _remark(variant: Variant, version: str) -> str:
+def _remark(variant: Variant, is_known: bool) -> str:
     if variant.sigmas:
         last_pass = ""
         if variant.sigmas == FIRST_PASS:
             last_pass = f" {len(FIRST_PASS) + 1} steps add a last, finer one."
         return f"Distilled: {len(variant.sigmas)} steps at its own noise levels, cfg 1.{last_pass}"
-    if not version and not variant.facts["is_causal"]:
+    if not is_known and not variant.facts["is_causal"]:
         return (
             "The file's name tells no version, so this is taken as 0.9.1 or older. If it is newer, put its version "
             "(0.9.5, 0.9.6, 0.9.8) back into the name: schedule and positions differ."

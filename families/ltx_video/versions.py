@@ -40,9 +40,13 @@ BANDS = (
 
 
 def version_in(name: str) -> str:
-    """ "0.9.8" of "ltxv-13b-0.9.8-dev.safetensors", "0.9.0" where a name has 0.9 alone, "" where it has none."""
-    match = re.search(r"0\.9(?:\.(\d))?(?!\d)", name)
-    return f"0.9.{match[1] or 0}" if match else ""
+    """ "0.9.8" of "ltxv-13b-0.9.8-dev.safetensors", "0.9.0" where a name has 0.9 alone, "" where it has none.
+
+    >>> version_in("LTX_Video_2B_098_distilled"), version_in("ltxv_0_9_6")
+    ('0.9.8', '0.9.6')
+    """
+    match = re.search(r"(?<!\d)0(?:[._]9(?:[._](\d))?|9(\d))(?!\d)", name)
+    return f"0.9.{match[1] or match[2] or 0}" if match else ""
 
 
 def make_variant(
@@ -67,7 +71,7 @@ def make_variant(
     """
     overrides = overrides or {}
     is_large = width >= 4096
-    is_wide = is_large or version >= "0.9.6"  # trained at 1216 x 704, 30 frames per second
+    is_wide = is_large or is_distilled or version >= "0.9.6"  # trained at 1216 x 704, 30 frames per second
     size = (1216, 704, 121, 30.0) if is_wide else (704, 512, 161, 25.0)
     is_stochastic = is_distilled and version == "0.9.6"
     levels = tuple(linear_quadratic(8)) if is_stochastic else FIRST_PASS
@@ -99,7 +103,7 @@ def make_variant(
             "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors (T5 v1.1 XXL)",
             "vae": "the VAE inside the checkpoint itself, or a file of it alone of the same version",
         },
-        facts={"is_causal": is_causal, "is_large": is_large, "schedule": dict(scheduler)},
+        facts={"is_causal": is_causal, "is_distilled": is_distilled, "is_large": is_large, "schedule": dict(scheduler)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import cache
 
@@ -11,7 +12,7 @@ import torch
 from opent2v.base import FamilyError, Recognised
 from opent2v.base.keys import translate
 from opent2v.families import families, ltx_video
-from opent2v.families.ltx_video.versions import DYNAMIC, FIRST_PASS, STATIC
+from opent2v.families.ltx_video.versions import DYNAMIC, FINISH, FIRST_PASS, STATIC, linear_quadratic, version_in
 from opent2v.loaders.single import load_model, load_vae, open_file
 from opent2v.loaders.weights import build, fill
 from opent2v.tests.families.layouts.ltx_video import (
@@ -113,6 +114,61 @@ def test_the_name_tells_versions_of_one_architecture_apart(size, name, title, st
         assert found.remark.startswith("The file's name tells no version, so this is taken as 0.9.1 or older.")
     else:
         assert found.remark == ""
+
+
+ALL_LEVELS = [*FIRST_PASS, FINISH]
+
+
+def header(causal=None, **entries):
+    """Metadata of a checkpoint as Lightricks writes it."""
+    transformer = {"_class_name": "Transformer3DModel"}
+    transformer |= {} if causal is None else {"causal_temporal_positioning": causal}
+    return {"config": json.dumps({"transformer": transformer, **entries})}
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "causal", "sigmas"),
+    [
+        ("any.safetensors", header(True, allowed_inference_steps=ALL_LEVELS), True, FIRST_PASS),
+        ("ltxv-2b-0.9.1.safetensors", header(True, allowed_inference_steps=ALL_LEVELS), True, FIRST_PASS),
+        ("ltxv-distilled.safetensors", header(True), True, FIRST_PASS),
+        ("any.safetensors", header(None, allowed_inference_steps=[1.0, 0.75, 0.5, 0.0]), True, (1.0, 0.75, 0.5)),
+        ("any.safetensors", header(True), True, ()),
+        ("ltxv-2b-0.9.8-dev.safetensors", header(False), False, ()),
+        ("any.safetensors", {"config": "[1]"}, False, ()),
+        ("any.safetensors", {"config": "{"}, False, ()),
+        ("any.safetensors", {"config": '{"transformer": 3, "allowed_inference_steps": "8"}'}, False, ()),
+        ("ltxv_096_distilled.safetensors", {}, True, tuple(linear_quadratic(8))),
+        ("LTX_Video_2B_098_Distilled.safetensors", {}, True, FIRST_PASS),
+        ("ltxv-2b-distill.safetensors", {}, True, FIRST_PASS),
+    ],
+)
+def test_the_header_tells_more_than_the_name(name, metadata, causal, sigmas):
+    """Every distilled checkpoint is 0.9.6 or newer, whatever its name lacks."""
+    shapes = {original_transformer(k): s for k, s in transformer_shapes("2B").items()}
+    file = ltx_video.FAMILY.recognise(shapes, name, metadata)
+    assert isinstance(file, Recognised)
+    variant = file.variant
+    assert (variant.facts["is_causal"], variant.sigmas) == (causal, sigmas)
+    assert variant.facts["schedule"] == (STATIC if causal else DYNAMIC)
+    assert (variant.defaults.guidance == 1.0, variant.defaults.steps) == (bool(sigmas), len(sigmas) or 40)
+    assert ("put its version" in file.remark) is (name == "any.safetensors" and not causal)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("ltxv-13b-0.9.8-dev-fp8.safetensors", "0.9.8"),
+        ("ltx-video-2b-v0.9.safetensors", "0.9.0"),
+        ("LTX_Video_2B_098_distilled", "0.9.8"),
+        ("ltxv_0_9_6", "0.9.6"),
+        ("ltxv-0.9-8steps", "0.9.0"),
+        ("2024_0951", ""),
+        ("ltxv-10.9.8", ""),
+    ],
+)
+def test_versions_in_names(name, version):
+    assert version_in(name) == version
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
