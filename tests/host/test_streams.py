@@ -44,4 +44,6 @@ def test_cores_sampler_walks_both_streams(sampling):
 def test_the_sound_is_decoded_alike(streams):
     found = streams("sound")
     assert found["apart"] < 1e-6 and found["shapes"] == [[1, 2, 6 * (tiny.RATE // 6)]] * 3
-    assert found["rates"] == [tiny.RATE] * 3 and found["channels"] == [tiny.SOUND_CHANNELS] * 2
+    # A ComfyUI that cannot pack streams states this rate for the sound of every VAE.
+    rate_of_core = 44100 if streams("refused") else tiny.RATE
+    assert found["rates"] == [tiny.RATE, tiny.RATE, rate_of_core] and found["channels"] == [tiny.SOUND_CHANNELS] * 2
