@@ -14,9 +14,10 @@ import console
 import environment
 import pack
 
-# accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA. The wheel of
-# this pyright holds all of it, and nodejs the program that runs it, so that a first run loads nothing from elsewhere.
-NEEDED = ("pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft")
+# accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA; gguf: what
+# GGUF files are compared with. The wheel of this pyright holds all of it, and nodejs the program that runs it, so that
+# a first run loads nothing from elsewhere.
+NEEDED = ("pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf")
 CHECKS = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],

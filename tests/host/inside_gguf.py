@@ -9,11 +9,12 @@ boot.start()
 
 import comfy.model_management as mm  # noqa: E402
 import folder_paths  # noqa: E402
-import gguf  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from opent2v.base.packed import PackedTensor  # noqa: E402
+from opent2v.base.packed import PackedTensor, PackedWeight  # noqa: E402
+from opent2v.loaders.gguf_types import BY_CODE  # noqa: E402
+from opent2v.loaders.quantised.gguf_blocks import GGUFBlocks  # noqa: E402
 from opent2v.tests.loaders import gguf_files, text_files  # noqa: E402
 from opent2v.tests.loaders.test_gguf_text import metadata_of  # noqa: E402
 from opent2v.tests.tiny import gguf_models  # noqa: E402
@@ -53,8 +54,8 @@ def files():
 
 
 def decoded(blocks):
-    rows = blocks.stored.numpy().reshape(blocks.shape[0], -1)
-    return torch.from_numpy(gguf.dequantize(rows, gguf.GGMLQuantizationType[blocks.code])).reshape(blocks.shape)
+    weight = PackedWeight(GGUFBlocks(BY_CODE[blocks.code]), blocks.shape, {"weight": blocks.stored})
+    return weight.dequantise(torch.float32)
 
 
 def model_case(family):
