@@ -61,4 +61,6 @@ def is_float(code: str) -> bool:
 
 def bytes_of(code: str) -> int:
     """Bytes of one number; 4 for a code that no version knows."""
+    if code.startswith("F8_"):
+        return 1  # files may name an 8-bit float that this torch does not have
     return BY_CODE[code].dtype.itemsize if code in BY_CODE else 4

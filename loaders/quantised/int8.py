@@ -27,11 +27,7 @@ class Int8:
     stays_packed: bool = True
 
     def layers(self, file: MarkedFile) -> Mapping[str, StoredLayer]:
-        layers = {}
-        for stem, mark in file.marks.items():
-            if mark.format == self.layout:
-                layers[f"{stem}.weight"] = _layer(file, stem)
-        return layers
+        return {f"{stem}.weight": _layer(file, stem) for stem in file.marked_as(self.layout)}
 
     def rows(self, weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
         scale = weight.tensors["weight_scale"]

@@ -48,6 +48,10 @@ class MarkedFile:
     tensors: Callable[[], AbstractContextManager[Callable[[str], Tensor]]]
     marks: Mapping[str, Mark]
 
+    def marked_as(self, name: str) -> list[str]:
+        """The layers whose mark names a format."""
+        return [layer for layer, mark in self.marks.items() if mark.format == name]
+
 
 def marked(file: Container) -> MarkedFile:
     """

@@ -70,6 +70,30 @@ class LayerParts:
     def has(self, role: str) -> bool:
         return self._name(role) in self._file.header
 
+    def length(self, name: str, default: int) -> int:
+        """The length of a vector of the layer, whatever its dtype; the default where there is none."""
+        info = self._file.header.get(f"{self._stem}.{name}")
+        return info.shape[0] if info is not None and len(info.shape) == 1 else default
+
+    def stated_shape(self) -> tuple[int, int] | None:
+        """(rows, columns) of the weight's numbers, where the mark states them."""
+        stated = self._mark.settings.get("orig_shape")
+        is_shape = isinstance(stated, list) and len(stated) == 2 and all(isinstance(size, int) for size in stated)
+        return (stated[0], stated[1]) if is_shape else None
+
+    def multiples(self, shape: tuple[int, ...], step: int) -> None:
+        """
+        Args:
+            shape: of the weight's stored numbers.
+        Raises:
+            ModelFileError: they are no multiples of `step`.
+        """
+        if any(size % step for size in shape):
+            raise ModelFileError(
+                f"{self._file.path}: {self._names['weight']} holds {list(shape)} numbers, expected multiples of "
+                f"{step} for a weight stored as {self._title}. {_AGAIN}"
+            )
+
     def setting(self, key: str, default: Any, choices: Iterable[Any]) -> Any:
         """A setting of the layer's mark.
 
@@ -114,6 +138,9 @@ class LayerParts:
                 f"({self._mark.settings[unknown[0]]!r}), which this version does not know. Update this pack, or get "
                 "the model's int8 convrot, fp8 or bf16 version."
             )
+        stated = self.stated_shape()
+        if stated is not None and stated != shape:
+            raise self.refused("orig_shape", list(stated), f"its weight has {list(shape)} numbers")
         parameters = {key: value for key, value in self._mark.settings.items() if key not in _REPEATED}
         return StoredLayer(packed_format, shape, self._names, parameters)
 

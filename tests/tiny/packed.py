@@ -24,6 +24,12 @@ KINDS: dict[str, tuple[str, str, int]] = {
     "int8": ("int8_tensorwise", "int8", 16),
     "int8_tensor": ("int8_tensorwise", "int8", 16),
     "int8_convrot": ("int8_tensorwise", "int8 convrot", 16),
+    "nvfp4": ("nvfp4", "nvfp4", 16),
+    "nvfp4_awq": ("nvfp4", "nvfp4 awq", 16),
+    "mxfp8": ("mxfp8", "mxfp8", 32),
+    "convrot_w4a4": ("convrot_w4a4", "w4a4 convrot", 64),
+    "asym_w4a8": ("asym_w4a8_int8", "w4a8", 16),
+    "awq_w4a16": ("awq_w4a16", "awq w4a16", 16),
 }
 CODEBOOK = torch.tensor([-120, -90, -68, -52, -38, -26, -15, -5, 4, 14, 25, 37, 51, 67, 89, 119], dtype=torch.float32)
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -40,7 +46,7 @@ def settings_of(kind: str, columns: int) -> dict[str, Any]:
     return {
         "int8_convrot": {"convrot": True, **rotated},
         "convrot_w4a4": rotated,
-        "asym_w4a8_int8": {"group_size": 16, **rotated},
+        "asym_w4a8": {"group_size": 16, **rotated},
         "awq_w4a16": {"group_size": 16},
     }.get(kind, {})
 
@@ -70,9 +76,8 @@ def packed(
     for name, tensor in state.items():
         plain = tensor.detach().clone().contiguous()
         of_kind = kind if isinstance(kind, str) else kind(name)
-        step = KINDS[of_kind][2] if of_kind else 0
         stem = prefix + name.removesuffix(".weight")
-        if not step or not name.endswith(".weight") or tensor.ndim != 2 or any(size % step for size in tensor.shape):
+        if not of_kind or not name.endswith(".weight") or not fits(tensor, of_kind):
             stored[prefix + name] = exact[prefix + name] = plain
             continue
         parts = pack(plain, of_kind)
@@ -108,11 +113,19 @@ def write(
     return exact
 
 
+def fits(tensor: Tensor, kind: str) -> bool:
+    """Whether a format can hold a tensor as it is; converters leave the others plain."""
+    step = KINDS[kind][2]
+    rows = step if kind in _TILED else 1
+    return tensor.ndim == 2 and tensor.shape[0] % rows == 0 and tensor.shape[1] % step == 0
+
+
 def mark(content: Any) -> Tensor:
     """A `comfy_quant` tensor."""
     return torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)
 
 
+_TILED = ("nvfp4", "nvfp4_awq", "mxfp8")
 _OLD = {"weight_scale": "scale_weight", "input_scale": "scale_input"}
 
 
@@ -143,6 +156,85 @@ def _pack_int8(weight: Tensor, axis: int | None = 1) -> Parts:
     return {"weight": (weight / scale).round().clamp(-127, 127).to(torch.int8), "weight_scale": scale}
 
 
+def places(rows: int, blocks: int) -> Tensor:
+    """Where the scale of row and block stands in the stored scales: [rows, blocks], counted in bytes."""
+    row, block = torch.arange(rows)[:, None], torch.arange(blocks)[None]
+    tile = row // 128 * -(-blocks // 4) + block // 4
+    return tile * 512 + row % 32 * 16 + row % 128 // 32 * 4 + block % 4
+
+
+def swizzled(scale: Tensor) -> Tensor:
+    """Scales [rows, blocks] of one byte in the order of files."""
+    rows, blocks = scale.shape
+    stored = torch.zeros(-(-rows // 128) * 128, -(-blocks // 4) * 4, dtype=torch.uint8)
+    stored.view(-1)[places(rows, blocks)] = scale.view(torch.uint8)
+    return stored.view(scale.dtype)
+
+
+def nearest(numbers: Tensor, values: Tensor) -> Tensor:
+    """Which of the values is nearest to each number."""
+    return (numbers.unsqueeze(-1) - values).abs().argmin(-1).to(torch.uint8)
+
+
+def _pack_nvfp4(weight: Tensor, factors: Tensor | None = None) -> Parts:
+    blocks = (weight if factors is None else weight / factors).unflatten(1, (-1, 16))
+    tensor_scale = largest(blocks) / (448 * 6)
+    scale = (largest(blocks, -1).squeeze(-1) / 6 / tensor_scale).clamp(min=2**-6).to(torch.float8_e4m3fn)
+    codes = nearest((blocks / (fp8_numbers(scale) * tensor_scale).unsqueeze(-1)).flatten(1), _e2m1())
+    parts = {"weight": codes[:, ::2] << 4 | codes[:, 1::2], "weight_scale": swizzled(scale)}
+    parts |= {"weight_scale_2": tensor_scale, "input_scale": torch.tensor(0.01)}
+    return parts if factors is None else parts | {"pre_quant_scale": factors}
+
+
+def _pack_mxfp8(weight: Tensor) -> Parts:
+    blocks = weight.unflatten(1, (-1, 32))
+    exponent = (largest(blocks, -1).squeeze(-1) / 448).log2().ceil()
+    stored = (blocks / 2 ** exponent.unsqueeze(-1)).flatten(1).to(torch.float8_e4m3fn)
+    return {"weight": stored, "weight_scale": swizzled((exponent + 127).to(torch.uint8))}
+
+
+def _pack_w4a4(weight: Tensor) -> Parts:
+    turned = rotated(weight)
+    scale = largest(turned, 1) / 7
+    codes = ((turned / scale).round().clamp(-7, 7).int() & 15).to(torch.uint8)
+    return {"weight": _low_first(codes), "weight_scale": scale.squeeze(1)}
+
+
+def _pack_w4a8(weight: Tensor) -> Parts:
+    turned = rotated(weight)
+    channel = largest(turned, 1) / 127
+    groups = (turned / channel).unflatten(1, (-1, 16))
+    relative = (largest(groups, -1).squeeze(-1) / 127).to(torch.float8_e4m3fn)
+    codes = nearest((groups / fp8_numbers(relative).unsqueeze(-1)).flatten(1), CODEBOOK)
+    parts = {"weight": _low_first(codes), "weight_s_rel": relative, "weight_s_channel": channel.squeeze(1)}
+    return parts | {"weight_codebook": CODEBOOK.clone()}
+
+
+def _pack_awq_w4a16(weight: Tensor) -> Parts:
+    groups = weight.unflatten(1, (-1, 16))
+    low, high = groups.amin(-1), groups.amax(-1)
+    scale = (high - low) / 15
+    zeros = low + 8 * scale
+    codes = ((groups - zeros.unsqueeze(-1)) / scale.unsqueeze(-1) + 8).round().clamp(0, 15).flatten(1)
+    return {
+        "weight": _low_first(codes.to(torch.uint8)),
+        "weight_scale": scale.T.contiguous(),
+        "weight_zeros": zeros.T.contiguous(),
+    }
+
+
+def _low_first(codes: Tensor) -> Tensor:
+    return (codes[:, ::2] | codes[:, 1::2] << 4).view(torch.int8)
+
+
+def _factors(weight: Tensor) -> Tensor:
+    return 0.5 + torch.rand(weight.shape[1], generator=torch.Generator().manual_seed(5))
+
+
+def _e2m1() -> Tensor:
+    return torch.tensor([*_E2M1, *(-value for value in _E2M1)])
+
+
 _PACKERS: dict[str, Callable[[Tensor], Parts]] = {
     "fp8": _pack_fp8,
     "fp8_e5m2": lambda weight: _pack_fp8(weight, torch.float8_e5m2),
@@ -150,6 +242,12 @@ _PACKERS: dict[str, Callable[[Tensor], Parts]] = {
     "int8": _pack_int8,
     "int8_tensor": lambda weight: _pack_int8(weight, None),
     "int8_convrot": lambda weight: _pack_int8(rotated(weight)),
+    "nvfp4": _pack_nvfp4,
+    "nvfp4_awq": lambda weight: _pack_nvfp4(weight, _factors(weight)),
+    "mxfp8": _pack_mxfp8,
+    "convrot_w4a4": _pack_w4a4,
+    "asym_w4a8": _pack_w4a8,
+    "awq_w4a16": _pack_awq_w4a16,
 }
 
 
@@ -179,6 +277,51 @@ def _int8(parts: Mapping[str, Tensor]) -> Tensor:
     return parts["weight"].float() * parts["weight_scale"]
 
 
+def _codes(parts: Mapping[str, Tensor], high_first: bool = False) -> Tensor:
+    """The 4-bit codes [rows, columns] of a matrix."""
+    stored = parts["weight"].view(torch.uint8).int()
+    codes = torch.empty(len(stored), 2 * stored.shape[1], dtype=torch.int32)
+    codes[:, 1 if high_first else 0 :: 2], codes[:, 0 if high_first else 1 :: 2] = stored % 16, stored // 16
+    return codes
+
+
+def _per_column(scale: Tensor, columns: int) -> Tensor:
+    """Scales of blocks [rows, blocks], one for each column."""
+    return scale.repeat_interleave(columns // scale.shape[1], 1)
+
+
+def _nvfp4(parts: Mapping[str, Tensor]) -> Tensor:
+    values = _e2m1()[_codes(parts, high_first=True)]
+    rows, columns = values.shape
+    scale = fp8_numbers(parts["weight_scale"].view(-1)[places(rows, columns // 16)])
+    numbers = values * _per_column(scale, columns) * parts["weight_scale_2"]
+    return numbers * parts.get("pre_quant_scale", torch.ones(()))
+
+
+def _mxfp8(parts: Mapping[str, Tensor]) -> Tensor:
+    rows, columns = parts["weight"].shape
+    exponent = parts["weight_scale"].view(-1)[places(rows, columns // 32)].double() - 127
+    return (fp8_numbers(parts["weight"]) * _per_column(2**exponent, columns)).float()
+
+
+def _w4a4(parts: Mapping[str, Tensor]) -> Tensor:
+    codes = _codes(parts)
+    return rotated((codes - 16 * (codes > 7)) * parts["weight_scale"][:, None])
+
+
+def _w4a8(parts: Mapping[str, Tensor]) -> Tensor:
+    codes = _codes(parts)
+    values = parts["weight_codebook"][codes] if "weight_codebook" in parts else codes - 8.0
+    eight_bits = (values * _per_column(fp8_numbers(parts["weight_s_rel"]), codes.shape[1])).round().clamp(-127, 127)
+    return rotated(eight_bits * parts["weight_s_channel"][:, None])
+
+
+def _awq_w4a16(parts: Mapping[str, Tensor]) -> Tensor:
+    codes = _codes(parts)
+    scale, zeros = (_per_column(parts[role].T, codes.shape[1]) for role in ("weight_scale", "weight_zeros"))
+    return (codes - 8) * scale + zeros
+
+
 _DECODERS: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {
     "fp8": _fp8,
     "fp8_e5m2": _fp8,
@@ -186,6 +329,12 @@ _DECODERS: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {
     "int8": _int8,
     "int8_tensor": _int8,
     "int8_convrot": lambda parts: rotated(_int8(parts)),
+    "nvfp4": _nvfp4,
+    "nvfp4_awq": _nvfp4,
+    "mxfp8": _mxfp8,
+    "convrot_w4a4": _w4a4,
+    "asym_w4a8": _w4a8,
+    "awq_w4a16": _awq_w4a16,
 }
 
 
