@@ -61,6 +61,15 @@ class Host(Protocol[Model, Clip, Vae]):
         """The memory that is free for a model and its run."""
         ...
 
+    def packed_arithmetic(self, layout: str, in_model: bool) -> str:
+        """How layers of a packed format compute here, in words.
+
+        Args:
+            layout: as `WeightFormat.layout`.
+            in_model: of the video model, not of a text encoder or a VAE.
+        """
+        ...
+
     def model(self, part: VideoModel) -> Model:
         """A MODEL around a loaded model."""
         ...

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+# How a layer of ours computes with a packed weight, in the user's words.
+DEQUANTISED = "each layer is multiplied out while it computes"
+
 
 def switch_leaves(module: nn.Module, table: Mapping[type[nn.Module], type[nn.Module]]) -> nn.Module:
     """Change the class of every leaf whose exact type is in the table; weights, names and hooks stay.

@@ -9,6 +9,7 @@ from .folder import Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
+from .quantised import Quantisation
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
 from .text_file import TextFile, load_text, match_text, open_text_file, open_text_files
 
@@ -19,6 +20,7 @@ __all__ = [
     "ModelFile",
     "ModelFileError",
     "Pipeline",
+    "Quantisation",
     "TensorInfo",
     "TextFile",
     "endings",

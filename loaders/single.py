@@ -141,7 +141,7 @@ def load_model(
 def load_vae(
     file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
 ) -> VideoVAE:
-    """The VAE of a file; arguments and errors as `load_model`."""
+    """The VAE of a file, linear layers in few bits as they are stored; arguments and errors as `load_model`."""
     recognised, module = _built(file, "vae", dtype, on_progress)
     return VideoVAE(recognised.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
 
@@ -167,6 +167,7 @@ def _built(
         prefix=recognised.prefix,
         from_folder=False,
         on_tensor=on_progress,
+        keeps_packed=True,
     )
     return recognised, module
 

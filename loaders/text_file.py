@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,8 @@ from ..base.keys import unwrapped
 from ..families.text import text_encoders
 from .containers import open_container
 from .errors import ModelFileError
-from .quantised import split_header
+from .header import TensorInfo
+from .quantised import Quantisation, split_header
 from .resemblance import resembles
 from .tokenizers import FindTokenizer, tokenizer_of
 from .weights import build, check, fill
@@ -29,6 +30,7 @@ class TextFile:
     Attributes:
         prefix: what the encoder's names start with: "text_encoders.umt5xxl.transformer." in an all-in-one file.
         spiece: whole name of the tensor with its sentencepiece model, "" where the file has none.
+        weights: its part of the file's header, under whole names.
     """
 
     path: Path
@@ -36,6 +38,8 @@ class TextFile:
     layout: TextLayout
     prefix: str = ""
     spiece: str = ""
+    weights: Mapping[str, TensorInfo] = field(default_factory=dict, repr=False)
+    quantisation: Quantisation = field(default_factory=Quantisation, repr=False)
 
 
 def open_text_file(path: Path, prefix: str = "") -> TextFile:
@@ -52,7 +56,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     Raises:
         ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
     """
-    header, _ = split_header(open_container(path))
+    header, quantisation = split_header(open_container(path))
     shapes = {unwrapped(name): info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
     encoders: list[TextFile] = []
     for prefix in _levels(shapes, prefixes):
@@ -62,7 +66,9 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         for kind in text_encoders().values():
             layout = _recognised(kind, inside)
             if layout is not None:
-                encoders.append(TextFile(path, kind, layout, prefix, _spiece(kind.spiece, prefix, shapes)))
+                spiece = _spiece(kind.spiece, prefix, shapes)
+                weights = {name: info for name, info in header.items() if name.startswith(prefix) and name != spiece}
+                encoders.append(TextFile(path, kind, layout, prefix, spiece, weights, quantisation))
                 break
     if encoders:
         return tuple(encoders)
@@ -114,6 +120,7 @@ def load_text(
 
     Args:
         find_tokenizer: for files that carry none.
+        dtype: storage dtype; layers in few bits stay as the file stores them.
         on_progress: called with (tensors read, tensors in all).
     Raises:
         ModelFileError: an encoder that is missing, not this family's or of the wrong width; no tokenizer anywhere.
@@ -150,6 +157,7 @@ def load_text(
             prefix=file.prefix,
             from_folder=False,
             on_tensor=tick,
+            keeps_packed=True,
         )
         before += counts[slot]
     return TextEncoder(

@@ -66,8 +66,8 @@ def fill(
         rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
         from_folder: the config that the module was built from lies beside the files.
         on_tensor: called with (tensors read, tensors in all).
-        keeps_packed: linear layers hold packed weights as they are stored, if their format can; all others are
-            multiplied out to `dtype`, fp32 for None.
+        keeps_packed: linear layers and embeddings hold packed weights as they are stored, if their format can; all
+            others are multiplied out to `dtype`, fp32 for None.
     Raises:
         ModelFileError: as `check`; or a damaged file.
     """
@@ -133,8 +133,8 @@ def _packed_parts(renamed: Renamed, weight: PackedWeight) -> list[PackedWeight]:
 def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype) -> bool:
     """Whether hosts have a layer that dequantises this weight while it computes."""
     owner, _, leaf = name.rpartition(".")
-    is_linear = leaf == "weight" and type(module.get_submodule(owner)) is nn.Linear
-    return is_linear and weight.format.stays_packed and target not in FP8
+    has_layer = leaf == "weight" and type(module.get_submodule(owner)) in (nn.Linear, nn.Embedding)
+    return has_layer and weight.format.stays_packed and target not in FP8
 
 
 def check(

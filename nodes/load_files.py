@@ -29,6 +29,7 @@ from ..loaders import (
 )
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .memory import model_plan
+from .packed import computed_lines, packed_lines
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -125,6 +126,7 @@ class OpenT2VLoadDiffusionModel:
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
+        remarks += computed_lines(opened.quantisation, opened.weights_of("transformer")) if is_packed else []
         remarks += [*([recognised.remark] if recognised.remark else []), *memory]
         outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
         return with_remarks(outputs, remarks)
@@ -216,7 +218,8 @@ class OpenT2VLoadTextEncoder:
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
         titles = " and ".join(text_file.layout.title for text_file in files)
-        return with_remarks((clip,), [f"{titles} for {variant.title}"])
+        packed = [line for text_file in files for line in packed_lines(text_file.quantisation, text_file.weights)]
+        return with_remarks((clip,), [f"{titles} for {variant.title}", *packed])
 
 
 class OpenT2VLoadVAE:
@@ -256,9 +259,10 @@ class OpenT2VLoadVAE:
             return [host.vae(load(opened, dtype, lambda done, _: bar(done)))]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
-        recognised = opened.parts["audio_vae" if is_sound else "vae"]
-        name = "Audio VAE" if is_sound else "VAE"
-        return with_remarks((vae,), [f"{name} of {recognised.variant.title}, {recognised.layout} layout"])
+        part = "audio_vae" if is_sound else "vae"
+        recognised, name = opened.parts[part], "Audio VAE" if is_sound else "VAE"
+        packed = packed_lines(opened.quantisation, opened.weights_of(part))
+        return with_remarks((vae,), [f"{name} of {recognised.variant.title}, {recognised.layout} layout", *packed])
 
 
 def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:
@@ -303,7 +307,7 @@ def stored_dtype(file: ModelFile) -> torch.dtype | None:
 
 def _stored_as(file: ModelFile, dtype: torch.dtype | None, is_packed: bool) -> str:
     if is_packed:
-        return file.quantisation.kind
+        return file.quantisation.text(file.weights_of("transformer"))
     kind = str(dtype or stored_dtype(file) or torch.bfloat16).removeprefix("torch.")
     from_kind = f" from {file.quantisation.kind}" if file.quantisation.kind else ""
     return f"{kind}{from_kind}"

@@ -361,7 +361,7 @@ def exact(tmp_path, monkeypatch) -> dict[str, Tensor]:
 def loaded():
     """(MODEL, CLIP, VAE, audio VAE) through the loader nodes."""
     (model, *_), ui = call("OpenT2VLoadDiffusionModel", file="tomorrow.safetensors")
-    assert remarks(ui).startswith("Tomorrow 1, diffusers layout, stored as row int8\nMemory: ")
+    assert remarks(ui).startswith("Tomorrow 1, diffusers layout, stored as row int8 0.0 MiB, ")
     (clip,), _ = call("OpenT2VLoadTextEncoder", model=model, file="qwen.safetensors")
     (vae,), _ = call("OpenT2VLoadVAE", file="tomorrow_vae.safetensors")
     (audio_vae,), _ = call("OpenT2VLoadVAE", file="tomorrow_audio_vae.safetensors")

@@ -26,5 +26,6 @@ from .place import (
     progress,
     say,
 )
+from .quantised import packed_arithmetic
 from .sound import audio_decoder
 from .vision import clip_vision

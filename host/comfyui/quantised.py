@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ...base import FamilyError
 from ...base.packed import PackedTensor, PackedWeight, looked_up, unpacked
+from ..leaves import DEQUANTISED
 
 
 class HoldsPacked:
@@ -123,6 +124,20 @@ def _host_holds(packed: PackedWeight) -> bool:
         return False
     # Outside of inference mode the host's fp8 layer transposes a weight without its scale for each row.
     return not layout.startswith("float8") or packed.tensors["weight_scale"].numel() == 1
+
+
+# ComfyUI's name of a format -> what its kernels multiply in.
+_KERNELS = {
+    "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8_tensorwise": "int8", "nvfp4": "fp4", "mxfp8": "mxfp8",
+    "convrot_w4a4": "int4", "asym_w4a8_int8": "int8",
+}  # fmt: skip
+
+
+def packed_arithmetic(layout: str, in_model: bool) -> str:
+    has_kernel = layout in QUANT_ALGOS and layout in _KERNELS and has_mixed_layers()
+    if not in_model or not has_kernel or layout in unsupported_formats(mm.get_torch_device()):
+        return DEQUANTISED
+    return f"ComfyUI multiplies in {_KERNELS[layout]}, its inputs rounded as well"
 
 
 def unsupported_formats(device: torch.device) -> frozenset[str]:

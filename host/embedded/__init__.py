@@ -15,6 +15,7 @@ from ..embedded.vae import Vae, clip_frames, decode, decode_stream, encode, late
 from .cache import apply_step_cache
 from .files import Missing, missing, model_files, tokenizer_folder
 from .machine import device_memory
+from .ops import packed_arithmetic
 from .patches import apply_patches, patch_target
 from .place import (
     Interrupted,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...base.packed import looked_up, unpacked
+from ..leaves import DEQUANTISED
 
 
 class CastLinear(nn.Linear):
@@ -52,6 +53,10 @@ class CastRMSNorm(nn.RMSNorm):
 
 def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if weight is None else weight.to(dtype)
+
+
+def packed_arithmetic(layout: str, in_model: bool) -> str:
+    return DEQUANTISED
 
 
 LEAVES: dict[type[nn.Module], type[nn.Module]] = {

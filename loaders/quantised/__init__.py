@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...base.packed import PackedWeight
 from ...base.recognise import HELPERS
-from ...base.storage import is_fp8
+from ...base.storage import BY_CODE, is_fp8
+from ...base.units import bytes_text
 from ..header import Container, TensorInfo
 from .layer import PackedFormat, StoredLayer
 from .marks import MARK, marked
@@ -36,6 +37,25 @@ class Quantisation:
 
     layers: Mapping[str, StoredLayer] = field(default_factory=dict)
     kind: str = ""
+
+    def text(self, weights: Mapping[str, TensorInfo]) -> str:
+        """How weights are stored, the largest share first: "int8 convrot 19.6 GiB, 312 layers; bf16 0.4 GiB".
+
+        Args:
+            weights: some of the header's, by their names there.
+        """
+        sizes: dict[str, int] = {}
+        counts: dict[str, int] = {}
+        for name, info in weights.items():
+            layer = self.layers.get(name)
+            storage = BY_CODE.get(info.dtype)
+            kind = layer.format.name if layer else (storage and storage.name) or info.dtype.lower()
+            sizes[kind] = sizes.get(kind, 0) + info.nbytes
+            counts[kind] = counts.get(kind, 0) + (layer is not None)
+        return "; ".join(
+            f"{kind} {bytes_text(sizes[kind])}" + (f", {counts[kind]} layers" if counts[kind] else "")
+            for kind in sorted(sizes, key=lambda kind: -sizes[kind])
+        )
 
     @property
     def stays_packed(self) -> bool:

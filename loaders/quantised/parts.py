@@ -77,9 +77,10 @@ class LayerParts:
 
     def stated_shape(self) -> tuple[int, int] | None:
         """(rows, columns) of the weight's numbers, where the mark states them."""
-        stated = self._mark.settings.get("orig_shape")
-        is_shape = isinstance(stated, list) and len(stated) == 2 and all(isinstance(size, int) for size in stated)
-        return (stated[0], stated[1]) if is_shape else None
+        match self._mark.settings.get("orig_shape"):
+            case [int(rows), int(columns)]:
+                return rows, columns
+        return None
 
     def multiples(self, shape: tuple[int, ...], step: int) -> None:
         """

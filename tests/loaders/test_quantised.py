@@ -166,10 +166,18 @@ def test_packed_rows_go_where_key_rules_send_them(int4, tmp_path, keeps_packed):
     assert torch.equal(built["both"].weight, torch.cat([exact["one.weight"], exact["two.weight"]], 1))
 
 
-def test_only_linear_layers_hold_packed_weights(int4, tmp_path):
+class ScaledEmbedding(torch.nn.Embedding):
+    """As Gemma's: a class of its own, which hosts cannot switch to theirs."""
+
+
+def test_linear_layers_and_embeddings_hold_packed_weights(int4, tmp_path):
     path = tmp_path / "int4.safetensors"
-    exact = toy_int4.write(path, {"words.weight": draw(6, 8), "layer.weight": draw(4, 8)})
-    built = torch.nn.ModuleDict({"words": torch.nn.Embedding(6, 8), "layer": torch.nn.Linear(8, 4, bias=False)})
+    names = ("words.weight", "layer.weight", "scaled.weight")
+    exact = toy_int4.write(path, {name: draw(6, 8) for name in names})
+    layers = {"words": torch.nn.Embedding(6, 8), "layer": torch.nn.Linear(8, 6, bias=False)}
+    built = torch.nn.ModuleDict({**layers, "scaled": ScaledEmbedding(6, 8)})
     fill(built, (path,), dtype=torch.bfloat16, keeps_packed=True)
-    assert torch.equal(built["words"].weight, exact["words.weight"].bfloat16())
-    assert isinstance(built["layer"].weight, PackedTensor) and built["layer"].weight.dtype == torch.bfloat16
+    for name in names:
+        weight = built.get_parameter(name)
+        assert weight.dtype == torch.bfloat16 and torch.equal(weight.detach() + 0, exact[name].bfloat16())
+        assert isinstance(weight, PackedTensor) == (name != "scaled.weight")

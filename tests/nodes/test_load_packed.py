@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -36,7 +38,7 @@ def exact(tmp_path, monkeypatch):
 
 def load(file, dtype="auto"):
     results, ui = call("OpenT2VLoadDiffusionModel", file=file, dtype=dtype)
-    return results[0], remarks(ui).splitlines()[0]
+    return results[0], remarks(ui).partition("\nMemory: ")[0]
 
 
 @torch.inference_mode()
@@ -55,7 +57,11 @@ def apart(one, other):
 
 def test_it_is_held_as_stored_and_computes_what_its_numbers_do(exact):
     (model, said), (plain, _) = load("small.safetensors"), load("plain.safetensors")
-    assert said == "Mochi 1, diffusers layout, stored as toy int4"
+    assert re.fullmatch(
+        r"Mochi 1, diffusers layout, stored as toy int4 0\.\d MiB, \d+ layers; fp32 0\.\d MiB\n"
+        r"toy int4: each layer is multiplied out while it computes",
+        said,
+    )
     held = model.part.transformer.get_parameter(f"{QUERY}.weight")
     assert isinstance(held, PackedTensor) and torch.equal(unpacked(held, torch.float32), exact[f"{QUERY}.weight"])
     assert model.dtype == torch.float32
@@ -84,6 +90,7 @@ def test_a_lora_is_computed_beside_it(exact):
 def test_the_doctor_names_it(exact, tmp_path):
     lines = report(tmp_path / "diffusion_models/small.safetensors")
     assert lines[1] == "Mochi 1 transformer, diffusers layout, toy int4"
+    assert lines[2].startswith("Stored as toy int4 0.") and lines[3].startswith("toy int4: each layer is multiplied")
     assert lines[-1].startswith("Memory: 0.")
 
 
