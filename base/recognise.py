@@ -172,7 +172,7 @@ def json_object(text: str | None) -> Mapping[str, Any]:
     """A metadata entry that should hold a JSON object; empty where it does not."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

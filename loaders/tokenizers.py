@@ -148,6 +148,8 @@ def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:
 
 def _sentences(path: Path, name: str, raw: bytes) -> Sentences:
     try:
+        if not raw:
+            raise RuntimeError("it is empty")
         return Sentences(_processor(model_proto=raw))
     except RuntimeError as error:
         raise ModelFileError(f"{path}: its tokenizer ({name}) cannot be read ({error}). Get the file again.") from error

@@ -12,6 +12,9 @@ from ..header import Container, ContainerFormat
 FORMATS: list[ContainerFormat] = [
     importlib.import_module(f".{module.name}", __name__).FORMAT for module in pkgutil.iter_modules(__path__)
 ]
+# What downloaders keep beside a file until it is whole: aria2, browsers and curl's front ends, Chrome, qBittorrent.
+_COMPANIONS = (".aria2", ".part", ".dl-meta", ".crdownload", ".!qB", ".incomplete", ".download")
+_WINDOW = 4096
 # First bytes of files by torch.save: a zip archive, or a bare pickle of protocol 2 to 5.
 _PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -25,8 +28,35 @@ def open_container(path: Path) -> Container:
     """Read a file's header, in the format that its first bytes show.
 
     Raises:
-        ModelFileError: missing, empty, cut short, damaged, a pickle, or no file of tensors at all.
+        ModelFileError: missing, empty, cut short, still downloading, damaged, a pickle, or no file of tensors at all.
     """
+    companion = next((name for end in _COMPANIONS if (name := path.with_name(path.name + end)).exists()), None)
+    if companion is None:
+        return _opened(path)
+    try:
+        container = _opened(path)
+        if not _has_gaps(path):
+            return container
+    except ModelFileError:
+        pass
+    raise ModelFileError(
+        f"{path}: is still downloading: {companion.name} lies beside it, and parts of it are not written yet. Wait "
+        f"until the download ends; if it has ended, delete {companion.name} and get the file again."
+    )
+
+
+def _has_gaps(path: Path) -> bool:
+    """Whether a file is zero at its end or in one of 64 places: its room was taken before all bytes came."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        for place in range(1, 65):
+            file.seek(max(0, size * place // 64 - _WINDOW))
+            if not any(file.read(_WINDOW)):
+                return True
+    return False
+
+
+def _opened(path: Path) -> Container:
     try:
         with open(path, "rb") as file:
             start = file.read(16)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from ...base.storage import BY_CODE
 from ..errors import ModelFileError
 from ..header import TensorInfo
 
@@ -62,10 +64,11 @@ class Safetensors:
             end = 0
             for name, entry in entries.items():
                 if name != "__metadata__":
-                    header[name] = TensorInfo(entry["dtype"], tuple(entry["shape"]))
-                    end = max(end, entry["data_offsets"][1])
+                    header[name], last = _entry(name, entry)
+                    end = max(end, last)
             metadata = {str(key): str(value) for key, value in (entries.get("__metadata__") or {}).items()}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            "".join((*header, *metadata, *metadata.values())).encode()  # half a character cannot be shown
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFileError(
                 f"{path}: the safetensors header is damaged ({error}). Download the file again."
             ) from error
@@ -75,6 +78,17 @@ class Safetensors:
 
 
 FORMAT = Safetensors()
+
+
+def _entry(name: str, entry: dict[str, Any]) -> tuple[TensorInfo, int]:
+    """(dtype and shape, where the tensor's bytes end). Raises ValueError, LookupError or TypeError: a wrong entry."""
+    dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not all(type(number) is int and number >= 0 for number in (*shape, first, last)):
+        raise ValueError(f"{name!r} has the shape {shape!r} at {first!r} to {last!r}")
+    info = TensorInfo(str(dtype), tuple(shape))
+    if dtype in BY_CODE and last - first != info.nbytes:
+        raise ValueError(f"{name!r} has {last - first:,} bytes and needs {info.nbytes:,}")
+    return info, last
 
 
 def _cut_short(path: Path, size: int, expected: int) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from ...base.storage import is_float
-from ...base.weight_changes import is_old_glora
 from ..containers import open_container
 from ..errors import ModelFileError
 from ..header import TensorInfo
 from .keys import Role, is_text_encoder, parse
+from .shapes import are_sound, rank_of, size_of
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
 MAX_TENSORS = 50_000
@@ -52,57 +50,19 @@ class Adapter:
     follows: Adapter | None = field(default=None, repr=False)
 
     @cached_property
+    def is_sound(self) -> bool:
+        """Whether the factors' shapes go together."""
+        return are_sound(self.kind, self.shapes) and (self.follows is None or self.follows.is_sound)
+
+    @cached_property
     def size(self) -> tuple[int, int]:
-        """(outputs, inputs times kernel) of the weight it changes; 0 inputs where the change does not show them."""
-        s = self.shapes
-        if self.kind == "lora":
-            return s["up"][0], s["down"][1] * prod(s["mid"][2:]) if "mid" in s else prod(s["down"][1:])
-        if self.kind == "loha":
-            if "t1" in s:
-                return s["w1_a"][1], s["w1_b"][1] * prod(s["t1"][2:])
-            return s["w1_a"][0], prod(s["w1_b"][1:])
-        if self.kind == "lokr":
-            first = s["w1"] if "w1" in s else (s["w1_a"][0], s["w1_b"][1])
-            if "w2" in s:
-                second = s["w2"]
-            elif "t2" in s:
-                second = (s["w2_a"][1], s["w2_b"][1], *s["t2"][2:])
-            else:
-                second = (s["w2_a"][0], prod(s["w2_b"][1:]))
-            return first[0] * second[0], first[1] * prod(second[1:])
-        if self.kind == "glora":
-            outer, inner = ("b2", "b1") if is_old_glora(s["a1"]) else ("b1", "b2")
-            return s[outer][0], prod(s[inner][1:])
-        if self.kind in ("oft", "boft"):
-            return prod(s["blocks"][-3:-1]), 0
-        return (s["diff"][0] if s["diff"] else 1), prod(s["diff"][1:])
+        """As `size_of`; two zeros where the factors do not go together."""
+        return size_of(self.kind, self.shapes) if self.is_sound else (0, 0)
 
     @cached_property
     def rank(self) -> int:
-        """The rank of the low-rank product; 0 where the change is stored whole."""
-        s = self.shapes
-        if self.kind == "lora":
-            return s["down"][0]
-        if self.kind in ("loha", "lokr"):
-            return next((s[role][0] for role in ("w1_b", "w2_b") if role in s), 0)
-        if self.kind == "glora":
-            return min(s["a1"][0], s["a1"][1])
-        return s["blocks"][-1] if self.kind in ("oft", "boft") else 0
-
-    @cached_property
-    def is_sound(self) -> bool:
-        """Whether the factors' shapes go together."""
-        s = self.shapes
-        try:
-            if self.kind == "lora":
-                outer, inner = s["mid"][:2] if "mid" in s else (s["down"][0], s["up"][1])
-                return (s["up"][1], s["down"][0]) == (outer, inner) and self.size[1] > 0
-            if self.kind == "loha":
-                inner = 0 if "t1" in s else 1
-                return s["w1_a"][inner] == s["w1_b"][0] and s["w2_a"][inner] == s["w2_b"][0]
-            return min(self.size[0], self.rank + 1) > 0
-        except (IndexError, ValueError):
-            return False
+        """As `rank_of`; 0 where the factors do not go together."""
+        return rank_of(self.kind, self.shapes) if self.is_sound else 0
 
 
 @dataclass(frozen=True)
@@ -237,14 +197,8 @@ def _with_sidecar(path: Path, metadata: dict[str, str]) -> dict[str, str]:
     """The header's metadata, with peft's adapter_config.json where that file lies beside it."""
     sidecar = path.parent / _SIDECAR[1]
     if path.name == _SIDECAR[0] and sidecar.is_file():
-        metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8"))
+        try:
+            metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise ModelFileError(f"{sidecar}: cannot be read ({error.strerror or error}).") from error
     return metadata
-
-
-def as_json(text: str | None) -> dict[str, Any]:
-    """A metadata entry that should hold a JSON object; empty where it does not."""
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

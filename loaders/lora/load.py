@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from .names import WeightSlice
 from .scale import scale_of
 
 # Factors that have one row per output of the weight, by kind: only these are indexed for a slice of the rows.
+_LARGEST = torch.finfo(torch.float32).max
 _ROWS = {"lora": ("up",), "loha": ("w1_a", "w2_a"), "diff": ("diff",)}
 
 
@@ -38,13 +40,17 @@ def patches_of(
     """As `load_patches`, from tensors by their name in the file."""
     patches: list[WeightChange] = []
     for n, (adapter, places) in enumerate(verdict.places, 1):
-        tensors = {role: _finite(read(key), key, verdict.file) for role, key in adapter.keys.items()}
+        largest: dict[str, float] = {}
+        tensors = {}
+        for role, key in adapter.keys.items():
+            tensors[role], largest[role] = _finite(read(key), key, verdict.file)
         alpha = _number(tensors.pop("alpha", None))
         scaled = adapter
         if adapter.follows is not None:
             scaled, key = adapter.follows, adapter.follows.keys.get("alpha")
-            alpha = _number(read(key)) if key else None
+            alpha = _number(_finite(read(key), key, verdict.file)[0]) if key else None
         scale = scale_of(scaled, alpha, verdict.file.metadata)
+        _check_product(adapter, largest, scale, verdict.file)
         patches += [_patch(adapter, verdict.target.prefix, place, tensors, scale) for place in places]
         if on_progress:
             on_progress(n)
@@ -78,15 +84,34 @@ def _turned(tensors: dict[str, Tensor], constraint: float, pick: Tensor) -> dict
     return picked | ({"rescale": tensors["rescale"][pick]} if "rescale" in tensors else {})
 
 
-def _finite(tensor: Tensor, key: str, file: LoraFile) -> Tensor:
+def _check_product(adapter: Adapter, largest: Mapping[str, float], scale: float, file: LoraFile) -> None:
+    """
+    Args:
+        largest: by role, the largest absolute value of each tensor.
+    Raises:
+        ModelFileError: the product can leave the numbers of fp32, and the changed weights would be infinite.
+    """
+    factors = [value for role, value in largest.items() if role not in ("alpha", "dora", "rescale")]
+    bound = abs(scale) * max(1, adapter.rank) ** 2 * math.prod(factors)
+    if not bound < _LARGEST:
+        raise ModelFileError(
+            f"{file.path}: the factors of {adapter.stem} are up to {max(factors):.3g} and its scale is {scale:.3g}, "
+            "a change beyond the numbers of fp32. The training went wrong or the file is damaged: use another version "
+            "of this LoRA."
+        )
+
+
+def _finite(tensor: Tensor, key: str, file: LoraFile) -> tuple[Tensor, float]:
+    """(the tensor, its largest absolute value)."""
     tensor = tensor.bfloat16() if tensor.element_size() == 1 else tensor
     # min and max cost a tenth of `isfinite(...).all()`, and both are NaN as soon as one element is.
-    if tensor.numel() and not all(torch.isfinite(end) for end in torch.aminmax(tensor)):
+    ends = [float(end) for end in torch.aminmax(tensor)] if tensor.numel() else [0.0]
+    if not all(map(math.isfinite, ends)):
         raise ModelFileError(
             f"{file.path}: {key} holds NaN or infinity. The training went wrong or the file is damaged: use another "
             "version of this LoRA."
         )
-    return tensor
+    return tensor, max(map(abs, ends))
 
 
 def _number(tensor: Tensor | None) -> float | None:

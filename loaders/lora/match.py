@@ -15,6 +15,7 @@ from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat
 from .names import Names, WeightSlice
 from .origin import format_of, origin, origin_text, step_remark
+from .shapes import fits_magnitudes
 
 _EXAMPLES = 2
 # A smaller share of matches is chance: families share a few names, such as that of the last layer.
@@ -183,11 +184,14 @@ def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
         else ()
     )
     for adapter in adapters:
-        places = None
-        for form in forms(adapter.stem, slots):
-            places = names.places(form, adapter.end, is_flat(adapter.stem), layout, adapter.size[0])
-            if places is not None:
-                break
+        if not adapter.is_sound:
+            misshapen.append(Misfit(adapter, adapter.size, (0, 0), "has factors of shapes that do not go together"))
+            continue
+        try:
+            places = _places(adapter, slots, names, layout)
+        except (ValueError, RuntimeError):  # the rows cannot be split as those of a fused layer
+            misshapen.append(Misfit(adapter, adapter.size, (0, 0), f"has {adapter.size[0]} rows for several layers"))
+            continue
         if places is None:
             unmatched.append(adapter)
             continue
@@ -199,19 +203,27 @@ def _tried(layout: str, adapters: Sequence[Adapter], names: Names) -> Tried:
     return layout, fits, unmatched, misshapen
 
 
+def _places(adapter: Adapter, slots: tuple[str, ...], names: Names, layout: str) -> list[WeightSlice] | None:
+    for form in forms(adapter.stem, slots):
+        places = names.places(form, adapter.end, is_flat(adapter.stem), layout, adapter.size[0])
+        if places is not None:
+            return places
+    return None
+
+
 def _misfit(adapter: Adapter, places: Sequence[WeightSlice], names: Names) -> Misfit | None:
     rows, columns = sum(names.size(p)[0] for p in places), names.size(places[0])[1]
     size = adapter.size[0], adapter.size[1] or columns
-    if not adapter.is_sound:
-        return Misfit(adapter, size, (rows, columns), "has factors of shapes that do not go together")
     if size != (rows, columns):
         return Misfit(adapter, size, (rows, columns))
+    dora, channels = adapter.shapes.get("dora"), names.target.shapes[places[0].name][1:2]
+    if dora is not None and not fits_magnitudes(dora, rows, *channels):
+        return Misfit(adapter, size, (rows, columns), f"has magnitudes {list(dora)} for {[rows, *channels]}")
     picks = [p.pick for p in places if p.pick is not None]
     if picks:
         whole = adapter.kind == "oft" and all(_whole_blocks(pick, adapter.rank) for pick in picks)
         if adapter.kind in ("oft", "boft") and not whole:
             return Misfit(adapter, size, (rows, columns), "turns rows of several layers into each other")
-        dora = adapter.shapes.get("dora", ())
         if dora and dora[0] != rows:
             return Misfit(adapter, size, (rows, columns), "has one magnitude for the columns of several layers")
     return None

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ...base.recognise import json_object
 from ...families import families
-from .file import Adapter, as_json
+from .file import Adapter
 
 
 def scale_of(adapter: Adapter, alpha: float | None, metadata: Mapping[str, str]) -> float:
@@ -29,15 +30,15 @@ def scale_of(adapter: Adapter, alpha: float | None, metadata: Mapping[str, str])
 def _stated(adapter: Adapter, metadata: Mapping[str, str]) -> float:
     """The scale from the trainer's settings, where the file has no alpha tensors."""
     part, _, layer = adapter.stem.partition(".")
-    packed = as_json(metadata.get("lora_adapter_metadata"))  # diffusers: "transformer.lora_alpha", ...
+    packed = json_object(metadata.get("lora_adapter_metadata"))  # diffusers: "transformer.lora_alpha", ...
     config = {key.removeprefix(part + "."): value for key, value in packed.items() if key.startswith(part + ".")}
-    config = config or as_json(metadata.get("lora_config"))  # finetrainers, and peft's adapter_config.json
+    config = config or json_object(metadata.get("lora_config"))  # finetrainers, and peft's adapter_config.json
     if config:
         return _peft_scale(adapter, layer, config)
     for family in families().values():
         if family.lora is not None and family.lora.alpha is not None:
             entry, key = family.lora.alpha
-            alpha = as_json(metadata.get(entry)).get(key(adapter.stem))
+            alpha = json_object(metadata.get(entry)).get(key(adapter.stem))
             if isinstance(alpha, int | float):
                 return float(alpha) / adapter.rank
     return 1.0

@@ -166,3 +166,42 @@ def test_a_further_format_is_one_entry_and_loads_a_module(tmp_path, monkeypatch)
     module = fill(torch.nn.ModuleDict({"layer": torch.nn.LayerNorm(2)}), (path,), dtype=torch.float64)
     assert module["layer"].weight.tolist() == [1, 2] and module["layer"].bias.tolist() == [3, 4]
     assert module["layer"].bias.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None, [], "F32", {"dtype": "F32"}, {"shape": "2,3"}, {"shape": [[2], [3]]}, {"shape": [-2, 3]},
+        {"shape": [True]}, {"shape": [2.0, 3]}, {"shape": [2, 4]}, {"dtype": ["F32"]}, {"data_offsets": [0]},
+        {"data_offsets": [8, 0]}, {"data_offsets": ["0", "24"]},
+    ],
+)  # fmt: skip
+def test_an_odd_entry_of_the_header_is_a_damaged_header(tmp_path, entry):
+    whole = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    text = json.dumps({"a": whole | entry if isinstance(entry, dict) and "dtype" not in entry else entry}).encode()
+    (tmp_path / "odd.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(24))
+    assert message(tmp_path / "odd.safetensors").startswith("the safetensors header is damaged (")
+
+
+@pytest.mark.parametrize("metadata", [[1], "text", 3, "[" * 50_000, {"a": "\ud800"}])
+def test_metadata_that_are_no_texts_by_name(tmp_path, metadata):
+    text = json.dumps({"__metadata__": metadata}).encode()
+    if metadata == "[" * 50_000:  # deeper than Python reads
+        text = b'{"__metadata__": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    (tmp_path / "odd.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    assert message(tmp_path / "odd.safetensors").startswith("the safetensors header is damaged (")
+
+
+@pytest.mark.parametrize("end", [".aria2", ".part", ".dl-meta", ".crdownload"])
+@pytest.mark.parametrize("state", ["empty", "cut", "tail of zeros", "hole"])
+def test_a_file_that_is_still_downloading(tmp_path, end, state):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(100_000)}, path)
+    raw = bytearray(path.read_bytes())
+    (tmp_path / f"model.safetensors{end}").write_bytes(b"")
+    assert set(open_container(path).header) == {"a"}  # a companion that was left behind harms no whole file
+    raw[-50_000:] = bytes(50_000) if state == "tail of zeros" else raw[-50_000:]
+    raw[100_000:200_000] = bytes(100_000) if state == "hole" else raw[100_000:200_000]
+    path.write_bytes(raw[: {"empty": 0, "cut": 200_000}.get(state, len(raw))])
+    said = message(path)
+    assert said.startswith(f"is still downloading: model.safetensors{end} lies beside it") and "Wait until" in said

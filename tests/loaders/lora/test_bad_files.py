@@ -236,6 +236,78 @@ def test_factors_that_do_not_go_together(loras, good, one):
     refusal(one, path)
 
 
+LAYER = "diffusion_model.blocks.0.self_attn.q"
+PAIR = {"lora_down.weight": (2, 24), "lora_up.weight": (24, 2)}
+ODD = {
+    "alpha_empty": PAIR | {"alpha": (0,)},
+    "alpha_of_two": PAIR | {"alpha": (2,)},
+    "factors_0d": {"lora_down.weight": (), "lora_up.weight": ()},
+    "up_0d": PAIR | {"lora_up.weight": ()},
+    "up_1d": PAIR | {"lora_up.weight": (24,)},
+    "mid_2d": PAIR | {"lora_mid.weight": (3, 2)},
+    "lokr_0d": {"lokr_w1": (), "lokr_w2": (24, 24)},
+    "lokr_1d": {"lokr_w1": (2,), "lokr_w2": (12, 12)},
+    "lokr_ranks": {"lokr_w1": (2, 2), "lokr_w2_a": (12, 3), "lokr_w2_b": (4, 12)},
+    "lokr_first_ranks": {"lokr_w1_a": (2, 3), "lokr_w1_b": (4, 2), "lokr_w2": (12, 12)},
+    "lokr_core": {"lokr_w1": (2, 2), "lokr_w2_a": (3, 12), "lokr_w2_b": (3, 12), "lokr_t2": (4, 4, 1, 1)},
+    "glora_1d": {f"{x}.weight": (4,) for x in ("a1", "a2", "b1", "b2")},
+    "glora_ranks": {"a1.weight": (24, 4), "a2.weight": (3, 24), "b1.weight": (24, 4), "b2.weight": (4, 24)},
+    "glora_inputs": {"a1.weight": (12, 4), "a2.weight": (4, 12), "b1.weight": (24, 4), "b2.weight": (4, 24)},
+    "oft_0d": {"oft_blocks": ()},
+    "oft_2d": {"oft_blocks": (24, 24)},
+    "oft_not_square": {"oft_blocks": (4, 6, 3)},
+    "oft_rescale": {"oft_blocks": (4, 6, 6), "rescale": (12, 1)},
+    "boft_odd_blocks": {"oft_blocks": (2, 8, 3, 3)},
+    "boft_stages": {"oft_blocks": (5, 3, 8, 8)},
+    "loha_products": {"hada_w1_a": (24, 4), "hada_w1_b": (4, 24), "hada_w2_a": (12, 4), "hada_w2_b": (4, 12)},
+    "loha_ranks": {"hada_w1_a": (24, 4), "hada_w1_b": (4, 24), "hada_w2_a": (24, 4), "hada_w2_b": (3, 24)},
+    "loha_one_core": {**{f"hada_w{n}_{x}": (4, 24) for n in (1, 2) for x in "ab"}, "hada_t1": (4, 4, 1, 1)},
+    "dora_0d": PAIR | {"dora_scale": ()},
+    "dora_empty": PAIR | {"dora_scale": (0,)},
+    "dora_of_another_size": PAIR | {"dora_scale": (12, 1)},
+    "empty_product": {"lora_down.weight": (0, 24), "lora_up.weight": (24, 0)},
+    "diff_empty": {"diff": (0, 24)},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_tensors_are_refused_before_anything_is_applied(name, loras, one):
+    """Bare errors, or accepted and ended in the sampler, before the shapes of all factors were compared."""
+    path = loras / "odd.safetensors"
+    files.save(path, {f"{LAYER}.{end}": torch.full(shape, 0.1) for end, shape in ODD[name].items()})
+    assert "0 of 1 match" in refusal(one, path)
+    assert call("OpenT2VInspectFile", file="odd.safetensors")[0][0]
+
+
+@pytest.mark.parametrize("shape", [(24, 2), (24, 2, 1, 1)])
+def test_the_same_tensors_in_right_shapes_are_applied(shape, loras, one):
+    """The refusals above are for the shapes, not for the names."""
+    files.save(loras / "right.safetensors", {f"{LAYER}.{end}": torch.full(s, 0.1) for end, s in PAIR.items()} | {
+        f"{LAYER}.alpha": torch.ones(1), f"{LAYER}.dora_scale": torch.ones(24, 1),
+        f"{LAYER}.lora_up.weight": torch.full(shape, 0.1),
+    })  # fmt: skip
+    assert "1 of 1 match" in apply(one, "right.safetensors")[1]
+
+
+def test_a_product_beyond_fp32_is_refused(loras, one):
+    path = loras / "odd.safetensors"
+    files.save(path, {f"{LAYER}.{end}": torch.full(shape, 3e38) for end, shape in PAIR.items()})
+    said = refusal(one, path)
+    assert "are up to 3e+38 and its scale is 1" in said and "beyond the numbers of fp32" in said
+
+
+def test_rows_that_a_fused_layer_cannot_be_split_into(loras):
+    """Four rows make no query, key and value of equal size."""
+    hunyuan = models.loaded("hunyuan_video")
+    path = loras / "odd.safetensors"
+    layer = "diffusion_model.double_blocks.0.img_attn.qkv"
+    for rows in (1, 4):
+        files.save(
+            path, {f"{layer}.lora_down.weight": torch.ones(2, 16), f"{layer}.lora_up.weight": torch.ones(rows, 2)}
+        )
+        assert "0 of 1 match" in refusal(hunyuan, path)
+
+
 def test_half_of_each_pair_is_no_lora(loras, good, one):
     path = loras / "half.safetensors"
     files.save(path, {name: t for name, t in tensors(good).items() if "lora_B" in name})
