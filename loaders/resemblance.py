@@ -16,7 +16,10 @@ _LOOKS = (
     ),
     (("text_model.encoder.layers",), "a CLIP text encoder; choose it in Load Video Text Encoder"),
     (("vision_model.encoder.layers",), "a CLIP vision encoder; it belongs in models/clip_vision"),
-    (("layers.0.self_attn.q_proj",), "a language model, used as a text encoder; choose it in Load Video Text Encoder"),
+    (
+        ("layers.0.self_attn.q_proj", "blk.0.attn_q."),
+        "a language model, used as a text encoder; choose it in Load Video Text Encoder",
+    ),
     (("input_blocks.", "down_blocks.0.attentions"), "an image model of the Stable Diffusion family"),
     (("double_blocks.0.img_attn",), "an image model of the Flux family; use ComfyUI's own Load Diffusion Model"),
     (

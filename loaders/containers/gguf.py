@@ -28,6 +28,8 @@ MAGIC = b"GGUF"
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _MAX_AXES = 8
 _CHUNK = 2**20
+# In bytes; the largest vocabularies take some 20 MB.
+_LARGEST_HEADER = 2**28
 # The numbers of metadata, by the file's number for their type; 8 is a text and 9 an array.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
@@ -126,7 +128,15 @@ class _Header:
         return self.start + self.offset
 
     def bytes(self, count: int) -> bytes:
+        self._fetch(count)
+        self.offset += count
+        return bytes(self.read[self.offset - count : self.offset])
+
+    def _fetch(self, count: int) -> None:
+        """Have this many bytes behind the present place in memory."""
         while len(self.read) < self.offset + count:
+            if self.offset + count > _LARGEST_HEADER and self.position + count <= self.size:
+                raise self.damaged(f"it would be more than {_LARGEST_HEADER:,} bytes long")
             if self.position + count > self.size or not (chunk := self.file.read(max(_CHUNK, count))):
                 raise ModelFileError(
                     f"{self.path}: the file is cut short or damaged: its header goes on at byte "
@@ -134,8 +144,6 @@ class _Header:
                     "again."
                 )
             self.read += chunk
-        self.offset += count
-        return bytes(self.read[self.offset - count : self.offset])
 
     def number(self, code: str) -> Any:
         layout = struct.Struct(f"<{code}")
@@ -153,17 +161,29 @@ class _Header:
         if kind in _NUMBERS:
             self.bytes(count * struct.calcsize(f"<{_NUMBERS[kind]}"))
         elif kind == _TEXT:
-            for _ in range(count):
-                self.bytes(self.number("Q"))
+            for _ in self._texts(count):
+                pass
         else:
             raise self.damaged(f"a list holds values of the unknown type {kind}")
 
     def values(self, kind: int, count: int) -> list[Any]:
         if kind == _TEXT:
             # Words of a vocabulary may be pieces of a letter.
-            return [self.bytes(self.number("Q")).decode(errors="replace") for _ in range(count)]
+            return [self.read[start:end].decode(errors="replace") for start, end in self._texts(count)]
         layout = struct.Struct(f"<{count}{_NUMBERS[kind]}")
         return list(layout.unpack(self.bytes(layout.size)))
+
+    def _texts(self, count: int) -> Iterator[tuple[int, int]]:
+        """The places of texts in `read`; vocabularies have hundreds of thousands, so the loop does little."""
+        length_at = struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            if self.offset + 8 > len(self.read):
+                self._fetch(8)
+            start = self.offset + 8
+            self.offset = start + length_at(self.read, self.offset)[0]
+            if self.offset > len(self.read):
+                self._fetch(0)
+            yield start, self.offset
 
     def damaged(self, what: str) -> ModelFileError:
         return ModelFileError(f"{self.path}: the GGUF header is damaged: {what}. {_AGAIN}")

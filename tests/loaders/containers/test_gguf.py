@@ -261,6 +261,16 @@ def test_every_prefix_of_a_file_is_refused(path):
         assert "cut short" in message(path, whole[:size]), size
 
 
+@pytest.mark.parametrize("inner", [5, 8])
+def test_a_list_as_long_as_half_a_large_file(path, inner):
+    """A damaged count must not read gigabytes into memory."""
+    with open(path, "wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + text("x") + struct.pack("<IIQQ", 9, inner, 2**28, 2**30))
+        file.truncate(2**32)
+    with pytest.raises(ModelFileError, match=r"header is damaged: it would be more than 268,435,456 bytes long"):
+        open_container(path)
+
+
 def test_a_file_that_shrinks_while_it_is_read(path):
     file = opened(path)
     content = path.read_bytes()
