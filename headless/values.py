@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,11 +37,19 @@ def checked(item: Input, value: Any, *, limits: bool = True) -> Any:
         if value not in (True, False):
             raise ValueError(f"is {_show(value)}; expected true or false")
         value = bool(value)
+    if isinstance(value, str) and item.choices is not None and value not in item.choices:
+        value = _as_listed(value, item.choices)
     if limits and isinstance(value, (int, float)):
         _check_range(item, value)
     if limits and item.choices is not None:
         _check_choice(item, value)
     return value
+
+
+def _as_listed(value: str, choices: Iterable[Any]) -> str:
+    """A file's name as it is listed here, where the graph was saved on a system that separates folders otherwise."""
+    plain = value.replace("\\", "/")
+    return next((choice for choice in choices if str(choice).replace("\\", "/") == plain), value)
 
 
 def parsed(item: Input, text: str) -> Any:

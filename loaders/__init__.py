@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..base.storage import DTYPES
 from .containers import endings, open_container
 from .errors import ModelFileError
-from .folder import Folder, is_model_folder, open_folder
+from .folder import INDEX, Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
@@ -15,6 +15,7 @@ from .text_file import TextFile, load_text, match_text, open_text_file, open_tex
 
 __all__ = [
     "DTYPES",
+    "INDEX",
     "Folder",
     "MissingLibrary",
     "ModelFile",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
+from .shards import read_json, weight_files
 
 INDEX = "model_index.json"
-_WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _PROCESSORS = ("image_processor", "feature_extractor")
 
 
@@ -63,7 +61,7 @@ def open_folder(path: Path) -> Folder:
     """
     if not path.is_dir():
         raise ModelFileError(f"{path}: no such folder. Expected a diffusers folder (with {INDEX} in it).")
-    index = _read_json(path / INDEX)
+    index = read_json(path / INDEX)
     family, layout = _family_of(path, index)
     configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
@@ -89,9 +87,9 @@ def open_folder(path: Path) -> Folder:
             raise ModelFileError(_foreign_class(folder, component, stated, family.title, allowed))
         configs[component]["_class_name"] = stated
         if has_weights(component):
-            weights[component] = _weight_files(folder)
+            weights[component] = weight_files(folder)
     if (path / "opent2v.json").is_file():
-        configs["opent2v"] = _read_json(path / "opent2v.json")
+        configs["opent2v"] = read_json(path / "opent2v.json")
     try:
         variant = layout.read(configs)
     except KeyError as error:
@@ -144,64 +142,13 @@ def _foreign_class(where: Path, component: str, class_name: str, title: str, all
 
 def _read_component(folder: Path, component: str) -> dict[str, Any]:
     if component == "scheduler":
-        return _read_json(folder / "scheduler_config.json")
+        return read_json(folder / "scheduler_config.json")
     if component in _PROCESSORS:
-        return _read_json(folder / "preprocessor_config.json")
+        return read_json(folder / "preprocessor_config.json")
     if component.startswith("tokenizer"):
         if not any((folder / n).is_file() for n in ("tokenizer.json", "spiece.model", "vocab.json")):
             raise ModelFileError(f"{folder}: no tokenizer.json and no spiece.model in it. Get the folder again.")
         stated = folder / "tokenizer_config.json"
-        config = _read_json(stated) if stated.is_file() else {}
+        config = read_json(stated) if stated.is_file() else {}
         return {"_class_name": config["tokenizer_class"]} if "tokenizer_class" in config else {}
-    return _read_json(folder / "config.json")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path}: the file is missing. The download is not complete: get it too.") from None
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: cannot be read as JSON ({error}). Get the file again.") from error
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: expected a JSON object, found {type(content).__name__}.")
-    return content
-
-
-def _shard_names(index: Path) -> list[str]:
-    """The files that an index of shards names, all of which are there."""
-    shards = _read_json(index).get("weight_map")
-    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-        raise ModelFileError(f"{index}: has no weight_map. Get the file again.")
-    names = sorted(set(shards.values()))
-    # Shards must lie in this very folder: a name with a path in it could point anywhere.
-    odd = [name for name in names if Path(name).name != name or name in ("", "..")]
-    if odd:
-        raise ModelFileError(f"{index}: names {odd[0]!r}, which is not a plain file name.")
-    missing = [name for name in names if not (index.parent / name).is_file()]
-    if missing:
-        raise ModelFileError(
-            f"{index.parent}: {len(missing)} of {len(names)} shards are missing, first {missing[0]}. "
-            "The download is not complete."
-        )
-    return names
-
-
-def _weight_files(folder: Path) -> tuple[Path, ...]:
-    """The component's safetensors files: one, or the shards that its index names."""
-    for stem in _WEIGHT_STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if index.is_file():
-            return tuple(folder / name for name in _shard_names(index))
-        if (folder / f"{stem}.safetensors").is_file():
-            return (folder / f"{stem}.safetensors",)
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
-    if pickles:
-        raise ModelFileError(
-            f"{folder}: has {pickles[0]}, a pickle, but no safetensors file. Pickles can run code and are not "
-            "opened. Get the safetensors version of this model."
-        )
-    raise ModelFileError(
-        f"{folder}: no weights in it. Expected {_WEIGHT_STEMS[0]}.safetensors or {_WEIGHT_STEMS[1]}.safetensors "
-        "(or shards with their index)."
-    )
+    return read_json(folder / "config.json")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..base import FamilyError, Variant
+from ..base.walk import files_below
 from ..families import families
 from ..host import host
-from ..loaders import ModelFileError, endings
+from ..loaders import INDEX, ModelFileError, endings, is_model_folder
 from .pairing import check_latent_model
 from .shared import files_state
 from .streams import AUDIO_VAES, check_is_video, picture
@@ -62,7 +63,16 @@ def files_of(*kinds: str) -> dict[str, Path]:
 def states_of(names: Iterable[Any], *kinds: str) -> str:
     """A text that the host compares with the last run's, to see whether these files have changed."""
     paths = files_of(*kinds)
-    return " ".join(files_state(paths[name]) for name in map(str, names) if name in paths)
+    named = [by_name(paths, name) for name in names if isinstance(name, str)]
+    return " ".join(files_state(path) for path in named if path is not None)
+
+
+def by_name(paths: Mapping[str, Path], name: str) -> Path | None:
+    """The path of this name; a graph that was saved on Windows separates folders by backslashes."""
+    if name in paths:
+        return paths[name]
+    plain = name.replace("\\", "/")
+    return next((path for listed, path in paths.items() if listed.replace("\\", "/") == plain), None)
 
 
 def combo(tooltip: str, *kinds: str) -> tuple[list[str], dict[str, Any]]:
@@ -77,7 +87,7 @@ def chosen(name: str, *kinds: str) -> Path:
     Raises:
         ModelFileError: it is not there any more.
     """
-    path = files_of(*kinds).get(name)
+    path = by_name(files_of(*kinds), name)
     if path is None:
         raise ModelFileError(
             f"The file {name!r} is not there (any more). Put it into models/{kinds[0]} and press R to refresh the list."
@@ -89,8 +99,9 @@ def model_folders() -> dict[str, Path]:
     """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first."""
     folders: dict[str, Path] = {}
     for root in host.model_roots("diffusers"):
-        for index in sorted(root.glob("*/model_index.json")) + sorted(root.glob("*/*/model_index.json")):
-            folders.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+        inside = {file.parent for file in files_below(root, is_model_folder) if file.name == INDEX}
+        for folder in sorted(inside - {root}, key=lambda folder: (len(folder.parts), folder)):
+            folders.setdefault(folder.relative_to(root).as_posix(), folder)
     return folders
 
 

@@ -15,7 +15,7 @@ from ..loaders import (
     open_folder,
     parameter_counts,
 )
-from .inputs import model_folders
+from .inputs import by_name, model_folders
 from .memory import model_plan
 from .remarks import with_remarks
 from .shared import files_state, shared
@@ -82,11 +82,11 @@ class OpenT2VLoadModel:
     @classmethod
     def IS_CHANGED(cls, model: str, **_: Any) -> str:
         """A text that the host compares with the last run's, to see whether the files have changed."""
-        path = model_folders().get(model)
+        path = by_name(model_folders(), model)
         return files_state(path) if path else ""
 
     def load(self, model: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
-        path = model_folders().get(model)
+        path = by_name(model_folders(), model)
         if path is None or not is_model_folder(path):
             raise ModelFileError(
                 f"The model folder {model!r} is not there (any more). Put a diffusers folder, the one with "

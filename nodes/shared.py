@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from ..base.walk import files_below
+from ..loaders.lora import sidecars
+
 # (files and settings, part) -> MODEL, CLIP or VAE. Weak references: a model lives as long as some node holds it.
 _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 
 def files_state(path: Path) -> str:
-    """A short text that changes with the name, size or time of the file, or of a file in the folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    """A short text that changes with the name, size or time of the file, or of a file below the folder or its links."""
+    files = list(files_below(path)) if path.is_dir() else [path, *sidecars(path)]
     states = [f"{file.relative_to(path.parent)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return sha256("\n".join(states).encode()).hexdigest()[:16]
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...base.walk import files_below
 from .place import model_roots
 
 # File name extensions that ComfyUI lists in its model folders.
-_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Missing:
 def model_files(kind: str, endings: tuple[str, ...] = ()) -> dict[str, Path]:
     by_name: dict[str, Path] = {}
     for root in model_roots(kind):
-        for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.suffix.lower() in (*_ENDINGS, *endings) and path.is_file():
+        for path in sorted(files_below(root)):
+            if path.suffix.lower() in (*_ENDINGS, *endings):
                 by_name.setdefault(path.relative_to(root).as_posix(), path)
     return by_name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .file import Adapter, LoraFile, held_lora, read_lora
+from .file import Adapter, LoraFile, held_lora, read_lora, sidecars
 from .load import load_patches, patches_of
 from .match import Verdict, match
 from .origin import format_of, origin_text, step_remark
@@ -18,5 +18,6 @@ __all__ = [
     "origin_text",
     "patches_of",
     "read_lora",
+    "sidecars",
     "step_remark",
 ]

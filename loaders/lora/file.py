@@ -193,10 +193,15 @@ def _adapters(stem: str, roles: Mapping[Role, str], header: Mapping[str, TensorI
     return adapters
 
 
+def sidecars(path: Path) -> tuple[Path, ...]:
+    """peft's adapter_config.json, where it lies beside a file of peft's."""
+    sidecar = path.parent / _SIDECAR[1]
+    return (sidecar,) if path.name == _SIDECAR[0] and sidecar.is_file() else ()
+
+
 def _with_sidecar(path: Path, metadata: dict[str, str]) -> dict[str, str]:
     """The header's metadata, with peft's adapter_config.json where that file lies beside it."""
-    sidecar = path.parent / _SIDECAR[1]
-    if path.name == _SIDECAR[0] and sidecar.is_file():
+    for sidecar in sidecars(path):
         try:
             metadata.setdefault("lora_config", sidecar.read_text(encoding="utf-8", errors="replace"))
         except OSError as error:

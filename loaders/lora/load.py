@@ -18,8 +18,9 @@ from .names import WeightSlice
 from .scale import scale_of
 
 # Factors that have one row per output of the weight, by kind: only these are indexed for a slice of the rows.
-_LARGEST = torch.finfo(torch.float32).max
 _ROWS = {"lora": ("up",), "loha": ("w1_a", "w2_a"), "diff": ("diff",)}
+# Changes of real LoRAs are below 1e3; this leaves fp32 room for the weight that a change is added to or multiplied by.
+_LARGEST = 1e30
 
 
 def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = None) -> tuple[WeightChange, ...]:
@@ -93,9 +94,12 @@ def _check_product(adapter: Adapter, largest: Mapping[str, float], scale: float,
     """
     factors = [value for role, value in largest.items() if role not in ("alpha", "dora", "rescale")]
     bound = abs(scale) * max(1, adapter.rank) ** 2 * math.prod(factors)
-    if not bound < _LARGEST:
+    # Rotations multiply each block with itself, and DoRA's norms and scales multiply rows of any size.
+    alone = [value**2 for role, value in largest.items() if role in ("blocks", "dora", "rescale")]
+    largest_value = max(largest.values())
+    if not max([bound, *alone]) < _LARGEST:
         raise ModelFileError(
-            f"{file.path}: the factors of {adapter.stem} are up to {max(factors):.3g} and its scale is {scale:.3g}, "
+            f"{file.path}: the factors of {adapter.stem} are up to {largest_value:.3g} and its scale is {scale:.3g}, "
             "a change beyond the numbers of fp32. The training went wrong or the file is damaged: use another version "
             "of this LoRA."
         )

@@ -176,8 +176,8 @@ def test_only_a_pickle_is_there(folder):
 def test_no_weights_at_all(folder):
     (folder / "vae" / f"{MODEL}.safetensors").unlink()
     assert message(folder) == (
-        f"{folder / 'vae'}: no weights in it. Expected {MODEL}.safetensors or model.safetensors "
-        "(or shards with their index)."
+        f"{folder / 'vae'}: no weights in it. Expected {MODEL}.safetensors or model.safetensors, also of a variant "
+        "(.fp16.safetensors), or all their shards."
     )
 
 

@@ -185,3 +185,49 @@ def test_changed_files_are_another_model(models):
     assert OpenT2VLoadModel.IS_CHANGED(model="changed", dtype="auto") != before
     assert load(folder)[0] is not first[0]
     assert OpenT2VLoadModel.IS_CHANGED(model="nowhere", dtype="auto") == ""
+
+
+def test_weights_behind_a_linked_component_folder_are_read_anew(models, tmp_path):
+    folder = tiny.copy(models / "linked")
+    shutil.move(folder / "transformer", tmp_path / "elsewhere")
+    (folder / "transformer").symlink_to(tmp_path / "elsewhere")
+    first, before = load(folder), OpenT2VLoadModel.IS_CHANGED(model="linked")
+    weights = tmp_path / "elsewhere" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
+    os.utime(weights, ns=(1, 1))
+    assert OpenT2VLoadModel.IS_CHANGED(model="linked") != before
+    second = load(folder)
+    name = "proj_out.weight"
+    changed, known = (one[0].part.transformer.get_parameter(name) for one in (second, first))
+    assert torch.equal(changed, 2 * known)
+
+
+def test_folders_at_any_depth_and_of_the_hubs_cache_are_listed(models):
+    tiny.copy(models / "video" / "wan" / "deep")
+    hub = models / "models--Wan-AI--Wan2.1" / "snapshots" / "0fad780a"
+    for path in tiny.folder().rglob("*"):
+        link = hub / path.relative_to(tiny.folder())
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            link.symlink_to(path)
+    names = list(model_folders())
+    assert names[-2:] == ["models--Wan-AI--Wan2.1/snapshots/0fad780a", "video/wan/deep"]
+    assert not any(name.startswith("tiny/") for name in names)  # components of a model are no models
+    for name in (*names[-2:], "video\\wan\\deep"):
+        (model, *_), _ = call("OpenT2VLoadModel", model=name, dtype="fp32")
+        assert embedded.variant(model).name == "tiny"
+
+
+def test_a_variant_without_an_index_loads_to_the_same_weights(models):
+    plain, folder = load(models / "tiny"), tiny.copy(models / "fp16")
+    for component, stem in (("transformer", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        path = folder / component / f"{stem}.safetensors"
+        path.rename(path.with_name(f"{stem}.fp16.safetensors"))
+    stored = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    for number in (1, 2):
+        part = dict(sorted(stored.items())[number - 1 :: 2])
+        save_file(part, folder / "vae" / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors")
+    parts = [(one[0].part.transformer, one[2].part.vae) for one in (load(folder), plain)]
+    for ours, known in zip(*parts, strict=True):
+        assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in known.state_dict().items())
