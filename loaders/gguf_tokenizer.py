@@ -13,6 +13,8 @@ from .containers.gguf import GGUFFile
 from .errors import ModelFileError
 from .libraries import library
 
+# What is read: sentencepiece's unigram model, and byte pairs.
+TOKENIZER_KINDS = ("t5", "gpt2")
 _KEY = "tokenizer.ggml."
 _UNIGRAM = 1
 _CONTROL, _USER_DEFINED = 3, 4

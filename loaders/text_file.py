@@ -12,7 +12,9 @@ from ..base import Shapes, TextEncoder, TextEncoderKind, TextLayout, Variant
 from ..base.keys import unwrapped
 from ..families.text import text_encoders
 from .containers import open_container
+from .containers.gguf import GGUFFile
 from .errors import ModelFileError
+from .gguf_tokenizer import TOKENIZER_KINDS, tokenizer_kind
 from .header import TensorInfo
 from .quantised import Quantisation, split_header
 from .resemblance import resembles
@@ -30,6 +32,7 @@ class TextFile:
     Attributes:
         prefix: what the encoder's names start with: "text_encoders.umt5xxl.transformer." in an all-in-one file.
         spiece: whole name of the tensor with its sentencepiece model, "" where the file has none.
+        carries_tokenizer: in that tensor, or in the metadata of a GGUF file.
         weights: its part of the file's header, under whole names.
     """
 
@@ -38,6 +41,7 @@ class TextFile:
     layout: TextLayout
     prefix: str = ""
     spiece: str = ""
+    carries_tokenizer: bool = False
     weights: Mapping[str, TensorInfo] = field(default_factory=dict, repr=False)
     quantisation: Quantisation = field(default_factory=Quantisation, repr=False)
 
@@ -56,7 +60,9 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     Raises:
         ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
     """
-    header, quantisation = split_header(open_container(path))
+    file = open_container(path)
+    header, quantisation = split_header(file)
+    in_metadata = isinstance(file, GGUFFile) and tokenizer_kind(file) in TOKENIZER_KINDS
     shapes = {unwrapped(name): info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
     encoders: list[TextFile] = []
     for prefix in _levels(shapes, prefixes):
@@ -68,7 +74,8 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
             if layout is not None:
                 spiece = _spiece(kind.spiece, prefix, shapes)
                 weights = {name: info for name, info in header.items() if name.startswith(prefix) and name != spiece}
-                encoders.append(TextFile(path, kind, layout, prefix, spiece, weights, quantisation))
+                carries = bool(spiece) or in_metadata
+                encoders.append(TextFile(path, kind, layout, prefix, spiece, carries, weights, quantisation))
                 break
     if encoders:
         return tuple(encoders)

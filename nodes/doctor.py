@@ -133,7 +133,7 @@ def _storage(quantisation: Quantisation, weights: Mapping[str, TensorInfo], in_m
 
 
 def _encoder(file: TextFile) -> str:
-    return f"{file.layout.title}, {'with its tokenizer' if file.spiece else 'without a tokenizer'}"
+    return f"{file.layout.title}, {'with its tokenizer' if file.carries_tokenizer else 'without a tokenizer'}"
 
 
 def _encoders_inside(file: ModelFile) -> list[str]:

@@ -57,10 +57,11 @@ class OpenT2VLoadDiffusionModel:
         "The text encoder, where the file holds one.",
         "The video decoder, where the file holds one.",
     )
-    DESCRIPTION = "Load a video model from a single safetensors file. Family, variant and layout are recognised."
+    DESCRIPTION = "Load a video model from one safetensors or GGUF file. Family, variant and layout are recognised."
     SEARCH_ALIASES: ClassVar = [
         "unet loader",
         "diffusion model loader",
+        "gguf",
         "checkpoint loader",
         "wan",
         "ltx",
@@ -231,7 +232,7 @@ class OpenT2VLoadVAE:
     RETURN_TYPES = ("VAE",)
     RETURN_NAMES = ("vae",)
     OUTPUT_TOOLTIPS = ("The video decoder and encoder.",)
-    DESCRIPTION = "Load a video VAE from a single safetensors file. Its family is recognised."
+    DESCRIPTION = "Load a video VAE from one safetensors or GGUF file. Its family is recognised."
     SEARCH_ALIASES: ClassVar = ["vae loader", "video vae", "decoder", "load vae", "视频 VAE"]
     KINDS = ("vae",)
 

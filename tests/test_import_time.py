@@ -14,7 +14,7 @@ import pack
 pack.mount("opent2v")
 import torch
 import opent2v.nodes
-late = {{"accelerate", "av", "diffusers", "peft", "safetensors", "torchaudio", "transformers"}}
+late = {{"accelerate", "av", "comfy_kitchen", "diffusers", "gguf", "peft", "safetensors", "torchaudio", "transformers"}}
 print(sorted(late & set(sys.modules)))
 """
 

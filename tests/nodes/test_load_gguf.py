@@ -5,6 +5,8 @@ Tests: nodes/load_files.py, loaders/quantised/gguf_blocks.py, loaders/containers
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +15,7 @@ from opent2v.base.packed import PackedTensor, unpacked
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError
 from opent2v.nodes.doctor import report
-from opent2v.tests.loaders import gguf_files
+from opent2v.tests.loaders import gguf_files, text_files
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import gguf_models
 
@@ -157,3 +159,35 @@ def test_a_format_that_is_not_read_names_another(models):
         loaded("model.gguf")
     lines = report(models / "diffusion_models/model.gguf")
     assert "IQ2_XXS" in lines[0] and "Get the Q2_K file of this model" in lines[1]
+
+
+@pytest.fixture
+def without_package(monkeypatch):
+    """As where the `gguf` package is not installed; nothing but the tests needs it."""
+    monkeypatch.setitem(sys.modules, "gguf", None)
+
+
+def test_the_doctor_says_what_a_model_is(models, without_package):
+    written(models, "hunyuan_video", "Q6_K", {"general.architecture": "minimax_h3"})
+    lines = report(models / "diffusion_models/model.gguf")
+    assert lines[0].startswith("model.gguf: ") and " Q6_K" in lines[0] and " F32" in lines[0]
+    assert lines[1] == "HunyuanVideo T2V transformer, original layout, GGUF Q6_K"
+    assert lines[2].startswith("Stored as GGUF Q6_K ") and " layers; fp32 " in lines[2]
+    assert "Goes with, in models/vae: hunyuan_video_vae_bf16.safetensors" in lines
+    assert "Belongs in models/diffusion_models, where it is" in lines
+
+
+@pytest.mark.parametrize(("kind", "said"), [("t5", "with its"), (None, "without a"), ("llama", "without a")])
+def test_the_doctor_says_what_a_text_encoder_is(tmp_path, without_package, kind, said):
+    tensors = text_files.llama_cpp_t5(text_files.t5(True, 32).state_dict())
+    metadata = {"tokenizer.ggml.model": kind, "tokenizer.ggml.tokens": ["a"]} if kind else {}
+    path = gguf_files.write(tmp_path / "text_encoders/umt5.gguf", tensors, metadata)
+    lines = report(path)
+    assert lines[1] == f"Text encoder UMT5 (32 wide), {said} tokenizer"
+    assert lines[-1] == "Belongs in models/text_encoders, where it is"
+
+
+def test_a_model_runs_without_the_package(models, without_package):
+    stored, _ = gguf_models.packed("wan", "Q8_0", lambda blocks: torch.zeros(1))
+    gguf_files.write(models / "diffusion_models/model.gguf", stored)
+    assert sampled(loaded("model.gguf")[0], "wan").isfinite().all()
