@@ -2,21 +2,15 @@
 
     python3 scripts/make/workflows.py
 
-What they hold stands in scripts/make/workflow_data.py; how it is laid out, here. scripts/make/thumbnails.py draws the
-pictures beside them.
+What they hold stands in scripts/make/workflow_data.py; how it is laid out, in scripts/make/workflow_graph.py.
+scripts/make/thumbnails.py draws the pictures beside them.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
 import sys
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -31,48 +25,11 @@ from workflow_data import (
     QUICKSTART_NOTE,
     TEMPLATES,
     VIDEO_NOTE,
-    File,
     Template,
 )
+from workflow_graph import Graph
 
 FOLDER = pack.ROOT / "workflows"
-AIR = 40  # between columns
-# Between the nodes of a column: 30 pixels of title; 30 for the badge that the classic page draws above it, or for the
-# bar below a node that has an error in Nodes 2.0.
-GAP = 60
-# What a window of 1600 x 900 has free beside the page's bars, titles and badges included, in frontends 1.35 and 1.49;
-# and where that begins on the canvas, which in 1.49 goes on below the bars.
-FREE, CORNER = (1455, 690), (70, 100)
-BADGE = 50  # title and badge, above a node
-
-
-# The least ComfyUI (pyproject.toml states it) and its page: what a template is written for.
-FLOOR, FRONTEND = "0.8.0", "1.35.9"
-# Workflow ids kept from before this script wrote the templates.
-IDS = {"quickstart": "6f2d3f4e-5a0b-4c57-9a52-0e1c7b7f2a10"}
-SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo")
-# Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
-CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
-    "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
-    "CLIPVisionLoader": ((), ("CLIP_VISION",), [""]),
-    "CLIPVisionEncode": ((("clip_vision", "CLIP_VISION"), ("image", "IMAGE")), ("CLIP_VISION_OUTPUT",), ["center"]),
-}
-# Height of each node: enough for five lines of remarks, in the classic page and in Nodes 2.0 of frontend 1.49, measured
-# (tests/browser/test_layout.py). A node that stands in a column thus never grows over the next one. Only what may show
-# more, a sampler its preview and a file's node its picture or video, grows further: it stands at the end of a column.
-# Nodes 2.0 of frontend 1.35 needs more and stretches the whole page by a fifth, which is enough.
-STAYING = {
-    "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 250, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
-    "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 370, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
-    "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
-    "OpenT2VGuidance": 380, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 305,
-    "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
-}  # fmt: skip
-GROWING = {
-    "OpenT2VSampler": 515, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350,
-    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700,
-}  # fmt: skip
-HEIGHTS = STAYING | GROWING
 
 
 def main() -> int:
@@ -86,165 +43,6 @@ def main() -> int:
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(path)
     return 0
-
-
-@dataclass
-class Graph:
-    """A page under construction: columns of nodes from left to right, filled from above.
-
-    Attributes:
-        asked: (node, input) of what app mode asks for.
-        notes: placed with the rest, numbered after it.
-    """
-
-    nodes: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[dict[str, Any]] = field(default_factory=list)
-    links: list[list[Any]] = field(default_factory=list)
-    asked: list[tuple[int, str]] = field(default_factory=list)
-    left: int = 0
-    top: int = 0
-    width: int = 0
-
-    def column(self, width: int) -> None:
-        """Begin a column right of the last one."""
-        self.left, self.top, self.width = (self.left + self.width + AIR if self.width else 0), 0, width
-
-    def add(
-        self,
-        kind: str,
-        links: Mapping[str, tuple[int, str]] | None = None,
-        values: Mapping[str, Any] | None = None,
-        models: Sequence[File] = (),
-        height: int = 0,
-    ) -> int:
-        """Put a node at the end of the column and return its id.
-
-        Args:
-            links: input -> (id, output) of the node behind it.
-            values: widget -> value, where it is not the node's default.
-            models: the files that its widgets name.
-            height: where it has more to say than usual.
-        """
-        sockets, outputs, widgets = _core(kind, values) if kind in CORE else _ours(kind, links or {}, values or {})
-        node = {"id": len(self.nodes) + 1, **self._place(kind, height or HEIGHTS[kind], widgets)}
-        self.nodes.append(node)
-        node["properties"] = {**_origin(kind), "Node name for S&R": kind}
-        if models:
-            node["properties"] |= {"models": [file.link() for file in models]}
-        node["inputs"] = [self._socket(node["id"], slot, socket, links or {}) for slot, socket in enumerate(sockets)]
-        node["outputs"] = [{"name": name, "type": type_, "links": []} for name, type_ in outputs]
-        return node["id"]
-
-    def note(self, text: str, height: int, title: str = "How to / 说明") -> None:
-        node = self._place("Note", height, [text])
-        self.notes.append(node | {"title": title, "color": "#432", "bgcolor": "#653"})
-
-    def page(self, name: str) -> dict[str, Any]:
-        """The whole as the page saves it."""
-        for node in self.nodes:
-            for output in node["outputs"]:
-                output["links"] = output["links"] or None
-        nodes = [*self.nodes, *({"id": n, **note} for n, note in enumerate(self.notes, len(self.nodes) + 1))]
-        for order, node in enumerate(nodes):
-            node["order"] = order
-        scale = self._scale(nodes)
-        offset = [math.ceil(CORNER[0] / scale), math.ceil(CORNER[1] / scale) + BADGE]
-        app = {
-            "inputs": [[str(number), widget] for number, widget in self.asked],
-            "outputs": [str(node["id"]) for node in nodes if node["type"] in SAVING],
-        }
-        return {
-            "id": IDS.get(
-                name, str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/OpenT2V/opent2v/workflows/{name}"))
-            ),
-            "revision": 0,
-            "last_node_id": len(nodes),
-            "last_link_id": len(self.links),
-            "nodes": nodes,
-            "links": self.links,
-            "groups": [],
-            "config": {},
-            "extra": {"ds": {"scale": scale, "offset": offset}, "frontendVersion": FRONTEND, "linearData": app},
-            "version": 0.4,
-        }
-
-    @staticmethod
-    def _scale(nodes: Sequence[Mapping[str, Any]]) -> float:
-        """The largest at which all lies in a window of 1600 x 900, in steps of 0.01 and 0.8 at most."""
-        right, bottom = (max(node["pos"][axis] + node["size"][axis] for node in nodes) for axis in (0, 1))
-        return math.floor(min(0.8, FREE[0] / right, FREE[1] / (bottom + BADGE)) * 100) / 100
-
-    def _place(self, kind: str, height: int, widgets: list[Any]) -> dict[str, Any]:
-        """A node at the end of the column.
-
-        Raises:
-            ValueError: the node above may grow over it.
-        """
-        over = [node["type"] for node in self.nodes if node["pos"] == [self.left, self.top - node["size"][1] - GAP]]
-        if self.top and (grows := GROWING.keys() & set(over)):
-            raise ValueError(f"{kind} would stand below {', '.join(grows)}, which grows; begin a column for it")
-        node = {
-            "type": kind, "pos": [self.left, self.top], "size": [self.width, height],
-            "flags": {}, "order": 0, "mode": 0, "inputs": [], "outputs": [], "properties": {},
-            "widgets_values": widgets,
-        }  # fmt: skip
-        self.top += height + GAP
-        return node
-
-    def _socket(
-        self, target: int, slot: int, socket: dict[str, Any], links: Mapping[str, tuple[int, str]]
-    ) -> dict[str, Any]:
-        if socket["name"] not in links:
-            return {**socket, "link": None}
-        origin, output = links[socket["name"]]
-        outputs = self.nodes[origin - 1]["outputs"]
-        place = next(n for n, entry in enumerate(outputs) if entry["name"] == output)
-        number = len(self.links) + 1
-        self.links.append([number, origin, place, target, slot, socket["type"]])
-        outputs[place]["links"].append(number)
-        return {**socket, "link": number}
-
-
-Described = tuple[list[dict[str, Any]], list[tuple[str, str]], list[Any]]
-
-
-def _core(kind: str, values: Mapping[str, Any] | None) -> Described:
-    inputs, outputs, widgets = CORE[kind]
-    sockets: list[dict[str, Any]] = [{"name": name, "type": type_} for name, type_ in inputs]
-    return sockets, [(name, name) for name in outputs], list(values.values()) if values else list(widgets)
-
-
-def _ours(kind: str, links: Mapping[str, Any], values: Mapping[str, Any]) -> Described:
-    """Sockets, then the widgets that are fed by a link; outputs; values in the order the page saves them."""
-    from opent2v.headless.catalog import Catalog  # pyright: ignore[reportMissingImports]
-    from opent2v.headless.page import widget_layout  # pyright: ignore[reportMissingImports]
-    from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
-
-    catalog = Catalog(NODE_CLASS_MAPPINGS)
-    inputs = catalog.inputs(kind)
-    unknown = {*links, *values} - {*inputs, "upload", "control_after_generate"}
-    if unknown:
-        raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
-    sockets: list[dict[str, Any]] = [
-        {"name": item.name, **({} if item.is_required else {"shape": 7}), "type": item.type}
-        for item in inputs.values()
-        if not item.is_widget
-    ]
-    sockets += [
-        {"name": name, "type": inputs[name].type, "widget": {"name": name}} for name in links if inputs[name].is_widget
-    ]
-    widgets = [values.get(name, default) for name, default, _ in widget_layout(inputs)]
-    widgets += ["image"] if "upload" in values else []  # the button behind a file that can be uploaded
-    names = NODE_CLASS_MAPPINGS[kind].RETURN_NAMES
-    return sockets, list(zip(names, catalog.returns(kind), strict=True)), widgets
-
-
-def _origin(kind: str) -> dict[str, str]:
-    if kind in CORE:
-        return {"cnr_id": "comfy-core", "ver": FLOOR}
-    version = re.search(r'^version = "(.+)"', (pack.ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert version is not None
-    return {"cnr_id": "opent2v", "ver": version[1]}
 
 
 def generation(template: Template) -> Graph:
@@ -294,6 +92,19 @@ def generation(template: Template) -> Graph:
     graph.add("OpenT2VDecodeToVideo", _decoded(vae, sampler, latent))
     graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
     return graph
+
+
+def _bundled(note: str, height: int) -> tuple[Graph, int, int, int]:
+    """The page, and the ids of what it begins with: the bundled model above a note, its prompt and an empty latent."""
+    graph = Graph()
+    graph.column(340)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    graph.note(note, height)
+    graph.column(380)
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
+    graph.column(340)
+    return graph, model, prompt, latent
 
 
 def _sampled(model: int, prompt: int, latent: int) -> dict[str, tuple[int, str]]:
@@ -369,14 +180,7 @@ def video_to_video() -> Graph:
 
 def finishing() -> Graph:
     """The quickstart model, and steps between its frames and the file."""
-    graph = Graph()
-    graph.column(340)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(FINISH_NOTE, 460)
-    graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
-    graph.column(340)
+    graph, model, prompt, latent = _bundled(FINISH_NOTE, 460)
     sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
     graph.column(340)
     colours = graph.add("OpenT2VColourMatch")
@@ -394,14 +198,7 @@ def finishing() -> Graph:
 
 def step_cache() -> Graph:
     """The quickstart model measured, sampled by the plan that comes of it, and compared."""
-    graph = Graph()
-    graph.column(340)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(CACHE_NOTE, 520)
-    graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
-    graph.column(340)
+    graph, model, prompt, latent = _bundled(CACHE_NOTE, 520)
     links = _sampled(model, prompt, latent)
     same = {"seed": 1, "control_after_generate": "fixed"}
     measured = graph.add("OpenT2VCalibrateCache", links, same)
@@ -429,7 +226,7 @@ def lora() -> Graph:
     graph.column(360)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
     style = {"lora": "opent2v-quickstart-outline.safetensors"}
-    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style, height=400)
+    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style)
     graph.column(380)
     texts = {"positive": "a white square moving to the right on a black background"}
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, texts)

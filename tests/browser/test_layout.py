@@ -25,6 +25,23 @@ SAY_MUCH = """() => app.graph.nodes.forEach(({ widgets }) => {
   if (remarks) remarks.value = Array(9).fill('a line of remarks').join('\\n')
 })"""
 
+# Adds a node of each kind, as low as can be, and returns their ids.
+ADD = """(kinds) => {
+  app.graph.clear()
+  return kinds.map((kind, index) => {
+    const node = LiteGraph.createNode(kind)
+    node.pos = [420 * index, 0]
+    app.graph.add(node)
+    node.setSize([400, 20])
+    return node.id
+  })
+}"""
+# The heights that nodes need: in Nodes 2.0 as they are drawn, without their titles.
+NEEDED = """(ids) => ids.map((id) => {
+  const drawn = document.querySelector(`[data-node-id="${id}"]`)?.getBoundingClientRect()
+  return drawn ? drawn.height / app.canvas.ds.scale - 30 : app.graph.getNodeById(id).computeSize()[1]
+})"""
+
 
 @pytest.fixture(scope="module", params=["classic", "nodes2"])
 def page(request, browser: Browser, server: Server) -> Iterator[Page]:
@@ -52,6 +69,22 @@ def test_nodes_lie_apart_however_much_they_say(page: Page, name: str) -> None:
     page.tab.evaluate(SAY_MUCH)
     page.settle()
     assert page.overlaps() == set()
+
+
+def test_the_stated_heights_hold_five_lines_of_remarks(page: Page, monkeypatch) -> None:
+    """For nodes that stand in a column; Nodes 2.0 of frontend 1.35 stretches the whole page instead."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from workflow_graph import STAYING  # pyright: ignore[reportMissingImports]
+
+    if page.tab.evaluate("() => LiteGraph.vueNodesMode") and page.frontend < (1, 49):
+        pytest.skip("this page's Nodes 2.0 are higher, and it moves them apart itself")
+    ids = page.tab.evaluate(ADD, list(STAYING))
+    page.settle()
+    page.tab.evaluate(SAY_MUCH)
+    page.settle()
+    needed = dict(zip(STAYING, page.tab.evaluate(NEEDED, ids), strict=True))
+    assert {kind: height for kind, height in needed.items() if height > STAYING[kind] + 0.5} == {}
 
 
 @pytest.mark.parametrize("name", BUNDLED)
