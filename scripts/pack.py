@@ -16,8 +16,8 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def mount(name: str = "opent2v") -> ModuleType:
-    """Make `import <name>.nodes`, `<name>.host`, ... find the rooms of this pack.
+def mount(name: str = "opent2v", root: Path = ROOT) -> ModuleType:
+    """Make `import <name>.nodes`, `<name>.host`, ... find the rooms of this pack, or of another checkout of it.
 
     Mounting twice under one name gives the same module.
 
@@ -26,13 +26,13 @@ def mount(name: str = "opent2v") -> ModuleType:
     """
     mounted = sys.modules.get(name)
     if mounted is not None:
-        if list(getattr(mounted, "__path__", [])) == [str(ROOT)]:
+        if list(getattr(mounted, "__path__", [])) == [str(root)]:
             return mounted
         raise ImportError(
-            f"cannot mount {ROOT} as {name!r}: a module of that name is imported already ({mounted!r}); use another"
+            f"cannot mount {root} as {name!r}: a module of that name is imported already ({mounted!r}); use another"
         )
     spec = ModuleSpec(name, None, is_package=True)
-    spec.submodule_search_locations = [str(ROOT)]
+    spec.submodule_search_locations = [str(root)]
     package = module_from_spec(spec)
     sys.modules[name] = package
     return package

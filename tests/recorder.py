@@ -27,12 +27,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+# Beside this file lie folders with names of Python's and the pack's own modules.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "tests"]
+sys.path.append(str(ROOT / "scripts"))
+
+import comfyui_start  # noqa: E402
+from pack import mount  # noqa: E402
+
 PROMPT = "a red triangle moving to the right on a black background"
 SEED, STEPS = 7, 4
 # The tiny models have other names of their own; under these the official TeaCache sets are found.
@@ -128,7 +133,7 @@ def folders(work: Path, pack: Path) -> None:
     models = work / "models"
     if models.exists():
         raise SystemExit(f"{models} is there already; remove it to make the models anew, and record everything again.")
-    mount(pack)
+    mount(root=pack)
     _write_folders(models / "diffusers")
     _write_loras(models, pack / "models" / "loras")
     _write_files(models)
@@ -218,31 +223,16 @@ def _write_files(models: Path) -> None:
 # --- record ---
 
 
-def mount(pack: Path) -> None:
-    """Make the rooms in `pack` importable as `opent2v`, without running its root module."""
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "tests"]
-    spec = ModuleSpec("opent2v", None, is_package=True)
-    spec.submodule_search_locations = [str(pack)]
-    sys.modules["opent2v"] = module_from_spec(spec)
-
-
 def start_comfyui(comfyui: Path, work: Path, scratch: Path) -> None:
-    """Import ComfyUI in the order it needs, with the models of WORK as its own."""
-    sys.path.insert(0, str(comfyui))
+    """Start ComfyUI in this process, with the models of WORK as its own."""
     (scratch / "user").mkdir()
     places = {"base": work, "output": scratch / "output", "user": scratch / "user", "temp": scratch}
-    sys.argv = [str(comfyui / "main.py"), "--cpu"]
-    for name, path in places.items():
-        sys.argv += [f"--{name}-directory", str(path)]
-    import comfy.options  # noqa: TID251  # pyright: ignore[reportMissingImports]
-
-    comfy.options.enable_args_parsing()
-    import folder_paths  # noqa: TID251
-    import utils.extra_config  # noqa: F401  # pyright: ignore[reportMissingImports]  before `nodes` shadows it
-
+    comfyui_start.start(
+        comfyui, "--cpu", *(part for name, path in places.items() for part in (f"--{name}-directory", str(path)))
+    )
+    folder_paths = import_module("folder_paths")  # its server, which does not run, would set these
     folder_paths.set_output_directory(str(scratch / "output"))
     folder_paths.set_user_directory(str(scratch / "user"))
-    import nodes  # noqa: F401
 
 
 class Pack:
@@ -257,7 +247,7 @@ class Pack:
         self._hidden_words = (str(scratch), str(work), str(pack))
         if comfyui is not None:
             start_comfyui(comfyui, work, scratch)
-        mount(pack)
+        mount(root=pack)
         from opent2v.nodes import NODE_CLASS_MAPPINGS
 
         self.classes = dict(NODE_CLASS_MAPPINGS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from types import SimpleNamespace
+
 import boot
 import comfy.model_management as mm
 import comfy.sd
@@ -16,119 +19,172 @@ from opent2v.sampling import make_run, make_schedule
 
 FOLDER = boot.ROOT / "models" / "diffusers" / "opent2v-quickstart"
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
-report = {"side": host.__name__.rsplit(".", 1)[-1]}
+SOLVERS = ("reference", "euler", "dpm++ 2m")
 
 
+@functools.cache
 def load(side):
     parts = load_pipeline(
         open_folder(FOLDER), model_dtype=torch.float32, text_dtype=torch.float32, vae_dtype=torch.float32
     )
-    return side.model(parts.models[0]), side.clip(parts.text), side.vae(parts.vae)
+    model, clip, vae = side.model(parts.models[0]), side.clip(parts.text), side.vae(parts.vae)
+    conds = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
+    return SimpleNamespace(side=side, model=model, clip=clip, vae=vae, conds=conds, variant=side.variant(model))
 
 
-ours, theirs = load(embedded), load(real)
-variant = embedded.variant(ours[0])
-geometry, own = variant.geometry, variant.defaults
-empty = torch.zeros(1, *geometry.latent_shape(own.width, own.height, own.frames))
-conds = [
-    [side.embed(parts[1], text) for text in (PROMPT, NEGATIVE)] for side, parts in ((embedded, ours), (real, theirs))
-]
-report["conditioning"] = max(largest(a[0][0], b[0][0]) for a, b in zip(*conds, strict=True))
-
-start = None
-compared = {}
-mask = torch.zeros(1, 1, own.height, own.width)
-mask[..., : own.width // 2] = 1
-for solver in ("reference", "euler", "dpm++ 2m"):
-    for kind, denoise, cfg, masked in (("full", 1.0, 4.0, False), ("half", 0.5, 4.0, False), ("mask", 1.0, 1.0, True)):
-        latent = {"samples": empty if start is None or kind == "full" else start}
-        if masked:
-            latent["noise_mask"] = mask
-        results = []
-        for side, parts, cond in ((embedded, ours, conds[0]), (real, theirs, conds[1])):
-            schedule = make_schedule(variant.scheduler, solver, steps=8, denoise=denoise)
-            results.append(side.sample(parts[0], *cond, latent, make_run(schedule, cfg, 3)))
-        start = results[0] if start is None else start
-        compared[f"{solver} {kind}"] = largest(*(variant.normalise(r.cpu()) for r in results))
-report["contract"] = compared
-images = [side.decode(parts[2], start) for side, parts in ((embedded, ours), (real, theirs))]
-report["decode"] = largest(*images)
-report["decode outside inference mode"] = real.decode(theirs[2], start.clone()).min().item()
-report["stream"] = largest(torch.cat(list(real.decode_stream(theirs[2], start))), images[0])
-report["encode"] = largest(*(side.encode(parts[2], images[0]) for side, parts in ((embedded, ours), (real, theirs))))
-
-try:
-    import accelerate  # noqa: F401
-    from diffusers import WanPipeline
-except ImportError as error:
-    report["reference"] = f"skipped: {error}"
-else:
-    pipeline = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    settings = {"height": own.height, "width": own.width, "num_frames": own.frames, "num_inference_steps": 20}
-    settings |= {"guidance_scale": 4.0, "max_sequence_length": variant.prompts[0].max_tokens}
-    generator = torch.Generator().manual_seed(5)
-    latents = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="latent", **settings).frames
-    generator.manual_seed(5)
-    frames = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="pt", **settings).frames
-    schedule = make_schedule(variant.scheduler, "reference", steps=20)
-    got = real.sample(theirs[0], *conds[1], {"samples": empty}, make_run(schedule, 4.0, 5))
-    shown = real.decode(theirs[2], got)
-    error = (shown - frames[0].permute(0, 2, 3, 1).cpu()).square().mean().item()
-    psnr = -10 * torch.log10(torch.tensor(max(error, 1e-12))).item()
-    report["reference"] = {"latents": largest(variant.normalise(got.cpu()), latents), "psnr": psnr}
-
-# Core's own nodes on our objects.
-model, clip, vae = theirs
-text = call("CLIPTextEncode", clip=clip, text=PROMPT)
-report["core text"] = largest(text[0][0], conds[1][0][0][0])
-decoded = call("VAEDecode", vae=vae, samples={"samples": start})
-report["core decode"] = largest(decoded, images[1])
-tiled = call("VAEDecodeTiled", vae=vae, samples={"samples": start}, tile_size=64, overlap=16)
-report["core tiled"] = [list(tiled.shape), tiled.min().item(), tiled.max().item()]
-encoded = [
-    call("VAEEncode", vae=vae, pixels=images[0]),
-    call("VAEEncodeTiled", vae=vae, pixels=images[0], tile_size=64, overlap=16, temporal_size=64, temporal_overlap=8),
-]
-report["core encode"] = [largest(found["samples"], real.encode(vae, images[0])) for found in encoded]
-
-# A LoRA by core's loader, fully and partially loaded, and weights restored afterwards.
-name = "blocks.0.attn1.to_q"
-down, up = torch.randn(4, 192) * 0.05, torch.randn(192, 4) * 0.05
-lora = {f"diffusion_model.{name}.lora_down.weight": down, f"diffusion_model.{name}.lora_up.weight": up}
-schedule = lambda: make_schedule(variant.scheduler, "euler", steps=2)  # noqa: E731
-before = real.sample(model, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
-patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
-with_lora = real.sample(patched, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
-weight = ours[0].part.transformer.get_submodule(name).weight
-weight.data += up @ down
-merged = embedded.sample(ours[0], *conds[0], {"samples": empty}, make_run(schedule(), 1.0, 3))
-weight.data -= up @ down
-report["lora"] = {"effect": largest(with_lora, before), "against merge": largest(with_lora, merged)}
-mm.unload_all_models()
+def both():
+    return load(embedded), load(real)
 
 
-def once(patcher):
-    """One denoised prediction with the patcher's weights as they are."""
-    x = torch.randn(empty.shape, generator=torch.Generator().manual_seed(1))
-    return patcher.model.apply_model(x, torch.tensor([0.5]), c_crossattn=conds[1][0][0][0])
+def empty():
+    variant = load(embedded).variant
+    defaults = variant.defaults
+    shape = variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames)
+    return {"samples": torch.zeros(1, *shape)}
 
 
-patched.partially_load(torch.device("cpu"), extra_memory=patched.model_size() // 3)
-loaded, partial = patched.model.model_loaded_weight_memory, once(patched)
-patched.detach()
-patched.patch_model(torch.device("cpu"))
-whole = once(patched)
-patched.detach()
-report["partial"] = {"loaded": loaded, "size": patched.model_size(), "against whole": largest(partial, whole)}
-after = real.sample(model, *conds[1], {"samples": empty}, make_run(schedule(), 1.0, 3))
-report["restored"] = largest(after, before)
-report["models listed"] = str(boot.ROOT / "models" / "diffusers") in folder_paths.get_folder_paths("diffusers")
+def sampled(parts, latent, schedule, cfg=1.0, seed=3):
+    return parts.side.sample(parts.model, *parts.conds, latent, make_run(schedule, cfg, seed))
+
+
+@functools.cache
+def start():
+    """A latent of the bundled model, from the embedded host."""
+    parts = load(embedded)
+    return sampled(parts, empty(), make_schedule(parts.variant.scheduler, "reference", steps=8), 4.0)
 
 
 @case
-def contract():
-    return report
+def side():
+    return host.__name__.rsplit(".", 1)[-1]
+
+
+@case
+def conditioning():
+    return max(largest(a[0][0], b[0][0]) for a, b in zip(*(parts.conds for parts in both()), strict=True))
+
+
+@case
+def latents():
+    """Differences of the hosts' latents."""
+    variant, apart = load(embedded).variant, {}
+    mask = torch.zeros(1, 1, variant.defaults.height, variant.defaults.width)
+    mask[..., : variant.defaults.width // 2] = 1
+    for solver in SOLVERS:
+        for name, denoise, cfg, latent in (
+            ("full", 1.0, 4.0, empty()),
+            ("half", 0.5, 4.0, {"samples": start()}),
+            ("mask", 1.0, 1.0, {"samples": start(), "noise_mask": mask}),
+        ):
+            schedules = [make_schedule(variant.scheduler, solver, steps=8, denoise=denoise) for _ in range(2)]
+            results = [sampled(parts, latent, *by) for parts, *by in zip(both(), schedules, (cfg, cfg), strict=True)]
+            apart[f"{solver} {name}"] = largest(*(variant.normalise(r.cpu()) for r in results))
+    return apart
+
+
+@functools.cache
+def images():
+    return [parts.side.decode(parts.vae, start()) for parts in both()]
+
+
+@case
+def frames():
+    """The VAE on both hosts; outside inference mode too; whole and as a stream."""
+    theirs = load(real)
+    return {
+        "decode": largest(*images()),
+        "outside inference mode": real.decode(theirs.vae, start().clone()).min().item(),
+        "stream": largest(torch.cat(list(real.decode_stream(theirs.vae, start()))), images()[0]),
+        "encode": largest(*(parts.side.encode(parts.vae, images()[0]) for parts in both())),
+    }
+
+
+@case
+def reference():
+    """The makers' pipeline beside our sampler, or the reason why it cannot run."""
+    try:
+        import accelerate  # noqa: F401
+        from diffusers import WanPipeline
+    except ImportError as error:
+        return f"skipped: {error}"
+    theirs = load(real)
+    variant, defaults = theirs.variant, theirs.variant.defaults
+    pipeline = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    settings = {"height": defaults.height, "width": defaults.width, "num_frames": defaults.frames}
+    settings |= {"num_inference_steps": 20, "guidance_scale": 4.0}
+    settings |= {"max_sequence_length": variant.prompts[0].max_tokens}
+    generator = torch.Generator().manual_seed(5)
+    latents = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="latent", **settings).frames
+    generator.manual_seed(5)
+    video = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="pt", **settings).frames
+    got = sampled(theirs, empty(), make_schedule(variant.scheduler, "reference", steps=20), 4.0, 5)
+    shown = real.decode(theirs.vae, got)
+    error = (shown - video[0].permute(0, 2, 3, 1).cpu()).square().mean().item()
+    psnr = -10 * torch.log10(torch.tensor(max(error, 1e-12))).item()
+    return {"latents": largest(variant.normalise(got.cpu()), latents), "psnr": psnr}
+
+
+@case
+def core_nodes():
+    """Core's own nodes on our objects."""
+    theirs, pixels = load(real), images()[0]
+    text = call("CLIPTextEncode", clip=theirs.clip, text=PROMPT)
+    decoded = call("VAEDecode", vae=theirs.vae, samples={"samples": start()})
+    tiled = call("VAEDecodeTiled", vae=theirs.vae, samples={"samples": start()}, tile_size=64, overlap=16)
+    in_tiles = {"tile_size": 64, "overlap": 16, "temporal_size": 64, "temporal_overlap": 8}
+    encoded = [
+        call("VAEEncode", vae=theirs.vae, pixels=pixels),
+        call("VAEEncodeTiled", vae=theirs.vae, pixels=pixels, **in_tiles),
+    ]
+    return {
+        "text": largest(text[0][0], theirs.conds[0][0][0]),
+        "decode": largest(decoded, images()[1]),
+        "tiled": [list(tiled.shape), tiled.min().item(), tiled.max().item()],
+        "encode": [largest(latent["samples"], real.encode(theirs.vae, pixels)) for latent in encoded],
+    }
+
+
+@case
+def lora():
+    """A LoRA by core's loader, fully and partially loaded, against a merge by hand; weights restored afterwards."""
+    ours, theirs = both()
+    generator = torch.Generator().manual_seed(4)
+    name = "blocks.0.attn1.to_q"
+    down, up = (torch.randn(shape, generator=generator) * 0.05 for shape in ((4, 192), (192, 4)))
+    state = {f"diffusion_model.{name}.lora_down.weight": down, f"diffusion_model.{name}.lora_up.weight": up}
+    schedule = lambda: make_schedule(ours.variant.scheduler, "euler", steps=2)  # noqa: E731
+    before = sampled(theirs, empty(), schedule())
+    patched, _ = comfy.sd.load_lora_for_models(theirs.model, None, state, 1.0, 0.0)
+    with_lora = sampled(SimpleNamespace(**vars(theirs) | {"model": patched}), empty(), schedule())
+    weight = ours.model.part.transformer.get_submodule(name).weight
+    weight.data += up @ down
+    merged = sampled(ours, empty(), schedule())
+    weight.data -= up @ down
+    mm.unload_all_models()
+
+    def once():
+        """One denoised prediction with the patcher's weights as they are."""
+        x = torch.randn(empty()["samples"].shape, generator=torch.Generator().manual_seed(1))
+        return patched.model.apply_model(x, torch.tensor([0.5]), c_crossattn=theirs.conds[0][0][0])
+
+    patched.partially_load(torch.device("cpu"), extra_memory=patched.model_size() // 3)
+    loaded, partial = patched.model.model_loaded_weight_memory, once()
+    patched.detach()
+    patched.patch_model(torch.device("cpu"))
+    whole = once()
+    patched.detach()
+    return {
+        "effect": largest(with_lora, before),
+        "against merge": largest(with_lora, merged),
+        "partial": {"loaded": loaded, "size": patched.model_size(), "against whole": largest(partial, whole)},
+        "restored": largest(sampled(theirs, empty(), schedule()), before),
+    }
+
+
+@case
+def models_listed():
+    return str(boot.ROOT / "models" / "diffusers") in folder_paths.get_folder_paths("diffusers")
 
 
 @case

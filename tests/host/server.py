@@ -40,7 +40,7 @@ class Server:
     def __enter__(self) -> Server:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, cwd=self.base)
-        for _ in range(600):
+        for _ in range(1500):
             if self.process.poll() is not None:
                 raise AssertionError(f"ComfyUI stopped while starting:\n{self.tail()}")
             try:
@@ -48,7 +48,7 @@ class Server:
                 return self
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.2)
-        raise AssertionError(f"ComfyUI did not answer within two minutes:\n{self.tail()}")
+        raise AssertionError(f"ComfyUI did not answer within five minutes:\n{self.tail()}")
 
     def __exit__(self, *_: object) -> None:
         assert self.process is not None
