@@ -6,6 +6,7 @@ Tests: base/recognise.py, base/tensors.py
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +22,21 @@ TRANSFORMERS, VAES = headers.layouts(), headers.vaes()
 
 @pytest.mark.parametrize("title", headers.networks())
 def test_a_family_says_the_very_tensors_of_its_network(title):
-    wanted = headers.networks()[title]
-    family = next(f for f in headers.FAMILIES if title.startswith(f.title))
-    found = family.recognise(wanted, "videocrafter")
-    assert isinstance(found, Recognised), found
-    assert dict(family.recognition.tensors(found.variant, found.config)) == wanted
+    family, shapes = headers.networks()[title]
+    network = family.recognise(shapes, "videocrafter")
+    assert isinstance(network, Recognised), network
+    assert dict(family.recognition.tensors(network.variant, network.config)) == shapes
+
+
+def test_every_family_of_files_has_its_headers():
+    """A new family adds one file to tests/families/headers and edits none."""
+    with_files = {family.id for family in families().values() if family.files}
+    assert {module.FAMILY.id for module in headers.modules()} == with_files
+    for module in headers.modules():
+        names = [Path(file.__file__).stem for file in headers.modules() if file.FAMILY is module.FAMILY]
+        assert names == [module.FAMILY.id], "one file for each family, of its id"
+        shared = Path(headers.__file__).read_text(encoding="utf-8")
+        assert module.FAMILY.id not in shared, "what all share names no family"
 
 
 @pytest.mark.parametrize("family", [one for one in families().values() if one.files], ids=lambda family: family.id)
@@ -35,33 +46,31 @@ def test_every_family_states_its_tensors(family):
 
 @pytest.mark.parametrize("layout", TRANSFORMERS)
 def test_a_whole_network_is_recognised_by_its_family_alone(layout):
-    id, shapes = TRANSFORMERS[layout]
+    owner, shapes = TRANSFORMERS[layout]
     said = {family.id: _said(family, shapes) for family in families().values()}
-    assert [name for name, found in said.items() if isinstance(found, Recognised)] == [id], said
+    assert [name for name, found in said.items() if isinstance(found, Recognised)] == [owner.id], said
     for prefix in ("", headers.PREFIX):
         marked = {f"{prefix}{name}": shape for name, shape in shapes.items()}
         helped = {end.strip(".") if end.startswith(".scaled") else f"x.y{end}": (1,) for end in (*SCALES, *HELPERS)}
-        found = families()[id].recognise(
-            marked | {f"{prefix}{name}": shape for name, shape in helped.items()}, "videocrafter"
-        )
+        found = owner.recognise(marked | {f"{prefix}{name}": shape for name, shape in helped.items()}, "videocrafter")
         assert isinstance(found, Recognised), found
 
 
 @pytest.mark.parametrize("layout", TRANSFORMERS)
 def test_a_tensor_less_or_of_another_name_is_another_model(layout):
-    id, shapes = TRANSFORMERS[layout]
+    family, shapes = TRANSFORMERS[layout]
     for name in list(shapes)[:: len(shapes) // 50 + 1]:
         rest, shape = {key: size for key, size in shapes.items() if key != name}, shapes[name]
         changes = [rest | {f"{name}_of_another": shape}, shapes | {name: (*shape, 2)}]
         if not name.endswith(("pos_embed", "emb_pos")):  # without it, FLF2V is I2V
             changes.append(rest)
         for changed in changes:
-            found = _said(families()[id], changed)
-            assert not isinstance(found, Recognised), f"without {name} or with another one it is still {id}"
+            found = _said(family, changed)
+            assert not isinstance(found, Recognised), f"without {name} or with another one it is still {family.id}"
             assert str(found)
     # A branch that the plain one has not.
     for extra in ("pose_embedding.weight", "blocks.0.cam_encoder.weight", "transformer_blocks.0.face.proj.bias"):
-        found = _said(families()[id], shapes | {extra: (8,)})
+        found = _said(family, shapes | {extra: (8,)})
         assert not isinstance(found, Recognised)
         if isinstance(found, Near):
             assert f"1 unexpected, first {extra}" in found
