@@ -47,8 +47,8 @@ def is_out_of_memory(error: Exception) -> bool:
         return True
     if not isinstance(error, RuntimeError):
         return False
-    said = str(error).lower()
-    return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY or any(words in said for words in _WORDS)
+    text = str(error).lower()
+    return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY or any(words in text for words in _WORDS)
 
 
 def or_in_tiles(

@@ -37,12 +37,12 @@ def decoding_advice(
     """
     needed = variant.decode_memory(shape, item_bytes)
     where = "main memory" if memory.is_main else "the device"
-    other = "" if in_pieces else " Decode to Video File keeps one piece of the video in memory at a time."
+    whole_clip = "" if in_pieces else " Decode to Video File keeps one piece of the video in memory at a time."
     cost = lambda shape: variant.decode_memory(shape, item_bytes)  # noqa: E731
     lower = _lower(variant, shape, cost, memory.device, has_length=not in_pieces)
     return (
         f"Out of memory while decoding {_size(variant, shape)}, in tiles too: about {bytes_text(needed)} at once, with "
-        f"{bytes_text(memory.device)} free on {where}.{other} {lower}"
+        f"{bytes_text(memory.device)} free on {where}.{whole_clip} {lower}"
     )
 
 
@@ -112,26 +112,26 @@ class Weights:
 
 def plan(variant: Variant, weights: Weights, memory: DeviceMemory) -> str:
     """One line on the memory of a model, before it is loaded: what fits the device, what waits in main memory."""
-    own = variant.defaults
+    defaults = variant.defaults
     run = variant.sample_memory(
-        (1, *variant.geometry.latent_shape(own.width, own.height, own.frames)), weights.item_bytes
+        (1, *variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames)), weights.item_bytes
     )
     where = "main memory" if memory.is_main else "the device"
-    said = (
-        f"Memory: {bytes_text(weights.nbytes)} of weights and about {bytes_text(run)} to sample {own.width} x "
-        f"{own.height} with {own.frames} frames; {bytes_text(memory.device)} are free on {where}"
+    sizes = (
+        f"Memory: {bytes_text(weights.nbytes)} of weights and about {bytes_text(run)} to sample {defaults.width} x "
+        f"{defaults.height} with {defaults.frames} frames; {bytes_text(memory.device)} are free on {where}"
     )
     beside = memory.device - run - weights.layer
     if weights.nbytes <= beside:
-        return f"{said}: all of it fits"
+        return f"{sizes}: all of it fits"
     if beside > 0 and memory.weights > memory.device and weights.nbytes <= beside + memory.main:
         waiting = bytes_text(weights.nbytes - beside)
-        return f"{said}: about {waiting} of the weights wait in main memory for their turn, which is slower"
+        return f"{sizes}: about {waiting} of the weights wait in main memory for their turn, which is slower"
     room = memory.weights - run - weights.layer
     smaller = next((kind for kind in _KINDS if weights.count * kind[0] / 8 < min(room, 0.9 * weights.nbytes)), None)
     if beside <= 0 and weights.nbytes <= room:
-        return f"{said}: too little for this size. Make fewer frames, or a smaller size"
+        return f"{sizes}: too little for this size. Make fewer frames, or a smaller size"
     if smaller is None:
-        return f"{said}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
+        return f"{sizes}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
     bits, kind = smaller
-    return f"{said}: it does not fit. {kind} of this model would, with about {bytes_text(weights.count * bits / 8)}"
+    return f"{sizes}: it does not fit. {kind} of this model would, with about {bytes_text(weights.count * bits / 8)}"

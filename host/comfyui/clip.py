@@ -84,7 +84,7 @@ class TextModel(nn.Module):
     def __init__(self, part: TextEncoder, device: torch.device):
         super().__init__()
         for slot, encoder in part.encoders.items():
-            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder, is_text=True))
+            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder, is_text_encoder=True))
         object.__setattr__(self, "opent2v", part)
         self.execution_device = self.load_device = device
         self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}

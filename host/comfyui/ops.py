@@ -16,10 +16,12 @@ from .quantised import hold_packed
 _NAMES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "Embedding")
 
 
-def switch_to_casting(module: nn.Module, computes: torch.dtype | None = None, is_text: bool = False) -> nn.Module:
+def switch_to_casting(
+    module: nn.Module, computes: torch.dtype | None = None, is_text_encoder: bool = False
+) -> nn.Module:
     """Give a built module the host's partial loading, weight patches and storage dtypes.
 
-    `computes` and `is_text` are of layers with packed weights, see `hold_packed`.
+    `computes` and `is_text_encoder` are of layers with packed weights, see `hold_packed`.
     """
     table: dict[type[nn.Module], type[nn.Module]] = {
         getattr(nn, name): getattr(comfy.ops.manual_cast, name) for name in _NAMES
@@ -31,7 +33,7 @@ def switch_to_casting(module: nn.Module, computes: torch.dtype | None = None, is
 
     table[FP32LayerNorm] = _fp32_layer_norm(FP32LayerNorm)
     switch_leaves(module, table | dtype_keeping_norms())
-    return hold_packed(module, computes, is_text)
+    return hold_packed(module, computes, is_text_encoder)
 
 
 def _fp32_layer_norm(plain: type[nn.LayerNorm]) -> type[nn.LayerNorm]:

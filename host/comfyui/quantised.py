@@ -95,13 +95,13 @@ def has_mixed_layers() -> bool:
     return hasattr(comfy.ops.mixed_precision_ops({}, torch.float32).Linear, "_disabled_formats")
 
 
-def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text: bool = False) -> nn.Module:
+def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text_encoder: bool = False) -> nn.Module:
     """Change the class of every layer with a packed weight, to the host's where it knows the format.
 
     Args:
         module: its other leaves are casting layers already.
         computes: what the model computes in; None: what its weights say.
-        is_text: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers in fp8
+        is_text_encoder: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers in fp8
             and fp4 round their inputs as well where the device has a kernel for it.
     """
     for leaf in module.modules():
@@ -110,7 +110,7 @@ def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text:
             continue
         if isinstance(leaf, nn.Linear):
             if _host_holds(weight.packed):
-                _hold(leaf, weight.packed, computes or weight.dtype, is_text)
+                _hold(leaf, weight.packed, computes or weight.dtype, is_text_encoder)
             else:
                 leaf.__class__, leaf.packed_as = PackedLinear, weight.packed.format.name
         elif isinstance(leaf, nn.Embedding):
@@ -151,16 +151,16 @@ def unsupported_formats(device: torch.device) -> frozenset[str]:
     return frozenset(name for name, is_supported in supports.items() if not is_supported(device))
 
 
-def _hold(leaf: nn.Linear, packed: PackedWeight, computes: torch.dtype, is_text: bool) -> None:
+def _hold(leaf: nn.Linear, packed: PackedWeight, computes: torch.dtype, is_text_encoder: bool) -> None:
     """Make a leaf the host's quantised layer around the stored tensors, which are not copied."""
     rows, columns = packed.shape
     held: Any = leaf
-    held.__class__ = _linear(computes, is_text, unsupported_formats(mm.get_torch_device()))
+    held.__class__ = _linear(computes, is_text_encoder, unsupported_formats(mm.get_torch_device()))
     held.packed_as, held.packed_roles = packed.format.name, tuple(packed.tensors)
     # What the constructor of the host's layer sets.
     held.factory_kwargs = {"device": packed.tensors["weight"].device, "dtype": computes}
     held.in_features, held.out_features, held._orig_shape = columns, rows, (rows, columns)
-    held._full_precision_mm, held._full_precision_mm_config = is_text, False
+    held._full_precision_mm, held._full_precision_mm_config = is_text_encoder, False
     settings = json.dumps({**packed.parameters, "format": packed.format.layout}).encode()
     state = {**packed.tensors, "comfy_quant": torch.frombuffer(bytearray(settings), dtype=torch.uint8)}
     if leaf.bias is not None:
@@ -181,10 +181,10 @@ _NOT_COPIED = {"_parameters", "_v", "_v_weight", "_v_bias", "_v_signature", "_pi
 
 
 @cache
-def _linear(computes: torch.dtype, is_text: bool, unsupported: frozenset[str]) -> type[nn.Module]:
+def _linear(computes: torch.dtype, is_text_encoder: bool, unsupported: frozenset[str]) -> type[nn.Module]:
     """The host's quantised layer, which is no `nn.Linear` by itself; diffusers asks for one."""
     hosts: Any = comfy.ops.mixed_precision_ops(
-        {"mixed_ops": True}, computes, full_precision_mm=is_text, disabled=unsupported
+        {"mixed_ops": True}, computes, full_precision_mm=is_text_encoder, disabled=unsupported
     ).Linear
 
     class QuantisedLinear(hosts, nn.Linear, HoldsPacked):
