@@ -101,8 +101,8 @@ def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text_
     Args:
         module: its other leaves are casting layers already.
         computes: what the model computes in; None: what its weights say.
-        is_text_encoder: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers in fp8
-            and fp4 round their inputs as well where the device has a kernel for it.
+        is_text_encoder: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers
+            in fp8 and fp4 round their inputs as well where the device has a kernel for it.
     """
     for leaf in module.modules():
         weight = getattr(leaf, "weight", None)
