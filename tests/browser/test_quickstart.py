@@ -149,7 +149,7 @@ def frames(video: Path) -> np.ndarray:
 def test_the_frames_are_those_of_the_embedded_host(
     steps: dict[str, Any], server: Server, screenshots: Path, tmp_path: Path
 ) -> None:
-    """One over the other in a contact sheet; the encoder writes other bytes of the same frames each time."""
+    """One over the other in a contact sheet; the frames before encoding are compared in tests/host/test_flags.py."""
     embedded.configure(output=tmp_path)
     runner.run(load_workflow(workflow(), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS), NODE_CLASS_MAPPINGS)
     (own,) = tmp_path.glob("*.mp4")
@@ -157,7 +157,9 @@ def test_the_frames_are_those_of_the_embedded_host(
     rows = [np.concatenate(list(one), axis=1) for one in (there, here)]
     Image.fromarray(np.concatenate(rows)).save(screenshots / "quickstart-frames-above-page-below-embedded.png")
     assert here.shape == there.shape == (17, 64, 64, 3)
-    assert np.abs(here.astype(float) - there).mean() < 0.5
+    # x264's threads look ahead as far as they have come: two files of the same frames are up to 1.3 apart, those of
+    # another seed 5.
+    assert np.abs(here.astype(float) - there).mean() < 2
     # A red triangle on black: black corners, and more red than green or blue where it is bright.
     assert there[:, :6, :6].mean() < 25
     red, green, blue = there[there.max(axis=-1) > 180].mean(axis=0)
