@@ -53,7 +53,8 @@ class Quantisation:
             sizes[kind] = sizes.get(kind, 0) + info.nbytes
             counts[kind] = counts.get(kind, 0) + (layer is not None)
         return "; ".join(
-            f"{kind} {bytes_text(sizes[kind])}" + (f", {counts[kind]} layers" if counts[kind] else "")
+            f"{kind} {bytes_text(sizes[kind])}"
+            + (f", {counts[kind]} layer{'s' if counts[kind] > 1 else ''}" if counts[kind] else "")
             for kind in sorted(sizes, key=lambda kind: -sizes[kind])
         )
 
