@@ -14,6 +14,8 @@ from .header import TensorInfo
 from .shards import read_json, weight_files
 
 INDEX = "model_index.json"
+# What quanto writes beside the weights that it packs.
+_QUANTO = "quanto_qmap.json"
 _PROCESSORS = ("image_processor", "feature_extractor")
 
 
@@ -151,4 +153,21 @@ def _read_component(folder: Path, component: str) -> dict[str, Any]:
         stated = folder / "tokenizer_config.json"
         config = read_json(stated) if stated.is_file() else {}
         return {"_class_name": config["tokenizer_class"]} if "tokenizer_class" in config else {}
-    return read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
+    _refuse_quantised(folder, config)
+    return config
+
+
+def _refuse_quantised(folder: Path, config: dict[str, Any]) -> None:
+    stated = config.get("quantization_config")
+    if stated:
+        method = stated.get("quant_method") if isinstance(stated, dict) else None
+        title, sign = str(method or "another library"), "quantization_config in its config.json"
+    elif (folder / _QUANTO).is_file():
+        title, sign = "quanto", _QUANTO
+    else:
+        return
+    raise ModelFileError(
+        f"{folder}: its weights are stored in few bits by {title} ({sign}), which this pack does not read. Get the "
+        "model's bf16 folder, or load its int8 convrot, nvfp4 or scaled fp8 file with Load Video Diffusion Model."
+    )

@@ -210,3 +210,16 @@ def test_a_config_without_an_entry_or_with_a_wrong_one(folder):
     assert message(folder) == (
         f"{folder}: a config.json lacks the entry 'in_channels'. The folder is damaged or made for another version."
     )
+
+
+@pytest.mark.parametrize(
+    ("component", "method"), [("transformer", "bitsandbytes"), ("text_encoder", "torchao"), ("vae", "quanto")]
+)
+def test_weights_that_another_library_has_packed(folder, component, method):
+    if method == "quanto":
+        (folder / component / "quanto_qmap.json").write_text("{}")
+    else:
+        tiny.edit(folder / component / "config.json", quantization_config={"quant_method": method})
+    text = message(folder)
+    assert f"{component}: its weights are stored in few bits by {method} (quant" in text
+    assert "bf16 folder, or load its int8 convrot" in text

@@ -150,7 +150,11 @@ def test_the_nodes_and_the_doctor_say_how_a_file_is_stored(models):
     assert [part.partition(", ")[2] for part in parts] == ["14 layers", "", "1 layer"]
     assert way == "int8 convrot and nvfp4: each layer is multiplied out while it computes"
     lines = report(path)
-    assert lines[1].startswith("Wan 2.1 T2V") and lines[2] == f"Stored as {'; '.join(parts)}" and lines[3] == way
+    assert (
+        lines[1].endswith(" layout, int8 convrot and nvfp4")
+        and lines[2] == f"Stored as {'; '.join(parts)}"
+        and lines[3] == way
+    )
 
 
 def test_a_packed_vae_keeps_its_linear_layers_and_multiplies_out_its_convolutions(models):
