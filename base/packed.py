@@ -180,6 +180,29 @@ def unpacked(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.packed.dequantise(dtype) if isinstance(weight, PackedTensor) else weight.to(dtype)
 
 
+# Numbers of a weight that are dequantised and multiplied at a time on a CPU, in whole tiles of rows.
+_PIECE, _TILE = 2**21, 128
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`functional.linear` in the input's dtype, with a weight that may be packed.
+
+    On a CPU, rows of a large packed weight are dequantised, multiplied and forgotten piece by piece: they stay in its
+    cache, and the numbers never exist as a whole. 5120 x 5120 take 0.7 (nvfp4) to 0.9 (int8) of the time for 512
+    tokens, 0.3 to 0.8 for one (2026-11-30, one core).
+    """
+    rows, columns = weight.shape
+    if not isinstance(weight, PackedTensor) or input.device.type != "cpu" or rows * columns <= _PIECE:
+        return functional.linear(input, unpacked(weight, input.dtype), bias)
+    count = max(_TILE, _PIECE // columns // _TILE * _TILE)
+    output = input.new_empty(*input.shape[:-1], rows)
+    for index in torch.arange(rows).split(count):
+        first, last = int(index[0]), int(index[-1]) + 1
+        piece = weight.packed.rows(index).dequantise(input.dtype)
+        output[..., first:last] = functional.linear(input, piece, None if bias is None else bias[first:last])
+    return output
+
+
 def looked_up(weight: Tensor, ids: Tensor, dtype: torch.dtype) -> Tensor:
     """An embedding's rows [*ids.shape, columns] as `dtype`; of a packed weight only these rows are dequantised."""
     if not isinstance(weight, PackedTensor):

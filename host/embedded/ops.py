@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...base.packed import looked_up, unpacked
+from ...base.packed import linear, looked_up
 from ..leaves import DEQUANTISED
 
 
@@ -14,7 +14,7 @@ class CastLinear(nn.Linear):
     """Computes in its input's dtype, whatever the dtype of the stored weight; a packed weight is dequantised here."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input, unpacked(self.weight, input.dtype), _to(self.bias, input.dtype))
+        return linear(input, self.weight, _to(self.bias, input.dtype))
 
 
 class CastEmbedding(nn.Embedding):

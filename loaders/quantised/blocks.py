@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...base.packed import PackedWeight, take_rows
 from .parts import LayerParts
-from .swizzle import rounded_up, swizzled, unswizzled
+from .swizzle import TILE_ROWS, rounded_up, swizzled, unswizzled
 
 
 def numbers_shape(parts: LayerParts, stored: tuple[int, int], step: int) -> tuple[int, int]:
@@ -37,7 +37,10 @@ def block_rows(weight: PackedWeight, index: Tensor, block: int, step: int) -> di
     if missing:
         padding = torch.zeros(missing, rows.shape[1], dtype=torch.uint8, device=rows.device)
         rows = torch.cat([rows.view(torch.uint8), padding]).view(stored.dtype)
-    plain = unswizzled(scale, len(stored), stored.shape[1] // block)[index]
+    # Tiles lie behind each other: of a part of the weight, only the tiles in which its rows are have to be unswizzled.
+    first = int(index.min()) // TILE_ROWS * TILE_ROWS if len(index) else 0
+    last = rounded_up(int(index.max()) + 1, TILE_ROWS) if len(index) else 0
+    plain = unswizzled(scale[first:last], last - first, stored.shape[1] // block)[index - first]
     return {**weight.tensors, "weight": rows, "weight_scale": swizzled(plain, scale.dtype)}
 
 

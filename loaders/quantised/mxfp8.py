@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...base.packed import PackedWeight
+from ..cast import widened
 from .blocks import block_rows, numbers_shape, rows_of_blocks
 from .layer import StoredLayer
 from .marks import MarkedFile
@@ -38,7 +39,7 @@ class MXFP8:
         def decode(part: Mapping[str, Tensor]) -> Tensor:
             # A byte is the exponent of a float32. The smallest, 2^-127, counts as 0, as in comfy-kitchen.
             scale = (part["scale"].int() << 23).view(torch.float32)
-            numbers = part["weight"].float().unflatten(1, (-1, _BLOCK)) * scale.unsqueeze(-1)
+            numbers = widened(part["weight"]).unflatten(1, (-1, _BLOCK)) * scale.unsqueeze(-1)
             return numbers.flatten(1)[:, :columns]
 
         return in_pieces(rows_of_blocks(weight, _BLOCK), (weight.shape[0], columns), dtype, decode)

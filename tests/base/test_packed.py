@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from opent2v.base.packed import PackedTensor, PackedWeight, looked_up, take_rows, unpacked
+from opent2v.base import packed as packed_module
+from opent2v.base.packed import PackedTensor, PackedWeight, linear, looked_up, take_rows, unpacked
 from opent2v.tests.loaders.toy_int4 import GROUP, ToyInt4, pack
 
 
@@ -41,6 +42,22 @@ def test_operations_get_the_numbers(mode):
         assert torch.equal(torch.nn.functional.linear(x, weight.to(torch.float32)), x @ exact.T)
         assert torch.equal(torch.cat([weight, weight]), torch.cat([exact, exact]).bfloat16())
         assert torch.equal(weight[2:4], exact[2:4].bfloat16())
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 8)])
+def test_a_large_one_is_multiplied_in_pieces_of_rows(monkeypatch, shape):
+    tensors, exact = pack(torch.randn(300, 8, generator=torch.Generator().manual_seed(0)))
+    packed = PackedWeight(ToyInt4(), (300, 8), tensors, {"group": GROUP})
+    weight, bias, x = PackedTensor(packed, torch.bfloat16), torch.randn(300), torch.randn(shape)
+    sizes = []
+    whole = packed_module.PackedWeight.dequantise
+    monkeypatch.setattr(packed_module, "_PIECE", 1024)
+    monkeypatch.setattr(PackedWeight, "dequantise", lambda self, dtype: sizes.append(self.shape) or whole(self, dtype))
+    for given_bias in (bias, None):
+        expected = torch.nn.functional.linear(x, exact, given_bias)
+        assert (linear(x, weight, given_bias) - expected).abs().max() < 1e-5
+        assert torch.equal(linear(x, exact, given_bias), expected)
+    assert sizes == [(128, 8), (128, 8), (44, 8)] * 2
 
 
 @pytest.mark.parametrize("ids", [[[4, 0, 4], [2, 2, 5]], [[0]], [[]]])
