@@ -10,12 +10,14 @@ from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
 from .pipeline import Pipeline, load_pipeline
 from .quantised import Quantisation
+from .resemblance import LOAD_VAE
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
 from .text_file import TextFile, load_text, match_text, open_text_file, open_text_files
 
 __all__ = [
     "DTYPES",
     "INDEX",
+    "LOAD_VAE",
     "Folder",
     "MissingLibrary",
     "ModelFile",

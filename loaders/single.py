@@ -16,7 +16,7 @@ from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
 from .quantised import Quantisation, split_header
-from .resemblance import resembles
+from .resemblance import PART, refuse_shard, resembles
 from .weights import build, extension, fill
 
 # Prefixes of the parts beside the transformer in all-in-one files.
@@ -47,14 +47,17 @@ class ModelFile:
         return {n: info for n, info in self.header.items() if n.startswith(prefix) and not n.startswith(others)}
 
 
-def open_file(path: Path) -> ModelFile:
+def open_file(path: Path, node: str = "") -> ModelFile:
     """Recognise a file from its header.
 
+    Args:
+        node: that is to load it, in the user's words.
     Raises:
-        ModelFileError: it cannot be read, or no family recognises it: with each family's reason and what the file
-            looks like.
+        ModelFileError: it cannot be read, it is one shard of several, or no family recognises it: with each family's
+            reason and what the file looks like.
         families.FamilyError: a variant that its family knows and refuses.
     """
+    refuse_shard(path)
     container = open_container(path)
     header, quantisation = split_header(container)
     shapes = {name: info.shape for name, info in header.items()}
@@ -77,7 +80,7 @@ def open_file(path: Path) -> ModelFile:
             elif not prefix:
                 reasons[family.title] = outcome
     if not parts:
-        raise ModelFileError(_nobody(path, shapes, reasons))
+        raise ModelFileError(_nobody(path, shapes, reasons, node))
     stated_type = stated(container.metadata) if "transformer" in parts else ""
     if stated_type:
         raise FamilyError(
@@ -200,7 +203,7 @@ def _inside(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tup
     return {name: shape for name, shape in shapes.items() if not name.startswith(others)}
 
 
-def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[str, str]) -> str:
+def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[str, str], node: str) -> str:
     near = next((reason for reason in reasons.values() if isinstance(reason, Near)), None)
     if near is not None:
         return (
@@ -208,10 +211,12 @@ def _nobody(path: Path, shapes: Mapping[str, tuple[int, ...]], reasons: Mapping[
             f"{near.recognised.variant.title}: "
             "the download is not complete, or the file is a variant that this version does not know."
         )
+    looks = resembles(shapes, node)
+    if looks.startswith(PART):
+        return f"{path}: this is {looks}."
     first = next(iter(shapes), "none")
     lines = [f"{path}: no family recognises this file ({len(shapes)} tensors, first {first})."]
     lines += [f"  {title}: {reason}" for title, reason in reasons.items()]
-    looks = resembles(shapes)
     if looks:
         lines.append(f"It looks like {looks}.")
     return "\n".join(lines)

@@ -17,12 +17,12 @@ from .errors import ModelFileError
 from .gguf_tokenizer import TOKENIZER_KINDS, tokenizer_kind
 from .header import TensorInfo
 from .quantised import Quantisation, split_header
-from .resemblance import resembles
+from .resemblance import LOAD_TEXT_ENCODER, refuse_shard, resembles
 from .tokenizers import FindTokenizer, tokenizer_of
 from .weights import build, check, fill
 
-# Most levels that ComfyUI and trainers put before an encoder's own names: "embedders.0.transformer.".
-_DEPTH = 3
+# Most levels that ComfyUI and trainers put before an encoder's own names: "conditioner.embedders.0.transformer.".
+_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     """Recognise the text encoders of a file from its header.
 
     Args:
-        prefixes: what the names of text encoders may start with; up to three more levels may stand behind them, as
+        prefixes: what the names of text encoders may start with; up to four more levels may stand behind them, as
             in ComfyUI's own checkpoints ("text_encoders.umt5xxl.transformer.").
     Raises:
         ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
     """
+    refuse_shard(path)
     file = open_container(path)
     header, quantisation = split_header(file)
     in_metadata = isinstance(file, GGUFFile) and tokenizer_kind(file) in TOKENIZER_KINDS
@@ -80,7 +81,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     if encoders:
         return tuple(encoders)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
-    looks = resembles(shapes)
+    looks = resembles(shapes, LOAD_TEXT_ENCODER)
     raise ModelFileError(
         f"{path}: no text encoder this pack knows ({len(shapes)} tensors, first {next(iter(shapes), 'none')}). "
         f"Expected {', '.join(others)} or {last}." + (f" It looks like {looks}." if looks else "")
@@ -88,7 +89,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
 
 
 def _levels(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
-    """The prefixes, and those with up to three levels more that occur in the names; the shortest first."""
+    """The prefixes, and those with up to four levels more that occur in the names; the shortest first."""
     levels = dict.fromkeys(prefixes)
     for name in names:
         prefix = max((prefix for prefix in prefixes if name.startswith(prefix)), key=len)

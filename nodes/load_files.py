@@ -14,6 +14,7 @@ from ..families import families
 from ..host import host
 from ..loaders import (
     DTYPES,
+    LOAD_VAE,
     ModelFile,
     ModelFileError,
     TextFile,
@@ -249,7 +250,7 @@ class OpenT2VLoadVAE:
 
     def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
         path = chosen(file, "vae")
-        opened = open_file(path)
+        opened = open_file(path, LOAD_VAE)
         is_sound = "audio_vae" in opened.parts and "vae" not in opened.parts
         library("diffusers")
         dtype = host.device_dtypes(None, None)["vae_dtype"]

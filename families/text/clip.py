@@ -24,7 +24,9 @@ def _published(shapes: Shapes) -> TextLayout | None:
     else:
         return None
     tokens, positions = (shapes[f"{stem}.{kind}_embedding.weight"] for kind in ("token", "position"))
-    rules = (rename("^text_model.embeddings.position_ids$"), rename("^text_projection"), rename("^logit_scale$"))
+    # The whole CLIP, as OpenAI published it, has a picture half besides.
+    pictures = ("vision_model", "visual_projection", "logit_scale", "logit_bias")
+    rules = tuple(rename(f"^{name}") for name in ("text_model.embeddings.position_ids", "text_projection", *pictures))
     if not level:
         named = ("embeddings", "encoder", "final_layer_norm")
         rules = (*(rename(f"^{name}", f"text_model.{name}") for name in named), *rules)
@@ -35,7 +37,7 @@ def _published(shapes: Shapes) -> TextLayout | None:
 
 
 def _open_clip(shapes: Shapes) -> TextLayout | None:
-    """OpenCLIP's own names. The models use the output of the last layer but one, so the last layer is left out."""
+    """OpenCLIP's names, which OpenAI's CLIP-L has too. Of OpenCLIP the last layer is left out: its output is unused."""
     for prefix in ("model.", ""):
         stem, block = f"{prefix}transformer.resblocks", f"{prefix}transformer.resblocks.{{}}.mlp.c_fc.weight"
         if f"{prefix}token_embedding.weight" in shapes and block.format(0) in shapes:
@@ -43,11 +45,14 @@ def _open_clip(shapes: Shapes) -> TextLayout | None:
     else:
         return None
     count, layer = count_layers(shapes, block), "text_model.encoder.layers.{}"
-    left_out = ("text_projection", "logit_scale", "attn_mask", "visual")
+    tokens, positions = shapes[f"{prefix}token_embedding.weight"], shapes[f"{prefix}positional_embedding"]
+    kept = count if tokens[1] == 768 else count - 1
+    numbers = ("input_resolution", "context_length", "vocab_size")
+    left_out = ("text_projection", "logit_scale", "attn_mask", "visual", *numbers)
     attention = [f"{layer}.self_attn.{n}_proj" for n in "qkv"]
     rules = (
         *(rename(f"^{prefix}{name}") for name in left_out),
-        rename(f"^{stem}.{count - 1}"),
+        *(rename(f"^{stem}.{n}") for n in range(kept, count)),
         rename(f"^{prefix}token_embedding", "text_model.embeddings.token_embedding"),
         rename(f"^{prefix}positional_embedding$", "text_model.embeddings.position_embedding.weight"),
         rename(f"^{prefix}ln_final", "text_model.final_layer_norm"),
@@ -60,8 +65,7 @@ def _open_clip(shapes: Shapes) -> TextLayout | None:
         rename(f"^{stem}.{{}}.mlp.c_fc", f"{layer}.mlp.fc1"),
         rename(f"^{stem}.{{}}.mlp.c_proj", f"{layer}.mlp.fc2"),
     )
-    tokens, positions = shapes[f"{prefix}token_embedding.weight"], shapes[f"{prefix}positional_embedding"]
-    return _layout(tokens, positions[0], shapes[block.format(0)][0], count - 1, rules)
+    return _layout(tokens, positions[0], shapes[block.format(0)][0], kept, rules)
 
 
 def _layout(tokens: tuple[int, ...], positions: int, inner: int, count: int, rules: tuple[Rule, ...]) -> TextLayout:

@@ -113,9 +113,9 @@ def recognise_file(family: Family, shapes: Shapes, name: str) -> Recognised | st
             return _transformer(family, stripped[1], name, layout, rules, stripped[0])
     for prefix in ("", "model."):
         if prefix + "decoder.middle.0.residual.0.gamma" in shapes:
-            return _vae(family, shapes, prefix, "original")
+            return _vae(family, shapes, name, prefix, "original")
         if prefix + "decoder.mid_block.resnets.0.norm1.gamma" in shapes:
-            return _vae(family, shapes, prefix, "diffusers")
+            return _vae(family, shapes, name, prefix, "diffusers")
     return "'head.modulation' is missing"
 
 
@@ -248,7 +248,7 @@ def _by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:
     return expert, model, remark
 
 
-def _vae(family: Family, shapes: Shapes, prefix: str, layout: str) -> Recognised | str:
+def _vae(family: Family, shapes: Shapes, name: str, prefix: str, layout: str) -> Recognised | str:
     first = ("encoder.conv1.weight", "encoder.conv_in.weight")[layout == "diffusers"]
     last = ("decoder.head.0.gamma", "decoder.norm_out.gamma")[layout == "diffusers"]
     latent = ("conv2.weight", "post_quant_conv.weight")[layout == "diffusers"]
@@ -258,6 +258,13 @@ def _vae(family: Family, shapes: Shapes, prefix: str, layout: str) -> Recognised
     base, channels = shapes[prefix + first][0], shapes[prefix + latent][0]
     if channels not in VAES:
         return f"its VAE makes {channels} latent channels, not {' or '.join(map(str, VAES))}"
+    made = shapes.get(prefix + ("decoder.head.2.weight", "decoder.conv_out.weight")[layout == "diffusers"], (0,))[0]
+    usual = VAES[channels].get("out_channels", 3)
+    if made not in (0, usual):
+        raise FamilyError(
+            f"{name}: this is a Wan VAE whose decoder makes {made} channels, not {usual}: one that upscales while it "
+            "decodes, which is not supported. Choose wan_2.1_vae.safetensors or wan2.2_vae.safetensors."
+        )
     config = {**VAES[channels], "base_dim": base, "decoder_base_dim": shapes[prefix + last][0]}
     rules = () if layout == "diffusers" else VAE_22 if channels == 48 else VAE_21
     # The transformer's facts are those of the model most used with this VAE.

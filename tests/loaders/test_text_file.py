@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from opent2v.base import Prompt
+from opent2v.base.keys import translate
 from opent2v.families.text import text_encoders
-from opent2v.loaders import ModelFileError, load_text, match_text, open_text_file
+from opent2v.loaders import ModelFileError, load_text, match_text, open_text_file, open_text_files
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import wan as tiny
 
@@ -84,6 +85,39 @@ def test_two_encoders_find_their_slots_in_any_order(tmp_path, level):
     with torch.no_grad():
         ids = torch.tensor([[97, 5, 9, 98]])
         assert torch.equal(part.encoders["text_encoder_2"](ids).pooler_output, clip(ids).pooler_output)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "clip_l.transformer.", "transformer.", "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.",
+     "text_encoders.clip_l.transformer.", "_orig_mod."],
+)  # fmt: skip
+def test_clip_as_people_have_it(tmp_path, prefix):
+    """The whole CLIP with its picture half, as OpenAI published it, also behind other programs' names."""
+    clip = text_files.clip()
+    named = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in clip.state_dict().items()}
+    named |= {name: torch.zeros(4, 4) for name in ("text_projection.weight", "visual_projection.weight")}
+    named |= {"vision_model.encoder.layers.0.mlp.fc1.weight": torch.zeros(8, 4), "logit_scale": torch.ones(())}
+    named["vision_model.embeddings.position_ids"] = torch.zeros(1, 5, dtype=torch.int64)
+    path = text_files.save(tmp_path / "clip.safetensors", {prefix + name: t for name, t in named.items()})
+    (file,) = open_text_files(path)
+    assert (file.kind.class_name, file.layout.config["num_hidden_layers"]) == ("CLIPTextModel", 2)
+    part = load_text([file], variant(("CLIPTextModel",), 64), torch.float32, lambda *_: tiny.folder() / "tokenizer")
+    ids = torch.tensor([[97, 5, 9, 98]])
+    with torch.no_grad():
+        assert torch.equal(part.encoders["text_encoder"](ids).pooler_output, clip(ids).pooler_output)
+
+
+def test_openais_own_names_keep_the_last_layer():
+    """CLIP-L is used with its last layer, OpenCLIP-H without it."""
+    for width, count in ((768, 2), (1024, 1)):
+        shapes = {"token_embedding.weight": (99, width), "positional_embedding": (77, width)}
+        shapes |= {f"transformer.resblocks.{n}.mlp.c_fc.weight": (4 * width, width) for n in (0, 1)}
+        layout = text_encoders()["CLIPTextModel"].recognise(shapes)
+        assert layout is not None and layout.config["num_hidden_layers"] == count
+        renamed = translate("transformer.resblocks.1.ln_1.bias", layout.rules)
+        kept = ("text_model.encoder.layers.1.layer_norm1.bias",) if count == 2 else ()
+        assert renamed is not None and renamed.names == kept
 
 
 @pytest.mark.parametrize(
