@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from opent2v.base.packed import PackedWeight
+from opent2v.base.packed import PackedWeight, unpacked
 from opent2v.loaders import ModelFileError, load_text, open_text_file
 from opent2v.loaders.gguf_types import BY_CODE
 from opent2v.loaders.quantised.gguf_blocks import GGUFBlocks
@@ -102,24 +102,29 @@ def test_t5_and_umt5_in_llama_cpps_names(tmp_path, processor, name, is_umt5):
 
 
 @pytest.mark.parametrize(("name", "is_umt5"), T5S)
-@pytest.mark.parametrize("code", ["Q8_0", "Q4_0", "Q5_1", "IQ4_NL"])
+@pytest.mark.parametrize("code", gguf_files.PACKED)
 def test_packed_t5_and_umt5_compute_their_numbers(tmp_path, processor, name, is_umt5, code):
-    module = text_files.t5(is_umt5, 32)
+    """The numbers by the `gguf` package's decoder."""
+    gguf = pytest.importorskip("gguf")
+    kind, width = BY_CODE[code], BY_CODE[code].numbers
     stored, exact = {}, {}
-    for key, tensor in text_files.llama_cpp_t5(module.state_dict()).items():
+    for key, tensor in text_files.llama_cpp_t5(text_files.t5(is_umt5, width).state_dict()).items():
         stored[key] = tensor
-        if tensor.ndim == 2 and tensor.shape[1] % 32 == 0:
-            stored[key] = random_blocks(code, tuple(tensor.shape), size=0.3, seed=len(stored))
-            weight = PackedWeight(GGUFBlocks(BY_CODE[code]), stored[key].shape, {"weight": stored[key].stored})
-            exact[key] = weight.dequantise(torch.float32)
-    assert len(exact) == 2 * 6 + 1  # all matrices but o, whose rows are 16 long
+        if tensor.ndim == 2 and tensor.shape[1] % kind.numbers == 0:
+            blocks = random_blocks(code, tuple(tensor.shape), size=2 * width**-0.5, seed=len(stored))
+            rows = blocks.stored.numpy().reshape(len(tensor), -1)
+            stored[key], exact[key] = blocks, torch.from_numpy(gguf.dequantize(rows, gguf.GGMLQuantizationType[code]))
+    assert len(exact) >= 2 * 5 + 1  # the embedding and all matrices but o and perhaps wo, whose rows are shorter
     plain = {key: exact.get(key, tensor) for key, tensor in stored.items()}
-    path, by_hand = (tmp_path / f"{kind}.gguf" for kind in ("packed", "plain"))
+    path, by_hand = (tmp_path / f"{which}.gguf" for which in ("packed", "plain"))
     gguf_files.write(path, stored, metadata_of(processor))
     gguf_files.write(by_hand, plain, metadata_of(processor))
+    packed, numbers = (loaded(p, name, width).encoders["text_encoder"] for p in (path, by_hand))
+    weights = dict(numbers.named_parameters())
+    assert all(torch.equal(unpacked(w, torch.float32), weights[n]) for n, w in packed.named_parameters())
     with torch.no_grad():
-        packed, numbers = (loaded(p, name).encoders["text_encoder"](IDS).last_hidden_state for p in (path, by_hand))
-    assert (packed - numbers).abs().max() < 1e-5 and numbers.std() > 0.1
+        states = [encoder(IDS).last_hidden_state for encoder in (packed, numbers)]
+    assert (states[0] - states[1]).abs().max() < 1e-5 and states[1].std() > 0.1
 
 
 def test_llama_cpps_rows_of_q_and_k_are_put_back(tmp_path):

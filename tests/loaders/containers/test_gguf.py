@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import numpy
@@ -292,3 +293,27 @@ def test_the_sizes_of_blocks_are_the_packages():
 
 def test_a_value_by_hand_is_what_the_helper_writes():
     assert value_bytes(["a"]) == struct.pack("<IIQ", 9, 8, 1) + text("a")
+
+
+def test_a_header_with_any_bytes_changed_is_read_or_refused_in_words(path):
+    """Never a bare exception, whatever the bytes; 40,000 were tried once on 30 Nov 2026."""
+    folded = {f"{ORIGINAL_SHAPE}a.weight": [2, 3], "general.alignment": 32, "split.count": 1, "words": ["a", "b"]}
+    whole = written({"q": random_blocks("Q4_K", (2, 256)), **PLAIN}, folded)
+    header = whole.index(bytes(16), whole.index(b"a.bias"))
+    dice = random.Random(0)
+    messages = []
+    for _ in range(500):
+        content = bytearray(whole)
+        for _ in range(dice.choice((1, 1, 2, 5))):
+            content[dice.randrange(4, header)] = dice.choice((0, 1, 9, 127, 255, dice.randrange(256)))
+        path.write_bytes(content)
+        try:
+            file = open_container(path)
+            split_header(file)
+            with file.tensors() as read:
+                for name in file.header:
+                    read(name)
+        except ModelFileError as error:
+            messages.append(str(error))
+    assert all(message.startswith(f"{path}: ") for message in messages)
+    assert 150 < len(messages) < 500
