@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     # The type checker reports a side that lacks a function of the contract, or takes other arguments.
     from . import comfyui, embedded
 
-    _comfyui: Host[comfyui.Model, comfyui.Clip, comfyui.Vae] = comfyui
-    _embedded: Host[embedded.Model, embedded.Clip, embedded.Vae] = embedded
+    _comfyui: Host[comfyui.Model, comfyui.Clip, comfyui.Vae, comfyui.Vae] = comfyui
+    _embedded: Host[embedded.Model, embedded.Clip, embedded.Vae, embedded.AudioVae] = embedded
 
-host: Host[Any, Any, Any]
+host: Host[Any, Any, Any, Any]
 if "folder_paths" in sys.modules:
     from . import comfyui as host
 else:

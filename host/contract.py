@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ from .sound import AudioDecoder
 # Objects that a side puts on the wires. Nodes only hand them back to the host.
 Model = TypeVar("Model")
 Clip = TypeVar("Clip")
-Vae = TypeVar("Vae", contravariant=True)  # a side takes VAEs of one class, and may give out others too
+Vae = TypeVar("Vae")
+AudioVae = TypeVar("AudioVae", covariant=True)  # only `audio_decoder` takes it, which takes any VAE
 ModelOrClip = TypeVar("ModelOrClip")
 
 # A function that reads a LoRA file's tensors as changes of a MODEL's or CLIP's weights. Third argument: whether to
@@ -31,7 +32,7 @@ ModelOrClip = TypeVar("ModelOrClip")
 ReadLora = Callable[[Target, Mapping[str, Tensor], bool], Sequence[WeightChange]]
 
 
-class Host(Protocol[Model, Clip, Vae]):
+class Host(Protocol[Model, Clip, Vae, AudioVae]):
     """One side of the door: a module, whose functions these are."""
 
     # --- at the start ---
@@ -78,8 +79,14 @@ class Host(Protocol[Model, Clip, Vae]):
         """A CLIP around a loaded text encoder."""
         ...
 
-    def vae(self, part: VideoVAE | SoundVAE) -> Any:
-        """A VAE around a loaded video VAE or audio VAE."""
+    @overload
+    def vae(self, part: VideoVAE) -> Vae:
+        """A VAE around a loaded video VAE."""
+        ...
+
+    @overload
+    def vae(self, part: SoundVAE) -> AudioVae:
+        """A VAE around a loaded audio VAE, for `audio_decoder`."""
         ...
 
     def clip_vision(self, encoder: nn.Module) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class AudioVae:
     dtype: torch.dtype
 
 
+@overload
+def vae(part: VideoVAE) -> Vae: ...
+@overload
+def vae(part: SoundVAE) -> AudioVae: ...
 def vae(part: VideoVAE | SoundVAE) -> Vae | AudioVae:
     device, dtype = machine.device(), next(part.vae.parameters()).dtype
     part.vae.to(device)
