@@ -13,6 +13,7 @@ from ...sampling import SamplingError
 from ...sampling.caches import BatchItem, CachedStage, CacheRequest, CacheRun, StepCache, cache_runs
 from ...sampling.caches.report import preview, remarks
 from .model import variant
+from .streams import packing_of
 
 KEY = "opent2v_step_cache"
 # Key in the host's options of a call: the name of the guidance pass, for passes beside the two prompts.
@@ -93,7 +94,10 @@ def _telling(stage: CachedStage) -> Callable[..., Any]:
             BatchItem((uuid, *marks), named or ("negative" if index else "positive"))
             for uuid, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)
         ]
-        with stage.call(items, float(options["sigmas"][0]), args[0], is_partial=bool(replaced)):
+        x, shapes = args[0], kwargs.get("latent_shapes") or ()
+        # Of picture and sound in one row, rules judge the picture: SeaCache's filter works along its frames and sides.
+        picture = packing_of(shapes).unpack(x)[0] if len(shapes) > 1 else x
+        with stage.call(items, float(options["sigmas"][0]), picture, is_partial=bool(replaced)):
             return executor(*args, **kwargs)
 
     return apply_model

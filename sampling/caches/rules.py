@@ -27,7 +27,7 @@ class BlockInput:
         sigma: in the host's count.
         x: part of what enters the blocks [rows, tokens / 8, width] float32, of the step's first condition; all of it
             [rows, ...] where the model has no blocks.
-        latent: the sampler's latents [rows, C, T, h, w], of that condition.
+        latent: the sampler's latents [rows, C, T, h, w], of that condition; of picture and sound, the picture.
         first: the same part of what the first block has added; None unless the rule asks for it.
         rows: latents of that condition; it comes first in a batch.
         block, args, kwargs: the first block and its call.

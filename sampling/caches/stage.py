@@ -135,7 +135,7 @@ class CachedStage:
 
         Args:
             items: the conditions in the batch, in order, with equally many latents each.
-            x: the latents, as the sampler has them.
+            x: the latents [rows, C, T, h, w], as the sampler has them; of several streams, the picture.
             is_partial: some blocks may be left out on purpose, so that their end is not reached.
         Raises:
             SamplingError: the blocks ran and nothing behind them did: the cache would do nothing.

@@ -14,6 +14,7 @@ from boot import call, case, largest
 from opent2v.host import host
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import Guidance, SamplingError
+from opent2v.sampling.caches.rules import Sea
 
 folder_paths.set_output_directory(str(tiny.FOLDER / "output"))
 folder_paths.set_user_directory(str(tiny.FOLDER / "user"))
@@ -211,6 +212,31 @@ def step_cache() -> dict[str, Any]:
             rows[name] = {"apart": near, "computed": re.findall(r"(\d+) of (\d+) steps computed", report)}
         found[kind] = rows
     return found
+
+
+@case
+def seen_by_seacache() -> dict[str, Any]:
+    """Shapes of the latents that SeaCache judges in our sampler and in core's, and of the picture."""
+    shapes: dict[str, Any] = {}
+    reuse = Sea.reuse
+    for kind in KINDS:
+        model, judged = tiny.model(kind), set()
+        latent = empty(kind, model)
+        settings = {"policy": "seacache", "threshold": 1.0, "few_steps": True}
+
+        def spy(rule: Any, entering: Any, judged: set[Any] = judged) -> bool:
+            judged.add(tuple(entering.latent.shape))
+            return reuse(rule, entering)
+
+        Sea.reuse = spy
+        try:
+            sampled(kind, model, latent, step_cache=call("OpenT2VStepCache", **settings))
+            cache = call("OpenT2VStepCache", **settings)
+            ksampled(kind, call("OpenT2VApplyStepCache", model=model, step_cache=cache), latent, steps=STEPS)
+        finally:
+            Sea.reuse = reuse
+        shapes[kind] = {"judged": sorted(judged), "picture": tuple(streams(latent)[0].shape)}
+    return shapes
 
 
 @case

@@ -86,6 +86,11 @@ def test_step_caches_keep_both_streams(joint, kind):
     assert all(apart > 1e-4 for apart, _ in rows["plan"]["apart"])
 
 
+def test_seacache_judges_the_picture_and_not_a_row_of_both(joint, kind):
+    shapes = joint("seen_by_seacache")[kind]
+    assert shapes["judged"] == [shapes["picture"]]
+
+
 def test_apply_step_cache_in_cores_ksampler(joint, kind):
     rows = joint("step_cache_in_ksampler")[kind]
     assert rows["computed"]["apart"] == 0 and rows["half"]["apart"] > 1e-4
