@@ -258,11 +258,13 @@ def _vae(family: Family, shapes: Shapes, name: str, prefix: str, layout: str) ->
     base, channels = shapes[prefix + first][0], shapes[prefix + latent][0]
     if channels not in VAES:
         return f"its VAE makes {channels} latent channels, not {' or '.join(map(str, VAES))}"
-    made = shapes.get(prefix + ("decoder.head.2.weight", "decoder.conv_out.weight")[layout == "diffusers"], (0,))[0]
+    out_channels = shapes.get(
+        prefix + ("decoder.head.2.weight", "decoder.conv_out.weight")[layout == "diffusers"], (0,)
+    )[0]
     usual = VAES[channels].get("out_channels", 3)
-    if made not in (0, usual):
+    if out_channels not in (0, usual):
         raise FamilyError(
-            f"{name}: this is a Wan VAE whose decoder makes {made} channels, not {usual}: one that upscales while it "
+            f"{name}: this is a Wan VAE whose decoder makes {out_channels} channels, not {usual}: one that upscales while it "
             "decodes, which is not supported. Choose wan_2.1_vae.safetensors or wan2.2_vae.safetensors."
         )
     config = {**VAES[channels], "base_dim": base, "decoder_base_dim": shapes[prefix + last][0]}

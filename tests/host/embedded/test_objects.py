@@ -49,9 +49,9 @@ def test_only_exact_types_are_switched():
             return x
 
     known = nn.Linear(2, 2), nn.Conv3d(2, 2, 1), nn.RMSNorm(2), nn.GroupNorm(1, 2)
-    module = nn.Sequential(Own(2, 2), *known, nn.Embedding(2, 2))
+    module = nn.Sequential(Own(2, 2), *known, nn.Embedding(2, 2), nn.PReLU())
     kinds = [type(leaf).__name__ for leaf in switch_leaves(module, ops.LEAVES)]
-    assert kinds == ["Own", "CastLinear", "CastConv3d", "CastRMSNorm", "CastGroupNorm", "Embedding"]
+    assert kinds == ["Own", "CastLinear", "CastConv3d", "CastRMSNorm", "CastGroupNorm", "CastEmbedding", "PReLU"]
 
 
 # --- model ---
