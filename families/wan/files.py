@@ -264,8 +264,8 @@ def _vae(family: Family, shapes: Shapes, name: str, prefix: str, layout: str) ->
     usual = VAES[channels].get("out_channels", 3)
     if out_channels not in (0, usual):
         raise FamilyError(
-            f"{name}: this is a Wan VAE whose decoder makes {out_channels} channels, not {usual}: one that upscales while it "
-            "decodes, which is not supported. Choose wan_2.1_vae.safetensors or wan2.2_vae.safetensors."
+            f"{name}: this is a Wan VAE whose decoder makes {out_channels} channels, not {usual}: one that upscales "
+            "while it decodes, which is not supported. Choose wan_2.1_vae.safetensors or wan2.2_vae.safetensors."
         )
     config = {**VAES[channels], "base_dim": base, "decoder_base_dim": shapes[prefix + last][0]}
     rules = () if layout == "diffusers" else VAE_22 if channels == 48 else VAE_21
