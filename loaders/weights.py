@@ -134,7 +134,9 @@ def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.
     """Whether hosts have a layer that dequantises this weight while it computes."""
     owner, _, leaf = name.rpartition(".")
     has_layer = leaf == "weight" and type(module.get_submodule(owner)) in (nn.Linear, nn.Embedding)
-    return has_layer and weight.format.stays_packed and target not in FP8
+    # A convolution over one position may have become a linear layer; hosts take stored matrices only.
+    is_matrix = all(tensor.ndim <= 2 for tensor in weight.tensors.values())
+    return has_layer and is_matrix and weight.format.stays_packed and target not in FP8
 
 
 def check(
