@@ -62,12 +62,12 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """The memory that is free for a model and its run."""
         ...
 
-    def packed_arithmetic(self, layout: str, in_model: bool) -> str:
+    def packed_arithmetic(self, layout: str, part: str) -> str:
         """How layers of a packed format compute here, in words.
 
         Args:
             layout: as `WeightFormat.layout`.
-            in_model: of the video model, not of a text encoder or a VAE.
+            part: "transformer", "text_encoder", "vae" or "audio_vae".
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,8 +13,6 @@ from ..base.units import bytes_text
 from ..loaders import (
     ModelFile,
     ModelFileError,
-    Quantisation,
-    TensorInfo,
     TextFile,
     open_container,
     open_file,
@@ -23,7 +21,7 @@ from ..loaders import (
 )
 from ..loaders.lora import LoraFile, format_of, origin_text, read_lora, step_remark
 from .inputs import chosen, combo
-from .packed import computed_lines
+from .packed import packed_lines
 from .remarks import with_remarks
 
 KINDS = ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras", "clip_vision")
@@ -96,7 +94,7 @@ def _model_lines(file: ModelFile) -> list[str]:
     for part, recognised in file.parts.items():
         kind = f", {file.quantisation.kind}" if file.quantisation.kind else ""
         lines.append(f"{recognised.variant.title} {part}, {recognised.layout} layout{kind}")
-        lines += _storage(file.quantisation, file.weights_of(part), part == "transformer")
+        lines += packed_lines(file.quantisation, file.weights_of(part), part)
         lines += [recognised.remark] if recognised.remark else []
     model = file.parts.get("transformer")
     is_whole = model is not None and ("vae" in file.parts or bool(file.text_prefixes))
@@ -121,15 +119,8 @@ def _lora_lines(file: LoraFile) -> list[str]:
 def _text_lines(files: Sequence[TextFile]) -> list[str]:
     lines = []
     for file in files:
-        lines += [f"Text encoder {_encoder(file)}", *_storage(file.quantisation, file.weights, in_model=False)]
+        lines += [f"Text encoder {_encoder(file)}", *packed_lines(file.quantisation, file.weights, "text_encoder")]
     return [*lines, _place(files[0].path, "text")]
-
-
-def _storage(quantisation: Quantisation, weights: Mapping[str, TensorInfo], in_model: bool) -> list[str]:
-    """How a part with weights in few bits is stored, and how it computes here."""
-    if not any(name in quantisation.layers for name in weights):
-        return []
-    return [f"Stored as {quantisation.text(weights)}", *computed_lines(quantisation, weights, in_model)]
 
 
 def _encoder(file: TextFile) -> str:

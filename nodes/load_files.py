@@ -128,7 +128,9 @@ class OpenT2VLoadDiffusionModel:
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
-        remarks += computed_lines(opened.quantisation, opened.weights_of("transformer")) if is_packed else []
+        remarks += (
+            computed_lines(opened.quantisation, opened.weights_of("transformer"), "transformer") if is_packed else []
+        )
         remarks += [*([recognised.remark] if recognised.remark else []), *memory]
         outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
         return with_remarks(outputs, remarks)
@@ -220,8 +222,10 @@ class OpenT2VLoadTextEncoder:
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
         titles = " and ".join(text_file.layout.title for text_file in files)
-        packed = [line for text_file in files for line in packed_lines(text_file.quantisation, text_file.weights)]
-        return with_remarks((clip,), [f"{titles} for {variant.title}", *packed])
+        lines = [f"{titles} for {variant.title}"]
+        for text_file in files:
+            lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
+        return with_remarks((clip,), lines)
 
 
 class OpenT2VLoadVAE:
@@ -263,7 +267,7 @@ class OpenT2VLoadVAE:
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
         part = "audio_vae" if is_sound else "vae"
         recognised, name = opened.parts[part], "Audio VAE" if is_sound else "VAE"
-        packed = packed_lines(opened.quantisation, opened.weights_of(part))
+        packed = packed_lines(opened.quantisation, opened.weights_of(part), part)
         return with_remarks((vae,), [f"{name} of {recognised.variant.title}, {recognised.layout} layout", *packed])
 
 

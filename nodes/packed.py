@@ -8,25 +8,26 @@ from ..host import host
 from ..loaders import Quantisation, TensorInfo
 
 
-def computed_lines(quantisation: Quantisation, weights: Mapping[str, TensorInfo], in_model: bool = True) -> list[str]:
+def computed_lines(quantisation: Quantisation, weights: Mapping[str, TensorInfo], part: str) -> list[str]:
     """How the layers compute that stay packed, a line for each way; none where no layer does.
 
     Args:
         weights: of one part of a file.
-        in_model: of the video model, not of a text encoder or a VAE.
+        part: "transformer", "text_encoder", "vae" or "audio_vae".
     """
     ways: dict[str, dict[str, None]] = {}
     for name in weights:
         layer = quantisation.layers.get(name)
         if layer is not None and layer.format.stays_packed:
-            ways.setdefault(host.packed_arithmetic(layer.format.layout, in_model), {})[layer.format.name] = None
+            ways.setdefault(host.packed_arithmetic(layer.format.layout, part), {})[layer.format.name] = None
     return [f"{_listed(list(names))}: {way}" for way, names in ways.items()]
 
 
-def packed_lines(quantisation: Quantisation, weights: Mapping[str, TensorInfo]) -> list[str]:
-    """How a text encoder or a VAE is stored, and how it computes; nothing where its weights are plain."""
-    lines = computed_lines(quantisation, weights, in_model=False)
-    return [f"Stored as {quantisation.text(weights)}", *lines] if lines else []
+def packed_lines(quantisation: Quantisation, weights: Mapping[str, TensorInfo], part: str) -> list[str]:
+    """How a part of a file is stored, and how it computes; nothing where its weights are plain."""
+    if quantisation.layers.keys().isdisjoint(weights):
+        return []
+    return [f"Stored as {quantisation.text(weights)}", *computed_lines(quantisation, weights, part)]
 
 
 def _listed(names: list[str]) -> str:

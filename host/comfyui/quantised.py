@@ -133,9 +133,11 @@ _KERNELS = {
 }  # fmt: skip
 
 
-def packed_arithmetic(layout: str, in_model: bool) -> str:
+def packed_arithmetic(layout: str, part: str) -> str:
     has_kernel = layout in QUANT_ALGOS and layout in _KERNELS and has_mixed_layers()
-    if not in_model or not has_kernel or layout in unsupported_formats(mm.get_torch_device()):
+    # VAEs keep torch's own layers, and in text encoders only integers are multiplied as they are.
+    can_use_it = part == "transformer" or (part == "text_encoder" and "int" in _KERNELS.get(layout, ""))
+    if not has_kernel or not can_use_it or layout in unsupported_formats(mm.get_torch_device()):
         return DEQUANTISED
     return f"ComfyUI multiplies in {_KERNELS[layout]}, its inputs rounded as well"
 

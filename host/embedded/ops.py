@@ -55,7 +55,7 @@ def _to(weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if weight is None else weight.to(dtype)
 
 
-def packed_arithmetic(layout: str, in_model: bool) -> str:
+def packed_arithmetic(layout: str, part: str) -> str:
     return DEQUANTISED
 
 
