@@ -85,8 +85,11 @@ def main() -> int:
     pack.hide_scripts()
     pack.mount()
     target = arguments.target or default_target(arguments.source, arguments.format)
-    errors = quantise(arguments.source, target, arguments.format)
+    errors, left = quantise(arguments.source, target, arguments.format)
     print(table(errors))
+    if left:
+        columns = FORMATS[arguments.format].columns
+        print(f"{left} of the blocks' matrices stay as they are: their rows are no multiple of {columns}")
     print(f"{target}: {len(errors)} layers as {arguments.format}, {target.stat().st_size / 2**20:,.1f} MiB")
     return 0
 
@@ -109,13 +112,14 @@ def default_target(source: Path, name: str) -> Path:
     return source.with_name(f"{source.stem}_{name.removeprefix('gguf:')}{'.gguf' if is_gguf else '.safetensors'}")
 
 
-def quantise(source: Path, target: Path, name: str) -> list[tuple[str, tuple[int, ...], float]]:
+def quantise(source: Path, target: Path, name: str) -> tuple[list[tuple[str, tuple[int, ...], float]], int]:
     """Pack a file's matrices, and read the result back.
 
     Args:
         name: one of `FORMATS`.
     Returns:
-        (name, shape, relative error) of each packed layer, in the file's order.
+        (name, shape, relative error) of each packed layer, in the file's order; how many more of the blocks' matrices
+        there are, whose rows the format cannot have.
     Raises:
         SystemExit: the target exists or has the wrong ending; the source is packed already, or has nothing to pack.
     """
@@ -151,7 +155,8 @@ def quantise(source: Path, target: Path, name: str) -> list[tuple[str, tuple[int
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    return errors
+    left = sum(is_packed(layer, info.shape, 1) for layer, info in header.items()) - len(chosen)
+    return errors, left
 
 
 def is_packed(name: str, shape: tuple[int, ...], columns: int) -> bool:

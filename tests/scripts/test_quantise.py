@@ -52,8 +52,8 @@ def test_a_packed_model_loads_as_what_it_was(tmp_path, script, source, name):
     needs(name)
     kind, error = (GGUF | KITCHEN)[name]
     target = script.default_target(source, name)
-    layers = script.quantise(source, target, name)
-    assert len(layers) == 10 and all(error / 20 < off < error for _, _, off in layers), layers
+    layers, left = script.quantise(source, target, name)
+    assert (len(layers), left) == (10, 0) and all(error / 20 < off < error for _, _, off in layers), layers
     file = open_file(target)
     assert file.quantisation.kind == kind and set(file.quantisation.layers) == {layer for layer, *_ in layers}
     packed = load_model(file, torch.float32, keeps_packed=True).transformer
@@ -72,11 +72,11 @@ def test_every_familys_blocks_are_packed_and_its_kernels_folded(tmp_path, script
     pytest.importorskip("gguf")
     source = tmp_path / "model.safetensors"
     save_file(gguf_models.state(family), source)
-    layers = script.quantise(source, tmp_path / "model.gguf", "gguf:Q8_0")
+    layers, left = script.quantise(source, tmp_path / "model.gguf", "gguf:Q8_0")
     inner = [
         n for n, t in gguf_models.state(family).items() if t.ndim == 2 and "blocks." in n and "modulation" not in n
     ]
-    assert {layer for layer, *_ in layers} == {n for n in inner if n.endswith(".weight")}
+    assert {layer for layer, *_ in layers} == {n for n in inner if n.endswith(".weight")} and left == 0
     file = open_container(tmp_path / "model.gguf")
     assert file.metadata["general.architecture"] == {"wan": "wan", "ltx_video": "ltxv"}.get(family, "hyvid")
     assert {name: info.shape for name, info in file.header.items()} == {
@@ -104,8 +104,8 @@ def test_a_text_encoder_keeps_its_tokenizer(tmp_path, script):
 
     module = text_files.t5(True, 32)
     source = text_files.save(tmp_path / "t5.safetensors", text_files.once(module.state_dict()), carries_tokenizer=True)
-    layers = script.quantise(source, tmp_path / "t5.gguf", "gguf:Q8_0")
-    assert len(layers) == 2 * 6 and all("relative" not in layer for layer, *_ in layers)
+    layers, left = script.quantise(source, tmp_path / "t5.gguf", "gguf:Q8_0")
+    assert (len(layers), left) == (2 * 6, 2) and all("relative" not in layer for layer, *_ in layers)
     part = load_text([open_text_file(tmp_path / "t5.gguf")], variant(width=32), torch.float32, no_tokenizer)
     assert part.tokens("a red")[0]["text_encoder"][-1] == 1
 
@@ -121,6 +121,21 @@ def test_the_command(script, source, capsys, monkeypatch, name):
     assert lines[0].split() == ["layer", "size", "error"] and len(lines) == 1 + 10 + 2
     assert lines[1].startswith("blocks.0.cross_attn.k.weight") and "256 x 256   0." in lines[1]
     assert lines[-2].startswith("mean 0.") and f"10 layers as {name}, " in lines[-1]
+
+
+def test_matrices_that_the_format_cannot_have_are_counted(tmp_path, script, capsys, monkeypatch):
+    pytest.importorskip("comfy_kitchen")
+    source = tmp_path / "model.safetensors"
+    save_file(
+        {f"blocks.0.{name}.weight": torch.randn(64, width) for name, width in zip("qk", (256, 192), strict=True)},
+        source,
+    )
+    monkeypatch.setattr("sys.argv", ["quantise.py", str(source), "--format", "int8_convrot"])
+    monkeypatch.setattr(script.environment, "ensure", lambda extra: None)
+    monkeypatch.setattr(script.pack, "hide_scripts", lambda: None)
+    assert script.main() == 0
+    said = capsys.readouterr().out
+    assert "\n1 of the blocks' matrices stay as they are: their rows are no multiple of 256\n" in said
 
 
 @pytest.mark.parametrize(
