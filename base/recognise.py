@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import FamilyError
+from .file_names import is_distilled
 from .keys import Rule, joined, translate, unwrapped
 from .types import Shapes
 from .variant import Variant
@@ -131,6 +132,8 @@ def recognise(
         recognised = recognition.find(shapes, name)
         if isinstance(recognised, Recognised) and recognition.stated is not None and metadata:
             recognised = recognition.stated(recognised, metadata, name)
+        if isinstance(recognised, Recognised) and recognised.part == "transformer":
+            recognised = _with_steps_remark(recognised, name)
         if isinstance(recognised, str) or recognised.part != "transformer" or recognition.tensors is None:
             return recognised
         wrong = difference(shapes, recognised, recognition.tensors(recognised.variant, recognised.config))
@@ -145,6 +148,16 @@ def recognise(
     near = Near(f"looks like {recognised.variant.title}, and is not that model whole. {wrong}")
     near.recognised, near.wrong = recognised, wrong
     return near
+
+
+def _with_steps_remark(recognised: Recognised, name: str) -> Recognised:
+    """A model that is distilled by its name, and has the steps of the plain one because nothing tells its own."""
+    if not is_distilled(name) or "istilled" in recognised.remark:
+        return recognised
+    remark = (
+        "Distilled to few steps, by its name: set steps and cfg in the sampler as its maker says (often 4 to 8, cfg 1)."
+    )
+    return replace(recognised, remark=" ".join(filter(None, (recognised.remark, remark))))
 
 
 # Networks with the same tensors as a plain model; only ComfyUI's "model_type" in the file's metadata distinguishes

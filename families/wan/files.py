@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
+from ...base.file_names import expert_in, is_distilled, is_of_two_experts
 from ...base.keys import Rule, rename, translate
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
@@ -148,6 +149,10 @@ def _transformer(
     if _FOUR_STEPS.search(name):
         model = replace(model, steps=4, guidance=1.0, low_noise_guidance=None)
         remark = " ".join(filter(None, (remark, "Distilled, by its name: 4 steps, cfg 1, its own noise levels.")))
+    elif is_distilled(name):
+        model = replace(model, steps=8, guidance=1.0, low_noise_guidance=None)
+        advice = "Distilled, by its name: 8 steps, cfg 1. Its maker may name other steps; set them in the sampler."
+        remark = " ".join(filter(None, (remark, advice)))
     variant = build_variant(
         family,
         config,
@@ -230,12 +235,8 @@ def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
 
 def _by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:
     """(expert, published model, remark): either expert of T2V-A14B has the tensors of Wan 2.1 T2V 14B."""
-    stated = re.search(r"(?<![a-z])(high|low)[ _-]?noise", name, re.IGNORECASE)
-    is_new = re.search(r"(?<![0-9])2[._]2(?![0-9])|a14b", name, re.IGNORECASE)
-    if stated is None and is_new:
-        stated = re.search(r"(?<![a-z])(high|low)(?![a-z])", name, re.IGNORECASE)
-    expert = stated.group(1).lower() if stated else ""
-    model, pictures = published(config, bool(stated), name), encoded_pictures(config)
+    expert, is_new = expert_in(name), is_of_two_experts(name)
+    model, pictures = published(config, bool(expert), name), encoded_pictures(config)
     is_large = config["num_attention_heads"] == 40
     if is_large and config["in_channels"] == 36 and pictures == 0:
         model = PUBLISHED[5120, 36, 0, True]  # only I2V-A14B has these tensors

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...base import FamilyError, Target
+from ...base.file_names import expert_in
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat
 from .names import Names, WeightSlice
@@ -124,6 +125,13 @@ class Verdict:
         if file.leftovers:
             first = ", ".join(file.leftovers[:_EXAMPLES])
             lines.append(f"{len(file.leftovers)} further names that change nothing were skipped (first: {first})")
+        expert = self.target.variant.expert if self.target.variant else ""
+        named = expert_in(name) or expert_in(f"{file.path.parent.name} {name}")
+        if expert and named not in ("", expert):
+            lines.append(
+                f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise one. "
+                "Apply it to the other MODEL of the two."
+            )
         remark = step_remark(file)
         return [*lines, *([remark] if remark else [])]
 

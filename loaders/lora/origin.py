@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...base import LoraNames
+from ...base.file_names import is_distilled
 from ...base.keys import Rule
 from ...families import families
 from .file import Adapter, LoraFile
@@ -13,11 +14,6 @@ from .keys import FLAT_PREFIXES, forms, is_flat
 from .names import Layout
 
 _KINDS = {"loha": "LoHa", "lokr": "LoKr", "glora": "GLoRA", "oft": "OFT", "boft": "BOFT"}
-_DISTILLED = re.compile(
-    r"lightx2v|lightning|causvid|accvid|step[ _-]?distill|cfg[ _-]?step|fastwan|self[ _-]?forcing|dmd"
-    r"|(?<![a-z])rcm(?![a-z])|(?<![0-9])[1-8][ _-]?steps?(?![a-z])",
-    re.IGNORECASE,
-)
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 # Metadata keys in which trainers name the base model.
 _BASE = ("modelspec.architecture", "ss_base_model_version", "base_model", "base_model_name_or_path", "ss_sd_model_name")
@@ -116,8 +112,13 @@ def _signs(
 
 def step_remark(file: LoraFile) -> str:
     """A remark on the settings for a LoRA that was distilled to few steps; "" for all others."""
-    names = [file.path.name, *(file.metadata.get(key, "") for key in ("title", "modelspec.title", "ss_output_name"))]
-    if not any(_DISTILLED.search(name) for name in names):
+    # lightx2v's files say it in the name of their folder only.
+    names = [
+        file.path.name,
+        file.path.parent.name,
+        *(file.metadata.get(key, "") for key in ("title", "modelspec.title", "ss_output_name")),
+    ]
+    if not any(map(is_distilled, names)):
         return ""
     return "Distilled to few steps, by its name: sample with cfg 1 and 4 to 8 steps, without a step cache"
 

@@ -66,6 +66,11 @@ def test_the_two_sizes_of_image_to_video_are_told_by_name():
         ("wan2.1_t2v_14B_high_quality.safetensors", "", ""),
         ("diffusion_pytorch_model.safetensors", "", ""),
         ("Wan2.2-T2V-A14B-high.safetensors", "high", ""),
+        ("smoothMixWan2214BI2V_t2vHighV20.safetensors", "high", ""),
+        ("wan22T2VLowNoise14B_fp8.safetensors", "low", ""),
+        ("Wan2.2T2VHigh.safetensors", "high", ""),
+        ("wan22_t2v_14b_low.safetensors", "low", ""),
+        ("Wan2_1_highlights_v22.safetensors", "", ""),
     ],
 )
 def test_what_a_name_tells_of_the_expert(name, expert, says):
@@ -99,6 +104,20 @@ def test_a_distilled_checkpoint_brings_its_own_steps(name, boundary):
     if boundary:  # as LightX2V's boundary_step_index 2
         own = lambda n: variant.family.sampling.sigmas(variant, n, None, ())  # noqa: E731
         assert make_schedule(variant.scheduler, steps=4, sigmas=own).steps_above(boundary) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Wan2_1-T2V-14B_CausVid_fp8_e4m3fn", "Wan14BT2VFusioniX_fp16", "rCM-Wan2.1-T2V-14B-480p", "FastWan2_1-T2V-14B",
+     "TurboWan2.1-T2V-14B", "Wan2.1-T2V-14B-Self-Forcing-DMD", "Wan2_1-AccVid-T2V-14B", "Wan2.1-T2V-14B-3steps"],
+)  # fmt: skip
+def test_other_distilled_checkpoints_are_told_by_name(name):
+    """At the plain model's 50 steps and cfg 5 they burn."""
+    shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", LARGE).items()}
+    file = wan.FAMILY.recognise(shapes, f"{name}.safetensors")
+    assert isinstance(file, Recognised)
+    assert (file.variant.defaults.steps, file.variant.defaults.guidance) == (8, 1.0)
+    assert file.remark.startswith("Distilled, by its name: 8 steps, cfg 1. Its maker may name other steps")
 
 
 @pytest.mark.parametrize(

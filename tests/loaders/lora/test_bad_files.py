@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import struct
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from opent2v.base import FamilyError
-from opent2v.host import embedded
+from opent2v.host import embedded, host
 from opent2v.loaders import ModelFileError
+from opent2v.loaders.lora import match, read_lora
 from opent2v.tests.loaders.lora import files, models
 from opent2v.tests.loaders.lora.files import FORMATS
 from opent2v.tests.loaders.lora.models import largest
@@ -306,6 +308,30 @@ def test_rows_that_a_fused_layer_cannot_be_split_into(loras):
             path, {f"{layer}.lora_down.weight": torch.ones(2, 16), f"{layer}.lora_up.weight": torch.ones(rows, 2)}
         )
         assert "0 of 1 match" in refusal(hunyuan, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("Wan2.2-Lightning-A14B-4steps-lora_HIGH_fp16", "high"), ("x/low_noise_model", "low"), ("wan2.2_style", "")],
+)
+@pytest.mark.parametrize("expert", ["high", "low", ""])
+def test_a_file_for_the_other_expert_by_its_name_is_warned_of(name, named, expert, one, tmp_path):
+    files.save(tmp_path / "any.safetensors", {f"{LAYER}.{end}": torch.full(s, 0.1) for end, s in PAIR.items()})
+    file = replace(read_lora(tmp_path / "any.safetensors"), path=tmp_path / f"{name}.safetensors")
+    target = host.patch_target(one.model)
+    target = replace(target, variant=replace(target.variant, expert=expert))
+    warned = [
+        line for line in match(file, target).lines() if line.startswith("WARNING: by its name the file is for the")
+    ]
+    assert bool(warned) is (bool(expert and named) and expert != named)
+    assert not warned or f"for the {named}-noise model, this MODEL is the {expert}-noise one" in warned[0]
+
+
+def test_few_steps_are_told_by_the_folders_name_too(loras, one):
+    folder = loras / "Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1.1"
+    folder.mkdir()
+    files.save(folder / "high_noise_model.safetensors", {f"{LAYER}.{end}": torch.ones(s) for end, s in PAIR.items()})
+    assert "Distilled to few steps" in apply(one, f"{folder.name}/high_noise_model.safetensors")[1]
 
 
 def test_half_of_each_pair_is_no_lora(loras, good, one):

@@ -1,0 +1,46 @@
+"""What the names of model and LoRA files tell where neither tensors nor metadata do."""
+
+from __future__ import annotations
+
+import re
+
+# Words of checkpoints and LoRAs that were distilled to few steps; "lighting" is a common slip for "lightning".
+_DISTILLED = re.compile(
+    r"lightx2v|lightn?ing|lightspeed|causvid|accvid|distil|cfg[ _-]?step|fast[ _-]?(?:wan|video|hunyuan)|dmd"
+    r"|self[ _-]?forcing|fusioni?x|rapid|turbo|(?<![a-z])rcm(?![a-z])|(?<![0-9])[1-8][ _-]?steps?(?![a-z])",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(r"(?<![a-z])(high|low)[ _-]?noise", re.IGNORECASE)
+_EXPERT = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
+_PAIR = re.compile(r"(?<![0-9])2[._]2(?![0-9])|a14b|wan[ _-]?22(?=14b|5b|[^0-9]|$)", re.IGNORECASE)
+# Between words that run together: "t2vHighV20", "T2VHigh".
+_SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def is_distilled(name: str) -> bool:
+    """Whether a name says that a model samples in few steps.
+
+    >>> is_distilled("Wan2_1-T2V-14B_CausVid_fp8"), is_distilled("wan2.1_t2v_14B_fp16")
+    (True, False)
+    """
+    return _DISTILLED.search(name) is not None
+
+
+def is_of_two_experts(name: str) -> bool:
+    """Whether a name is one of Wan 2.2, whose 14B models are two experts.
+
+    >>> is_of_two_experts("smoothMixWan2214BI2V"), is_of_two_experts("Wan2_1-T2V-14B")
+    (True, False)
+    """
+    return _PAIR.search(name) is not None
+
+
+def expert_in(name: str) -> str:
+    """ "high" or "low" where a name tells which of two experts a file is or is for, else "".
+
+    >>> expert_in("smoothMixWan2214BI2V_t2vHighV20"), expert_in("wan2.1_t2v_high_quality")
+    ('high', '')
+    """
+    words = _SEAMS.sub(" ", name)
+    stated = _NOISE.search(words) or (_EXPERT.search(words) if is_of_two_experts(name) else None)
+    return stated[1].lower() if stated else ""
