@@ -21,6 +21,7 @@ from .containers import open_container
 from .errors import ModelFileError
 from .libraries import library_class
 from .quantised import read_layer, split_header
+from .quantised.columns import side_by_side
 
 
 def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Module], None] | None = None) -> nn.Module:
@@ -73,29 +74,30 @@ def fill(
     """
     total = check(module, files, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
+
+    def put(name: str, weight: Tensor | PackedWeight, path: Path) -> None:
+        target = _stored_dtype(name, weight, dtype, keep)
+        if keeps_packed and isinstance(weight, PackedWeight) and _can_hold(module, name, weight, target):
+            _assign(module, name, PackedTensor(weight, target))
+        else:
+            _assign(module, name, _as_dtype(name, weight, target, path))
+
     read: set[str] = set()
-    joins: dict[str, dict[int, Tensor]] = {}
+    joins: dict[str, dict[int, Tensor | PackedWeight]] = {}
     count = 0
     for path in files:
         for renamed, weights in _weights(path, rules, prefix):
             for name, weight in zip(renamed.names, weights, strict=True):
                 if renamed.place is not None:
-                    if isinstance(weight, PackedWeight):
-                        weight = _as_dtype(name, weight, torch.float32, path)
                     joins.setdefault(name, {})[renamed.place] = weight
                     continue
-                target = _stored_dtype(name, weight, dtype, keep)
-                if keeps_packed and isinstance(weight, PackedWeight) and _can_hold(module, name, weight, target):
-                    _assign(module, name, PackedTensor(weight, target))
-                else:
-                    _assign(module, name, _as_dtype(name, weight, target, path))
+                put(name, weight, path)
                 read.add(name)
             count += 1
             if on_tensor:
                 on_tensor(count, total)
     for name, pieces in joins.items():
-        tensor = joined(pieces)
-        _assign(module, name, _as_dtype(name, tensor, _stored_dtype(name, tensor, dtype, keep), files[0]))
+        put(name, _joined(name, pieces, files[0]), files[0])
     for name, twin in (tied or {}).items():
         if (name in read) != (twin in read):
             have, lack = (name, twin) if name in read else (twin, name)
@@ -128,6 +130,19 @@ def _packed_parts(renamed: Renamed, weight: PackedWeight) -> list[PackedWeight]:
     rows = renamed.tensors(torch.arange(weight.shape[0]))
     shapes = renamed.shapes(weight.shape)
     return [replace(weight.rows(index), shape=shape) for index, shape in zip(rows, shapes, strict=True)]
+
+
+def _joined(name: str, pieces: Mapping[int, Tensor | PackedWeight], path: Path) -> Tensor | PackedWeight:
+    """Several weights as one, packed where that is exact; else multiplied out."""
+    weights = [pieces[place] for place in sorted(pieces)]
+    packed = [weight for weight in weights if isinstance(weight, PackedWeight)]
+    if packed and len(packed) == len(weights):
+        whole = side_by_side(packed)
+        if whole is not None:
+            return whole
+    plain = {place: _as_dtype(name, weight, torch.float32, path) if isinstance(weight, PackedWeight) else weight
+             for place, weight in pieces.items()}  # fmt: skip
+    return joined(plain)
 
 
 def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype) -> bool:
