@@ -191,3 +191,29 @@ def test_a_model_runs_without_the_package(models, without_package):
     stored, _ = gguf_models.packed("wan", "Q8_0", lambda blocks: torch.zeros(1))
     gguf_files.write(models / "diffusion_models/model.gguf", stored)
     assert sampled(loaded("model.gguf")[0], "wan").isfinite().all()
+
+
+def test_a_vae_with_folded_kernels_and_packed_attention(models):
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).eval()
+    stored, metadata, exact = {}, {}, {}
+    for place, (name, tensor) in enumerate(vae.state_dict().items()):
+        stored[name] = exact[name] = tensor
+        if tensor.ndim == 5:
+            stored[name] = tensor.reshape(*tensor.shape[:2], -1).half()
+            exact[name] = tensor.half()
+            metadata[f"comfy.gguf.orig_shape.{name}"] = list(tensor.shape)
+        elif tensor.ndim == 2 and tensor.shape[1] % 32 == 0:
+            stored[name] = gguf_files.random_blocks("Q5_0", tuple(tensor.shape), seed=place)
+            exact[name] = decoded(stored[name])
+    assert metadata and any(isinstance(tensor, gguf_files.Blocks) for tensor in stored.values())
+    gguf_files.write(models / "vae/vae.gguf", stored, metadata)
+    (loaded_vae,), ui = call("OpenT2VLoadVAE", file="vae.gguf")
+    assert remarks(ui).startswith("VAE of HunyuanVideo") and "GGUF Q5_0" in remarks(ui)
+    vae.load_state_dict({name: tensor.float() for name, tensor in exact.items()})
+    latent = torch.randn(1, 16, 2, 4, 4)
+    with torch.no_grad():
+        ours, numbers = (module.decode(latent, return_dict=False)[0] for module in (loaded_vae.part.vae.float(), vae))
+    assert (ours - numbers).abs().max() < 1e-4 * numbers.abs().max()
