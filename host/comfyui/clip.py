@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...base import TextEncoder
+from ...base.packed import PackedTensor
 from ..tags import PROMPT_FAMILY
 from .finish_loading import finish_each_load
 from .ops import move_orphans_on_load, switch_to_casting
@@ -164,12 +165,12 @@ class OpenT2VCLIP(comfy.sd.CLIP):
 def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
     """Made by the host's own constructor. `disable_dynamic`: as of `model.model`."""
     weight = next(next(iter(part.encoders.values())).parameters())
-    target = SimpleNamespace(
-        params={}, clip=lambda **_: TextModel(part, mm.text_encoder_device()), tokenizer=lambda **_: Tokenizer(part)
-    )
+    text_model = TextModel(part, mm.text_encoder_device())
+    target = SimpleNamespace(params={}, clip=lambda **_: text_model, tokenizer=lambda **_: Tokenizer(part))
+    is_packed = any(isinstance(weight, PackedTensor) for weight in text_model.parameters())
     kind = {}
     if "disable_dynamic" in signature(comfy.sd.CLIP.__init__).parameters:  # not in 0.8
-        kind["disable_dynamic"] = disable_dynamic or part.again is None
+        kind["disable_dynamic"] = disable_dynamic or part.again is None or is_packed
     new_clip = OpenT2VCLIP(target, model_options={"dtype": weight.dtype, "initial_device": weight.device}, **kind)
     make_reloadable(new_clip.patcher, lambda part, plain: clip(part, plain).patcher, part.again)
     move_orphans_on_load(new_clip.patcher)

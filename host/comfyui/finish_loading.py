@@ -102,17 +102,22 @@ def _beside_places(patcher: Any, layer: Any, key: str, leaf: str, computes: torc
 
 
 def _bring_small_packed(patcher: Any, device: Any) -> None:
-    """With dynamic loading: move packed layers too small for a slot to the device, which `set_weight` does not do."""
-    for layer in patcher.model.modules():
+    """With dynamic loading: move packed layers too small for a slot to the device, which `set_weight` does not do.
+
+    They stay there, since the host's own way back detaches weights outside of inference mode.
+    """
+    for name, layer in patcher.model.named_modules():
         if isinstance(layer, HoldsPacked) and isinstance(layer.weight, QuantizedTensor) and not hasattr(layer, "_v"):
-            layer.weight = nn.Parameter(layer.weight.to(device), requires_grad=False)
+            with torch.inference_mode():
+                layer.weight = nn.Parameter(layer.weight.to(device), requires_grad=False)
             layer.weight_function = []
+            patcher.backup.pop(f"{name}.weight", None)
 
 
 def _while_computing(patcher: Any, layer: Any, key: str, leaf: str) -> None:
     """Take a merged change out of the weight and apply it in the dtype that the layer computes in."""
     kept = patcher.backup.pop(key, None)
-    if kept is not None:
+    if kept is not None and not isinstance(layer, HoldsPacked):
         device = comfy.utils.get_attr(patcher.model, key).device
         comfy.utils.set_attr_param(patcher.model, key, kept.weight.to(device))
     if not hasattr(layer, "prev_comfy_cast_weights"):

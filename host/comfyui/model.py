@@ -218,6 +218,9 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     object.__setattr__(base, "opent2v", part)
     # Dynamic loading copies weights into slots of the dequantised size, but for the host's own quantised tensors.
     is_packed = any(isinstance(weight, PackedTensor) for weight in transformer.parameters())
+    if is_packed:
+        # The compiler cannot look into a packed weight, and stops in the middle of a changed attention processor.
+        transformer.forward = torch.compiler.disable(transformer.forward)
     is_dynamic = part.again is not None and not disable_dynamic and not is_packed
     new_patcher = patcher(base, device, mm.unet_offload_device(), is_dynamic)
     make_reloadable(new_patcher, model, part.again)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import comfy.model_management as mm
 import comfy.ops
@@ -23,6 +23,10 @@ from ...base.packed import PackedTensor, PackedWeight, looked_up, unpacked
 from ..leaves import DEQUANTISED
 
 
+class PackedInPlace(FamilyError, AttributeError):
+    """A packed weight's own tensors are asked for; for code that only looks whether they are there, they are not."""
+
+
 class HoldsPacked:
     """A layer whose weight stays packed: changes are applied while it computes, and never merged into it.
 
@@ -32,17 +36,18 @@ class HoldsPacked:
 
     packed_as: str
     weight: Any
+    comfy_cast_weights: bool
+    prev_comfy_cast_weights: bool
     weight_function: list[Any]
     comfy_patched_weights: bool
 
-    def _refuse_hook(self, inplace_update: bool) -> None:
-        """Refuse the host's LoRA hooks, which write into the weight itself in the middle of a run."""
-        if inplace_update:
-            raise FamilyError(
-                f"A LoRA hook of the prompt changes weights in the middle of the run, and this MODEL's are stored as "
-                f"{self.packed_as}, where a change would be rounded. Put the LoRA on the MODEL with Load Video LoRA, "
-                "or load the model's file with dtype bf16 or fp16."
-            )
+    def _refuse_writing(self) -> NoReturn:
+        """Refuse what the host's LoRA hooks and merges do with weights of another format."""
+        raise PackedInPlace(
+            "LoRA hooks of a prompt and merges of models work on the weights themselves, and this MODEL's are stored "
+            f"as {self.packed_as}, where a change would be rounded. Put the LoRA on the MODEL with Load Video LoRA, or "
+            "load the model's file with dtype bf16 or fp16."
+        )
 
 
 class PackedLinear(comfy.ops.manual_cast.Linear, HoldsPacked):
@@ -67,7 +72,8 @@ class PackedLinear(comfy.ops.manual_cast.Linear, HoldsPacked):
         self, weight: Tensor, inplace_update: bool = False, return_weight: bool = False, **_: Any
     ) -> Tensor | None:
         """Leave the packed weight as it is, since a merge would round; `finish_loading` adds it at each call."""
-        self._refuse_hook(inplace_update)
+        if inplace_update:  # a LoRA hook
+            self._refuse_writing()
         return weight if return_weight else None
 
 
@@ -169,7 +175,10 @@ def _hold(leaf: nn.Linear, packed: PackedWeight, computes: torch.dtype, is_text_
         state["bias"] = leaf.bias
     missing: list[str] = []
     surplus: list[str] = []
-    held._load_from_state_dict(state, "", {"assign_to_params_buffers": True}, True, missing, surplus, [])
+    # torch cannot detach a quantised tensor that was made outside of inference mode inside of it, where nodes run; so
+    # all of them are made and moved inside.
+    with torch.inference_mode():
+        held._load_from_state_dict(state, "", {"assign_to_params_buffers": True}, True, missing, surplus, [])
     if missing or surplus:
         raise FamilyError(
             f"This ComfyUI reads {packed.format.name} layers otherwise than this pack expects (missing: "
@@ -204,16 +213,30 @@ def _linear(computes: torch.dtype, is_text_encoder: bool, unsupported: frozenset
             self, weight: Tensor, inplace_update: bool = False, return_weight: bool = False, **_: Any
         ) -> Any:
             """As `PackedLinear`'s; `return_weight` asks for the weight to save, packed anew."""
-            self._refuse_hook(inplace_update)
+            if inplace_update:  # a LoRA hook
+                self._refuse_writing()
             if not return_weight:
                 return None
             factors = input_factors(self)
             return repacked(self.weight, weight if factors is None else weight / factors.to(weight))
 
+        def _apply(self, fn: Any, recurse: bool = True) -> Any:
+            with torch.inference_mode():
+                return super()._apply(fn, recurse)
+
         def stored(self) -> dict[str, Tensor]:
             """The file's tensors by role, on the device where the layer is."""
-            state = self.weight.state_dict("weight") | dict(self._parameters)
+            state = dict(self._parameters) | self.weight.state_dict("weight")
             return {role: state[role] for role in self.packed_roles if role in state}
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                # Merges and hooks of the host look for every name of the state dict in the layer.
+                if name == "comfy_quant" or name in self.__dict__.get("packed_roles", ()):
+                    self._refuse_writing()
+                raise
 
         def __deepcopy__(self, memo: Any) -> Any:
             # torch copies a tensor's memory, which the host's quantised tensor does not show it.
@@ -222,10 +245,11 @@ def _linear(computes: torch.dtype, is_text_encoder: bool, unsupported: frozenset
             clone.__dict__.update(
                 {name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in _NOT_COPIED}
             )
-            clone.__dict__["_parameters"] = {
-                name: None if weight is None else nn.Parameter(weight.detach().clone(), requires_grad=False)
-                for name, weight in self._parameters.items()
-            }
+            with torch.inference_mode():
+                clone.__dict__["_parameters"] = {
+                    name: None if weight is None else nn.Parameter(weight.clone(), requires_grad=False)
+                    for name, weight in self._parameters.items()
+                }
             return clone
 
     return QuantisedLinear

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from comfy.quant_ops import QuantizedTensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...base import FamilyError
 from ...base.packed import PackedTensor
@@ -43,12 +43,13 @@ def save_packed_layers(patcher: Any, changed: Callable[[str, Any, Any], Callable
 
     def model_state_dict_for_saving(self: Any, model: Any = None, prefix: str = "") -> dict[str, Any]:
         root = self.model if model is None else model
-        layers = {
+        quantised = {
             name: layer
             for name, layer in root.named_modules()
             if isinstance(getattr(layer, "weight", None), QuantizedTensor)
-            and getattr(layer, "comfy_patched_weights", False) is not True
         }
+        unmerged = lambda layer: getattr(layer, "comfy_patched_weights", False) is not True  # noqa: E731
+        layers = {name: layer for name, layer in quantised.items() if unmerged(layer)}
         before = {name: vars(layer).get("comfy_patched_weights") for name, layer in layers.items()}
         for layer in layers.values():
             layer.comfy_patched_weights = True  # the host then takes its tensors as they are
@@ -64,11 +65,37 @@ def save_packed_layers(patcher: Any, changed: Callable[[str, Any, Any], Callable
             key = f"{prefix}{name}.weight"
             if key in self.patches and (key not in self.backup or isinstance(layer, HoldsPacked)):
                 numbers = changed(key, self.patches, layer)(layer.weight.to(torch.float32).dequantize())
-                state.update(repacked(layer.weight, numbers).state_dict(f"{name}.weight"))
+                _replace(state, name, layer, repacked(layer.weight, numbers))
             bias = f"{prefix}{name}.bias"
             if bias in self.patches and bias not in self.backup:
                 state[f"{name}.bias"] = self.patch_weight_to_device(bias, self.load_device, return_weight=True)
+        _unshare(state, quantised)
         return state
 
     members = {"model_state_dict_for_saving": model_state_dict_for_saving, "saves_packed": True}
     patcher.__class__ = type(plain.__name__, (plain,), {**members, "__module__": plain.__module__})
+
+
+def _replace(state: dict[str, Any], name: str, layer: Any, weight: Any) -> None:
+    """Put a layer's tensors into a state dict as if it held another weight, with the settings of that one."""
+    for stored in layer.state_dict(prefix=f"{name}."):
+        if stored != f"{name}.bias":
+            state.pop(stored, None)
+    held = layer.weight
+    layer._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
+    try:
+        state |= {stored: part for stored, part in layer.state_dict(prefix=f"{name}.").items() if stored not in state}
+    finally:
+        layer._parameters["weight"] = held
+
+
+def _unshare(state: dict[str, Any], layers: Mapping[str, Any]) -> None:
+    """Copy the scales that layers split from one matrix share, since safetensors refuses shared tensors."""
+    seen = set()
+    for name, layer in layers.items():
+        for stored in layer.state_dict(prefix=f"{name}."):
+            tensor = state[stored]
+            place = tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape
+            if place in seen:
+                state[stored] = tensor.detach().clone()
+            seen.add(place)
