@@ -1,6 +1,6 @@
 """Measure, in one run and as ratios, what loading a single file costs: time and memory.
 
-    python3 scripts/bench/load.py [--layers 30] [--rounds 3] [--cold] [--folder PATH]
+    python3 scripts/bench/load.py [--layers 30] [--rounds 3] [--cold] [--folder PATH] [--comfyui FOLDER]
 
 The file is a transformer of Wan 2.1 T2V 1.3B's shape with random weights (2.8 GB as bf16) in the makers' names, and is
 removed afterwards. Each load runs in a process of its own; the file lies in the system's cache, and loads alternate
@@ -14,6 +14,9 @@ first used. So that this counts, each load then touches every page of the model.
 
 - own memory: the most that the process held beyond what the libraries hold (RssAnon), which nothing else can use;
 - in all: the most resident pages, with those of the mapped file (VmHWM), which the system can take back.
+
+With --comfyui, after that: one call of the network with each kind of file as a MODEL inside that ComfyUI, on the
+processor, in turn with the bf16 file's in the same process, and what ComfyUI counts as its memory over the file's size.
 
 Linux only.
 """
@@ -35,16 +38,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import comfyui_start
 import environment
 import pack
 
 WIDTH, FFN, TEXT = 1536, 8960, 4096
-# Measurements: name -> (file, dtype as the nodes name it or None).
+PACKED = "packed"
+# Measurements: name -> (file, dtype as the nodes name it, PACKED for weights that stay as they are stored, or None).
 CASES = {
     "bf16 as it is": ("bf16", None),
     "bf16 to fp8_e4m3fn": ("bf16", "fp8_e4m3fn"),
     "scaled fp8 to bf16": ("scaled", None),
+    "scaled fp8 as it is": ("scaled", PACKED),
+    "int8 convrot as it is": ("int8", PACKED),
+    "nvfp4 as it is": ("nvfp4", PACKED),
 }
+KINDS = ("bf16", "scaled", "int8", "nvfp4")
 
 
 def main() -> None:
@@ -54,9 +63,19 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's cache")
     parser.add_argument("--folder", type=Path, help="where the files are made; left out: the system's temporary folder")
+    parser.add_argument(
+        "--comfyui", type=Path, help="a ComfyUI checkout, in whose Python this runs and calls are timed"
+    )
+    parser.add_argument("--calls", nargs="+", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--single", nargs=2, metavar=("FILE", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    environment.ensure()
+    if arguments.comfyui:
+        comfyui_start.ensure(arguments.comfyui)
+    else:
+        environment.ensure()
+    if arguments.calls:
+        time_calls(arguments.comfyui, [Path(file) for file in arguments.calls], arguments.rounds)
+        return
     pack.hide_scripts()
     pack.mount()
     if arguments.single:
@@ -67,12 +86,15 @@ def main() -> None:
 
     print(f"{date.today()}, {torch.get_num_threads()} torch threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        files = {"bf16": Path(folder) / "bf16.safetensors", "scaled": Path(folder) / "scaled.safetensors"}
-        for kind in dict.fromkeys(CASES[name][0] for name in arguments.cases):
-            write(files[kind], arguments.layers, is_scaled=kind == "scaled")
+        files = {kind: Path(folder) / f"{kind}.safetensors" for kind in KINDS}
+        for kind in KINDS if arguments.comfyui else dict.fromkeys(CASES[name][0] for name in arguments.cases):
+            write(files[kind], arguments.layers, kind)
         for name in arguments.cases:
             kind, dtype = CASES[name]
             print_case(name, files[kind], dtype, arguments.rounds, arguments.cold)
+        if arguments.comfyui:
+            options = ["--comfyui", str(arguments.comfyui), "--rounds", str(arguments.rounds)]
+            subprocess.run([sys.executable, __file__, *options, "--calls", *map(str, files.values())], check=True)
 
 
 def print_case(name: str, path: Path, dtype: str | None, rounds: int, is_cold: bool) -> None:
@@ -130,14 +152,54 @@ def load(path: Path, dtype: str) -> dict:
     library_class("WanTransformer3DModel")
     peak = Peak()
     began, used = time.perf_counter(), time.process_time()
-    model = load_model(open_file(path), DTYPES.get(dtype))
+    dtypes = {**DTYPES, PACKED: DTYPES["bf16"]}
+    model = load_model(open_file(path), dtypes.get(dtype), keeps_packed=dtype == PACKED)
     loaded = time.perf_counter() - began, time.process_time() - used
-    tensors = [*model.transformer.parameters()]
+    tensors = [*stored(model.transformer)]
     for tensor in tensors:
         bytes_of(tensor)[::4096].sum()
     touched = time.perf_counter() - began, time.process_time() - used
     held = sum(tensor.nbytes for tensor in tensors) / 2**20
     return {"load": loaded, "time": touched, "held": held, **peak.stop()}
+
+
+def stored(module):
+    """What a module's weights are in memory: of packed ones, the tensors of the file."""
+    for weight in module.parameters():
+        packed = getattr(weight, "packed", None)
+        yield from [weight] if packed is None else packed.tensors.values()
+
+
+def time_calls(comfyui: Path, files: list[Path], rounds: int) -> None:
+    """Print the time of one call of each file's MODEL inside ComfyUI over that of the first file's."""
+    comfyui_start.start_with_pack(comfyui, "--cpu")
+    import comfy.model_management as mm
+    import torch
+
+    from opent2v.host import comfyui as side
+    from opent2v.loaders import DTYPES, load_model, open_file
+
+    dice = torch.Generator().manual_seed(1)
+    x, context = torch.randn(1, 16, 3, 16, 16, generator=dice), torch.randn(1, 64, TEXT, generator=dice)
+    times: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        models = {
+            file.stem: side.model(load_model(open_file(file), DTYPES["bf16"], keeps_packed=True)) for file in files
+        }
+        for _ in range(rounds + 1):
+            for name, model in models.items():
+                mm.load_models_gpu([model])
+                part = model.model.opent2v
+                conditions = part.conditions({"cross_attn": context}, tuple(x.shape))
+                used = time.process_time()
+                part.predict(x, torch.tensor([500.0]), conditions)
+                times.setdefault(name, []).append(time.process_time() - used)
+    print(f"\none call with {3 * 8 * 8} tokens inside ComfyUI, processor time, the first of {rounds + 1} left out")
+    plain = statistics.median(times[files[0].stem][1:])
+    for file in files:
+        taken, size = statistics.median(times[file.stem][1:]), models[file.stem].model_size()
+        ratio = size / file.stat().st_size
+        print(f"{file.stem}: {taken:.2f} s, {taken / plain:.2f} of {files[0].stem}; counted as {ratio:.3f} of its file")
 
 
 def bytes_of(tensor):
@@ -173,14 +235,18 @@ def resident(name: str) -> float:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
-def write(path: Path, layers: int, is_scaled: bool) -> None:
-    """A safetensors file with random weights; scaled: the blocks' matrices as fp8 with a scale beside each."""
+def write(path: Path, layers: int, kind: str) -> None:
+    """A safetensors file with random weights; the blocks' matrices in the kind's format, see `KINDS`."""
     import torch
 
     # Repeated values; only zeros must be avoided.
     numbers = 0.02 * torch.randn(6 * WIDTH * WIDTH + FFN * WIDTH, generator=torch.Generator().manual_seed(0))
-    stored = {"BF16": numbers.bfloat16(), "F8_E4M3": (numbers * 1000).to(torch.float8_e4m3fn)}
-    scale = torch.tensor([0.001])
+    plain, fp8 = numbers.bfloat16(), (numbers * 1000).to(torch.float8_e4m3fn)
+    whole = (numbers * 1000).round().clamp(-127, 127).to(torch.int8)
+    positive, scale = (numbers * 1000).abs().to(torch.float8_e4m3fn), torch.full((FFN,), 0.001)
+    marks = {
+        "int8": {"format": "int8_tensorwise", "convrot": True, "convrot_groupsize": 256}, "nvfp4": {"format": "nvfp4"}
+    }  # fmt: skip
     header, pieces, end = {}, [], 0
 
     def add(name: str, dtype: str, shape: tuple[int, ...], data) -> None:
@@ -189,13 +255,25 @@ def write(path: Path, layers: int, is_scaled: bool) -> None:
         pieces.append(bytes_of(data).numpy())
         end += data.nbytes
 
-    if is_scaled:
-        add("scaled_fp8", "F8_E4M3", (2,), stored["F8_E4M3"][:2])
+    if kind == "scaled":
+        add("scaled_fp8", "F8_E4M3", (2,), fp8[:2])
     for name, shape in shapes(layers).items():
-        dtype = "F8_E4M3" if is_scaled and name.startswith("blocks.") and len(shape) == 2 else "BF16"
-        add(name, dtype, shape, stored[dtype][: torch.Size(shape).numel()])
-        if dtype != "BF16":
-            add(name.removesuffix(".weight") + ".scale_weight", "F32", (1,), scale)
+        count, layer = torch.Size(shape).numel(), name.removesuffix(".weight")
+        if kind == "bf16" or not name.startswith("blocks.") or not name.endswith(".weight") or len(shape) != 2:
+            add(name, "BF16", shape, plain[:count])
+        elif kind == "scaled":
+            add(name, "F8_E4M3", shape, fp8[:count])
+            add(f"{layer}.scale_weight", "F32", (1,), scale[:1])
+        elif kind == "int8":
+            add(name, "I8", shape, whole[:count])
+            add(f"{layer}.weight_scale", "F32", (shape[0], 1), scale[: shape[0]])
+        else:
+            add(name, "U8", (shape[0], shape[1] // 2), whole[: count // 2].view(torch.uint8))
+            add(f"{layer}.weight_scale", "F8_E4M3", (shape[0], shape[1] // 16), positive[: count // 16])
+            add(f"{layer}.weight_scale_2", "F32", (), scale[:1])
+        if kind in marks and f"{layer}.weight" in header and header[name]["dtype"] in ("I8", "U8"):
+            mark = torch.tensor(list(json.dumps(marks[kind]).encode()), dtype=torch.uint8)
+            add(f"{layer}.comfy_quant", "U8", tuple(mark.shape), mark)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
