@@ -84,7 +84,7 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
-class VideoVAE:
+class LoadedVAE:
     """A VAE with what its family knows about it.
 
     Attributes:
@@ -94,7 +94,11 @@ class VideoVAE:
     variant: Variant
     vae: nn.Module
     path: Path
-    again: Callable[[], VideoVAE] | None = field(default=None, compare=False, repr=False)
+    again: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+
+
+class VideoVAE(LoadedVAE):
+    """The VAE of a model's video."""
 
     @property
     def _video(self) -> Video:
@@ -121,18 +125,8 @@ class VideoVAE:
         return self._video.encode(self.vae, video)
 
 
-@dataclass(frozen=True)
-class SoundVAE:
-    """The VAE of a joint model's sound.
-
-    Attributes:
-        again: loads it once more from its files; None where it was not loaded from any.
-    """
-
-    variant: Variant
-    vae: nn.Module
-    path: Path
-    again: Callable[[], SoundVAE] | None = field(default=None, compare=False, repr=False)
+class SoundVAE(LoadedVAE):
+    """The VAE of a joint model's sound."""
 
     @property
     def _sound(self) -> Sound:

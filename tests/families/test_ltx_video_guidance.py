@@ -16,7 +16,7 @@ from opent2v.host import embedded
 from opent2v.sampling import Guidance, SamplerRequest, SamplingError, make_run, plan_run
 from opent2v.sampling.guidance import guides, stg_steps
 from opent2v.sampling.guides import values_only
-from opent2v.tests.families.test_ltx_video import TRANSFORMER_13B, VAE_095, configs, empty, prompts, schedule_of
+from opent2v.tests.families.ltx_video_runs import TRANSFORMER_13B, VAE_095, configs, empty, prompts, schedule_of
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx_video as tiny
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,33 @@ def shared_folder(make: Callable[..., Any]) -> Callable[..., Path]:
         return make_once(*bound.args[1:])
 
     return folder
+
+
+def save_folder(
+    path: Path, pipeline: str, parts: Mapping[str, Any], scheduler: Any, defaults: Mapping[str, Any], **index: Any
+) -> None:
+    """Write a diffusers folder, with the tokenizer of the tests' words for each text encoder.
+
+    Args:
+        pipeline: the class that model_index.json names.
+        parts: the folder's name of each module -> module.
+        defaults: opent2v.json.
+        index: further entries of model_index.json.
+    """
+    from opent2v.training import captions
+
+    index |= {"_class_name": pipeline, "scheduler": ["diffusers", type(scheduler).__name__]}
+    tokenizer = captions.tokenizer()
+    for name, part in parts.items():
+        part.eval().save_pretrained(path / name)
+        index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
+        if name.startswith("text_encoder"):
+            slot = name.replace("text_encoder", "tokenizer")
+            tokenizer.save_pretrained(path / slot)
+            index[slot] = ["transformers", "PreTrainedTokenizerFast"]
+            config = path / slot / "tokenizer_config.json"
+            named = json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+            config.write_text(json.dumps(named))
+    scheduler.save_pretrained(path / "scheduler")
+    (path / "model_index.json").write_text(json.dumps(index))
+    (path / "opent2v.json").write_text(json.dumps(dict(defaults)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from opent2v.tests.tiny import shared_folder
+from opent2v.tests.tiny import save_folder, shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 OWN = {"title": "tiny", "width": 32, "height": 32, "frames": 9, "steps": 4, "max_tokens": 64}
@@ -53,24 +52,7 @@ def make(path: Path) -> None:
             )
         ),
     }  # fmt: skip
-    for name, part in parts.items():
-        part.eval().save_pretrained(path / name)
-    for slot in ("tokenizer", "tokenizer_2"):
-        tokenizer.save_pretrained(path / slot)
-        tiny.edit(path / slot / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-    FlowMatchEulerDiscreteScheduler(shift=7.0).save_pretrained(path / "scheduler")
-    index = {
-        "_class_name": "HunyuanVideoPipeline",
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "LlamaModel"],
-        "text_encoder_2": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-        "tokenizer_2": ["transformers", "PreTrainedTokenizerFast"],
-        "transformer": ["diffusers", "HunyuanVideoTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLHunyuanVideo"],
-    }
-    (path / "model_index.json").write_text(json.dumps(index))
-    (path / "opent2v.json").write_text(json.dumps(OWN))
+    save_folder(path, "HunyuanVideoPipeline", parts, FlowMatchEulerDiscreteScheduler(shift=7.0), OWN)
 
 
 folder = shared_folder(make)

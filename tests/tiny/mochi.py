@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from opent2v.tests.tiny import shared_folder
+from opent2v.tests.tiny import save_folder, shared_folder
 from opent2v.tests.tiny import wan as tiny
 
 OWN = {"title": "tiny", "width": 32, "height": 32, "frames": 13, "steps": 4, "guidance": 4.5, "max_tokens": 24}
@@ -56,22 +55,9 @@ def make(path: Path) -> None:
             relative_attention_num_buckets=8, feed_forward_proj="gated-gelu",
         )
     )  # fmt: skip
-    for name, part in {"transformer": transformer(), "vae": vae(), "text_encoder": text}.items():
-        part.eval().save_pretrained(path / name)
-    tokenizer.save_pretrained(path / "tokenizer")
-    tiny.edit(path / "tokenizer" / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-    FlowMatchEulerDiscreteScheduler(invert_sigmas=True).save_pretrained(path / "scheduler")
-    index = {
-        "_class_name": "MochiPipeline",
-        "force_zeros_for_empty_prompt": True,
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "T5EncoderModel"],
-        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-        "transformer": ["diffusers", "MochiTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLMochi"],
-    }
-    (path / "model_index.json").write_text(json.dumps(index))
-    (path / "opent2v.json").write_text(json.dumps(OWN))
+    parts = {"transformer": transformer(), "vae": vae(), "text_encoder": text}
+    scheduler = FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+    save_folder(path, "MochiPipeline", parts, scheduler, OWN, force_zeros_for_empty_prompt=True)
 
 
 folder = shared_folder(make)

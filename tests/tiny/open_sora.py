@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from opent2v.families.open_sora import files
-from opent2v.tests.tiny import shared_folder
+from opent2v.tests.tiny import save_folder, shared_folder
 from opent2v.tests.tiny import wan as tiny
 from opent2v.tests.tiny.hunyuan_video import VAE
 
@@ -64,24 +63,7 @@ def make(path: Path) -> None:
 
     tokenizer = captions.tokenizer()
     parts = {"transformer": transformer(), **encoders(len(tokenizer)), "vae": AutoencoderKLHunyuanVideo(**VAE)}
-    for name, part in parts.items():
-        part.eval().save_pretrained(path / name)
-    for slot in ("tokenizer", "tokenizer_2"):
-        tokenizer.save_pretrained(path / slot)
-        tiny.edit(path / slot / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-    FlowMatchEulerDiscreteScheduler().save_pretrained(path / "scheduler")
-    index = {
-        "_class_name": "OpenSoraPipeline",
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "T5EncoderModel"],
-        "text_encoder_2": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-        "tokenizer_2": ["transformers", "PreTrainedTokenizerFast"],
-        "transformer": ["diffusers", "FluxTransformer2DModel"],
-        "vae": ["diffusers", "AutoencoderKLHunyuanVideo"],
-    }
-    (path / "model_index.json").write_text(json.dumps(index))
-    (path / "opent2v.json").write_text(json.dumps(OWN))
+    save_folder(path, "OpenSoraPipeline", parts, FlowMatchEulerDiscreteScheduler(), OWN)
 
 
 folder = shared_folder(make)
