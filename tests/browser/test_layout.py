@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,14 @@ def page(request, browser: Browser, server: Server) -> Iterator[Page]:
         yield opened
 
 
+@pytest.fixture
+def clip(server: Server) -> Iterator[Path]:
+    """Where a test may put a video into the input folder; it is gone afterwards, since other tests share the server."""
+    path = server.base / "input" / "layout_clip.mp4"
+    yield path
+    path.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nodes_lie_apart_however_much_they_say(page: Page, name: str) -> None:
     flow = workflow(name)
@@ -88,13 +97,15 @@ def test_the_stated_heights_hold_five_lines_of_remarks(page: Page, monkeypatch) 
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_nodes_lie_apart_while_they_run(page: Page, server: Server, name: str) -> None:
+def test_nodes_lie_apart_while_they_run(page: Page, server: Server, clip: Path, name: str) -> None:
     flow = workflow(name)
     for node in flow["nodes"]:
         if node["type"] == "OpenT2VLoadVideo":
-            clip = next((server.base / "output").glob("OpenT2V_*.mp4"))  # quickstart, the first of these, has saved one
-            shutil.copy(clip, server.base / "input" / "clip.mp4")
-            node["widgets_values"][0] = "clip.mp4"
+            saved = next(
+                (server.base / "output").glob("OpenT2V_*.mp4")
+            )  # quickstart, the first of these, has saved one
+            shutil.copy(saved, clip)
+            node["widgets_values"][0] = clip.name
     page.open(flow)
     titles = page.titles()
     page.tab.evaluate(WATCH)
