@@ -184,7 +184,7 @@ def test_a_file_whose_offsets_lie(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
     said = message(built(), (path,))
-    assert said.startswith(f"{path}: the file is damaged (") and said.endswith("Download it again.")
+    assert said.startswith(f"{path}: the safetensors header is damaged (") and said.endswith("Download the file again.")
 
 
 def test_check_reads_headers_only(tmp_path):

@@ -69,6 +69,7 @@ def test_metadata_may_list_layers_of_other_parts(tmp_path):
         ("asym_w4a8", says(convrot_groupsize=64)),
         ("convrot_w4a4", says(linear_dtype="int8", quant_group_size=64)),
         ("nvfp4", lacks("a.input_scale")),
+        ("mxfp8", lambda s: s.update({"a.weight_scale": s["a.weight_scale"].view(torch.float8_e8m0fnu)})),
         ("nvfp4", lambda s: s.update({"a.weight_scale": s["a.weight_scale"].view(torch.uint8)})),
     ],
 )
