@@ -95,8 +95,9 @@ class TextModel(nn.Module):
         kept, seen = {}, set()
         for name, tensor in super().state_dict(*args, **kwargs).items():
             place = None
-            if type(tensor) is Tensor or type(tensor) is nn.Parameter:
-                place = tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape
+            stored = next(iter(tensor.packed.tensors.values())) if isinstance(tensor, PackedTensor) else tensor
+            if type(stored) is Tensor or type(stored) is nn.Parameter:
+                place = stored.untyped_storage()._cdata, stored.storage_offset(), stored.shape
             if place is None or place not in seen:
                 kept[name] = tensor
                 seen.add(place)
