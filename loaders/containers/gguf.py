@@ -6,7 +6,6 @@ https://github.com/city96/ComfyUI-GGUF, tools/convert.py.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ...base.storage import BY_CODE as STORAGES
 from ..errors import ModelFileError
+from ..gguf_header import AGAIN, ARRAY, NUMBERS, TEXT, GGUFHeader
 from ..gguf_types import BLOCK_TYPES, BlockType
 from ..header import TensorInfo
 
@@ -27,13 +27,6 @@ MAGIC = b"GGUF"
 # A tensor's name -> the shape it had before a tool folded it, because ggml knows four axes at most.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _MAX_AXES = 8
-_CHUNK = 2**20
-# In bytes; the largest vocabularies take some 20 MB.
-_LARGEST_HEADER = 2**28
-# The numbers of metadata, by the file's number for their type; 8 is a text and 9 an array.
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_TEXT, _ARRAY = 8, 9
-_AGAIN = "Download the file again."
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class GGUFFile:
         kind, count, start = self.arrays[key]
         with open(self.path, "rb") as file:
             file.seek(start)
-            return _Header(file, self.path, start).values(kind, count)
+            return GGUFHeader(file, self.path, start).values(kind, count)
 
 
 class GGUF:
@@ -87,7 +80,7 @@ class GGUF:
 
     def open(self, path: Path) -> GGUFFile:
         with open(path, "rb") as file:
-            header = _Header(file, path)
+            header = GGUFHeader(file, path)
             tensor_count, value_count = _counts(header)
             arrays: dict[str, tuple[int, int, int]] = {}
             values: dict[str, Any] = {}
@@ -115,83 +108,9 @@ class GGUF:
 FORMAT = GGUF()
 
 
-class _Header:
-    """The bytes before the tensors, read as they are asked for."""
-
-    def __init__(self, file: BufferedReader, path: Path, start: int = 0):
-        self.file, self.path, self.start = file, path, start
-        self.size = path.stat().st_size
-        self.read, self.offset = bytearray(), 0
-
-    @property
-    def position(self) -> int:
-        return self.start + self.offset
-
-    def bytes(self, count: int) -> bytes:
-        self._fetch(count)
-        self.offset += count
-        return bytes(self.read[self.offset - count : self.offset])
-
-    def _fetch(self, count: int) -> None:
-        """Have this many bytes behind the present place in memory."""
-        while len(self.read) < self.offset + count:
-            if self.offset + count > _LARGEST_HEADER and self.position + count <= self.size:
-                raise self.damaged(f"it would be more than {_LARGEST_HEADER:,} bytes long")
-            if self.position + count > self.size or not (chunk := self.file.read(max(_CHUNK, count))):
-                raise ModelFileError(
-                    f"{self.path}: the file is cut short or damaged: its header goes on at byte "
-                    f"{self.position + count:,} of {self.size:,}. The download or copy did not finish: get the file "
-                    "again."
-                )
-            self.read += chunk
-
-    def number(self, code: str) -> Any:
-        layout = struct.Struct(f"<{code}")
-        return layout.unpack(self.bytes(layout.size))[0]
-
-    def text(self) -> str:
-        raw = self.bytes(self.number("Q"))
-        try:
-            return raw.decode()
-        except UnicodeDecodeError as error:
-            raise self.damaged(f"a text before byte {self.position:,} is not UTF-8") from error
-
-    def skip(self, kind: int, count: int) -> None:
-        """Pass over a list's values."""
-        if kind in _NUMBERS:
-            self.bytes(count * struct.calcsize(f"<{_NUMBERS[kind]}"))
-        elif kind == _TEXT:
-            for _ in self._texts(count):
-                pass
-        else:
-            raise self.damaged(f"a list holds values of the unknown type {kind}")
-
-    def values(self, kind: int, count: int) -> list[Any]:
-        if kind == _TEXT:
-            # Words of a vocabulary may be pieces of a letter.
-            return [self.read[start:end].decode(errors="replace") for start, end in self._texts(count)]
-        layout = struct.Struct(f"<{count}{_NUMBERS[kind]}")
-        return list(layout.unpack(self.bytes(layout.size)))
-
-    def _texts(self, count: int) -> Iterator[tuple[int, int]]:
-        """The places of texts in `read`; vocabularies have hundreds of thousands, so the loop does little."""
-        length_at = struct.Struct("<Q").unpack_from
-        for _ in range(count):
-            if self.offset + 8 > len(self.read):
-                self._fetch(8)
-            start = self.offset + 8
-            self.offset = start + length_at(self.read, self.offset)[0]
-            if self.offset > len(self.read):
-                self._fetch(0)
-            yield start, self.offset
-
-    def damaged(self, what: str) -> ModelFileError:
-        return ModelFileError(f"{self.path}: the GGUF header is damaged: {what}. {_AGAIN}")
-
-
-def _counts(header: _Header) -> tuple[int, int]:
+def _counts(header: GGUFHeader) -> tuple[int, int]:
     """How many tensors, and how many values of metadata."""
-    header.bytes(len(MAGIC))
+    header.take(len(MAGIC))
     version = header.number("I")
     if version == 1:
         raise ModelFileError(
@@ -214,14 +133,14 @@ def _counts(header: _Header) -> tuple[int, int]:
     return counts
 
 
-def _value(header: _Header, arrays: dict[str, tuple[int, int, int]], key: str) -> Any:
+def _value(header: GGUFHeader, arrays: dict[str, tuple[int, int, int]], key: str) -> Any:
     """One value of the metadata; a list is passed over, and only its place noted."""
     kind = header.number("I")
-    if kind in _NUMBERS:
-        return header.number(_NUMBERS[kind])
-    if kind == _TEXT:
+    if kind in NUMBERS:
+        return header.number(NUMBERS[kind])
+    if kind == TEXT:
         return header.text()
-    if kind != _ARRAY:
+    if kind != ARRAY:
         raise header.damaged(f"{key} has the unknown type {kind}")
     inner, count = header.number("I"), header.number("Q")
     arrays[key] = (inner, count, header.position)
@@ -241,7 +160,7 @@ def _refuse_part(path: Path, values: Mapping[str, Any]) -> None:
         )
 
 
-def _entry(header: _Header) -> tuple[str, BlockType, tuple[int, ...], int]:
+def _entry(header: GGUFHeader) -> tuple[str, BlockType, tuple[int, ...], int]:
     """One tensor: (name, type, shape with the longest-strided axis first, place behind the header)."""
     name, axes = header.text(), header.number("I")
     if axes > _MAX_AXES:
@@ -274,14 +193,14 @@ def _placed(path: Path, entries: list[tuple[str, BlockType, tuple[int, ...], int
     stored: dict[str, Stored] = {}
     for name, kind, shape, offset in entries:
         if name in stored:
-            raise ModelFileError(f"{path}: the GGUF header is damaged: the tensor {name} is there twice. {_AGAIN}")
+            raise ModelFileError(f"{path}: the GGUF header is damaged: the tensor {name} is there twice. {AGAIN}")
         stored[name] = Stored(kind, shape, begin + offset)
     in_order = sorted(stored, key=lambda name: stored[name].start)
     end, last = begin, ""
     for name in in_order:
         if stored[name].start < end:
             raise ModelFileError(
-                f"{path}: the GGUF header is damaged: {last} and {name} lie in the same bytes. {_AGAIN}"
+                f"{path}: the GGUF header is damaged: {last} and {name} lie in the same bytes. {AGAIN}"
             )
         end, last = stored[name].start + stored[name].nbytes, name
     size = path.stat().st_size
@@ -298,21 +217,21 @@ def _original_shape(file: GGUFFile, name: str, shape: tuple[int, ...]) -> tuple[
     entry = file.arrays.get(ORIGINAL_SHAPE + name)
     if entry is None:
         return shape
-    if entry[0] in _NUMBERS and entry[1] <= _MAX_AXES:
+    if entry[0] in NUMBERS and entry[1] <= _MAX_AXES:
         original = tuple(file.array(ORIGINAL_SHAPE + name) or ())
         if all(isinstance(axis, int) and axis > 0 for axis in original) and prod(original) == prod(shape):
             return original
     raise ModelFileError(
         f"{file.path}: the GGUF header is damaged: {ORIGINAL_SHAPE}{name} does not hold the {prod(shape):,} numbers of "
-        f"{list(shape)}. {_AGAIN}"
+        f"{list(shape)}. {AGAIN}"
     )
 
 
 def _read(file: BufferedReader, path: Path, info: TensorInfo, stored: Stored) -> Tensor:
     raw = torch.empty(stored.nbytes, dtype=torch.uint8)
     file.seek(stored.start)
-    if file.readinto(raw.numpy()) != stored.nbytes:
-        raise ModelFileError(f"{path}: the file is damaged (it became shorter while it was read). {_AGAIN}")
+    if file.readinto(raw.numpy().data) != stored.nbytes:
+        raise ModelFileError(f"{path}: the file is damaged (it became shorter while it was read). {AGAIN}")
     if stored.kind.is_packed:
         return raw.reshape(*stored.shape[:-1], -1)
     return raw.view(STORAGES[stored.kind.code].dtype).reshape(info.shape)
