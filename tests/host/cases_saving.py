@@ -209,7 +209,7 @@ def read_again():
         file = saved("CheckpointSave", f"again_{name}", model=real.model(one), clip=real.clip(clip), vae=real.vae(vae))
         read = open_file(file)
         inside = [open_text_file(file, prefix) for prefix in read.text_prefixes]
-        again = load_text(inside, one.variant, torch.float32, lambda _, place=tokenizer: place)
+        again = load_text(inside, one.variant, torch.float32, lambda *_, place=tokenizer: place)
         found[name] = {
             "model": _same(load_model(read, torch.float32).transformer, one.transformer),
             "vae": _same(load_vae(read, torch.float32).vae, vae.vae),
