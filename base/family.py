@@ -62,6 +62,9 @@ class Network:
         slot: the folder's component.
         blocks: path of its list of blocks, where block-wise guidance attaches.
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
+        prepare: (variant, denoiser, what `condition` returned, on the denoiser's device) -> the same with what the
+            denoiser makes of it whatever x and t are. Called once for each conditioning of a run. None: nothing.
+        crossings: names of the blocks' attention from one stream to the other, for guidance by it; empty: none.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
 
     Where a variant has several streams, x, the prediction, the shape and the mask are lists, with
@@ -73,6 +76,8 @@ class Network:
     slot: str = "transformer"
     blocks: str = "blocks"
     extend: Callable[[Variant, nn.Module], None] | None = None
+    prepare: Callable[[Variant, nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    crossings: tuple[str, ...] = ()
     reads_rate: bool = False
 
 
@@ -105,12 +110,15 @@ class Video:
             order, made one after the other and without looking ahead, so that each can be let go before the next.
             None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
         latents: id of the family whose VAE encodes to the same latents; "" where the VAE is the family's own.
+        statistics: (vae, latent) -> mean and standard deviation of the latents, [1, C, 1, 1, 1], of a VAE whose latents
+            `encode` normalises. None: the latents are the VAE's own.
     """
 
     decode: Callable[[nn.Module, Tensor, int], Tensor]
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None
     latents: str = ""
+    statistics: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,10 +128,15 @@ class Sound:
     Attributes:
         decode: (vae, latent [B, C, ...]) -> waveform [B, 1 or 2, samples] in -1..1.
         rate: (vae) -> samples a second of what `decode` returns.
+        encode: (vae, waveform [B, 1 or 2, samples] in -1..1, samples a second) -> latent [B, C, ...]. None: sounds are
+            not encoded.
+        input_rate: (vae) -> samples a second of what `encode` reads without converting it.
     """
 
     decode: Callable[[nn.Module, Tensor], Tensor]
     rate: Callable[[nn.Module], int]
+    encode: Callable[[nn.Module, Tensor, int], Tensor] | None = None
+    input_rate: Callable[[nn.Module], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,8 @@ class Sampling:
             model's makers use one for all.
         stg: (variant) -> how they use spatio-temporal guidance, None where they do not.
         teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
+        rescales_clean: what guidance adds to the spread is taken back once behind all of it, and measured on the clean
+            latents; False: behind each guidance, on the model's own output.
         guides: (variant, dictionary of the positive CONDITIONING, sigma, cfg) -> the guidance of one step that this
             family alone has, with passes of its own; it works after all other.
         schedulers: class name, as a scheduler config has it -> (config, `sampling.Prediction`) -> the family's own
@@ -169,6 +184,7 @@ class Sampling:
     cfg: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     stg: Callable[[Variant], OwnStg | None] = lambda _: None
     teacache: Callable[[Variant], TeaCache | None] = lambda _: None
+    rescales_clean: bool = False
     guides: Callable[[Variant, Entry, float, float], Sequence[Guide]] = lambda *_: ()
     schedulers: Mapping[str, Callable[[Mapping[str, Any], Any], OwnScheduler]] = field(default_factory=dict)
 
@@ -218,7 +234,9 @@ class Family:
         networks = dict(self.files.components) if self.files else {}
         texts: dict[str, frozenset[str]] = {}
         for slot, kind in self.text.encoders.items() if self.text else ():
-            texts |= {slot: frozenset({kind.class_name}), tokenizer_slot(slot): kind.tokenizers}
+            texts[slot] = frozenset({kind.class_name})
+            if kind.reads_prompts:
+                texts[tokenizer_slot(slot)] = kind.tokenizers
         schedulers = {slot: networks.pop(slot) for slot in ("scheduler",) if slot in networks}
         return {**networks, **texts, **schedulers}
 

@@ -52,6 +52,7 @@ class PassResults:
         sigma: [B], as the host counts it.
         cfg: the scale of this step.
         scale: translates between the model's own output and a clean latent.
+        stream: which of the LATENT's streams this is, from 0, the video's.
     """
 
     clean: Mapping[str, Tensor]
@@ -59,6 +60,7 @@ class PassResults:
     sigma: Tensor
     cfg: float
     scale: OutputScale
+    stream: int = 0
 
     def output(self, clean: Tensor) -> Tensor:
         """The model's output that corresponds to this clean latent."""

@@ -32,6 +32,11 @@ class VideoModel:
         """What `predict` reads, from one conditioning of a run on latents of `shape` [B, C, T, h, w], see `Network`."""
         return self.variant.family.network.condition(self.variant, entry, shape)
 
+    def prepare(self, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The conditions with what the transformer makes of them alone, see `Network`; they are on its device."""
+        prepare = self.variant.family.network.prepare
+        return dict(conditions) if prepare is None else prepare(self.variant, self.transformer, conditions)
+
     def predict(self, x: Any, t: Tensor, conditions: Mapping[str, Tensor]) -> Any:
         """The variant's prediction for noisy latents x [B, C, T, H, W] at timesteps t [B] in 0..1000, see `Network`."""
         predict = self.variant.family.network.predict
@@ -136,9 +141,19 @@ class SoundVAE(LoadedVAE):
     @property
     def channels(self) -> int:
         """Of the latents."""
-        stream, defaults = self.variant.sound, self.variant.defaults
+        return self.latent_shape(self.variant.defaults.frames, self.variant.defaults.fps)[0]
+
+    def latent_shape(self, frames: int, fps: float) -> tuple[int, ...]:
+        """(channels, ...) of the latent for so many video frames."""
+        stream, own = self.variant.sound, self.variant.defaults
         assert stream is not None, "a model without sound has no audio VAE"
-        return stream.latent_shape(defaults.width, defaults.height, defaults.frames, defaults.fps)[0]
+        return stream.latent_shape(own.width, own.height, frames, fps)
+
+    @property
+    def input_rate(self) -> int:
+        """Samples a second of what `encode` reads without converting it; that of `decode` where nothing is encoded."""
+        input_rate = self._sound.input_rate
+        return self.rate if input_rate is None else input_rate(self.vae)
 
     @property
     def rate(self) -> int:
@@ -148,3 +163,14 @@ class SoundVAE(LoadedVAE):
     def decode(self, latent: Tensor) -> Tensor:
         """VAE latent [B, C, ...] -> waveform [B, 1 or 2, samples] in -1..1."""
         return self._sound.decode(self.vae, latent)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether `encode` can be called."""
+        return self._sound.encode is not None
+
+    def encode(self, waveform: Tensor, rate: int) -> Tensor:
+        """Waveform [B, 1 or 2, samples] in -1..1 at `rate` samples a second -> VAE latent [B, C, ...]."""
+        encode = self._sound.encode
+        assert encode is not None
+        return encode(self.vae, waveform, rate)

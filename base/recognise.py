@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import FamilyError
 from .file_names import is_distilled
@@ -43,6 +43,8 @@ class Recognised:
         remark: what the user should know (a distilled checkpoint's own values), or "".
         rope_layouts: rules by how the file may have stored its rotary positions, where the tensors cannot tell; `rules`
             are the likely ones.
+        extend: adds to the module the layers that its library's class lacks. None: none; a transformer's are added by
+            `Network.extend`.
     """
 
     part: str
@@ -54,6 +56,7 @@ class Recognised:
     prefix: str = ""
     remark: str = ""
     rope_layouts: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    extend: Callable[[nn.Module], None] | None = None
 
 
 def without_prefix(shapes: Shapes, marker: str) -> tuple[str, dict[str, tuple[int, ...]]] | None:
@@ -111,12 +114,18 @@ class Recognition:
         rope_layouts: the names that `Recognised.rope_layouts` may have, for the user to choose from.
         stated: (what `find` returns, metadata of the file, its name) -> the same with what the metadata state, which
             counts more than the name. None: the makers' files state nothing.
+        complete: (transformer as `find` gives it, shapes of a second file or None) -> the transformer with the parts
+            that lie in the second file, by rules that read both files without a prefix. Raises FamilyError where a part
+            is in neither. None: every file holds all of it.
+        beside: (shapes, name) -> a part that lies beside what `find` knows in the same file. None: there is none.
     """
 
     find: Callable[[Shapes, str], Recognised | str]
     tensors: Callable[[Variant, Mapping[str, Any]], Shapes] | None = None
     rope_layouts: tuple[str, ...] = ()
     stated: Callable[[Recognised, Mapping[str, str], str], Recognised] | None = None
+    complete: Callable[[Recognised, Shapes | None], Recognised] | None = None
+    beside: Callable[[Shapes, str], Recognised | None] = lambda *_: None
 
 
 def recognise(

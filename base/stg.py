@@ -38,10 +38,15 @@ class Band:
 
 @dataclass(frozen=True)
 class OwnStg:
-    """The STG settings of a variant's makers: the perturbed blocks, and settings by noise level where published."""
+    """The STG settings of a variant's makers: the perturbed blocks, and settings by noise level where published.
+
+    Attributes:
+        attentions: names of the blocks' self-attention that is perturbed.
+    """
 
     blocks: tuple[int, ...]
     bands: tuple[Band, ...] = ()
+    attentions: tuple[str, ...] = ("attn1",)
 
     def band(self, sigma: float) -> Band:
         return next((band for band in self.bands if band.level <= sigma), self.bands[-1])

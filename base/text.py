@@ -49,6 +49,8 @@ class TextEncoderKind:
         older_names: (module as transformers builds it) -> the names in files of other versions -> the module's.
         spiece: name of the tensor in which files may carry a sentencepiece model; "" where they carry none.
         host_tokenizer: folder of the tokenizer that ComfyUI ships, below its own `comfy/`; "" where it ships none.
+        marks: ids before and behind the tokens of a prompt, for a bare sentencepiece model; None: no such mark.
+        reads_prompts: False for a layer behind another encoder, without a tokenizer.
     """
 
     class_name: str
@@ -59,6 +61,8 @@ class TextEncoderKind:
     older_names: Callable[[nn.Module], tuple[Rule, ...]] = no_rules
     spiece: str = ""
     host_tokenizer: str = ""
+    marks: tuple[int | None, int | None] = (None, 1)
+    reads_prompts: bool = True
 
 
 def tokenizer_slot(slot: str) -> str:

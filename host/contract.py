@@ -113,6 +113,10 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """(fingerprint of the weights, fingerprint of the LoRAs or "")."""
         ...
 
+    def path(self, thing: Any) -> Path | None:
+        """The file or folder that a MODEL, CLIP or VAE of ours was loaded from; None for those of another maker."""
+        ...
+
     def latent_channels(self, vae: Vae) -> int:
         """Number of latent channels that this VAE decodes."""
         ...

@@ -12,7 +12,15 @@ from .pipeline import Pipeline, load_pipeline
 from .quantised import Quantisation
 from .resemblance import LOAD_VAE
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
-from .text_file import TextFile, load_text, match_text, open_text_file, open_text_files
+from .text_file import (
+    TextFile,
+    find_text,
+    load_text,
+    match_text,
+    open_text_file,
+    open_text_files,
+    wanted_kinds,
+)
 
 __all__ = [
     "DTYPES",
@@ -27,6 +35,7 @@ __all__ = [
     "TensorInfo",
     "TextFile",
     "endings",
+    "find_text",
     "is_model_folder",
     "library",
     "library_class",
@@ -44,4 +53,5 @@ __all__ = [
     "open_text_files",
     "parameter_counts",
     "tensor_bytes",
+    "wanted_kinds",
 ]

@@ -46,15 +46,29 @@ def library(name: str) -> ModuleType:
 
 
 def library_class(name: str) -> type:
-    """A model, tokenizer or scheduler class by its name, from diffusers or else from transformers."""
+    """A model, tokenizer or scheduler class by its name, from diffusers or else from transformers.
+
+    Args:
+        name: with the path below the library where that does not list the class itself.
+    """
+    path, _, leaf = name.rpartition(".")
     for module in ("diffusers", "transformers"):
         try:
-            member = getattr(library(module), name, None)
+            member = getattr(_below(module, path), leaf, None)
         except RuntimeError as error:  # transformers wraps a failing lazy import in a RuntimeError
             raise MissingLibrary(f"{module}.{name} cannot be imported ({error}). {install()}") from error
         if member is not None:
             return member
     raise MissingLibrary(f"Neither diffusers nor transformers has a class {name}: they are too old. {install()}")
+
+
+def _below(name: str, path: str) -> ModuleType | None:
+    """A library's module at a path below it; None where an older library has none."""
+    root = library(name)
+    try:
+        return import_module(f"{name}.{path}") if path else root
+    except ModuleNotFoundError:
+        return None
 
 
 def release(version: str) -> tuple[int, ...]:

@@ -79,6 +79,10 @@ def open_file(path: Path, node: str = "") -> ModelFile:
                 parts.setdefault(outcome.part, replace(outcome, prefix=prefix + outcome.prefix))
             elif not prefix:
                 reasons[family.title] = outcome
+    for family in families().values() if beside else ():
+        part = family.recognition.beside(beside, path.name)
+        if part is not None:
+            parts.setdefault(part.part, part)
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons, node))
     stated_type = stated(container.metadata) if "transformer" in parts else ""
@@ -98,6 +102,7 @@ def load_model(
     on_progress: Callable[[int, int], None] | None = None,
     rope_layout: str = "auto",
     keeps_packed: bool = False,
+    beside: Path | None = None,
 ) -> VideoModel:
     """The transformer of a file, strictly: every name and shape is compared before the first tensor is read.
 
@@ -106,6 +111,7 @@ def load_model(
         on_progress: called with (tensors read, tensors in all).
         rope_layout: one of the file's `rope_layouts`; "auto" is the likely one.
         keeps_packed: as `fill`.
+        beside: a file with the parts of the network that this one lacks, see `Recognition.complete`.
     Raises:
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
@@ -123,10 +129,18 @@ def load_model(
             f"{file.path}: {recognised.variant.title} has no rope layout {rope_layout!r} (it has: {known}). Set "
             "rope_layout to auto."
         )
+    complete = recognised.variant.family.recognition.complete
+    if complete is not None:
+        recognised = complete(replace(recognised, rules=rules), None if beside is None else _shapes(beside))
+        rules = recognised.rules
+    elif beside is not None:
+        raise ModelFileError(
+            f"{recognised.variant.title} lies whole in its file and needs no second one. Set connectors to none."
+        )
     module = _module(file, recognised, extension(recognised.variant))
     fill(
         module,
-        (file.path,),
+        (file.path,) if beside is None else (file.path, beside),
         dtype=dtype or (torch.bfloat16 if file.quantisation.layers else None),
         rules=rules,
         prefix=recognised.prefix,
@@ -136,7 +150,9 @@ def load_model(
     )
 
     def again() -> VideoModel:
-        return load_model(open_file(file.path), dtype, rope_layout=rope_layout, keeps_packed=keeps_packed)
+        return load_model(
+            open_file(file.path), dtype, rope_layout=rope_layout, keeps_packed=keeps_packed, beside=beside
+        )
 
     return VideoModel(recognised.variant, module, file.path, again)
 
@@ -161,7 +177,7 @@ def _built(
     file: ModelFile, part: str, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None
 ) -> tuple[Recognised, nn.Module]:
     recognised = _part(file, part)
-    module = _module(file, recognised)
+    module = _module(file, recognised, recognised.extend)
     fill(
         module,
         (file.path,),
@@ -193,6 +209,10 @@ def _part(file: ModelFile, part: str) -> Recognised:
     raise ModelFileError(
         f"{file.path}: holds no {part} but {have}. Choose it in {loader_nodes[next(iter(file.parts))]} instead."
     )
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: info.shape for name, info in split_header(open_container(path))[0].items()}
 
 
 def _inside(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:

@@ -88,6 +88,14 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     )
 
 
+def find_text(path: Path) -> TextFile | None:
+    """The first text encoder in a file, or None."""
+    header, _ = split_header(open_container(path))
+    shapes = {unwrapped(name): info.shape for name, info in header.items()}
+    kinds = text_encoders().values()
+    return open_text_file(path) if any(_recognised(kind, shapes) is not None for kind in kinds) else None
+
+
 def _levels(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
     """The prefixes, and those with up to four levels more that occur in the names; the shortest first."""
     levels = dict.fromkeys(prefixes)
@@ -141,8 +149,10 @@ def load_text(
             file.kind.class_name,
             file.layout.config["vocab_size"],
             find_tokenizer,
+            file.kind.marks,
         )
         for slot, file in chosen.items()
+        if file.kind.reads_prompts
     }
     modules = {slot: build(file.kind.class_name, file.layout.config) for slot, file in chosen.items()}
     rules = {slot: (*file.layout.rules, *file.kind.older_names(modules[slot])) for slot, file in chosen.items()}
@@ -179,8 +189,7 @@ def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFil
     Raises:
         ModelFileError: a slot without a file, a file without a slot, or the wrong width.
     """
-    encoders = variant.family.text.encoders if variant.family.text else {}
-    expected = {prompt.slot: encoders[prompt.slot] for prompt in variant.prompts if encoders}
+    expected = wanted_kinds(variant)
     chosen: dict[str, TextFile] = {}
     for file in files:
         slot = next((s for s, kind in expected.items() if file.kind == kind and s not in chosen), None)
@@ -195,13 +204,22 @@ def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFil
         raise ModelFileError(
             f"{variant.title} reads {len(expected)} text encoders and found {have} only. {_advice(variant)}"
         )
-    first = chosen[variant.prompts[0].slot]
-    if variant.context_width and first.layout.width != variant.context_width:
+    # The first encoder's embedding is the context, or that of the layer behind it.
+    behind = [file for file in chosen.values() if not file.kind.reads_prompts]
+    context = behind[-1] if behind else chosen[variant.prompts[0].slot]
+    if variant.context_width and context.layout.width != variant.context_width:
         raise ModelFileError(
-            f"{first.path}: is {first.layout.title}, {first.layout.width} wide; {variant.title} reads "
+            f"{context.path}: is {context.layout.title}, {context.layout.width} wide; {variant.title} reads "
             f"{variant.context_width}. {_advice(variant)}"
         )
     return chosen
+
+
+def wanted_kinds(variant: Variant) -> dict[str, TextEncoderKind]:
+    """Slot -> kind of each encoder that the model reads: one for each prompt, and the layers behind them."""
+    encoders = variant.family.text.encoders if variant.family.text else {}
+    kinds = {prompt.slot: encoders[prompt.slot] for prompt in variant.prompts if prompt.slot in encoders}
+    return {**kinds, **{slot: kind for slot, kind in encoders.items() if not kind.reads_prompts}}
 
 
 def _advice(variant: Variant) -> str:

@@ -16,6 +16,8 @@ from .libraries import MissingLibrary, install, library, library_class
 
 # (class of a text encoder, whether a folder's tokenizer fits it) -> the first folder that fits; None: there is none.
 FindTokenizer = Callable[[str, Callable[[Path], bool]], Path | None]
+# Ids before and behind a prompt, see `TextEncoderKind`.
+Marks = tuple[int | None, int | None]
 # Embeddings have some spare rows: of T5's 32,128 rows 28 have no word, of UMT5's 256,384 have 84 none.
 _FEWEST = 0.9
 
@@ -29,19 +31,21 @@ class Sentences:
 
     processor: Any
     pad_token_id: int = 0
-    eos_token_id: int = 1
+    eos_token_id: int | None = 1
+    bos_token_id: int | None = None
 
     def __call__(self, text: str, *, truncation: bool = False, max_length: int | None = None, **_: Any) -> Any:
         ids = list(self.processor.encode(text))
+        before, behind = ([] if mark is None else [mark] for mark in (self.bos_token_id, self.eos_token_id))
         if truncation and max_length is not None:
-            ids = ids[: max_length - 1]
-        return SimpleNamespace(input_ids=[*ids, self.eos_token_id])
+            ids = ids[: max_length - len(before) - len(behind)]
+        return SimpleNamespace(input_ids=[*before, *ids, *behind])
 
     def convert_ids_to_tokens(self, token: int) -> str:
         return self.processor.id_to_piece(token)
 
     def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
-        special = (self.pad_token_id, self.eos_token_id) if skip_special_tokens else ()
+        special = (self.pad_token_id, self.eos_token_id, self.bos_token_id) if skip_special_tokens else ()
         return self.processor.decode([token for token in ids if token not in special])
 
     def serialized(self) -> bytes:
@@ -49,13 +53,16 @@ class Sentences:
         return self.processor.serialized_model_proto()
 
 
-def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find: FindTokenizer) -> Any:
+def tokenizer_of(
+    path: Path, spiece: str, class_name: str, vocabulary: int, find: FindTokenizer, marks: Marks = (None, 1)
+) -> Any:
     """The tokenizer of a text encoder's file.
 
     Args:
         spiece: name of the tensor with a sentencepiece model inside the file, "" where there is none.
         class_name: of the encoder.
         vocabulary: rows of the encoder's embedding.
+        marks: see `TextEncoderKind`.
     Raises:
         ModelFileError: the file's own has more words than the embedding; or there is none in the file, and none is
             found that fits the embedding; or the one in a GGUF file's metadata, which comes last, cannot be used.
@@ -64,7 +71,7 @@ def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find
         with open_container(path).tensors() as read:
             sentences = _sentences(path, spiece, read(spiece).numpy().tobytes())
         check_size(sentences, vocabulary, f"{path}: its tokenizer ({spiece})")
-        return sentences
+        return _marked(sentences, marks)
     tokenizers: dict[Path, Any] = {}
     unfit: list[str] = []
 
@@ -82,7 +89,7 @@ def tokenizer_of(path: Path, spiece: str, class_name: str, vocabulary: int, find
 
     folder = find(class_name, fits)
     if folder is not None:
-        return tokenizers.get(folder) or read_tokenizer(folder)
+        return _marked(tokenizers.get(folder) or read_tokenizer(folder), marks)
     file = open_container(path)
     if isinstance(file, GGUFFile) and (kind := tokenizer_kind(file)):
         return _from_metadata(file, kind, vocabulary)
@@ -117,20 +124,30 @@ def check_size(tokenizer: Any, vocabulary: int, name: str) -> None:
         )
 
 
-def read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path, marks: Marks = (None, 1)) -> Any:
     """A tokenizer from a folder as transformers saves it; no code from the folder is run.
 
+    Args:
+        marks: see `TextEncoderKind`.
     Raises:
         ModelFileError: it cannot be read.
     """
     if not (folder / "tokenizer.json").is_file() and (folder / "spiece.model").is_file():
-        return Sentences(_processor(model_file=str(folder / "spiece.model")))
+        return _marked(Sentences(_processor(model_file=str(folder / "spiece.model"))), marks)
     library("transformers")
     loader: Any = library_class("AutoTokenizer")
     try:
         return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged file
         raise ModelFileError(f"{folder}: the tokenizer cannot be read ({error}). Get the folder again.") from error
+
+
+def _marked(tokenizer: Any, marks: Marks) -> Any:
+    """A sentencepiece model with these marks; a tokenizer of transformers has its own."""
+    if not isinstance(tokenizer, Sentences):
+        return tokenizer
+    before, behind = marks
+    return replace(tokenizer, bos_token_id=before, eos_token_id=behind)
 
 
 def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:

@@ -154,7 +154,7 @@ def find_text(shapes):
         "num_hidden_layers": count_layers(shapes, "model.layers.{}.self_attn.q_proj.weight"), "num_key_value_heads": 2,
     }  # fmt: skip
     rules = (rename("^spiece_model"), rename("^model", ""))
-    return TextLayout(f"Qwen ({width} wide)", config, width, rules, "spiece_model")
+    return TextLayout(f"Qwen ({width} wide)", config, width, rules)
 
 
 def embed(encoders, tokens):
@@ -162,7 +162,9 @@ def embed(encoders, tokens):
     return encoders["text_encoder"](input_ids=ids, attention_mask=mask).last_hidden_state * mask.unsqueeze(-1), {}
 
 
-ENCODER = TextEncoderKind("Qwen2Model", frozenset({"Qwen2Tokenizer"}) | ANY_TOKENIZER, ("Qwen 2",), find_text)
+ENCODER = TextEncoderKind(
+    "Qwen2Model", frozenset({"Qwen2Tokenizer"}) | ANY_TOKENIZER, ("Qwen 2",), find_text, spiece="spiece_model"
+)
 
 
 # The weight format: 8-bit integers with one step for each row.

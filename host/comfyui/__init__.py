@@ -8,7 +8,7 @@ from ..comfyui import floor
 # Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
 from ..comfyui.clip import Clip, clip, embed, tokens
 from ..comfyui.install import install
-from ..comfyui.model import Model, device_dtypes, fingerprint, model, variant
+from ..comfyui.model import Model, device_dtypes, fingerprint, model, path, variant
 from ..comfyui.nested import nested
 from ..comfyui.sample import sample
 from ..comfyui.vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video

@@ -116,7 +116,7 @@ class TextModel(nn.Module):
         embedded = [part.embed(row, self.execution_device) for row in ids]
         device = mm.intermediate_device()
         context = torch.cat([row for row, _ in embedded]).float().to(device)
-        entries = {name: torch.cat([f[name] for _, f in embedded]).to(device) for name in embedded[0][1]}
+        entries = {name: _joined([further[name] for _, further in embedded], device) for name in embedded[0][1]}
         return context, entries.pop("pooled_output", None), {**entries, PROMPT_FAMILY: part.variant.family.id}
 
     def generate(self, *_: Any, **__: Any) -> Any:
@@ -133,6 +133,11 @@ class TextModel(nn.Module):
 
     def load_sd(self, sd: dict[str, Tensor]) -> Any:
         return self.transformer.load_state_dict(sd, strict=False)
+
+
+def _joined(values: list[Any], device: torch.device) -> Any:
+    """An entry of several prompts: tensors in one batch, anything else as the first prompt has it."""
+    return torch.cat(values).to(device) if isinstance(values[0], Tensor) else values[0]
 
 
 def _row_count(tokens: dict[str, Any]) -> int:

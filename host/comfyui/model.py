@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import comfy.conds
@@ -100,11 +102,30 @@ class OpenT2VModel(comfy.model_base.BaseModel):
             entry["denoise_mask"] = None if mask is None else packing.unpack(mask)
             conds["latent_shapes"] = comfy.conds.CONDConstant(packing.shapes)
         inputs = self.opent2v.conditions(entry, shape) if entry["cross_attn"] is not None else {}
+        if inputs and self.opent2v.variant.family.network.prepare is not None:
+            inputs = self._prepared(inputs, kwargs["device"])
         for name, value in inputs.items():
             # CONDRegular, because CONDCrossAttn repeats prompts to a common length, which changes the input of a model
             # without a mask.
             conds["c_crossattn" if name == "context" else name] = comfy.conds.CONDRegular(value)
         return conds
+
+    def _cast(self, conditions: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        """The tensors among the conditions on the device, those of three and more dimensions in the computing dtype."""
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        return {
+            name: mm.cast_to_device(
+                value, device, dtype if value.ndim > 2 and value.is_floating_point() else value.dtype
+            )
+            for name, value in conditions.items()
+            if isinstance(value, Tensor)
+        }
+
+    def _prepared(self, conditions: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """See `Network.prepare`. The transformer is read at each call, because compile nodes replace it."""
+        variant, cast = self.opent2v.variant, self._cast(conditions, device)
+        prepare = variant.family.network.prepare
+        return cast if prepare is None else prepare(variant, self.diffusion_model, cast)
 
     def _apply_model(
         self,
@@ -126,13 +147,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         # Compute a flow model's timestep from sigma: shift nodes change the host's multiplier.
         is_flow = self.opent2v.variant.prediction == "flow"
         timestep = t.float() * 1000 if is_flow else self.model_sampling.timestep(t).float()
-        conditions = {
-            name: mm.cast_to_device(
-                value, inputs.device, dtype if value.ndim > 2 and value.is_floating_point() else value.dtype
-            )
-            for name, value in {"context": c_crossattn, **kwargs}.items()
-            if isinstance(value, Tensor)
-        }
+        conditions = self._cast({"context": c_crossattn, **kwargs}, inputs.device)
 
         packing = packing_of(kwargs.get("latent_shapes")) if self.opent2v.variant.is_joint else None
 
@@ -229,11 +244,24 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     return new_patcher
 
 
-def variant(thing: Any) -> Variant | None:
+def _part(thing: Any) -> Any:
+    """The loaded part in a MODEL, CLIP or VAE of ours, or None."""
     for holder in ("model", "cond_stage_model", "first_stage_model"):
         part = getattr(getattr(thing, holder, None), "opent2v", None)
         if part is not None:
-            return part.variant
+            return part
+    return None
+
+
+def path(thing: Any) -> Path | None:
+    part = _part(thing)
+    return None if part is None else part.path
+
+
+def variant(thing: Any) -> Variant | None:
+    part = _part(thing)
+    if part is not None:
+        return part.variant
     base = getattr(thing, "model", None)
     if not isinstance(base, comfy.model_base.BaseModel):
         return None

@@ -38,5 +38,5 @@ def embed(clip: Clip, text: str) -> list[list[Any]]:
     ids, _ = clip.part.tokens(text)
     with changed(clip.part.encoders, clip.patches, torch.float32):
         context, entries = clip.part.embed(ids, clip.device)
-    entries = {name: value.cpu() for name, value in entries.items()}
+    entries = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in entries.items()}
     return [[context.cpu(), {"pooled_output": None, **entries, PROMPT_FAMILY: clip.part.variant.family.id}]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,10 +54,12 @@ class Model:
 
     def conditions(self, entry: Mapping[str, Any], shape: Any) -> dict[str, Tensor]:
         """The family's conditions, on the device, tensors of three and more dimensions in the computing dtype."""
-        return {
-            name: value.to(self.device, self.dtype if value.ndim > 2 and value.is_floating_point() else None)
-            for name, value in self.part.conditions(entry, shape).items()
-        }
+        return self.part.prepare(
+            {
+                name: value.to(self.device, self.dtype if value.ndim > 2 and value.is_floating_point() else None)
+                for name, value in self.part.conditions(entry, shape).items()
+            }
+        )
 
 
 def device_dtypes(
@@ -78,6 +81,10 @@ def model(part: VideoModel) -> Model:
 
 def variant(thing: Any) -> Variant | None:
     return getattr(getattr(thing, "part", None), "variant", None)
+
+
+def path(thing: Any) -> Path | None:
+    return getattr(getattr(thing, "part", None), "path", None)
 
 
 def title(thing: Any) -> str:
