@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from ..base.guidance import Guide
 from ..base.stg import Stg
 from ..families import families
 from .errors import SamplingError
-from .guides import CfgRescale, CfgStar, ImageGuidance, Perturbed
+from .guides import CfgRescale, CfgStar, CleanRescale, ImageGuidance, Modality, Perturbed, SoundCfg
 
 CONSTANT, AUTO = "constant", "auto"
 # constant: the same settings in all steps. published: the makers' file states them by noise level, with cfg.
@@ -44,6 +44,8 @@ class Guidance:
         stg_rescale: share of the standard deviation added by all guidance that is removed, 0 to 1.
         stg_blocks: numbers with commas between; "": the model's own.
         stg_schedule: one of `STG_SCHEDULES`; with "published" the other settings of cfg and stg are not used.
+        sound_cfg: cfg of the sound of a joint model; 0 is the model's own.
+        modality: scale of the guidance by what picture and sound are to each other; 0 and 1 are off.
     """
 
     cfg_schedule: str = CONSTANT
@@ -55,6 +57,8 @@ class Guidance:
     stg_rescale: float = 0.7
     stg_blocks: str = ""
     stg_schedule: str = CONSTANT
+    sound_cfg: float = 0.0
+    modality: float = 0.0
 
     @property
     def is_published(self) -> bool:
@@ -70,6 +74,12 @@ def check_guidance(settings: Guidance, variant: Variant) -> None:
     images = variant.family.images
     if settings.picture_cfg and (images is None or images.guidance is None):
         raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
+    for name in ("sound_cfg", "modality"):
+        if getattr(settings, name) and (not variant.is_joint or not variant.family.network.crossings):
+            raise SamplingError(
+                f"{name} is for models that make picture and sound by attention to each other, such as LTX-2; "
+                f"{variant.title} does not. Set {name} to 0."
+            )
     if not 0 <= settings.cfg_rescale <= 1:
         raise SamplingError(f"cfg_rescale is {settings.cfg_rescale}; expected 0 (off) to 1.")
     stg_steps(settings, variant, ())
@@ -147,6 +157,33 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise SamplingError(f"stg_blocks is {text!r}; expected numbers with commas between, such as 11, 25.")
     return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def joint_guides(
+    variant: Variant, cfg: float, settings: Guidance, stg: Stg | None, has_sound: bool = True
+) -> tuple[Guide, ...]:
+    """The guidances of one step of a model that rescales once, in order of application: LTX-2's four passes.
+
+    Args:
+        has_sound: the LATENT holds a sound beside its video.
+    """
+    network, own = variant.family.network, variant.defaults
+    active: list[Guide] = []
+    sound_cfg = settings.sound_cfg or (own.sound_guidance if math.isclose(cfg, own.guidance) else None) or cfg
+    if has_sound and not math.isclose(sound_cfg, cfg):
+        active.append(SoundCfg(sound_cfg))
+    if settings.cfg_star and not math.isclose(cfg, 1):
+        active.append(CfgStar())
+    if stg is not None and stg.scale:
+        published = variant.family.sampling.stg(variant)
+        names = published.attentions if published else ()
+        active.append(Perturbed(replace(stg, rescale=0), network.blocks, names))
+    if has_sound and settings.modality not in (0, 1):
+        active.append(Modality(settings.modality, network.blocks, network.crossings))
+    share = max(settings.cfg_rescale, stg.rescale if stg is not None and stg.scale else 0)
+    if share and (active or not math.isclose(cfg, 1)):
+        active.append(CleanRescale(share))
+    return tuple(active)
 
 
 def guides(

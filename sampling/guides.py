@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,22 +80,96 @@ class Perturbed(Guide):
 
     Args:
         path: of the transformer's block list.
+        names: of the blocks' self-attention.
     Source: Hyung et al. 2024, arXiv:2411.18664; Lightricks/LTX-Video @5260738, pipeline_ltx_video.py, "perform
     guidance", stg_mode "attention_values".
     """
 
     stg: Stg
     path: str
+    names: tuple[str, ...] = ("attn1",)
 
     def passes(self) -> tuple[Pass, ...]:
         return (Pass("perturbed", change=self.perturbed),)
 
     def perturbed(self, transformer: nn.Module) -> AbstractContextManager[None]:
-        return values_only(transformer, self.path, self.stg.blocks)
+        return values_only(transformer, self.path, self.stg.blocks, self.names)
 
     def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
         clean = clean + self.stg.scale * (results.clean["positive"] - results.clean["perturbed"])
         return rescaled(clean, results, self.stg.rescale) if self.stg.rescale else clean
+
+
+@dataclass(frozen=True)
+class SoundCfg(Guide):
+    """Guides the sound of a joint model by a scale of its own.
+
+    Args:
+        scale: 1 is off.
+    """
+
+    scale: float
+
+    def passes(self) -> tuple[Pass, ...]:
+        return (NEGATIVE,)
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        if results.stream == 0:
+            return clean
+        away, towards = (results.clean[name] for name in ("negative", "positive"))
+        return away + self.scale * (towards - away)
+
+
+@dataclass(frozen=True)
+class Modality(Guide):
+    """Steers away from what a joint model makes where picture and sound do not attend to each other.
+
+    Args:
+        scale: 1 is off.
+        path: of the transformer's block list.
+        names: of the blocks' attention from one stream to the other.
+    Source: Lightricks/LTX-2 @d5b526ed, modality guidance; diffusers 0.42.1, pipelines/ltx2.
+    """
+
+    scale: float
+    path: str
+    names: tuple[str, ...]
+
+    def passes(self) -> tuple[Pass, ...]:
+        return (Pass("isolated", change=self.isolated),)
+
+    def isolated(self, transformer: nn.Module) -> AbstractContextManager[None]:
+        count = len(transformer.get_submodule(self.path))  # pyright: ignore[reportArgumentType]
+        return _replaced(attentions(transformer, self.path, range(count), self.names), _nothing_of)
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        return clean + (self.scale - 1) * (results.clean["positive"] - results.clean["isolated"])
+
+
+def _nothing_of(attention: Any) -> Any:
+    def forward(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.zeros_like(hidden_states)
+
+    return forward
+
+
+@dataclass(frozen=True)
+class CleanRescale(Guide):
+    """Rescales the guided clean latent to the standard deviation of the positive prompt's, stream by stream.
+
+    Args:
+        share: 0 changes nothing, 1 takes the positive prompt's standard deviation whole.
+    Source: Lightricks/LTX-2 @d5b526ed; diffusers 0.42.1, pipelines/ltx2 (rescale_noise_cfg on clean latents).
+    """
+
+    share: float
+
+    def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
+        axes, positive = list(range(1, clean.ndim)), results.clean["positive"]
+        spread = clean.std(dim=axes, keepdim=True)
+        tiny = torch.finfo(spread.dtype).tiny
+        ratio = positive.std(dim=axes, keepdim=True) / spread.clamp_min(tiny)
+        return clean * (self.share * ratio + 1 - self.share)
 
 
 def rescaled(clean: Tensor, results: PassResults, share: float) -> Tensor:
@@ -112,8 +186,10 @@ def rescaled(clean: Tensor, results: PassResults, share: float) -> Tensor:
     return results.clean_of(guided * (share * ratio + 1 - share))
 
 
-def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> list[Any]:
-    """The self-attention modules of the numbered blocks at `path`.
+def attentions(
+    transformer: nn.Module, path: str, numbers: Sequence[int], names: Sequence[str] = ("attn1",)
+) -> list[Any]:
+    """The self-attention modules of these names in the numbered blocks at `path`.
 
     Raises:
         FamilyError: a number that is no block's.
@@ -124,22 +200,31 @@ def attentions(transformer: nn.Module, path: str, numbers: Sequence[int]) -> lis
             f"Spatio-temporal guidance is asked to perturb block {wrong[0]}; this transformer's blocks are 0 to "
             f"{len(blocks) - 1}. Change stg_blocks of Video Guidance."
         )
-    return [blocks[n].attn1 for n in numbers]
+    return [getattr(blocks[n], name) for n in numbers for name in names]
 
 
 @contextmanager
-def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> Iterator[None]:
-    """Inside the context, self-attention (`attn1`) in the numbered blocks at `path` returns each token's own value.
+def values_only(
+    transformer: nn.Module, path: str, numbers: Sequence[int], names: Sequence[str] = ("attn1",)
+) -> Iterator[None]:
+    """Inside the context, self-attention in the numbered blocks at `path` returns each token's own value.
 
     Raises:
         FamilyError: as `attentions`.
     """
+    with _replaced(attentions(transformer, path, numbers, names), _values_of):
+        yield
+
+
+@contextmanager
+def _replaced(attentions: Sequence[Any], forward_of: Callable[[Any], Any]) -> Iterator[None]:
+    """Inside the context, each attention has another forward."""
     before = []
     try:
-        for attention in attentions(transformer, path, numbers):
+        for attention in attentions:
             # Other packs put a forward of their own there.
             before.append((attention, vars(attention).get("forward")))
-            attention.forward = _values_of(attention)
+            attention.forward = forward_of(attention)
         yield
     finally:
         for attention, forward in before:
@@ -151,7 +236,11 @@ def values_only(transformer: nn.Module, path: str, numbers: Sequence[int]) -> It
 def _values_of(attention: Any) -> Any:
     # diffusers names its first argument, ComfyUI gives it by position.
     def forward(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        gates = getattr(attention, "to_gate_logits", None)  # LTX-2's, one for each head
+        opened = None if gates is None else 2 * gates(hidden_states).sigmoid().unsqueeze(-1)
         hidden_states = attention.to_v(hidden_states)
+        if opened is not None:
+            hidden_states = (hidden_states.unflatten(-1, (opened.shape[-2], -1)) * opened).flatten(-2)
         for layer in attention.to_out:
             hidden_states = layer(hidden_states)
         return hidden_states

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..base import Entry, Variant
 from ..base.guidance import NEGATIVE, POSITIVE, Conditioning, Guide, Pass, PassResults
-from .guidance import CONSTANT, Guidance, cfg_schedule_of, check_guidance, guides, stg_steps
+from .guidance import CONSTANT, Guidance, cfg_schedule_of, check_guidance, guides, joint_guides, stg_steps
+from .guides import SoundCfg
 from .schedule import Schedule, make_schedule
 
 
@@ -251,9 +252,12 @@ def plan_run(
         return [cfg] * steps
 
     def guides_of(step: int, cfg: float) -> tuple[Guide, ...]:
+        perturbed = stg.stg[step] if stg.stg else None
+        if variant.family.sampling.rescales_clean:
+            return joint_guides(variant, cfg, settings, perturbed)
         chosen = guides(
             cfg,
-            stg=stg.stg[step] if stg.stg else None,
+            stg=perturbed,
             blocks=variant.family.network.blocks,
             cfg_star=stg.cfg_star,
             cfg_rescale=settings.cfg_rescale,
@@ -308,6 +312,9 @@ def _words(run: Run, variant: Variant, settings: Guidance, values: Values) -> li
         words += ["cfg star"] if settings.cfg_star else []
         if settings.stg:
             words += [f"spatio-temporal guidance {settings.stg:g}", f"rescaled {settings.stg_rescale:g}"]
+    sound = next((guide.scale for guide in run.steps[0].guides if isinstance(guide, SoundCfg)), None)
+    words += [] if sound is None else [f"sound cfg {sound:g}"]
+    words += [f"modality guidance {settings.modality:g}"] if settings.modality not in (0, 1) else []
     words += [] if values.picture_cfg is None else [f"picture_cfg {values.picture_cfg:g}"]
     words += [f"rescaled {settings.cfg_rescale:g}"] if settings.cfg_rescale else []
     words += dict.fromkeys(guide.remark for step in run.steps for guide in step.guides if guide.remark)

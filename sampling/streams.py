@@ -52,7 +52,7 @@ class Packing:
         """Results of a step's passes, for each stream by itself."""
         clean = {name: self.unpack(tensor) for name, tensor in packed.clean.items()}
         return [
-            replace(packed, clean={name: streams[n] for name, streams in clean.items()}, x=x)
+            replace(packed, clean={name: streams[n] for name, streams in clean.items()}, x=x, stream=n)
             for n, x in enumerate(self.unpack(packed.x))
         ]
 
