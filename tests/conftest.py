@@ -17,11 +17,11 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_open_sora.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
-        "nodes/test_cache_tools.py",
+        "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
         "sampling/caches/test_models.py", "workflows", "workflows_of_old",
     ),
     "compares with diffusers' pipelines": (
-        "families/test_cogvideox_pipelines.py", "families/test_wan_pipelines.py",
+        "families/ltx2/test_pipelines.py", "families/test_cogvideox_pipelines.py", "families/test_wan_pipelines.py",
     ),
     "builds the published networks": (
         "families/test_cogvideox_files.py", "families/test_hunyuan_video_files.py", "families/test_ltx_video_files.py",

@@ -6,13 +6,9 @@ import pytest
 
 from opent2v.base import Recognised
 from opent2v.families import ltx2, minimax_h3
+from opent2v.tests.families.layouts import ltx2 as layout
 
-LTX2 = {
-    "audio_adaln_single.linear.weight": (8, 8),
-    "transformer_blocks.0.audio_attn1.to_q.weight": (8, 8),
-    "patchify_proj.weight": (4096, 128),
-    "caption_projection.linear_1.weight": (4096, 3840),
-}
+LTX2 = {layout.original(name): shape for name, shape in layout.published("2.0")[1].items()}
 H3 = {
     "video_patch_proj.weight": (8, 96),
     "audio_patch_proj.weight": (8, 32),

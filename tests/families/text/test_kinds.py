@@ -16,7 +16,7 @@ from opent2v.base.text import ANY_TOKENIZER, count_layers
 from opent2v.families import families
 from opent2v.families.text import text_encoders
 from opent2v.host import embedded
-from opent2v.loaders import ModelFileError, load_text, open_text_file
+from opent2v.loaders import ModelFileError, library_class, load_text, open_text_file
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import wan as tiny
 
@@ -28,9 +28,11 @@ QUERY = "layers.{}.self_attn.q_proj.weight"
 def test_a_kind_names_classes_that_exist_and_is_found_by_its_own(kind):
     import transformers
 
-    assert KINDS[kind.class_name] is kind
-    assert hasattr(transformers, kind.class_name) and any(hasattr(transformers, name) for name in kind.tokenizers)
-    assert kind.tokenizers > ANY_TOKENIZER and kind.published
+    assert KINDS[kind.class_name] is kind and library_class(kind.class_name) and kind.published
+    if kind.reads_prompts:
+        assert any(hasattr(transformers, name) for name in kind.tokenizers) and kind.tokenizers > ANY_TOKENIZER
+    else:
+        assert not kind.tokenizers
 
 
 def test_every_encoder_of_a_family_is_a_kind_that_files_are_recognised_by():

@@ -1,0 +1,141 @@
+"""LTX-2, 2.3 and 2.5: video with its sound, from words and pictures.
+
+The family follows the makers' own code, which the weights were trained with. Three terms are named switches
+(`network.Arithmetic`), since ComfyUI and diffusers depart from it in some: ComfyUI's picture answers the sound after it
+has heard it, and its gates follow the highest timestep of a stream's tokens in place of the run's noise level;
+diffusers' pipelines modulate the attention between the streams by the other stream's noise level alone, which differs
+where a picture is kept. A MODEL of ComfyUI's own loaders stays ComfyUI's.
+
+Source: Lightricks/LTX-2 @d5b526ed (LTX-2 Community License; facts, no code); diffusers 0.42.1, pipelines/ltx2; ComfyUI
+0.33.0, comfy/ldm/lightricks and comfy_extras/nodes_lt.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...base import (
+    Entry,
+    Family,
+    FamilyError,
+    Images,
+    Network,
+    Recognised,
+    Recognition,
+    Sampling,
+    Shapes,
+    Sound,
+    Text,
+    Variant,
+    Video,
+)
+from ...base.stg import OwnStg
+from ..text import gemma3, ltx2_projection
+from . import files, vae
+from .lora import LORA
+from .network import REGISTERS, TEXT_TOKENS, extend, predict, prepare
+from .pictures import finish, image_to_video
+from .text import UNPROCESSED, embed
+from .versions import of_vae, sigmas
+
+# Entries of ComfyUI's CONDITIONING that only its own MODEL reads -> the node that makes them.
+_UNREAD = {"ref_audio": "LTXVReferenceAudio", "generated_keyframes": "LTXVAddGeneratedKeyframes"}
+
+
+def condition(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
+    """The text as the CLIP made it, padded for the connectors, and ComfyUI's own entries.
+
+    These are "frame_rate", "keyframe_idxs", "attention_mask" and "denoise_mask". Positions and masks stay
+    two-dimensional: the hosts turn what has more dimensions into the computing dtype, and bf16 rounds pixel 1000 by up
+    to 4.
+
+    Raises:
+        FamilyError: an entry that only ComfyUI's own MODEL reads, or text of another version.
+    """
+    for name, node in _UNREAD.items():
+        if entry.get(name) is not None:
+            raise FamilyError(
+                f"{node} is for MODELs of ComfyUI's own loaders; this MODEL does not read what it adds. Take that node "
+                "out, or load the model with ComfyUI's Load Checkpoint."
+            )
+    for guide in entry.get("guide_attention_entries") or ():
+        if guide.get("strength", 1.0) != 1.0 or guide.get("pixel_mask") is not None:
+            raise FamilyError(
+                "LTXVAddGuide has a strength other than 1 or an attention mask, which weighs attention inside "
+                "ComfyUI's own MODEL; this MODEL does not do that. Set its strength to 1 and take the mask out, or "
+                "load the model with ComfyUI's Load Checkpoint."
+            )
+    rate = entry.get("frame_rate") or variant.defaults.fps
+    conditions = {**_context(variant, entry), "frame_rate": torch.tensor([[float(rate)]])}
+    masks = entry.get("denoise_mask")
+    if masks is not None:
+        masks = [masks] if isinstance(masks, Tensor) else list(masks)
+        conditions["denoise_mask"] = masks[0][:, :1].flatten(1)
+        if len(masks) > 1:
+            conditions["sound_mask"] = masks[1][:, :1, :, :1].flatten(1)
+    guides = entry.get("keyframe_idxs")
+    if guides is not None and guides.shape[2]:
+        conditions["keyframe_idxs"] = guides.float().flatten(1)
+    return conditions
+
+
+def _context(variant: Variant, entry: Entry) -> dict[str, Tensor]:
+    """The text with its number of tokens, 0 where it has been through the connectors already."""
+    context = entry["cross_attn"]
+    count, width = context.shape[1:]
+    is_new = width == sum(variant.facts["context_widths"]) and not entry.get(UNPROCESSED, False)
+    if is_new:
+        return {"context": context, "text_tokens": torch.tensor([[0]])}
+    if width != variant.context_width:
+        raise FamilyError(
+            f"The conditioning is {width} wide; {variant.title} reads {variant.context_width}. It was made with the "
+            "text projection of another version of LTX-2: use the one of this model."
+        )
+    whole = -(-max(TEXT_TOKENS, count) // REGISTERS) * REGISTERS
+    padded = functional.pad(context, (0, 0, 0, whole - count))
+    return {"context": padded, "text_tokens": torch.tensor([[count]])}
+
+
+def find(shapes: Shapes, name: str) -> Recognised | str:
+    """The transformer, the video's VAE or the sound's."""
+    found = files.recognise(FAMILY, shapes, name)
+    if isinstance(found, Recognised):
+        return found
+    variant = of_vae(FAMILY)
+    return vae.video_vae(variant, shapes) or vae.sound_vae(variant, shapes) or found
+
+
+def beside(shapes: Shapes, name: str) -> Recognised | None:
+    """The VAE of the sound in an all-in-one file."""
+    return vae.sound_vae(of_vae(FAMILY), shapes)
+
+
+def stg(variant: Variant) -> OwnStg:
+    """The blocks that the makers perturb, in both streams."""
+    return OwnStg((29,) if variant.facts["version"] == "2.0" else (28,), attentions=("attn1", "audio_attn1"))
+
+
+FAMILY = Family(
+    id="ltx2",
+    title="LTX-2",
+    recognition=Recognition(find, files.tensors, complete=files.complete, beside=beside),
+    network=Network(
+        predict,
+        condition,
+        blocks="transformer_blocks",
+        extend=extend,
+        prepare=prepare,
+        reads_rate=True,
+        crossings=("audio_to_video_attn", "video_to_audio_attn"),
+    ),
+    sampling=Sampling(sigmas, stg=stg, rescales_clean=True),
+    text=Text({"text_encoder": gemma3.KIND, "projection": ltx2_projection.KIND}, embed),
+    video=Video(vae.decode, vae.encode, statistics=vae.statistics),
+    images=Images(image_to_video, finish=finish),
+    lora=LORA,
+    sound=Sound(vae.decode_sound, vae.sound_rate, vae.encode_sound, vae.input_rate),
+)
