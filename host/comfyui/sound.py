@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import comfy.model_management as mm
 import comfy.sd
+import torch
 from torch import Tensor
 
 from ..sound import AudioDecoder
@@ -17,7 +20,8 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     first_stage = getattr(vae, "first_stage_model", vae)
     is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
     if isinstance(first_stage, SoundStage):
-        return AudioDecoder(vae.latent_channels, lambda latent: _decoded_by_ours(vae, latent))
+        encodes = first_stage.opent2v.encodes
+        return AudioDecoder(vae.latent_channels, partial(_decoded, vae), partial(_encoded, vae) if encodes else None)
     if not is_ltx and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
         return None
 
@@ -31,8 +35,24 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
 
         return VAEDecodeAudio.execute(vae=vae, samples={"samples": latent}).result[0]
 
-    return AudioDecoder(vae.latent_channels, decode)
+    def encode(audio: dict[str, Any]) -> Tensor:
+        from comfy_extras.nodes_audio import VAEEncodeAudio
+
+        return VAEEncodeAudio.execute(vae=vae, audio=audio).result[0]["samples"].float().cpu()
+
+    return AudioDecoder(vae.latent_channels, decode, encode if isinstance(vae, comfy.sd.VAE) else None)
 
 
-def _decoded_by_ours(vae: Any, latent: Tensor) -> dict[str, Any]:
-    return {"waveform": vae.decode(latent).movedim(-1, 1), "sample_rate": vae.audio_sample_rate}
+def _decoded(vae: Any, latent: Tensor) -> dict[str, Any]:
+    return {"waveform": vae.decode(latent).movedim(-1, 1), "sample_rate": vae.audio_sample_rate_output}
+
+
+@torch.inference_mode()
+def _encoded(vae: Any, audio: dict[str, Any]) -> Tensor:
+    """The whole sound; the host's own call would be told no rate."""
+    waveform = audio["waveform"]
+    mm.load_models_gpu(
+        [vae.patcher], memory_required=vae.memory_used_encode(waveform.shape, vae.vae_dtype), force_full_load=True
+    )
+    latent = vae.first_stage_model.encode(waveform.to(vae.device, vae.vae_dtype), sample_rate=int(audio["sample_rate"]))
+    return latent.float().cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...base import SoundVAE, Variant, VideoVAE
+from ...base import FamilyError, SoundVAE, Variant, VideoVAE
 from ...base.packed import PackedTensor, unpacked
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
@@ -32,8 +33,12 @@ class FirstStage(nn.Module):
         super().__init__()
         self.vae = part.vae
         object.__setattr__(self, "opent2v", part)
+        family = part.variant.family.video
+        if family is not None and family.statistics is not None and isinstance(part, VideoVAE):
+            # Read by core's latent upsampler of LTX-2.
+            self.per_channel_statistics = Statistics(part.vae, family.statistics)
 
-    def encode(self, video: Tensor) -> Tensor:
+    def encode(self, video: Tensor, **options: Any) -> Tensor:
         """[B, 3, F, H, W] in -1..1 -> VAE latent."""
         return self.opent2v.encode(video)
 
@@ -44,6 +49,23 @@ class FirstStage(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As `nn.Module`'s; an empty state dict is accepted, because the weights are loaded already."""
         return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else ([], [])
+
+
+class Statistics:
+    """Mean and standard deviation of a VAE's latents, as core's nodes ask for them."""
+
+    def __init__(self, vae: nn.Module, statistics: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]):
+        self._of = partial(statistics, vae)
+
+    def normalize(self, latent: Tensor) -> Tensor:
+        """The VAE's own latent [B, C, T, h, w] -> the transformer's."""
+        mean, std = self._of(latent)
+        return (latent - mean) / std
+
+    def un_normalize(self, latent: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        mean, std = self._of(latent)
+        return latent * std + mean
 
 
 # With this config the host's constructor does not detect the VAE from a state dict. It builds 0.1 million values, which
@@ -111,15 +133,37 @@ def _unit_range(image: Tensor) -> Tensor:
 
 
 class SoundStage(FirstStage):
-    """An audio VAE behind the call that the host makes."""
+    """An audio VAE behind the calls that the host and core's nodes make."""
+
+    def encode(self, video: Tensor, **options: Any) -> Tensor:
+        """Waveform [B, channels, samples] in -1..1 -> VAE latent.
+
+        Raises:
+            FamilyError: the family's sounds are not encoded.
+        """
+        part = self.opent2v
+        if not part.encodes:
+            raise FamilyError(f"The audio VAE of {part.variant.title} does not encode sounds; it decodes only.")
+        return part.encode(video, options.get("sample_rate", part.input_rate))
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> waveform [B, channels, samples] in -1..1."""
         return self.opent2v.decode(latent)
 
+    @property
+    def output_sample_rate(self) -> int:
+        return self.opent2v.rate
+
+    @property
+    def latent_frequency_bins(self) -> int:
+        return self.opent2v.latent_shape(1, 1.0)[-1]
+
+    def num_of_latents_from_frames(self, frames_number: int, frame_rate: float) -> int:
+        return self.opent2v.latent_shape(frames_number, frame_rate)[1]
+
 
 class OpenT2VAudioVAE(OpenT2VVAE):
-    """The host's VAE around a family's audio VAE. It decodes only."""
+    """The host's VAE around a family's audio VAE."""
 
     stage = SoundStage
 
@@ -130,8 +174,11 @@ class OpenT2VAudioVAE(OpenT2VVAE):
             1000 * math.prod(shape) * mm.dtype_size(dtype)
         )
         self.latent_channels, self.latent_dim, self.output_channels = part.channels, 2, 2
-        self.audio_sample_rate = part.rate
+        self.audio_sample_rate, self.audio_sample_rate_output = part.input_rate, part.rate
+        shape = part.latent_shape(variant.defaults.frames, variant.defaults.fps)
+        self.extra_1d_channel = shape[2] if len(shape) > 2 else None
         self.process_input = self.process_output = lambda waveform: waveform
+        self.crop_input = False  # the host would cut a sound to a multiple of eight samples
         self.disable_offload = True
 
 

@@ -20,4 +20,9 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
         waveform = vae.part.decode(latent.to(vae.device, vae.dtype))
         return {"waveform": waveform.float().cpu(), "sample_rate": vae.part.rate}
 
-    return AudioDecoder(vae.part.channels, decode)
+    @torch.inference_mode()
+    def encode(audio: dict[str, Any]) -> Tensor:
+        waveform = audio["waveform"].to(vae.device, vae.dtype)
+        return vae.part.encode(waveform, audio["sample_rate"]).float().cpu()
+
+    return AudioDecoder(vae.part.channels, decode, encode if vae.part.encodes else None)

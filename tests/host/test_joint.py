@@ -140,7 +140,10 @@ def test_their_files_are_named(joint, kind):
     found = joint("inspected")[kind]
     title = "MiniMax H3" if kind == "h3" else f"LTX-2 {kind}"
     assert f"{title} transformer, original layout" in found["report"]
-    assert f"this is {title}, which ComfyUI's Load" in found["loader"]
+    if kind == "h3":
+        assert f"this is {title}, which ComfyUI's Load" in found["loader"]
+    else:  # ComfyUI 0.8.0 has 2.0 without the connectors
+        assert found["loader"] == "not refused" or "without its connectors" in found["loader"]
 
 
 def test_what_cannot_be_is_refused_by_name(joint, kind):
@@ -151,8 +154,8 @@ def test_what_cannot_be_is_refused_by_name(joint, kind):
         assert found["picture alone"] == "not refused"
     assert "2 streams (1 x" in found["another sound"] and "makes a picture and a sound of" in found["another sound"]
     assert "It was made by another model's text encoder" in found["another prompt"]
-    node = "MiniMaxH3ImageToVideo" if kind == "h3" else "LTXVImgToVideoInplace"
-    assert f"are prepared by ComfyUI's own {node}." in found["start picture"]
+    own = "are prepared by ComfyUI's own MiniMaxH3ImageToVideo." if kind == "h3" else "No picture is given."
+    assert own in found["start picture"]
 
 
 def test_every_node_with_a_latent_takes_two_streams_or_refuses_them_by_name(joint):

@@ -1,0 +1,223 @@
+"""Inside ComfyUI's Python: LTX-2 from our loaders against core's own MODEL, and on both hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tiny_ltx2 as tiny
+import torch
+from boot import call, case, largest
+from comfy_extras.nodes_lt import LTXVAddGuide
+
+from opent2v.families.ltx2.network import COMFYUI, MAKERS
+from opent2v.host import embedded
+from opent2v.sampling import SamplerRequest, plan_run
+from opent2v.tests.families.layouts.ltx2 import VERSIONS
+
+torch.set_grad_enabled(False)
+FRAMES, ROWS, COLUMNS, SOUNDS = 3, 4, 5, 10
+CASES = ("words", "a kept picture", "masks in both", "an appended guide", "picture alone")
+
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def start(version: str, name: str) -> tuple[Any, Any, dict[str, Any]]:
+    """(positive, negative, LATENT) of a case."""
+    video, sound = torch.zeros(1, 128, FRAMES, ROWS, COLUMNS), torch.zeros(1, 8, SOUNDS, 16)
+    both = [tiny.conditioning(version, 21, 1), tiny.conditioning(version, 9, 2)]
+    if name == "picture alone":
+        return *both, {"samples": video}
+    latent: dict[str, Any] = {}
+    if name == "a kept picture":
+        video[:, :, 0] = drawn(128, ROWS, COLUMNS, seed=3)
+        latent["noise_mask"] = torch.ones(1, 1, FRAMES, 1, 1)
+        latent["noise_mask"][:, :, 0] = 0.0
+    elif name == "masks in both":
+        video, sound = drawn(*video.shape, seed=4), drawn(*sound.shape, seed=5)
+        masks = torch.ones(1, 1, FRAMES, ROWS, COLUMNS), torch.ones(1, 1, SOUNDS, 16)
+        masks[0][..., :2], masks[1][:, :, :4] = 0.2, 0
+        latent["noise_mask"] = tiny.nested(*masks)
+    elif name == "an appended guide":
+        mask = torch.ones(1, 1, FRAMES, 1, 1)
+        *both, video, latent["noise_mask"] = LTXVAddGuide.append_keyframe(
+            *both, 16, video, mask, drawn(1, 128, 1, ROWS, COLUMNS, seed=6), 1.0, (8, 32, 32), causal_fix=True
+        )
+    return *both, {**latent, "samples": tiny.nested(video, sound)}
+
+
+def walked(model: Any, version: str, name: str) -> list[torch.Tensor]:
+    """What core's own graph makes of it, with three steps of Euler."""
+    positive, negative, latent = start(version, name)
+    samples = call(
+        "SamplerCustom", model=model, add_noise=True, noise_seed=7, cfg=3.0, positive=positive, negative=negative,
+        sampler=call("KSamplerSelect", sampler_name="euler"), sigmas=torch.tensor([1.0, 0.8, 0.4, 0.0]),
+        latent_image=latent,
+    )[0]["samples"]  # fmt: skip
+    return list(samples.unbind()) if samples.is_nested else [samples]
+
+
+def apart(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    return max(largest(*pair) for pair in zip(some, others, strict=True))
+
+
+@case
+def equals_cores_model() -> dict[str, float]:
+    """Core's graph on core's MODEL and on ours with core's arithmetic: the largest difference of both streams."""
+    return {
+        f"{version}, {name}": apart(
+            walked(tiny.cores(version), version, name), walked(tiny.ours(version, COMFYUI), version, name)
+        )
+        for version in VERSIONS
+        for name in CASES
+    }
+
+
+@case
+def differs_from_cores_model() -> dict[str, float]:
+    """The same with the makers' arithmetic, which is not core's."""
+    return {
+        version: apart(
+            walked(tiny.cores(version), version, "words"), walked(tiny.ours(version, MAKERS), version, "words")
+        )
+        for version in VERSIONS
+    }
+
+
+@case
+def equal_on_both_hosts() -> dict[str, float]:
+    """Our sampler on both hosts."""
+    from opent2v.host import comfyui as real
+
+    differences = {}
+    for version in VERSIONS:
+        models = {side: tiny.ours(version, MAKERS, side) for side in (real, embedded)}
+        variant = models[real].model.opent2v.variant
+        for name in CASES:
+            positive, negative, latent = start(version, name)
+            results = []
+            for side, model in models.items():
+                shape = latent["samples"].shape
+                run = plan_run(variant, SamplerRequest(seed=7, steps=3, cfg=3.0), tuple(shape))
+                samples = side.sample(model, positive, negative, dict(latent), run)
+                results.append(list(samples.unbind()) if samples.is_nested else [samples])
+            differences[f"{version}, {name}"] = apart(*results)
+    return differences
+
+
+@case
+def conditioning_equals_cores() -> dict[str, Any]:
+    """Prompts through our CLIP on both hosts, against core's classes."""
+    from opent2v.host import comfyui as real
+
+    results = {}
+    for version in VERSIONS[:2]:  # 2.5 reads a Gemma 4
+        for name, text in (("a prompt", "a red circle moves to the right"), ("nothing", "")):
+            ((context, further),) = real.embed(tiny.our_clip(version), text)
+            ((other, _),) = embedded.embed(tiny.our_clip(version, embedded), text)
+            ids = tiny.our_clip(version).tokenizer.part.tokens(text)[0]["text_encoder"]
+            expected, entries = tiny.cores_embedding(version, ids)
+            results[f"{version}, {name}"] = {
+                "core": largest(context, expected),
+                "embedded": largest(context, other),
+                "spread": expected.std().item(),
+                "shape": list(context.shape),
+                "tokens": len(ids),
+                "first": ids[0],
+                "unprocessed": [further.get("unprocessed_ltxav_embeds"), entries.get("unprocessed_ltxav_embeds")],
+            }
+    return results
+
+
+@case
+def video_vaes_equal_cores() -> dict[str, Any]:
+    """Encoding and decoding by both VAEs of a file, and the statistics that core's latent upsampler reads."""
+    results = {}
+    for kind in tiny.VIDEO_VAES:
+        path = tiny.video_vae_file(kind)
+        core, own = tiny.cores_vae(path), tiny.our_vae(path)
+        images, latent = (
+            torch.rand(17, 64, 96, 3, generator=torch.Generator().manual_seed(1)),
+            drawn(1, 128, 3, 2, 3, seed=2),
+        )
+        statistics = [vae.first_stage_model.per_channel_statistics for vae in (core, own)]
+        results[kind] = {
+            "encode": largest(core.encode(images), own.encode(images)),
+            "decode": largest(core.decode(latent), own.decode(latent)),
+            "spread": own.decode(latent).std().item(),
+            "normalize": largest(*(one.normalize(latent) for one in statistics)),
+            "un_normalize": largest(*(one.un_normalize(latent) for one in statistics)),
+        }
+    return results
+
+
+@case
+def sound_vaes_equal_cores() -> dict[str, Any]:
+    results = {}
+    for kind in tiny.VOCODERS:
+        path = tiny.sound_vae_file(kind)
+        core, own = tiny.cores_vae(path), tiny.our_vae(path)
+        latent, wave = drawn(1, 8, 11, 16, seed=2), 0.3 * drawn(1, 2, 40960, seed=3)
+        audio = {"waveform": wave, "sample_rate": 44100}
+        heard = [call("LTXVAudioVAEDecode", samples={"samples": latent}, audio_vae=vae) for vae in (core, own)]
+        encoded = [call("LTXVAudioVAEEncode", audio=audio, audio_vae=vae)["samples"] for vae in (core, own)]
+        empty = [
+            call("LTXVEmptyLatentAudio", frames_number=33, frame_rate=24.0, batch_size=1, audio_vae=vae)["samples"]
+            for vae in (core, own)
+        ]
+        results[kind] = {
+            "decode": largest(*(one["waveform"] for one in heard)),
+            "spread": heard[0]["waveform"].std().item(),
+            "rates": [one["sample_rate"] for one in heard],
+            "encode": largest(*encoded),
+            "shapes": [list(encoded[0].shape), list(heard[0]["waveform"].shape), *(list(one.shape) for one in empty)],
+        }
+    return results
+
+
+@case
+def guidance_equals_cores_nodes() -> dict[str, float]:
+    """Our sampler's four passes against core's guider and its nodes for them, on core's MODEL."""
+    differences = {}
+    for version in VERSIONS:
+        model = tiny.cores(version)
+        positive, negative, latent = start(version, "words")
+        guided = call(
+            "LTXVSpatioTemporalGuidance", model=model, scale=1.0, blocks="1", start_percent=0.0, end_percent=1.0
+        )
+        guided = call("LTXVModalityGuidance", model=guided, modality_scale=3.0, start_percent=0.0, end_percent=1.0)
+        guider = call(
+            "LTXVDualCFGGuider", model=guided, positive=positive, negative=negative, video_cfg=3.0, audio_cfg=7.0
+        )
+        sigmas = torch.tensor([1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0])
+        expected = call(
+            "SamplerCustomAdvanced", noise=call("RandomNoise", noise_seed=7), guider=guider,
+            sampler=call("KSamplerSelect", sampler_name="euler"), sigmas=sigmas, latent_image=dict(latent),
+        )[0]["samples"].unbind()  # fmt: skip
+        guidance = call("OpenT2VGuidance", sound_cfg=7.0, stg=1.0, stg_rescale=0.0, stg_blocks="1", modality=3.0)
+        result = call(
+            "OpenT2VSampler", model=model, positive=positive, negative=negative, latent=dict(latent), seed=7, steps=8,
+            cfg=3.0, guidance=guidance,
+        )[0]["samples"].unbind()  # fmt: skip
+        differences[version] = apart(list(result), list(expected))
+    return differences
+
+
+@case
+def cores_nodes_take_our_vaes() -> dict[str, Any]:
+    """What core's nodes for LTX-2 make with our VAEs, against core's."""
+    results = {}
+    for kind in tiny.VIDEO_VAES:
+        latents = []
+        for vae in (tiny.cores_vae(tiny.video_vae_file(kind)), tiny.our_vae(tiny.video_vae_file(kind))):
+            video = call("EmptyLTXVLatentVideo", width=96, height=64, length=17, batch_size=1)
+            image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(1))
+            video = call("LTXVImgToVideoInplace", vae=vae, image=image, latent=video, strength=0.7)
+            both = call("LTXVConcatAVLatent", video_latent=video, audio_latent={"samples": torch.zeros(1, 8, 18, 16)})
+            latents.append(both)
+        masks = [latent["noise_mask"].unbind()[0] for latent in latents]
+        results[kind] = {
+            "latent": apart(*(list(latent["samples"].unbind()) for latent in latents)), "mask": largest(*masks),
+        }  # fmt: skip
+    return results
