@@ -24,6 +24,7 @@ from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .sample import OpenT2VSampler
+from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .video import OpenT2VDecode, OpenT2VSaveVideo
 
@@ -60,6 +61,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VSweepCache": OpenT2VSweepCache,
     "OpenT2VLoadLora": OpenT2VLoadLora,
     "OpenT2VLoraStack": OpenT2VLoraStack,
+    "OpenT2VEncodeAudio": OpenT2VEncodeAudio,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -95,6 +97,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VSweepCache": "Sweep Step Cache",
     "OpenT2VLoadLora": "Load Video LoRA",
     "OpenT2VLoraStack": "Stack Video LoRAs",
+    "OpenT2VEncodeAudio": "Encode Sound",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

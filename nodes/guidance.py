@@ -82,8 +82,8 @@ class OpenT2VGuidance:
                     "stg",
                     100.0,
                     0.05,
-                    "Spatio-temporal guidance, for LTX-Video: away from what the model makes with the attention of "
-                    "some blocks left out. Steadier motion, 50 % slower. 0: off; 1: the makers'.",
+                    "Spatio-temporal guidance, for LTX-Video and LTX-2: away from what the model makes with the "
+                    "attention of some blocks left out. Steadier motion, 50 % slower. 0: off; 1: the makers'.",
                 ),
                 "stg_rescale": number(
                     "stg_rescale",
@@ -98,7 +98,7 @@ class OpenT2VGuidance:
                         "advanced": True,
                         "default": defaults.stg_blocks,
                         "tooltip": "Blocks whose attention is left out, with commas between. Empty: the model's own "
-                        "(19 of the 2B, 27 of the 13B).",
+                        "(LTX-Video: 19 of the 2B, 27 of the 13B; LTX-2: 29, 2.3 and 2.5: 28).",
                     },
                 ),
                 "picture_cfg": number(
@@ -116,7 +116,23 @@ class OpenT2VGuidance:
                     "cfg of the low-noise model's steps. 0: the model's own.",
                     advanced=True,
                 ),
-            }
+            },
+            "optional": {
+                "sound_cfg": number(
+                    "sound_cfg",
+                    100.0,
+                    0.1,
+                    "cfg of the sound, for models that make picture and sound together (LTX-2). 0: the makers' (7 for "
+                    "2.3 and 2.5 at their own cfg), else as the sampler's cfg.",
+                ),
+                "modality": number(
+                    "modality",
+                    100.0,
+                    0.1,
+                    "Away from what LTX-2 makes where picture and sound do not hear each other: lips and noises fit "
+                    "better, a step takes one more call. 0 and 1: off; 3: the makers'.",
+                ),
+            },
         }
 
     def choose(self, **settings: Any) -> tuple[Guidance]:

@@ -87,7 +87,26 @@ class OpenT2VEmptyLatent:
                         "max": 1000.0,
                         "step": 0.01,
                         "tooltip": "For models with sound (LTX-2): frames per second, by which the sound's length is "
-                        "found; the same as in LTXVConditioning. 0: the model's own.",
+                        "found; the same as in Encode Video Prompt or LTXVConditioning. 0: the model's own.",
+                        "advanced": True,
+                    },
+                ),
+                "seconds": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 10000.0,
+                        "step": 0.1,
+                        "tooltip": "Length in seconds, in place of frames. 0: as frames says.",
+                        "advanced": True,
+                    },
+                ),
+                "sound": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "For models with sound: off makes the picture alone, where the model can (LTX-2).",
                         "advanced": True,
                     },
                 ),
@@ -103,6 +122,8 @@ class OpenT2VEmptyLatent:
         aspect_ratio: str = AS_SET,
         area: int = 0,
         fps: float = 0.0,
+        seconds: float = 0.0,
+        sound: bool = True,
     ) -> dict[str, Any]:
         variant = require_variant(model)
         if aspect_ratio != AS_SET:
@@ -114,9 +135,17 @@ class OpenT2VEmptyLatent:
                 f"fps is {fps:g}; {variant.title} makes {variant.defaults.fps:g} frames per second only. Set fps to 0."
             )
         fps = fps or variant.defaults.fps
+        if seconds and frames:
+            raise FamilyError(
+                f"frames is {frames} and seconds {seconds:g}; a video has one length. Set one of them to 0."
+            )
+        frames = max(1, round(seconds * fps)) if seconds else frames
         (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
-        empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in variant.streams]
+        streams = variant.streams if sound else [stream for stream in variant.streams if stream.name == "video"]
+        if not sound and any(stream.is_needed for stream in variant.streams if stream not in streams):
+            raise FamilyError(f"{variant.title} makes no picture without its sound. Switch sound on.")
+        empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in streams]
         samples: Any = empty[0] if len(empty) == 1 else host.nested(empty)
-        if variant.sound is not None:
+        if len(streams) > 1:
             remarks.append("With sound")
         return with_remarks(({"samples": samples}, width, height, frames, fps), remarks)

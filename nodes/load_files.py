@@ -18,6 +18,7 @@ from ..loaders import (
     ModelFile,
     ModelFileError,
     TextFile,
+    find_text,
     library,
     load_model,
     load_sound_vae,
@@ -27,6 +28,7 @@ from ..loaders import (
     open_file,
     open_text_files,
     parameter_counts,
+    wanted_kinds,
 )
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .memory import model_plan
@@ -45,18 +47,23 @@ _DTYPE = (
 )
 
 
+# A sound's VAE is small, and half precision is heard.
+SOUND_DTYPE = torch.float32
+
+
 class OpenT2VLoadDiffusionModel:
     """Loads a video model from one file."""
 
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
     HAS_INTERMEDIATE_OUTPUT = True
-    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
-    RETURN_NAMES = ("model", "clip", "vae")
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "VAE")
+    RETURN_NAMES = ("model", "clip", "vae", "audio_vae")
     OUTPUT_TOOLTIPS = (
         "The video model.",
         "The text encoder, where the file holds one.",
         "The video decoder, where the file holds one.",
+        "The sound decoder, where the file holds one (LTX-2).",
     )
     DESCRIPTION = "Load a video model from one safetensors or GGUF file. Family, variant and layout are recognised."
     SEARCH_ALIASES: ClassVar = [
@@ -77,6 +84,7 @@ class OpenT2VLoadDiffusionModel:
         "视频模型",
     ]
     KINDS = ("diffusion_models", "checkpoints")
+    BESIDE = ("text_encoders", "diffusion_models")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -93,16 +101,33 @@ class OpenT2VLoadDiffusionModel:
                         "makes noise. auto: as published.",
                     },
                 ),
+                "connectors": (
+                    [NONE, *files_of(*cls.BESIDE)],
+                    {
+                        "advanced": True,
+                        "default": NONE,
+                        "tooltip": "For LTX-2 files without their connectors (GGUF, split files): the file that holds "
+                        "them, in models/text_encoders or models/diffusion_models. none: the file has all.",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
     def IS_CHANGED(cls, **inputs: Any) -> str:
-        return states_of(inputs.values(), *cls.KINDS)
+        return states_of(inputs.values(), *cls.KINDS, "text_encoders")
 
-    def load(self, file: str, dtype: str, rope_layout: str = "auto", unique_id: str | None = None) -> dict[str, Any]:
+    def load(
+        self,
+        file: str,
+        dtype: str,
+        rope_layout: str = "auto",
+        connectors: str = NONE,
+        unique_id: str | None = None,
+    ) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
+        beside = None if connectors == NONE else chosen(connectors, *self.BESIDE)
         opened = open_file(path)
         library("diffusers")
         dtypes = host.device_dtypes(
@@ -121,10 +146,11 @@ class OpenT2VLoadDiffusionModel:
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
             tick = lambda done, _: bar(done)  # noqa: E731
-            return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed))]
+            return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed, beside))]
 
         key = (str(path), files_state(path), str(dtypes))
-        model = shared((*key, rope_layout, str(is_packed)), ["model"], make)["model"]
+        further = () if beside is None else (str(beside), files_state(beside))
+        model = shared((*key, rope_layout, str(is_packed), *further), ["model"], make)["model"]
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
@@ -133,7 +159,7 @@ class OpenT2VLoadDiffusionModel:
         )
         remarks += [*([recognised.remark] if recognised.remark else []), *memory]
         outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
-        return with_remarks(outputs, remarks)
+        return with_remarks((*outputs, self._audio_vae(opened, key)), remarks)
 
     def _clip(self, opened: ModelFile, variant: Variant, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
         if not opened.text_prefixes:
@@ -157,6 +183,13 @@ class OpenT2VLoadDiffusionModel:
             )
         return shared(key, ["vae"], lambda: [host.vae(load_vae(opened, dtypes["vae_dtype"]))])["vae"]
 
+    def _audio_vae(self, opened: ModelFile, key: tuple[str, ...]) -> Any:
+        if "audio_vae" not in opened.parts:
+            return host.missing(
+                f"{opened.path.name} holds no audio VAE. For a model with sound use Load Video VAE with its file."
+            )
+        return shared(key, ["audio_vae"], lambda: [host.vae(load_sound_vae(opened, SOUND_DTYPE))])["audio_vae"]
+
 
 class OpenT2VLoadTextEncoder:
     """Loads the text encoders of a video model."""
@@ -177,12 +210,12 @@ class OpenT2VLoadTextEncoder:
         "load clip",
         "文本编码器",
     ]
-    KINDS = ("text_encoders",)
+    KINDS = ("text_encoders", "checkpoints")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         names, options = combo("A file in models/text_encoders.", "text_encoders")
-        second = [NONE, *(n for n in names if n in files_of("text_encoders"))]
+        second = [NONE, *files_of(*cls.KINDS)]
         return {
             "required": {
                 "model": ("MODEL", {"tooltip": "The video model that the text encoder is for."}),
@@ -191,7 +224,8 @@ class OpenT2VLoadTextEncoder:
                     second,
                     {
                         "default": NONE,
-                        "tooltip": "The second file of models with two (HunyuanVideo, Open-Sora 2.0: CLIP-L).",
+                        "tooltip": "The second file of models with two (HunyuanVideo, Open-Sora 2.0: CLIP-L; LTX-2: "
+                        "the text projection or the all-in-one file that holds it).",
                     },
                 ),
             },
@@ -209,8 +243,9 @@ class OpenT2VLoadTextEncoder:
         names = [file] if file_2 == NONE else [file, file_2]
         files: list[TextFile] = []
         for name in names:
-            encoders = open_text_files(chosen(name, "text_encoders"))
+            encoders = open_text_files(chosen(name, *self.KINDS))
             files += encoders_for(variant, encoders) if len(encoders) > 1 else encoders
+        files += self._inside(model, variant, files)
         library("transformers")
         dtype = host.device_dtypes(None, None)["text_dtype"]
 
@@ -226,6 +261,15 @@ class OpenT2VLoadTextEncoder:
         for text_file in files:
             lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
         return with_remarks((clip,), lines)
+
+    def _inside(self, model: Any, variant: Variant, files: list[TextFile]) -> list[TextFile]:
+        """The layer behind the encoder, where the model has one and its own file holds it."""
+        wanted = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
+        path = host.path(model)
+        if path is None or not path.is_file() or not wanted or any(file.kind in wanted for file in files):
+            return []
+        inside = find_text(path)
+        return [inside] if inside is not None and inside.kind in wanted else []
 
 
 class OpenT2VLoadVAE:
@@ -261,8 +305,9 @@ class OpenT2VLoadVAE:
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
-            load = load_sound_vae if is_sound else load_vae
-            return [host.vae(load(opened, dtype, lambda done, _: bar(done)))]
+            tick = lambda done, _: bar(done)  # noqa: E731
+            part = load_sound_vae(opened, SOUND_DTYPE, tick) if is_sound else load_vae(opened, dtype, tick)
+            return [host.vae(part)]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
         part = "audio_vae" if is_sound else "vae"

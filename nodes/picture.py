@@ -137,6 +137,7 @@ class OpenT2VImageToVideo:
     ) -> dict[str, Any]:
         variant = require_variant(model)
         images, host_nodes = variant.family.images, variant.family.host_nodes
+        fps = _rate(positive, variant)
         if host_nodes is not None:
             raise FamilyError(
                 f"Pictures for {variant.title} are prepared by ComfyUI's own {host_nodes.pictures}. Connect "
@@ -148,7 +149,7 @@ class OpenT2VImageToVideo:
                 "with it, or choose an image-to-video model."
             )
         _check_vae(vae, variant)
-        (width, height, frames), remarks = used_size(variant, width, height, frames)
+        (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
         inputs = {"start_image": start_image, "end_image": end_image}
         ready: dict[str, Tensor | None] = dict.fromkeys(inputs)
         for name, images_given in inputs.items():
@@ -178,12 +179,18 @@ class OpenT2VImageToVideo:
             ),
         )
         # The other streams of a joint model start empty. A mask without streams applies to the video.
-        sizes = [stream.latent_shape(width, height, frames, variant.defaults.fps) for stream in variant.streams[1:]]
+        sizes = [stream.latent_shape(width, height, frames, fps) for stream in variant.streams[1:]]
         empty = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
         samples = host.nested([guided.samples, *empty]) if empty else guided.samples
         latent = {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
         both = [[[context, {**entries, **guided.entries}] for context, entries in c] for c in (positive, negative)]
-        return with_remarks((*both, latent, width, height, frames, variant.defaults.fps), remarks)
+        return with_remarks((*both, latent, width, height, frames, fps), remarks)
+
+
+def _rate(positive: Any, variant: Variant) -> float:
+    """Frames per second: what the model is told with its prompt, or its own."""
+    stated = positive[0][1].get("frame_rate") if positive and variant.family.network.reads_rate else None
+    return float(stated or variant.defaults.fps)
 
 
 def _used(clips: tuple[int, ...], name: str, used: int, frames: int) -> list[str]:

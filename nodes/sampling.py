@@ -13,6 +13,7 @@ from ..sampling import Guidance, Run, SamplerRequest, plan_run
 from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
+from ..sampling.streams import unbind
 from .inputs import require_variant
 from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
@@ -105,8 +106,13 @@ class SamplerInputs:
         samples = sampled(self.variant, self.latent, sample)
         images = self.variant.family.images
         if images is not None and images.finish is not None:
-            samples = images.finish(self.variant, self.positive[0][1], samples)
+            video, *sounds = unbind(samples)
+            finished = images.finish(self.variant, self.positive[0][1], video)
+            samples = host.nested([finished, *sounds]) if sounds else finished
+        latent = dict(self.latent)
+        if samples.shape[2:] != latent["samples"].shape[2:]:
+            latent.pop("noise_mask", None)  # of a latent with appended pictures
         record = latent_record(self.variant)
         if cache is not None:
             record |= {"cache": summary(cache), "cache_report": details(cache)}
-        return {**self.latent, "samples": samples, "opent2v": record}
+        return {**latent, "samples": samples, "opent2v": record}

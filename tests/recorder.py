@@ -705,7 +705,7 @@ class Runs:
 def record_files(recording: Recording, files: SingleFiles) -> None:
     """Load single files, sample, decode."""
     pack = recording.pack
-    (model, clip, vae), remarks = pack.call("OpenT2VLoadDiffusionModel", file=files.model, dtype="fp32")
+    (model, clip, vae, *_), remarks = pack.call("OpenT2VLoadDiffusionModel", file=files.model, dtype="fp32")
     recording.case("model", lambda: ("loaded", remarks))
     if files.text:
         second = files.text[1] if len(files.text) > 1 else "none"

@@ -43,12 +43,12 @@ def test_combos_list_files_and_say_where_to_put_them(models):
     (models / "checkpoints" / "old.ckpt").write_bytes(b"")
     (models / "checkpoints" / "readme.txt").write_text("")
     assert OpenT2VLoadDiffusionModel.INPUT_TYPES()["required"]["file"][0] == ["deeper/any.safetensors", "old.ckpt"]
-    assert OpenT2VLoadTextEncoder.INPUT_TYPES()["required"]["file_2"][0] == ["none"]
+    assert OpenT2VLoadTextEncoder.INPUT_TYPES()["required"]["file_2"][0] == ["none", "old.ckpt"]
 
 
 def test_a_diffusion_model(models):
     results, ui = call("OpenT2VLoadDiffusionModel", file=put_model(models), dtype="bf16")
-    model, clip, vae = results
+    model, clip, vae, _ = results
     assert embedded.variant(model).title == "Mochi 1"
     stored_as, memory = remarks(ui).splitlines()
     assert stored_as == "Mochi 1, diffusers layout, stored as bfloat16"
@@ -143,7 +143,7 @@ def test_an_all_in_one_file_of_comfyuis_gives_all_three_parts(models):
     tensors["text_encoders.spiece_model"] = torch.tensor(list(text_files.spiece()), dtype=torch.uint8)
     text_files.save(models / "checkpoints" / "all.safetensors", tensors)
     text_files.save(models / "text_encoders" / "t5.safetensors", encoder, True)
-    (model, clip, decoder), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
+    (model, clip, decoder, _), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
     (alone,), _ = call("OpenT2VLoadTextEncoder", model=model, file="t5.safetensors", file_2="none")
     (inside, _), (outside, _) = embedded.embed(clip, "a red circle")[0], embedded.embed(alone, "a red circle")[0]
     assert torch.equal(inside, outside) and inside.std() > 0.01
@@ -161,7 +161,7 @@ def test_two_encoders_in_an_all_in_one_file(models):
     tiny_hunyuan.make(models / "diffusers" / "HunyuanVideo")
     transformer = tiny_hunyuan.hosted()[0].part.transformer.state_dict()
     text_files.save(models / "checkpoints" / "all.safetensors", all_in_one(states, transformer, {}))
-    (_, clip, vae), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
+    (_, clip, vae, _), _ = call("OpenT2VLoadDiffusionModel", file="all.safetensors", dtype="fp32")
     assert {slot: type(encoder).__name__ for slot, encoder in clip.part.encoders.items()} == {
         "text_encoder": "LlamaModel",
         "text_encoder_2": "CLIPTextModel",
@@ -174,7 +174,7 @@ def test_the_model_is_usable_when_the_text_encoder_inside_is_unknown(models):
     unknown = {"newest": {"layers.0.weight": torch.zeros(2, 2)}}
     tensors = all_in_one(unknown, tiny_mochi.transformer().state_dict(), {"conv_in.weight": torch.zeros(1)})
     text_files.save(models / "checkpoints" / "odd.safetensors", tensors)
-    (model, clip, vae), _ = call("OpenT2VLoadDiffusionModel", file="odd.safetensors", dtype="fp32")
+    (model, clip, vae, _), _ = call("OpenT2VLoadDiffusionModel", file="odd.safetensors", dtype="fp32")
     assert embedded.variant(model).title == "Mochi 1"
     assert "no text encoder this pack knows" in clip.message and "Load Video Text Encoder with t5xxl" in clip.message
     assert vae.message.startswith("odd.safetensors holds no VAE.")

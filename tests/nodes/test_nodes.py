@@ -28,9 +28,9 @@ def test_every_node_explains_itself(node_id):
 # Inputs that Nodes 2.0 folds away: those whose default is right for nearly every run, or for every model but a few.
 ADVANCED = {
     "OpenT2VLoadModel": ["dtype"],
-    "OpenT2VLoadDiffusionModel": ["dtype", "rope_layout"],
+    "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
-    "OpenT2VEmptyLatent": ["area", "fps"],
+    "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
     "OpenT2VSampler": ["shift", "solver"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],

@@ -1,0 +1,109 @@
+"""Starting from a sound: the sound of a LATENT is a given one, and the picture is made to it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..host import host
+from ..sampling.streams import unbind
+from .inputs import share
+from .remarks import with_remarks
+from .streams import AUDIO_VAES
+
+
+class OpenT2VEncodeAudio:
+    """Puts a sound into a latent of picture and sound."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "encode"
+    HAS_INTERMEDIATE_OUTPUT = True
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The latent with this sound, for the sampler.",)
+    DESCRIPTION = "Make a video to a sound: encode it into the sound of a latent, which the sampler keeps."
+    SEARCH_ALIASES: ClassVar = [
+        "audio to video",
+        "sound to video",
+        "a2v",
+        "lip sync",
+        "encode audio",
+        "vae encode audio",
+        "music video",
+        "音频生视频",
+        "编码声音",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "audio_vae": ("VAE", {"tooltip": f"The model's audio VAE ({AUDIO_VAES})."}),
+                "audio": ("AUDIO", {"tooltip": "The sound, at any rate, mono or stereo."}),
+                "latent": (
+                    "LATENT",
+                    {"tooltip": "A latent with picture and sound, of Empty Video Latent or Image to Video."},
+                ),
+                "keep": share(
+                    1.0,
+                    "How much of the sound stays. 1: all, and the picture is made to it. 0: the sampler makes it anew.",
+                ),
+            },
+        }
+
+    def encode(self, audio_vae: Any, audio: dict[str, Any], latent: dict[str, Any], keep: float) -> dict[str, Any]:
+        decoder = host.audio_decoder(audio_vae)
+        if decoder is None:
+            raise ValueError(f"audio_vae is a VAE for pictures. Connect the model's audio VAE there ({AUDIO_VAES}).")
+        if decoder.encode is None:
+            raise ValueError("This audio VAE decodes only. LTX-2's encodes sounds.")
+        picture, *sounds = unbind(latent["samples"])
+        if not sounds:
+            raise ValueError(
+                "The latent holds a picture only. Make it with Empty Video Latent for a model with sound (sound on)."
+            )
+        room = sounds[0]
+        if room.shape[1] != decoder.channels:
+            raise ValueError(
+                f"The latent's sound has {room.shape[1]} channels; this audio VAE encodes {decoder.channels}. Use the "
+                "audio VAE that belongs to the model that the latent was made for."
+            )
+        waveform = _stereo(audio["waveform"])
+        encoded = decoder.encode({**audio, "waveform": waveform}).to(room)
+        fitted, remarks = _fitted(encoded, room.shape[2])
+        samples = host.nested([picture, fitted.expand(len(room), *fitted.shape[1:])])
+        masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
+        mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
+        kept = torch.full((1, 1, *room.shape[2:]), 1.0)
+        kept[:, :, : encoded.shape[2]] = 1 - keep  # what lies behind the sound's end is made anew
+        seconds = waveform.shape[-1] / audio["sample_rate"]
+        line = f"{seconds:.1f} s of sound, {min(encoded.shape[2], room.shape[2])} of {room.shape[2]} latents"
+        return with_remarks(
+            ({**latent, "samples": samples, "noise_mask": host.nested([mask, kept])},), [line, *remarks]
+        )
+
+
+def _stereo(waveform: Tensor) -> Tensor:
+    """[1, 2, samples] of an AUDIO's waveform [B, channels, samples].
+
+    Raises:
+        ValueError: there is nothing to hear in it.
+    """
+    if waveform.ndim != 3 or not waveform.shape[-1]:
+        raise ValueError(f"The AUDIO is of shape {list(waveform.shape)}; expected [1, channels, samples] with samples.")
+    first = waveform[:1].float()
+    return first[:, :2] if first.shape[1] >= 2 else first.expand(-1, 2, -1)
+
+
+def _fitted(latent: Tensor, length: int) -> tuple[Tensor, list[str]]:
+    """The latent cut, or filled up with nothing, to this length; remarks on it."""
+    found = latent.shape[2]
+    if found > length:
+        return latent[:, :, :length], ["The sound is longer than the video: its end is left out."]
+    if found < length:
+        filled = functional.pad(latent, (0, 0, 0, length - found))
+        return filled, ["The sound is shorter than the video: the model makes the rest."]
+    return latent, []

@@ -1,0 +1,152 @@
+"""LTX-2 from its files to a saved video with its sound, by the pack's nodes on the embedded host.
+
+Tests: families/ltx2, nodes/load_files.py, nodes/picture.py, nodes/sound.py
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from opent2v.host import embedded
+from opent2v.tests.nodes.calls import call, remarks
+from opent2v.tests.tiny import ltx2 as tiny
+
+PROMPT = "a red circle moves to the right"
+SIZE = {"width": 96, "height": 64, "frames": 17}
+
+
+@pytest.fixture(params=["2.0", "2.3"])
+def version(request, tmp_path):
+    """A version whose files lie in models/."""
+    models = tmp_path / "models"
+    embedded.configure(models=models, output=tmp_path / "output")
+    for folder in ("checkpoints", "text_encoders", "diffusion_models", "vae"):
+        (models / folder).mkdir(parents=True)
+    tensors = {name: tensor.contiguous() for name, tensor in tiny.all_in_one(request.param).items()}
+    save_file(tensors, models / "checkpoints/ltx.safetensors")
+    save_file(tiny.gemma(), models / "text_encoders/gemma.safetensors")
+    return request.param
+
+
+def loaded():
+    """(MODEL, CLIP, VAE, audio VAE) of the all-in-one file and the Gemma beside it."""
+    (model, _, vae, audio_vae), _ = call("OpenT2VLoadDiffusionModel", file="ltx.safetensors")
+    (clip,), _ = call("OpenT2VLoadTextEncoder", model=model, file="gemma.safetensors")
+    return model, clip, vae, audio_vae
+
+
+def test_a_video_with_its_sound_comes_out_of_the_files(version, tmp_path):
+    import av
+
+    model, clip, vae, audio_vae = loaded()
+    (positive, negative), _ = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)
+    (latent, *_), ui = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    assert "With sound" in remarks(ui)
+    (result, _), _ = call(
+        "OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, seed=1, steps=3
+    )
+    assert [tuple(stream.shape) for stream in result["samples"].unbind()] == [(1, 128, 3, 2, 3), (1, 8, 18, 16)]
+    (frames, audio), _ = call("OpenT2VDecode", vae=vae, latent=result, audio_vae=audio_vae)
+    rate = 24000 if version == "2.0" else 48000
+    assert frames.shape == (17, 64, 96, 3) and audio["sample_rate"] == rate
+    assert audio["waveform"].shape == (1, 2, (4 * 18 - 3) * rate // 100)
+    call("OpenT2VDecodeToVideo", vae=vae, latent=result, fps=24.0, filename_prefix="film", audio_vae=audio_vae)
+    (file,) = (tmp_path / "output").rglob("*.mp4")
+    with av.open(file) as film:
+        assert len(list(film.decode(video=0))) == 17 and film.streams.audio[0].rate == rate
+    with av.open(file) as film:
+        samples = sum(frame.samples for frame in film.decode(audio=0))
+    assert abs(samples / rate - 17 / 24) < 1 / 24 + 1024 / rate
+
+
+def test_pictures_are_first_and_last_frames(version):
+    model, clip, vae, _ = loaded()
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    pictures = [torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    given = {"model": model, "vae": vae, "positive": positive, "negative": negative, **SIZE}
+    results, _ = call("OpenT2VImageToVideo", **given, start_image=pictures[0], end_image=pictures[1])
+    seen, avoided, latent, *_, fps = results
+    video, sound = latent["samples"].unbind()
+    assert video.shape == (1, 128, 4, 2, 3) and sound.shape == (1, 8, 18, 16) and fps == 24.0
+    assert latent["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1, 0]
+    (result, _), _ = call(
+        "OpenT2VSampler", model=model, positive=seen, negative=avoided, latent=latent, seed=1, steps=2, cfg=2.0
+    )
+    made, _ = result["samples"].unbind()
+    assert made.shape == (1, 128, 3, 2, 3) and "noise_mask" not in result
+    assert torch.equal(made[:, :, 0], video[:, :, 0])
+
+
+def test_a_sound_is_kept_and_the_picture_is_made_to_it(version):
+    model, clip, _, audio_vae = loaded()
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    audio = {"waveform": 0.3 * torch.randn(1, 1, 48000), "sample_rate": 48000}
+    (heard,), ui = call("OpenT2VEncodeAudio", audio_vae=audio_vae, audio=audio, latent=latent)
+    assert "longer than the video" in remarks(ui)
+    given = {"model": model, "positive": positive, "negative": negative, "seed": 1, "steps": 2, "cfg": 2.0}
+    (result, _), _ = call("OpenT2VSampler", latent=heard, **given)
+    (plain, _), _ = call("OpenT2VSampler", latent=latent, **given)
+    assert torch.equal(result["samples"].unbind()[1], heard["samples"].unbind()[1])
+    assert (result["samples"].unbind()[0] - plain["samples"].unbind()[0]).abs().max() > 1e-3
+
+
+def test_the_four_passes_guide_both_streams(version):
+    model, clip, *_ = loaded()
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    given = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": 1, "steps": 2}
+    results = {}
+    for name, settings in (
+        ("plain", {}),
+        ("sound", {"sound_cfg": 7.0}),
+        ("stg", {"stg": 1.0, "stg_blocks": "1"}),
+        ("modality", {"modality": 3.0}),
+        ("rescale", {"cfg_rescale": 0.7}),
+        ("all", {"sound_cfg": 7.0, "stg": 1.0, "stg_blocks": "1", "modality": 3.0, "cfg_rescale": 0.7}),
+    ):
+        (guidance,), _ = call("OpenT2VGuidance", **settings)
+        (result, report), _ = call("OpenT2VSampler", **given, cfg=3.0, guidance=guidance)
+        results[name] = result["samples"].unbind(), report
+    plain, _ = results.pop("plain")
+    for name, (streams, _) in results.items():
+        assert all(torch.isfinite(stream).all() for stream in streams)
+        assert (streams[1] - plain[1]).abs().max() > 1e-4, name
+        assert (streams[0] - plain[0]).abs().max() > 1e-5, name
+    assert "sound cfg 7" in results["all"][1] and "modality guidance 3" in results["all"][1]
+
+
+def test_a_lora_in_the_makers_names_reaches_both_streams(version, tmp_path):
+    model, clip, *_ = loaded()
+    width = tiny.variant_of(version)[0]["cross_attention_dim"]
+    (tmp_path / "models/loras").mkdir()
+    lora = {}
+    for stem, size in (
+        ("diffusion_model.transformer_blocks.1.audio_to_video_attn.to_q", (width // 2, width)),
+        ("diffusion_model.adaln_single.linear", ((6 if version == "2.0" else 9) * width, width)),
+        ("diffusion_model.video_embeddings_connector.transformer_1d_blocks.0.ff.net.2", None),
+    ):
+        rows, columns = size or tiny.transformer(version)["video_connector.transformer_blocks.0.ff.net.2.weight"].shape
+        lora |= {f"{stem}.lora_A.weight": torch.randn(2, columns), f"{stem}.lora_B.weight": torch.randn(rows, 2)}
+    save_file(lora, tmp_path / "models/loras/one.safetensors")
+    (changed, _, verdict), _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors")
+    assert "3 of 3 match" in verdict
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    given = {"positive": positive, "negative": negative, "latent": latent, "seed": 1, "steps": 2, "cfg": 1.0}
+    plain, other = (call("OpenT2VSampler", model=m, **given)[0][0]["samples"].unbind() for m in (model, changed))
+    for one, another in zip(plain, other, strict=True):
+        assert torch.isfinite(another).all() and (one - another).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("policy", ["first block", "easycache", "seacache"])
+def test_a_step_cache_reuses_steps_of_both_streams(version, policy):
+    model, clip, *_ = loaded()
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    given = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": 1, "steps": 6}
+    (cache,), _ = call("OpenT2VStepCache", policy=policy)
+    (result, report), _ = call("OpenT2VSampler", **given, cfg=2.0, step_cache=cache)
+    assert all(torch.isfinite(stream).all() for stream in result["samples"].unbind()) and "Step cache" in report
