@@ -51,6 +51,8 @@ OPEN_SORA_VALUES = {
     "OpenT2VEncodePrompt": {"fps": 24.0, "motion_score": 4.0},
     "OpenT2VGuidance": {"cfg_schedule": "auto"},
 }
+LTX_23 = File("ltx-2.3-22b-distilled-fp8.safetensors", "checkpoints", "Lightricks/LTX-2.3-fp8", 29)
+GEMMA_3 = repackaged("ltx-2", "text_encoders", "gemma_3_12B_it_fp4_mixed.safetensors", 9.4)
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
 
 
@@ -61,6 +63,7 @@ class Template:
     Attributes:
         model: the transformer, or an all-in-one file; `low` is the low-noise expert of a model with two.
         vae: None where it is inside `model`.
+        has_sound: makes a sound with the video, which `model` holds a VAE for.
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
         english, chinese: a hint at the end of the note.
         values: node -> widgets that do not keep their default.
@@ -76,6 +79,7 @@ class Template:
     chinese: str
     low: File | None = None
     starts: bool = False
+    has_sound: bool = False
     vision: File | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -184,6 +188,32 @@ TEMPLATES = (
         "Choose your picture in Load Image; end_image takes a last one. The VAE is inside the model's file.",
         "在 Load Image 中选择图片；end_image 可接尾帧。VAE 在模型文件里。",
         starts=True,
+    ),
+    Template(
+        "ltx2.3_image_to_video",
+        "LTX-2.3 22B",
+        LTX_23,
+        (GEMMA_3,),
+        None,
+        "The person in the picture looks into the camera and says in a calm voice: 'Good morning.' A clock ticks in "
+        "the room, birds sing outside. The camera stays still, the light is soft.",
+        "Choose your picture in Load Image; end_image takes a last one. Say what is to be heard. VAEs and text "
+        "projection are inside the model's file.",
+        "在 Load Image 中选择图片；end_image 可接尾帧。请写出要听到什么。VAE 和文本投影都在模型文件里。",
+        starts=True,
+        has_sound=True,
+    ),
+    Template(
+        "ltx2.3_text_to_video",
+        "LTX-2.3 22B",
+        LTX_23,
+        (GEMMA_3,),
+        None,
+        "A street musician plays the cello in a railway station at night. The bow moves over the strings, the melody "
+        "echoes under the roof, steps pass by. The camera moves slowly around him.",
+        "Say what is to be heard. VAEs and text projection are inside the model's file. Long, detailed prompts.",
+        "请写出要听到什么。VAE 和文本投影都在模型文件里。提示词宜长而具体。",
+        has_sound=True,
     ),
     Template(
         "mochi_text_to_video",

@@ -89,7 +89,10 @@ def generation(template: Template) -> Graph:
     settings = {"seed": 1, **template.values.get("OpenT2VSampler", {})}
     sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, settings)
     graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", _decoded(vae, sampler, latent))
+    decoded = _decoded(vae, sampler, latent)
+    if template.has_sound:
+        decoded["audio_vae"] = (model, "audio_vae")
+    graph.add("OpenT2VDecodeToVideo", decoded)
     graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
     return graph
 

@@ -14,6 +14,7 @@ from opent2v.tests.families.layouts import mochi as mochi_names
 from opent2v.tests.families.layouts import wan as wan_names
 from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
+from opent2v.tests.tiny import ltx2 as tiny_ltx2
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
 from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import open_sora as tiny_open_sora
@@ -166,6 +167,8 @@ MAKERS: dict[str, Callable[[str], Tensors]] = {
     "wan2.2_vae": lambda name: _wan_vae(48),
     "wan2": _wan,
     "clip_vision_h": lambda name: {"unread": torch.ones(1)},  # core_nodes.py brings its own
+    "ltx-2.3": lambda name: tiny_ltx2.all_in_one("2.3"),
+    "gemma_3": lambda name: tiny_ltx2.gemma(),
     "ltx-video": _ltx,
     "mochi_vae": _mochi_vae,
     "mochi": _mochi,
