@@ -104,8 +104,17 @@ def is_flat(stem: str) -> bool:
 
 def expert(stem: str) -> str:
     """ "high" or "low" where a layer's name says which of two experts it is for, else ""."""
-    bare = stem.removeprefix("diffusion_model.").removeprefix("pipe.")
+    bare = _bare(stem)
     return "low" if bare.startswith(_LOW) else "high" if bare.startswith("transformer_1.") else ""
+
+
+def is_of_a_pair(stem: str) -> bool:
+    """Whether a layer's name is that of a pipeline with two experts."""
+    return _bare(stem).startswith(("transformer_1.", "transformer_2."))
+
+
+def _bare(stem: str) -> str:
+    return stem.removeprefix("diffusion_model.").removeprefix("pipe.")
 
 
 def forms(stem: str, slots: tuple[str, ...] = ()) -> list[str]:

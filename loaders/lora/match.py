@@ -13,7 +13,7 @@ from torch import Tensor
 from ...base import FamilyError, Target
 from ...base.file_names import expert_in
 from .file import Adapter, LoraFile
-from .keys import expert, forms, is_flat
+from .keys import expert, forms, is_flat, is_of_a_pair
 from .names import Names, WeightSlice
 from .origin import format_of, origin, origin_text, step_remark
 from .shapes import fits_magnitudes
@@ -167,7 +167,9 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     is_selected, for_other_expert = block_filter(blocks), 0
     side = target.variant.expert if target.variant else ""
     experts = {expert(adapter.stem) for adapter in adapters} - {""}
-    if experts and (side or len(experts) > 1):
+    # DiffSynth trains one expert at a time: its name for the low one says nothing about a MODEL of unknown side.
+    is_pair = any(is_of_a_pair(adapter.stem) for adapter in adapters)
+    if experts and (side or is_pair or len(experts) > 1):
         mine = [adapter for adapter in adapters if expert(adapter.stem) in ("", side or "high")]
         for_other_expert, adapters = len(adapters) - len(mine), tuple(mine)
     kept = [adapter for adapter in adapters if is_selected(adapter.stem)]
