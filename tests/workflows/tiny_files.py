@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from opent2v.tests.tiny import wan_variants as tiny_wan
 
 Tensors = dict[str, torch.Tensor]
 WIDTH = 16  # of the text encoders
+CLIP_WORDS = 49408  # of ComfyUI's own CLIP tokenizer
 
 
 def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
@@ -36,6 +38,15 @@ def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
         # Those without a tokenizer find that of a folder.
         if name.startswith(("llava", "clip_l", "videocrafter")) and not folder.exists():
             tiny_hunyuan.make(folder)
+            _fill_vocabulary(folder / "tokenizer_2" / "tokenizer.json", CLIP_WORDS)
+
+
+def _fill_vocabulary(file: Path, size: int) -> None:
+    """Add words that no prompt has: a tokenizer of another size belongs to another text encoder."""
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary |= {f"unused{number}": number for number in range(len(vocabulary), size)}
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
 
 
 def asked(flow: dict) -> list[tuple[str, str]]:
@@ -135,7 +146,7 @@ def _clip_l(name: str) -> Tensors:
     tensors = _hunyuan_part("text_encoder_2")(name)
     named = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in tensors.items()}
     words = "text_model.embeddings.token_embedding.weight"
-    return named | {words: torch.randn(49408, named[words].shape[1], generator=torch.Generator().manual_seed(2))}
+    return named | {words: torch.randn(CLIP_WORDS, named[words].shape[1], generator=torch.Generator().manual_seed(2))}
 
 
 def _hunyuan(name: str) -> Tensors:
@@ -154,7 +165,7 @@ def _hunyuan_vae(name: str) -> Tensors:
 
 def _videocrafter(name: str) -> Tensors:
     """All in one, with as many words as ComfyUI's tokenizer has."""
-    return tiny_videocrafter.whole(49408)
+    return tiny_videocrafter.whole(CLIP_WORDS)
 
 
 # Start of a file's name -> its tensors; the first that fits.
