@@ -110,6 +110,7 @@ def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text_
         is_text_encoder: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers
             in fp8 and fp4 round their inputs as well where the device has a kernel for it.
     """
+    leaf: Any
     for leaf in module.modules():
         weight = getattr(leaf, "weight", None)
         if not isinstance(weight, PackedTensor):
@@ -226,7 +227,8 @@ def _linear(computes: torch.dtype, is_text_encoder: bool, unsupported: frozenset
 
         def stored(self) -> dict[str, Tensor]:
             """The file's tensors by role, on the device where the layer is."""
-            state = dict(self._parameters) | self.weight.state_dict("weight")
+            weight: Any = self.weight  # the host's quantised tensor
+            state = dict(self._parameters) | weight.state_dict("weight")
             return {role: state[role] for role in self.packed_roles if role in state}
 
         def __getattr__(self, name: str) -> Any:
