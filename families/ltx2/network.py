@@ -40,8 +40,10 @@ class Arithmetic:
     qk_eps: float = 1e-6
 
 
-# The code that the weights were trained with; ComfyUI 0.33.0's; diffusers 0.42.1's pipelines'. The three agree in what
-# they are made for: they differ by 2 to 3 % (picture) and 7 to 14 % (sound) of the spread of a tiny random model.
+# The code that the weights were trained with (ltx_core: RMSNorm with 1e-6, gates and prompts by the run's noise level);
+# ComfyUI 0.33.0's; diffusers 0.42.1's pipelines', which differ from the makers' where a part is kept, and mark no first
+# frame for 2.5. On tiny random models ComfyUI's sampled latents differ from the makers' by 2 to 6 % (picture) and 7 to
+# 14 % (sound) of their spread, in the root of the mean square.
 MAKERS = Arithmetic()
 COMFYUI = Arithmetic(v2a_after_a2v=True, gate="max", qk_eps=1e-5)
 DIFFUSERS = Arithmetic(cross_timestep=True)
