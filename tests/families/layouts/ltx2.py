@@ -83,9 +83,9 @@ def connector_configs(config: dict[str, Any], heads: int, blocks: int, registers
     }  # fmt: skip
 
 
-def published(version: str) -> tuple[dict[str, Any], Shapes]:
+def published(version: str, blocks: int = 48) -> tuple[dict[str, Any], Shapes]:
     """(config, names and shapes in diffusers' names) of the published transformer with its connectors."""
-    config = transformer_config(version, 32, 128, 64, 3840, 48)
+    config = transformer_config(version, 32, 128, 64, 3840, blocks)
     connectors = connector_configs(config, 30, 2 if version == "2.0" else 8)
     return config, files.tensors(make_variant(FAMILY, config, connectors), config)
 
