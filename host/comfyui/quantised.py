@@ -110,19 +110,21 @@ def hold_packed(module: nn.Module, computes: torch.dtype | None = None, is_text_
         is_text_encoder: compute with the numbers of the weights, as the host does in text encoders; in a MODEL layers
             in fp8 and fp4 round their inputs as well where the device has a kernel for it.
     """
-    leaf: Any
     for leaf in module.modules():
         weight = getattr(leaf, "weight", None)
         if not isinstance(weight, PackedTensor):
             continue
-        if isinstance(leaf, nn.Linear):
-            if _host_holds(weight.packed):
-                _hold(leaf, weight.packed, computes or weight.dtype, is_text_encoder)
-            else:
-                leaf.__class__, leaf.packed_as = PackedLinear, weight.packed.format.name
+        if isinstance(leaf, nn.Linear) and _host_holds(weight.packed):
+            _hold(leaf, weight.packed, computes or weight.dtype, is_text_encoder)
+        elif isinstance(leaf, nn.Linear):
+            _unpack_while_computing(leaf, PackedLinear, weight)
         elif isinstance(leaf, nn.Embedding):
-            leaf.__class__, leaf.packed_as = PackedEmbedding, weight.packed.format.name
+            _unpack_while_computing(leaf, PackedEmbedding, weight)
     return module
+
+
+def _unpack_while_computing(leaf: Any, layer_class: type, weight: PackedTensor) -> None:
+    leaf.__class__, leaf.packed_as = layer_class, weight.packed.format.name
 
 
 def _host_holds(packed: PackedWeight) -> bool:
