@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..base import FamilyError, Near, Recognised, SoundVAE, VideoModel, VideoVAE
+from ..base import FamilyError, Near, Recognised, Shapes, SoundVAE, VideoModel, VideoVAE
 from ..base.recognise import stated
 from ..families import families
 from .containers import open_container
@@ -61,28 +61,7 @@ def open_file(path: Path, node: str = "") -> ModelFile:
     container = open_container(path)
     header, quantisation = split_header(container)
     shapes = {name: info.shape for name, info in header.items()}
-    parts: dict[str, Recognised] = {}
-    reasons: dict[str, str] = {}
-    beside = _inside(shapes, "")
-    for prefix in ("", *VAE_PREFIXES):
-        inner = _inside(shapes, prefix)
-        if prefix and beside and "transformer" not in parts:
-            continue  # no family knows this checkpoint's transformer: report the whole file, not its VAE
-        for family in families().values() if inner else ():
-            try:
-                outcome = family.recognise(inner, path.name, container.metadata)
-            except FamilyError:
-                if not prefix or "transformer" not in parts:
-                    raise
-                continue  # a VAE that is refused leaves the transformer usable
-            if isinstance(outcome, Recognised):
-                parts.setdefault(outcome.part, replace(outcome, prefix=prefix + outcome.prefix))
-            elif not prefix:
-                reasons[family.title] = outcome
-    for family in families().values() if beside else ():
-        part = family.recognition.beside(beside, path.name)
-        if part is not None:
-            parts.setdefault(part.part, part)
+    parts, reasons = _parts_of(shapes, path.name, container.metadata)
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons, node))
     stated_type = stated(container.metadata) if "transformer" in parts else ""
@@ -94,6 +73,33 @@ def open_file(path: Path, node: str = "") -> ModelFile:
         )
     inside = tuple(prefix for prefix in TEXT_PREFIXES if any(name.startswith(prefix) for name in shapes))
     return ModelFile(path, parts, header, quantisation, inside)
+
+
+def _parts_of(shapes: Shapes, name: str, metadata: Mapping[str, str]) -> tuple[dict[str, Recognised], dict[str, str]]:
+    """(the recognised networks of a file by part; title of each family that is not in it -> the reason)."""
+    parts: dict[str, Recognised] = {}
+    reasons: dict[str, str] = {}
+    beside = _inside(shapes, "")
+    for prefix in ("", *VAE_PREFIXES):
+        inner = _inside(shapes, prefix)
+        if not inner or (prefix and beside and "transformer" not in parts):
+            continue  # no family knows this checkpoint's transformer: report the whole file, not its VAE
+        for family in families().values():
+            try:
+                outcome = family.recognise(inner, name, metadata)
+            except FamilyError:
+                if not prefix or "transformer" not in parts:
+                    raise
+                continue  # a VAE that is refused leaves the transformer usable
+            if isinstance(outcome, Recognised):
+                parts.setdefault(outcome.part, replace(outcome, prefix=prefix + outcome.prefix))
+            elif not prefix:
+                reasons[family.title] = outcome
+    for family in families().values() if beside else ():
+        part = family.recognition.beside(beside, name)
+        if part is not None:
+            parts.setdefault(part.part, part)
+    return parts, reasons
 
 
 def load_model(

@@ -70,14 +70,13 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         if any(prefix.startswith(encoder.prefix) for encoder in encoders):
             continue
         inside = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-        for kind in text_encoders().values():
-            layout = _recognised(kind, inside)
-            if layout is not None:
-                spiece = _spiece(kind.spiece, prefix, shapes)
-                weights = {name: info for name, info in header.items() if name.startswith(prefix) and name != spiece}
-                carries = bool(spiece) or in_metadata
-                encoders.append(TextFile(path, kind, layout, prefix, spiece, carries, weights, quantisation))
-                break
+        recognised = _kind_of(inside)
+        if recognised is not None:
+            kind, layout = recognised
+            spiece = _spiece(kind.spiece, prefix, shapes)
+            weights = {name: info for name, info in header.items() if name.startswith(prefix) and name != spiece}
+            carries = bool(spiece) or in_metadata
+            encoders.append(TextFile(path, kind, layout, prefix, spiece, carries, weights, quantisation))
     if encoders:
         return tuple(encoders)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
@@ -86,6 +85,15 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         f"{path}: no text encoder this pack knows ({len(shapes)} tensors, first {next(iter(shapes), 'none')}). "
         f"Expected {', '.join(others)} or {last}." + (f" It looks like {looks}." if looks else "")
     )
+
+
+def _kind_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[TextEncoderKind, TextLayout] | None:
+    """The first kind of text encoder that has these tensors, and their layout."""
+    for kind in text_encoders().values():
+        layout = _recognised(kind, shapes)
+        if layout is not None:
+            return kind, layout
+    return None
 
 
 def find_text(path: Path) -> TextFile | None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..base import FamilyError
+from ..base import FamilyError, Variant
 from ..host import host
 from .inputs import require_variant
 from .remarks import with_remarks
@@ -130,16 +130,7 @@ class OpenT2VEmptyLatent:
             width, height = size_of(variant, aspect_ratio, area)
         elif area:
             raise FamilyError(f"area is {area}, and no aspect ratio is chosen. Choose one, or set area to 0.")
-        if fps and not (variant.sound and variant.family.network.reads_rate):
-            raise FamilyError(
-                f"fps is {fps:g}; {variant.title} makes {variant.defaults.fps:g} frames per second only. Set fps to 0."
-            )
-        fps = fps or variant.defaults.fps
-        if seconds and frames:
-            raise FamilyError(
-                f"frames is {frames} and seconds {seconds:g}; a video has one length. Set one of them to 0."
-            )
-        frames = max(1, round(seconds * fps)) if seconds else frames
+        frames, fps = _length(variant, frames, seconds, fps)
         (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
         streams = variant.streams if sound else [stream for stream in variant.streams if stream.name == "video"]
         if not sound and any(stream.is_needed for stream in variant.streams if stream not in streams):
@@ -149,3 +140,15 @@ class OpenT2VEmptyLatent:
         if len(streams) > 1:
             remarks.append("With sound")
         return with_remarks(({"samples": samples}, width, height, frames, fps), remarks)
+
+
+def _length(variant: Variant, frames: int, seconds: float, fps: float) -> tuple[int, float]:
+    """(frames, frames per second) of a length in frames or in seconds; 0 is the model's own."""
+    if fps and not (variant.sound and variant.family.network.reads_rate):
+        raise FamilyError(
+            f"fps is {fps:g}; {variant.title} makes {variant.defaults.fps:g} frames per second only. Set fps to 0."
+        )
+    fps = fps or variant.defaults.fps
+    if seconds and frames:
+        raise FamilyError(f"frames is {frames} and seconds {seconds:g}; a video has one length. Set one of them to 0.")
+    return max(1, round(seconds * fps)) if seconds else frames, fps

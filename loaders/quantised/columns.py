@@ -26,30 +26,45 @@ def side_by_side(weights: Sequence[PackedWeight]) -> PackedWeight | None:
     """
     first = weights[0]
     is_awq = first.format is awq_w4a16.FORMAT
-    alike = [
-        (weight.format, weight.shape[0], dict(weight.parameters), weight.tensors.keys(), len(weight.shape))
-        for weight in weights
-    ]
-    if not (first.format.layout or is_awq) or any(facts != alike[0] for facts in alike):
+    if not (first.format.layout or is_awq) or any(_facts(weight) != _facts(first) for weight in weights):
         return None
     axes, block = _AXES_AWQ if is_awq else _AXES, _BLOCKS.get(first.format.layout, 0)
     tensors: dict[str, Tensor] = {}
-    for role, tensor in first.tensors.items():
-        parts = [weight.tensors[role] for weight in weights]
-        if role == "weight_scale" and block:
-            if any(_is_padded(weight) for weight in weights):
-                return None
-            blocks = [unswizzled(part, weight.shape[0], weight.tensors["weight"].shape[1] // block)
-                      for part, weight in zip(parts, weights, strict=True)]  # fmt: skip
-            tensors[role] = swizzled(torch.cat(blocks, 1), tensor.dtype)
-        elif role in axes:
-            tensors[role] = torch.cat([_bytes(part) for part in parts], axes[role]).view(tensor.dtype)
-        elif all(part.shape == tensor.shape and torch.equal(_bytes(part), _bytes(tensor)) for part in parts):
-            tensors[role] = tensor
-        else:
+    for role in first.tensors:
+        is_swizzled = role == "weight_scale" and block > 0
+        joined = _scales(weights, block) if is_swizzled else _columns(weights, role, axes.get(role))
+        if joined is None:
             return None
+        tensors[role] = joined
     columns = sum(weight.shape[1] for weight in weights)
     return replace(first, shape=(first.shape[0], columns), tensors=tensors)
+
+
+def _facts(weight: PackedWeight) -> tuple[object, ...]:
+    """What weights side by side have in common."""
+    return weight.format, weight.shape[0], dict(weight.parameters), weight.tensors.keys(), len(weight.shape)
+
+
+def _scales(weights: Sequence[PackedWeight], block: int) -> Tensor | None:
+    """Swizzled scales of blocks; None where a weight has padding between its columns."""
+    if any(_is_padded(weight) for weight in weights):
+        return None
+    scales = [
+        unswizzled(weight.tensors["weight_scale"], weight.shape[0], weight.tensors["weight"].shape[1] // block)
+        for weight in weights
+    ]
+    return swizzled(torch.cat(scales, 1), weights[0].tensors["weight_scale"].dtype)
+
+
+def _columns(weights: Sequence[PackedWeight], role: str, axis: int | None) -> Tensor | None:
+    """Tensors joined along the axis of their columns; without such an axis the first, if all are equal."""
+    parts = [weight.tensors[role] for weight in weights]
+    first = parts[0]
+    if axis is not None:
+        return torch.cat([_bytes(part) for part in parts], axis).view(first.dtype)
+    return (
+        first if all(part.shape == first.shape and torch.equal(_bytes(part), _bytes(first)) for part in parts) else None
+    )
 
 
 def _is_padded(weight: PackedWeight) -> bool:
