@@ -16,7 +16,7 @@ from opent2v.families.hunyuan_video.teacache import signal as hunyuan_signal
 from opent2v.families.mochi.teacache import signal as mochi_signal
 from opent2v.host import comfyui as real
 from opent2v.host import embedded
-from opent2v.host.comfyui.cache import under
+from opent2v.host.comfyui.cache import with_step_cache
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import make_run, make_schedule
@@ -163,7 +163,7 @@ def teacache_on_core():
 
     seen = Seen((1.0, 0.0), 0.0, 10.0, timestep)
     asked = settings(threshold=10.0)
-    under_tea = under(model, lambda: CacheRun(asked, real.variant(model), lambda: Tea(10.0, seen)))
+    under_tea = with_step_cache(model, lambda: CacheRun(asked, real.variant(model), lambda: Tea(10.0, seen)))
     _, calls = counted(model, lambda: ksampler(under_tea, *conds))
     return {"calls": calls, "changes": len(changes), "moves": min(changes) > 0}
 
