@@ -9,9 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from opent2v.base import FamilyError
+from opent2v.base.packed import PackedTensor
 from opent2v.host import embedded
+from opent2v.tests.loaders import gguf_files
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx2 as tiny
+from opent2v.tests.tiny import packed
 
 PROMPT = "a red circle moves to the right"
 SIZE = {"width": 96, "height": 64, "frames": 17}
@@ -150,3 +154,68 @@ def test_a_step_cache_reuses_steps_of_both_streams(version, policy):
     (cache,), _ = call("OpenT2VStepCache", policy=policy)
     (result, report), _ = call("OpenT2VSampler", **given, cfg=2.0, step_cache=cache)
     assert all(torch.isfinite(stream).all() for stream in result["samples"].unbind()) and "Step cache" in report
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8_convrot", "nvfp4"])
+def test_files_in_few_bits_sample_what_their_numbers_do(version, tmp_path, kind):
+    """As people have them: the transformer alone or with all else, under Lightricks' prefix."""
+    files = tmp_path / "models/checkpoints"
+    tensors = {name: tensor.contiguous() for name, tensor in tiny.all_in_one(version).items()}
+    inside = [
+        name for name in tensors if name.startswith(f"{tiny.PREFIX}transformer_blocks") and name[-7:] == ".weight"
+    ]
+    is_matrix = {name for name in inside if packed.fits(tensors[name], kind)}
+    assert len(is_matrix) > 20
+    numbers = packed.write(files / "packed.safetensors", tensors, lambda name: kind if name in is_matrix else "")
+    packed.write(files / "plain.safetensors", numbers, "")
+    made = []
+    for file in ("packed", "plain"):
+        (model, *_), ui = call("OpenT2VLoadDiffusionModel", file=f"{file}.safetensors")
+        (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+        (clip,), _ = call("OpenT2VLoadTextEncoder", model=model, file="gemma.safetensors")
+        positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+        (result, _), _ = call(
+            "OpenT2VSampler", model=model, positive=positive, negative=negative, latent=latent, seed=1, steps=2, cfg=2.0
+        )
+        made.append(result["samples"].unbind())
+        names = dict(model.part.transformer.named_parameters())
+        held = [name for name, weight in names.items() if isinstance(weight, PackedTensor)]
+        assert len(held) == (len(is_matrix) if file == "packed" else 0)
+        assert (kind.replace("_", " ") in remarks(ui)) is (file == "packed")
+    for small, whole in zip(*made, strict=True):
+        assert (small - whole).abs().max() <= 1e-5 * whole.abs().max()
+
+
+def test_a_gguf_takes_its_connectors_from_the_file_beside_it(version, tmp_path):
+    """As city96's converter writes them: no prefix, matrices in blocks; the connectors in a file of their own."""
+    models = tmp_path / "models"
+    weights = tiny.originals(tiny.transformer(version))
+    connectors = {name: tensor.contiguous() for name, tensor in weights.items() if "connector" in name}
+    save_file(connectors, models / "text_encoders/connectors.safetensors")
+    is_matrix = {
+        name for name, tensor in weights.items()
+        if name.startswith("transformer_blocks") and tensor.ndim == 2 and tensor.shape[1] % 32 == 0
+        and name.endswith(".weight")
+    }  # fmt: skip
+    stored = {
+        name: gguf_files.random_blocks("Q8_0", tensor.shape) if name in is_matrix else tensor
+        for name, tensor in weights.items() if name not in connectors
+    }  # fmt: skip
+    gguf_files.write(models / "diffusion_models/ltx.gguf", stored)
+    with pytest.raises(FamilyError, match="Choose the file that has them"):
+        call("OpenT2VLoadDiffusionModel", file="ltx.gguf")
+    (model, *_), ui = call("OpenT2VLoadDiffusionModel", file="ltx.gguf", connectors="connectors.safetensors")
+    assert "GGUF Q8_0" in remarks(ui)
+    held = [weight for weight in model.part.transformer.parameters() if isinstance(weight, PackedTensor)]
+    assert len(held) == len(is_matrix) > 20
+    (whole, clip, *_) = loaded()
+    network, plain = model.part.transformer, whole.part.transformer
+    assert torch.equal(
+        network.get_parameter("video_connector.learnable_registers"),
+        plain.get_parameter("video_connector.learnable_registers"),
+    )
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    given = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": 1, "steps": 2}
+    (result, _), _ = call("OpenT2VSampler", **given, cfg=2.0)
+    assert all(torch.isfinite(stream).all() and stream.std() > 0.1 for stream in result["samples"].unbind())
