@@ -145,9 +145,9 @@ class SoundVAE(LoadedVAE):
 
     def latent_shape(self, frames: int, fps: float) -> tuple[int, ...]:
         """(channels, ...) of the latent for so many video frames."""
-        stream, own = self.variant.sound, self.variant.defaults
+        stream, defaults = self.variant.sound, self.variant.defaults
         assert stream is not None, "a model without sound has no audio VAE"
-        return stream.latent_shape(own.width, own.height, frames, fps)
+        return stream.latent_shape(defaults.width, defaults.height, frames, fps)
 
     @property
     def input_rate(self) -> int:

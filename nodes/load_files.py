@@ -149,8 +149,8 @@ class OpenT2VLoadDiffusionModel:
             return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed, beside))]
 
         key = (str(path), files_state(path), str(dtypes))
-        further = () if beside is None else (str(beside), files_state(beside))
-        model = shared((*key, rope_layout, str(is_packed), *further), ["model"], make)["model"]
+        beside_key = () if beside is None else (str(beside), files_state(beside))
+        model = shared((*key, rope_layout, str(is_packed), *beside_key), ["model"], make)["model"]
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
@@ -264,12 +264,12 @@ class OpenT2VLoadTextEncoder:
 
     def _inside(self, model: Any, variant: Variant, files: list[TextFile]) -> list[TextFile]:
         """The layer behind the encoder, where the model has one and its own file holds it."""
-        wanted = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
+        layers = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
         path = host.path(model)
-        if path is None or not path.is_file() or not wanted or any(file.kind in wanted for file in files):
+        if path is None or not path.is_file() or not layers or any(file.kind in layers for file in files):
             return []
         inside = find_text(path)
-        return [inside] if inside is not None and inside.kind in wanted else []
+        return [inside] if inside is not None and inside.kind in layers else []
 
 
 class OpenT2VLoadVAE:

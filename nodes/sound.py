@@ -100,10 +100,10 @@ def _stereo(waveform: Tensor) -> Tensor:
 
 def _fitted(latent: Tensor, length: int) -> tuple[Tensor, list[str]]:
     """The latent cut, or filled up with nothing, to this length; remarks on it."""
-    found = latent.shape[2]
-    if found > length:
+    present = latent.shape[2]
+    if present > length:
         return latent[:, :, :length], ["The sound is longer than the video: its end is left out."]
-    if found < length:
-        filled = functional.pad(latent, (0, 0, 0, length - found))
+    if present < length:
+        filled = functional.pad(latent, (0, 0, 0, length - present))
         return filled, ["The sound is shorter than the video: the model makes the rest."]
     return latent, []

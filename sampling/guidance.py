@@ -167,9 +167,9 @@ def joint_guides(
     Args:
         has_sound: the LATENT holds a sound beside its video.
     """
-    network, own = variant.family.network, variant.defaults
+    network, defaults = variant.family.network, variant.defaults
     active: list[Guide] = []
-    sound_cfg = settings.sound_cfg or (own.sound_guidance if math.isclose(cfg, own.guidance) else None) or cfg
+    sound_cfg = settings.sound_cfg or (defaults.sound_guidance if math.isclose(cfg, defaults.guidance) else None) or cfg
     if has_sound and not math.isclose(sound_cfg, cfg):
         active.append(SoundCfg(sound_cfg))
     if settings.cfg_star and not math.isclose(cfg, 1):

@@ -102,11 +102,11 @@ def _context(variant: Variant, entry: Entry) -> dict[str, Tensor]:
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
     """The transformer, the video's VAE or the sound's."""
-    found = files.recognise(FAMILY, shapes, name)
-    if isinstance(found, Recognised):
-        return found
+    transformer = files.recognise(FAMILY, shapes, name)
+    if isinstance(transformer, Recognised):
+        return transformer
     variant = of_vae(FAMILY)
-    return vae.video_vae(variant, shapes) or vae.sound_vae(variant, shapes) or found
+    return vae.video_vae(variant, shapes) or vae.sound_vae(variant, shapes) or transformer
 
 
 def beside(shapes: Shapes, name: str) -> Recognised | None:

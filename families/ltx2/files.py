@@ -245,7 +245,7 @@ def complete(transformer: Recognised, beside: Shapes | None) -> Recognised:
             "The file in connectors has no video_embeddings_connector and audio_embeddings_connector in it. Choose "
             "ltx-2...embeddings_connector... of the same version, or an all-in-one file."
         )
-    outputs = tuple(one["num_attention_heads"] * one["attention_head_dim"] for one in connectors.values())
+    outputs = tuple(config["num_attention_heads"] * config["attention_head_dim"] for config in connectors.values())
     if outputs != variant.facts["context_widths"]:
         raise FamilyError(
             f"The connectors are {outputs[0]} and {outputs[1]} wide; {variant.title} reads "

@@ -41,12 +41,12 @@ def _filters(rate: int, bins: int) -> Tensor:
     return triangles.clamp(min=0) * 2 / (falling - rising)
 
 
-def resampled(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+def resampled(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
     """[B, C, samples] at `rate` samples a second -> the same at another rate."""
-    if rate == wanted:
+    if rate == new_rate:
         return waveform
-    common = math.gcd(rate, wanted)
-    old, new = rate // common, wanted // common
+    common = math.gcd(rate, new_rate)
+    old, new = rate // common, new_rate // common
     cut = min(old, new) * _ROLLOFF
     width = math.ceil(_ZEROS * old / cut)
     # Times of the samples around each new sample, in periods of the highest frequency that is kept.

@@ -161,7 +161,8 @@ def sound_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
     """
     marker = "decoder.mid.block_1.conv1.conv.weight"
     stem = next((stem for stem in ("audio_vae.", "autoencoder.", "") if stem + marker in shapes), None)
-    if stem is None or f"{stem}encoder.conv_in.conv.weight" not in shapes:
+    # CogVideoX's VAE has these names as well, with kernels in three dimensions.
+    if stem is None or len(shapes.get(f"{stem}encoder.conv_in.conv.weight", ())) != 4:
         return None
     if not any(name.startswith("vocoder.") for name in shapes):
         raise FamilyError(

@@ -116,7 +116,7 @@ class TextModel(nn.Module):
         embedded = [part.embed(row, self.execution_device) for row in ids]
         device = mm.intermediate_device()
         context = torch.cat([row for row, _ in embedded]).float().to(device)
-        entries = {name: _joined([further[name] for _, further in embedded], device) for name in embedded[0][1]}
+        entries = {name: _joined([entries[name] for _, entries in embedded], device) for name in embedded[0][1]}
         return context, entries.pop("pooled_output", None), {**entries, PROMPT_FAMILY: part.variant.family.id}
 
     def generate(self, *_: Any, **__: Any) -> Any:
