@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .primitives import PRIMITIVES
+from .stand_ins import STAND_INS
 
 # The types that ComfyUI's page draws as a widget (1.27: `ComfyWidgets`); every other type is a socket only.
 WIDGET_TYPES = frozenset(
@@ -62,13 +63,13 @@ class Input:
 
 @dataclass
 class Catalog:
-    """Node classes by id, core's plain value nodes included, each asked for its inputs once."""
+    """Node classes by id, core's plain value nodes and stand-ins included, each asked for its inputs once."""
 
     classes: Mapping[str, Any]
     titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.classes = {**PRIMITIVES, **self.classes}
+        self.classes = {**PRIMITIVES, **STAND_INS, **self.classes}
         self._inputs: dict[str, dict[str, Input]] = {}
 
     def __contains__(self, class_type: str) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from .film import Clock, decoded, moving_pictures, opened, packets
 from .pyav import av
+from .timeline import VideoError
 
 # Seconds that a decoder needs before its output is right.
 _RUN_UP = 1
@@ -45,6 +46,37 @@ def read_sound(
         lost.clear()
     whole = _Track(path, track, start, seconds, lost.append)
     return _audio(whole.read(jumping=jumping), whole.rate), _lost_remarks(lost)
+
+
+def read_whole_sound(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """(the host's AUDIO of a file from its first sample to its last, remarks); see `read_sound`.
+
+    Raises:
+        VideoError: the file has no sound, or none that can be decoded.
+    """
+    try:
+        with opened(path) as container:
+            stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+            frame = None if stream is None else next(decoded(container, stream, lambda packet: None), None)
+            start = Fraction(0) if frame is None or frame.pts is None else frame.pts * frame.time_base
+        with opened(path) as container:
+            # Not the duration that the header states: an MP3's is a guess from its bit rate.
+            times = (
+                [
+                    (packet.pts or 0) * packet.time_base + (packet.duration or 0) * packet.time_base
+                    for packet in container.demux(audio=0)
+                ]
+                if frame is not None
+                else []
+            )
+    except av.error.FFmpegError as error:
+        raise VideoError(f"{path.name} cannot be read ({error.strerror}); choose another file.") from error
+    sound, remarks = None, []
+    if times:
+        sound, remarks = read_sound(path, start, max(*times, start) - start + _RUN_UP)
+    if sound is None:
+        raise VideoError(f"{path.name} has no sound that can be decoded; choose another file.")
+    return sound, remarks
 
 
 class _Track:

@@ -28,6 +28,7 @@ def run(
     *,
     models: Path | None,
     output: Path | None,
+    inputs: Path | None = None,
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
 ) -> Any:
@@ -38,6 +39,7 @@ def run(
         changes: each "NODE.INPUT=VALUE".
         models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
         output: folder for what is saved; None: output/ of the pack.
+        inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
         stage_of: (title, class) of a node -> the name of its stage on the terminal; None for a node not worth a line.
     Returns:
         A `headless.Outcome`.
@@ -47,6 +49,10 @@ def run(
         raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
+    if inputs is not None and not inputs.is_dir():
+        raise NotADirectoryError(
+            f"{inputs} is no folder; --input takes the one with the workflow's pictures and videos"
+        )
     pack.mount()
     from opent2v import nodes  # pyright: ignore[reportMissingImports]
     from opent2v.headless import Outcome, load_changed, runner  # pyright: ignore[reportMissingImports]
@@ -55,6 +61,7 @@ def run(
     embedded.configure(
         models=models and models.resolve(),
         output=folder,
+        input=inputs.resolve() if inputs else folder.parent / "input",
         on_progress=lambda _, value, total: stages.update(value, total),
     )
     classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS

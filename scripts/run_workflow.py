@@ -21,7 +21,12 @@ def main() -> int:
     environment.ensure()
     pack.hide_scripts()
     outcome = embedded_run.run(
-        text, arguments.changes, models=arguments.models, output=arguments.output, stages=console.Stages(sys.stderr)
+        text,
+        arguments.changes,
+        models=arguments.models,
+        output=arguments.output,
+        inputs=arguments.input,
+        stages=console.Stages(sys.stderr),
     )
     for remark in outcome.remarks:
         print(remark)
@@ -49,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where saved files go (default: output/ in this pack)"
+    )
+    parser.add_argument(
+        "--input",
+        type=Path,
+        metavar="DIR",
+        help="where the workflow's pictures, sounds and videos lie (default: input/ beside the output folder)",
     )
     console.add_traceback(parser)
     return parser

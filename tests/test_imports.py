@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "nodes": {"loaders", "sampling", "media", "host", "families", "base"},
-    "headless": {"host"},
+    "headless": {"host", "media"},
     "host": {"sampling", "families", "base"},
     "loaders": {"families", "base"},
     "sampling": {"families", "base"},
