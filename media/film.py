@@ -218,9 +218,11 @@ def opened(path: Path) -> Iterator[Any]:
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except FileNotFoundError as error:
         raise VideoError(f"{path.name} is not there (any more). Choose another file.") from error
+    except PermissionError as error:
+        raise VideoError(f"{path.name} may not be read. Change its permissions, or choose another file.") from error
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(
-            f"{path.name} is no video that can be read ({error.strerror}). Choose another file."
+            f"{path.name} is no video that can be read: it is damaged, cut off or something else. Choose another file."
         ) from error
     with container:
         yield container

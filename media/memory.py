@@ -24,6 +24,20 @@ def check_room(name: str, frames: int, width: int, height: int) -> None:
         )
 
 
+def check_sound(name: str, samples: int, channels: int, rate: int) -> None:
+    """
+    Raises:
+        VideoError: so many float32 samples of each channel are more than the memory that is free.
+    """
+    free = free_memory()
+    if free is not None and samples * channels * _FLOAT32 > free:
+        raise VideoError(
+            f"{samples / rate:,.0f} seconds of sound of {name} take {samples * channels * _FLOAT32 / _GB:,.1f} GB of "
+            f"memory; {free / _GB:,.1f} GB are free. The times in the file may be damaged: set count to read a part of "
+            "it, or convert it with another program."
+        )
+
+
 def free_memory() -> int | None:
     """Bytes that can be taken without writing memory out to disk; None where the system does not tell."""
     try:

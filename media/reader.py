@@ -118,8 +118,8 @@ def read_video(
             remarks += sound_remarks
     except av.error.FFmpegError as error:
         raise VideoError(
-            f"{path.name} cannot be read to its end ({error.strerror}); the file may be damaged. Convert it with "
-            "another program, or choose another file."
+            f"{path.name} cannot be read to its end; the file may be damaged. Convert it with another program, or "
+            "choose another file."
         ) from error
     return Video(frames, rate / every, audio, [*film.remarks, *remarks])
 

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 
 from .film import Clock, decoded, moving_pictures, opened, packets
+from .memory import check_sound
 from .pyav import av
 from .timeline import VideoError
 
 # Seconds that a decoder needs before its output is right.
 _RUN_UP = 1
+# Seconds that there is room for at the first sample.
+_ROOM = 60
 
 
 def read_sound(
@@ -112,16 +115,31 @@ class _Track:
             if position >= length:
                 break
             for samples in self._samples(frame):
-                if not wave.shape[0]:
-                    wave = np.zeros((samples.shape[0], length), np.float32)
                 skipped = max(0, -position)
                 piece = samples[:, skipped : skipped + max(0, length - max(0, position))]
                 begin = max(0, position)
+                wave = self._lengthened(wave, samples.shape[0], begin + piece.shape[1], length)
                 wave[:, begin : begin + piece.shape[1]] = piece
                 end = max(end, begin + piece.shape[1]) if piece.shape[1] else end
                 position += samples.shape[1]
             follows = position
         return wave[:, :end] if end else None
+
+    def _lengthened(self, wave: np.ndarray, channels: int, end: int, length: int) -> np.ndarray:
+        """The wave with room for `end` samples, silence behind; it doubles, up to `length`.
+
+        Not `length` from the start: with a damaged time in the file that may be years.
+
+        Raises:
+            VideoError: more than the memory that is free.
+        """
+        if wave.shape[0] and end <= wave.shape[1]:
+            return wave
+        room = min(length, max(end, 2 * wave.shape[1], self.rate * _ROOM))
+        check_sound(self._path.name, room, channels, self.rate)
+        longer = np.zeros((channels, room), np.float32)
+        longer[: wave.shape[0], : wave.shape[1]] = wave
+        return longer
 
     def _frames(self, seek: bool, jumping: str) -> Iterator[tuple[Fraction | None, Any]]:
         """(time on the file's clock, frame)."""

@@ -10,6 +10,8 @@ from fractions import Fraction
 # frames.
 USUAL_RATE = Fraction(25)
 FASTEST_RATE = 1000
+# More than memory holds of even the smallest pictures; a damaged time leads to such numbers.
+MOST_FRAMES = 1_000_000
 
 
 class VideoError(ValueError):
@@ -44,9 +46,19 @@ class Timeline:
         """Which of the file's frames to give, in order: at each moment the latest one that has begun.
 
         Half a frame of tolerance makes up for times that a container rounds to milliseconds.
+
+        Raises:
+            VideoError: they are more than MOST_FRAMES.
         """
         tolerance = 1 / (2 * max(rate, self.fps))
-        moments = range(start, self.length(rate), every)
+        length = self.length(rate)
+        frames = max(0, -((start - length) // every))
+        if min(frames, count or frames) > MOST_FRAMES:
+            raise VideoError(
+                f"The file gives {frames:,} frames at {float(rate):g} fps, more than {MOST_FRAMES:,}; its times may be "
+                "damaged. Set count, or make fps smaller."
+            )
+        moments = range(start, length, every)
         if count:
             moments = moments[:count]
         picked, n = [], 0
@@ -75,7 +87,8 @@ def timed(stamps: Sequence[tuple[Fraction, int]], fps: Fraction) -> Timeline:
     """
     stamps = sorted(stamps)
     times = [time for time, _ in stamps]
-    if len(times) > 1 and abs((times[-1] - times[0]) * fps - (len(times) - 1)) > Fraction(1, 2):
+    if times[-1] > times[0] and abs((times[-1] - times[0]) * fps - (len(times) - 1)) > Fraction(1, 2):
         average = (len(times) - 1) / (times[-1] - times[0])
-        fps = average.limit_denominator(1000) if average <= FASTEST_RATE else fps
+        # Slower than a frame in half an hour, the rounded rate would be nought.
+        fps = (average.limit_denominator(1000) or average) if average <= FASTEST_RATE else fps
     return Timeline(times, fps, [tick for _, tick in stamps])

@@ -7,6 +7,7 @@ The files are made with PyAV; frame n has brightness 2n (see `test_reader.write`
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -305,6 +306,75 @@ def test_what_memory_does_not_hold_is_refused_before_it_is_decoded(tmp_path, mon
     assert str(error.value) == (
         "75 frames of 64 x 48 of clip.mkv take 0.0 GB of memory; 0.0 GB are free. Set count to 21 at most, or every, "
         "fps, width and height for fewer or smaller frames."
+    )
+
+
+def test_animated_pictures_without_a_whole_one_are_refused(tmp_path):
+    from PIL import Image
+
+    pictures = [Image.effect_noise((32, 16), 20 + n).convert("RGB") for n in range(3)]
+    path = tmp_path / "clip.apng"
+    pictures[0].save(path, format="PNG", save_all=True, append_images=pictures[1:], duration=50)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"IDAT") + 4
+    data[place : place + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"^No frame of clip.apng can be decoded; the file is damaged\."):
+        read_video(path)
+
+
+def test_an_animated_picture_of_a_damaged_size_is_refused(tmp_path):
+    path = save(tmp_path, torch.rand(3, 32, 48, 3), format="webp", fps=10)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"VP8X") + 12  # width and height less one, three bytes each
+    data[place : place + 6] = (16382).to_bytes(3, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=f"^{path.name} is no picture that can be read. Choose another file.$"):
+        read_video(path)
+
+
+def late(path: Path, picture: bool, sound: bool) -> Path:
+    """A clip whose last packets state a time of 11 days."""
+    whole = film(path.with_name("whole.mkv"), 25, "ffv1", "bgr0", "pcm_s16le", g="1")
+    with av.open(str(whole)) as source, av.open(str(path), "w") as output:
+        copies = {s.index: output.add_stream_from_template(s) for s in (*source.streams.video, *source.streams.audio)}
+        all_of_it = [packet for packet in source.demux() if packet.size]
+        last = {packet.stream.type: packet for packet in all_of_it}
+        for kind, is_late in (("video", picture), ("audio", sound)):
+            if is_late:
+                last[kind].pts = last[kind].dts = int(10**6 / last[kind].time_base)
+        for packet in sorted(all_of_it, key=lambda packet: packet.dts * packet.time_base):
+            packet.stream = copies[packet.stream.index]
+            output.mux(packet)
+    return path
+
+
+def test_sound_takes_memory_as_far_as_it_reaches(tmp_path, monkeypatch):
+    """The picture seems to last 11 days, whose sound would take 192 GB."""
+    monkeypatch.setattr(memory_room, "free_memory", lambda: 10**8)
+    video = read_video(late(tmp_path / "clip.mkv", picture=True, sound=False))
+    assert len(video.frames) == 25 and heard(video.audio) == [0.5]
+    assert 0.9 < video.audio["waveform"].shape[-1] / RATE < 1.1
+
+
+def test_sound_beyond_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_room, "free_memory", lambda: 10**8)
+    with pytest.raises(VideoError) as error:
+        read_video(late(tmp_path / "clip.mkv", picture=True, sound=True))
+    assert re.fullmatch(
+        r"1,0\d\d,\d{3} seconds of sound of clip.mkv take 19\d.\d GB of memory; 0.1 GB are free. The times in the file "
+        "may be damaged: set count to read a part of it, or convert it with another program.",
+        str(error.value),
+    )
+
+
+def test_frames_beyond_counting_are_refused(tmp_path):
+    with pytest.raises(VideoError) as error:
+        read_video(late(tmp_path / "clip.mkv", picture=True, sound=False), fps=16)
+    assert re.fullmatch(
+        r"The file gives 16,\d{3},\d{3} frames at 16 fps, more than 1,000,000; its times may be damaged. Set count, or "
+        "make fps smaller.",
+        str(error.value),
     )
 
 

@@ -269,13 +269,13 @@ def test_silent_files_give_no_sound(tmp_path):
 
 
 def test_files_that_are_no_videos(tmp_path):
-    for name, data, message in (
-        ("text.mp4", b"just text", "text.mp4 is no video that can be read"),
-        ("empty.mp4", b"", "empty.mp4 is no video that can be read"),
-    ):
+    for name, data in (("text.mp4", b"just text"), ("empty.mp4", b""), ("empty.webm", b"")):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(VideoError, match=message):
+        with pytest.raises(VideoError) as error:
             read_video(tmp_path / name)
+        assert str(error.value) == (
+            f"{name} is no video that can be read: it is damaged, cut off or something else. Choose another file."
+        )
     with pytest.raises(VideoError, match=r"gone.mp4 is not there \(any more\)"):
         read_video(tmp_path / "gone.mp4")
     with av.open(str(tmp_path / "tone.mp4"), "w") as output:
@@ -286,6 +286,16 @@ def test_files_that_are_no_videos(tmp_path):
         output.mux(stream.encode(None))
     with pytest.raises(VideoError, match=r"tone.mp4 holds no video, only sound or text"):
         read_video(tmp_path / "tone.mp4")
+
+
+def test_a_file_that_may_not_be_read(film, monkeypatch):
+    def refuse(*arguments, **options):
+        raise av.error.PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(VideoError) as error:
+        read_video(film)
+    assert str(error.value) == "film.mkv may not be read. Change its permissions, or choose another file."
 
 
 def test_ranges_behind_the_end(film):
