@@ -32,7 +32,9 @@ SLOW: dict[str, tuple[str, ...]] = {
         "loaders/lora/test_bad_files.py", "loaders/lora/test_formats.py", "loaders/lora/test_text_encoders.py",
         "loaders/lora/test_unet.py",
     ),
-    "tries damaged and odd files": ("loaders/test_damaged.py", "media/test_odd_files.py"),
+    "tries damaged and odd files": (
+        "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py",
+    ),
     "starts processes": (
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_quickstart.py", "test_commands.py",
         "test_import_time.py",
