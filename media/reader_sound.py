@@ -64,19 +64,16 @@ def read_whole_sound(path: Path) -> tuple[dict[str, Any], list[str]]:
             start = Fraction(0) if frame is None or frame.pts is None else frame.pts * frame.time_base
         with opened(path) as container:
             # Not the duration that the header states: an MP3's is a guess from its bit rate.
-            times = (
-                [
-                    (packet.pts or 0) * packet.time_base + (packet.duration or 0) * packet.time_base
-                    for packet in container.demux(audio=0)
-                ]
-                if frame is not None
-                else []
-            )
+            track = next((s for s in container.streams.audio if s.codec_context is not None), None)
+            times = [
+                ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
+                for packet in (packets(container, track) if frame is not None else ())
+            ]
+        sound, remarks = None, []
+        if times:
+            sound, remarks = read_sound(path, start, max(*times, start) - start + _RUN_UP)
     except av.error.FFmpegError as error:
-        raise VideoError(f"{path.name} cannot be read ({error.strerror}); choose another file.") from error
-    sound, remarks = None, []
-    if times:
-        sound, remarks = read_sound(path, start, max(*times, start) - start + _RUN_UP)
+        raise VideoError(f"{path.name} cannot be read; the file may be damaged. Choose another file.") from error
     if sound is None:
         raise VideoError(f"{path.name} has no sound that can be decoded; choose another file.")
     return sound, remarks
