@@ -12,7 +12,7 @@ from typing import Any
 
 from .catalog import Catalog, Input
 from .graph import Graph, WorkflowError, is_link, label
-from .page import VIRTUAL, Page, PageNode, raw_nodes, widget_layout, widget_values
+from .page import VIRTUAL, Page, PageNode, widget_layout, widget_values
 from .values import parsed
 from .workflow import api_graph, is_page, load_workflow, read_json
 
@@ -60,7 +60,8 @@ def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, ca
         node.id: node for node in page.nodes.values() if node.type not in VIRTUAL or node.type == "PrimitiveNode"
     }
     node = settable[_find(name, {node.id: (node.title, node.type) for node in settable.values()}, catalog)]
-    raw = next(raw_node for raw_node in raw_nodes(data) if str(raw_node["id"]) == node.id)
+    raw = page.saved[node.id]
+    uses = [way for way, saved in page.saved.items() if saved is raw]
     if node.type == "PrimitiveNode":
         item = _primitive_input(node)
         raw["widgets_values"] = [parsed(item, text), *_list(raw.get("widgets_values"))[1:]]
@@ -71,6 +72,14 @@ def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, ca
     if source is not None:
         raise ValueError(_linked(input_name, node.label, source.label))
     value = parsed(item, text)
+    if input_name in node.promoted:
+        node.promoted[input_name].set(value)
+        return
+    if len(uses) > 1:
+        raise ValueError(
+            f"{node.label} lies in a subgraph that is used {len(uses)} times ({', '.join(uses)}), and the file has one "
+            "value for all; on ComfyUI's page, make the value an input of the subgraph, or unpack it"
+        )
     saved, inputs = raw.get("widgets_values"), catalog.inputs(node.type)
     if isinstance(saved, dict):
         saved[input_name] = value

@@ -7,12 +7,12 @@ send to its server is what comes out here, defaults for widgets that a node gain
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .catalog import SEED_NAMES, Catalog, Input, type_name, types_fit
 from .graph import Graph, WorkflowError, label
+from .subgraph import InnerNode, Promoted, Unfolded, dicts
 
 MUTED, BYPASSED = 2, 4
 PREFIX = "filename_prefix"
@@ -44,6 +44,7 @@ class PageNode:
     widgets: dict[str, Any]
     pack: str = ""
     name: str = ""  # "Node name for S&R", by which file names refer to this node's values
+    promoted: dict[str, Promoted] = field(default_factory=dict)  # widgets whose value a subgraph's node holds
 
     @property
     def is_virtual(self) -> bool:
@@ -58,22 +59,27 @@ class Page:
     """A saved page.
 
     Raises:
-        WorkflowError: not the page's format, or it holds groups of nodes that only the page can unfold.
+        WorkflowError: not the page's format, or it holds group nodes, which only the page can unfold.
+
+    Attributes:
+        nodes: by id, those of subgraphs included ("8:4").
+        saved: the file's own entry of each node; the uses of a subgraph share theirs.
     """
 
     def __init__(self, workflow: dict[str, Any], catalog: Catalog) -> None:
-        refuse_folded(workflow)
+        unfolded = Unfolded(workflow)
         self.workflow = workflow
         self.problems: list[str] = []
-        self.links = dict(_links(workflow.get("links")))
+        self.links = unfolded.links
         self.nodes: dict[str, PageNode] = {}
-        for raw in raw_nodes(workflow):
-            node = _node(raw, catalog)
+        self.saved: dict[str, dict[str, Any]] = {}
+        for inner in unfolded.nodes:
+            node = _node(inner, catalog)
             if node.id in self.nodes:
                 raise WorkflowError(
                     f"two nodes of this workflow have the id {node.id}; save it again from ComfyUI's page"
                 )
-            self.nodes[node.id] = node
+            self.nodes[node.id], self.saved[node.id] = node, inner.saved
 
     def graph(self) -> Graph:
         """What the page would send to the server."""
@@ -121,7 +127,7 @@ class Page:
 
     def primitive(self, slot: Slot) -> PageNode | None:
         """The page's PrimitiveNode directly behind a slot; it writes into the widget instead of sending a link."""
-        origin = self.nodes.get(self.links.get(slot.link, ("", 0))[0])
+        origin = self.nodes.get((self.links.get(slot.link) or ("", 0))[0])
         return origin if origin is not None and origin.type == "PrimitiveNode" else None
 
     def origin(self, node: PageNode, slot: Slot) -> tuple[str, int] | None:
@@ -132,7 +138,10 @@ class Page:
         while slot.link is not None:
             if slot.link not in self.links:
                 return self._problem(start, name, f"refers to link {slot.link}, which the file does not have")
-            origin_id, output = self.links[slot.link]
+            end = self.links[slot.link]
+            if end is None:
+                return None
+            origin_id, output = end
             if origin_id not in self.nodes:
                 return self._problem(start, name, f"is linked to node {origin_id}, which the file does not have")
             if (origin_id, output) in seen:
@@ -175,35 +184,6 @@ def bypass_slot(node: PageNode, output: int, input_type: str) -> int | None:
     equal = [index for index, slot in enumerate(node.slots) if slot.type == input_type]
     fitting = [index for index, slot in enumerate(node.slots) if fits(slot)]
     return next(iter(equal + fitting), None)
-
-
-def raw_nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes as saved, checked to be nodes at all."""
-    nodes = workflow.get("nodes")
-    if not isinstance(nodes, list):
-        raise WorkflowError("this file has no list of nodes; expected a workflow saved by ComfyUI's page")
-    for node in nodes:
-        if not isinstance(node, dict) or "id" not in node or not isinstance(node.get("type"), str):
-            raise WorkflowError(
-                f"this workflow holds a node without id or type: {str(node)[:80]}. Save it again from ComfyUI's page."
-            )
-    return nodes
-
-
-def refuse_folded(workflow: dict[str, Any]) -> None:
-    """Subgraphs and group nodes hold nodes inside nodes, which only the page can unfold."""
-    definitions = workflow.get("definitions")
-    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-    folded = {str(item.get("id")): item.get("name") for item in _dicts(subgraphs)}
-    for node in raw_nodes(workflow):
-        if node["type"] in folded or node["type"].startswith(("workflow>", "workflow/")):
-            kind = "subgraph" if node["type"] in folded else "group node"
-            title = node.get("title") or folded.get(node["type"]) or node["type"]
-            remedy = "Unpack Subgraph" if kind == "subgraph" else "Convert to nodes"
-            raise WorkflowError(
-                f'node {node["id"]} "{title}" is a {kind}, which is not supported headless. On ComfyUI\'s page, select '
-                f"it, choose {remedy}, and save the workflow again."
-            )
 
 
 def widget_layout(inputs: dict[str, Input]) -> list[tuple[str, Any, bool]]:
@@ -255,34 +235,13 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _dicts(items: Any) -> list[dict[str, Any]]:
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _links(links: Any) -> Iterator[tuple[Any, tuple[str, int]]]:
-    """Link id -> (origin node, output slot); links are arrays in version 0.4 and objects in version 1."""
-    for link in links if isinstance(links, list) else ():
-        if link is None:
-            continue
-        try:
-            if isinstance(link, dict):
-                key, origin, output = link["id"], link["origin_id"], link["origin_slot"]
-            else:
-                key, origin, output = link[0], link[1], link[2]
-            hash(key)
-            yield key, (str(origin), int(output))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise WorkflowError(
-                f"this workflow holds a broken link: {str(link)[:80]}. Save it again from ComfyUI's page."
-            ) from error
-
-
-def _node(raw: dict[str, Any], catalog: Catalog) -> PageNode:
+def _node(inner: InnerNode, catalog: Catalog) -> PageNode:
+    raw = inner.raw
     kind = raw["type"]
     properties = raw.get("properties")
     properties = properties if isinstance(properties, dict) else {}
-    outputs = [type_name(item.get("type", "*")) for item in _dicts(raw.get("outputs"))]
-    slots = [_saved_slot(item) for item in _dicts(raw.get("inputs"))]
+    outputs = [type_name(item.get("type", "*")) for item in dicts(raw.get("outputs"))]
+    slots = [_saved_slot(item) for item in dicts(raw.get("inputs"))]
     widgets: dict[str, Any] = {}
     if kind in catalog:
         inputs = catalog.inputs(kind)
@@ -295,7 +254,10 @@ def _node(raw: dict[str, Any], catalog: Catalog) -> PageNode:
         }
     elif kind == "PrimitiveNode" and isinstance(raw.get("widgets_values"), list) and raw["widgets_values"]:
         widgets = {"value": raw["widgets_values"][0]}
+    promoted = {name: entry for name, entry in inner.promoted.items() if name in widgets}
+    widgets |= {name: entry.value for name, entry in promoted.items()}
     return PageNode(
+        promoted=promoted,
         id=str(raw["id"]),
         type=kind,
         title=str(raw.get("title") or catalog.title(kind)),

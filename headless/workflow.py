@@ -24,7 +24,7 @@ def load_workflow(
         classes: NODE_CLASS_MAPPINGS; needed because the page saves widget values by position.
         titles: NODE_DISPLAY_NAME_MAPPINGS; what messages call a node that has no title of its own.
     Raises:
-        WorkflowError: not a workflow, or one that only ComfyUI's page can unfold.
+        WorkflowError: not a workflow, or one with group nodes, which only ComfyUI's page can unfold.
     """
     catalog = Catalog(classes, titles or {})
     data = read_json(source) if isinstance(source, str) else source

@@ -64,19 +64,10 @@ def test_a_renamed_node_keeps_its_title_and_others_get_the_display_name():
     assert [node["title"] for node in graph.values()] == ["FakeLoad", "Prompt", "Fake Sampler", "FakeSave"]
 
 
-@pytest.mark.parametrize("kind", ["subgraph", "group node"])
-def test_folded_nodes_are_refused_with_what_to_do(kind):
+def test_group_nodes_are_refused_with_what_to_do():
     flow = page()
-    if kind == "subgraph":
-        flow["nodes"][0]["type"] = "5a-uuid"
-        flow["definitions"] = {"subgraphs": [{"id": "5a-uuid", "name": "Loader"}]}
-        message = (
-            r'node 1 "Loader" is a subgraph, which is not supported headless.*Unpack Subgraph.*save the workflow again'
-        )
-    else:
-        flow["nodes"][0]["type"] = "workflow>Loader"
-        message = r'node 1 "workflow>Loader" is a group node.*Convert to nodes'
-    with pytest.raises(WorkflowError, match=message):
+    flow["nodes"][0]["type"] = "workflow>Loader"
+    with pytest.raises(WorkflowError, match=r'node 1 "workflow>Loader" is a group node.*Convert to nodes'):
         load(flow)
 
 
