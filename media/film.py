@@ -207,9 +207,11 @@ class Clock:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, content: str = "video") -> Iterator[Any]:
     """The open container.
 
+    Args:
+        content: what the caller looks for in it, for the message.
     Raises:
         VideoError: the file is not there, or is no media file.
     """
@@ -222,7 +224,8 @@ def opened(path: Path) -> Iterator[Any]:
         raise VideoError(f"{path.name} may not be read. Change its permissions, or choose another file.") from error
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(
-            f"{path.name} is no video that can be read: it is damaged, cut off or something else. Choose another file."
+            f"{path.name} is no {content} that can be read: it is damaged, cut off or something else. "
+            "Choose another file."
         ) from error
     with container:
         yield container

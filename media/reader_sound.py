@@ -58,11 +58,11 @@ def read_whole_sound(path: Path) -> tuple[dict[str, Any], list[str]]:
         VideoError: the file has no sound, or none that can be decoded.
     """
     try:
-        with opened(path) as container:
+        with opened(path, "sound") as container:
             stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
             frame = None if stream is None else next(decoded(container, stream, lambda packet: None), None)
             start = Fraction(0) if frame is None or frame.pts is None else frame.pts * frame.time_base
-        with opened(path) as container:
+        with opened(path, "sound") as container:
             # Not the duration that the header states: an MP3's is a guess from its bit rate.
             track = next((s for s in container.streams.audio if s.codec_context is not None), None)
             times = [
