@@ -9,6 +9,22 @@ from typing import Any
 import console
 import pack
 
+# Files that may carry a workflow, told by their names: to look inside takes libraries that may have to be installed.
+_CARRIERS = frozenset({".png", ".apng", ".webp", ".mp4", ".m4v", ".mov", ".webm", ".mkv"})
+
+
+def is_carrier(path: Path) -> bool:
+    """Whether a file is a video or a picture rather than a workflow file."""
+    return path.suffix.lower() in _CARRIERS and path.is_file()
+
+
+def read_inside(path: Path) -> str:
+    """The text of the workflow inside a saved video or picture."""
+    pack.mount()
+    from opent2v.headless.inside import workflow_inside  # pyright: ignore[reportMissingImports]
+
+    return workflow_inside(path)
+
 
 def read(path: Path) -> str:
     """The text of a workflow file."""

@@ -1,4 +1,4 @@
-"""Runs a workflow without ComfyUI: a file saved by its page, or one in its API format.
+"""Runs a workflow without ComfyUI: one that its page saved, in its API format, or inside a saved video or picture.
 
 python3 scripts/run_workflow.py workflows/quickstart.json --set OpenT2VSampler.seed=7 --output videos
 """
@@ -17,9 +17,12 @@ import pack
 
 def main() -> int:
     arguments = _parser().parse_args()
-    text = embedded_run.read(arguments.file)
+    is_carrier = embedded_run.is_carrier(arguments.file)
+    text = "" if is_carrier else embedded_run.read(arguments.file)
     environment.ensure()
     pack.hide_scripts()
+    if is_carrier:
+        text = embedded_run.read_inside(arguments.file)
     outcome = embedded_run.run(
         text,
         arguments.changes,
@@ -37,7 +40,12 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run a workflow made of this pack's nodes, without ComfyUI.")
-    parser.add_argument("file", type=Path, metavar="FILE.json", help="saved by ComfyUI's page, or exported for its API")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a workflow saved by ComfyUI's page or exported for its API, or a saved video or picture with one inside",
+    )
     parser.add_argument(
         "--set",
         dest="changes",
