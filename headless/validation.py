@@ -9,6 +9,7 @@ from typing import Any
 
 from ..host.refused import InputRefused
 from .catalog import Catalog, Input, types_fit
+from .counterparts import COUNTERPARTS
 from .graph import Graph, GraphNode, WorkflowError, is_link, label
 from .values import checked
 
@@ -224,10 +225,17 @@ def _unknown(node_id: str, node: GraphNode, graph: Graph, catalog: Catalog) -> s
     kind, pack = node["class_type"], graph.packs.get(node_id, "")
     text = f"{label(node_id, node)}: "
     if pack == "comfy-core" or kind in CORE_NODES:
-        return text + f"{kind} is a node of ComfyUI itself and needs ComfyUI; run it there, or use this pack's nodes"
-    close = get_close_matches(kind, catalog.classes, 1)
-    hint = f"; did you mean {close[0]}?" if close else "."
+        instead = _counterpart(kind, catalog) or "this pack's nodes"
+        return text + f"{kind} is a node of ComfyUI itself and needs ComfyUI; run it there, or use {instead}"
+    counterpart, close = _counterpart(kind, catalog), get_close_matches(kind, catalog.classes, 1)
+    hint = f"; use {counterpart} instead." if counterpart else f"; did you mean {close[0]}?" if close else "."
     origin = f" (from the pack {pack})" if pack else ""
     return (
         text + f"unknown node class {kind}{origin}{hint} Headless, only this pack's nodes and ComfyUI's value nodes run"
     )
+
+
+def _counterpart(kind: str, catalog: Catalog) -> str:
+    """The node of this pack that does what another one does, "" where there is none."""
+    ours = COUNTERPARTS.get(kind, "")
+    return ours if ours in catalog else ""
