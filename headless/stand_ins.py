@@ -146,7 +146,7 @@ class PreviewImage:
 
     def preview(self, images: Tensor) -> dict[str, Any]:
         count, height, width = images.shape[:3]
-        remark = f"{count} pictures of {width}x{height} were made and not kept; take Save Image to keep them."
+        remark = f"Pictures of {width}x{height}, not kept: {count}. Take Save Image to keep them."
         return {"ui": {"opent2v_remarks": [remark]}, "result": (images,)}
 
 

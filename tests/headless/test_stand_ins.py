@@ -91,9 +91,7 @@ def test_saved_pictures_carry_the_workflow_and_overwrite_nothing(folder):
             assert picture.getpixel((5, 3)) == (9, 8, 7)
             assert json.loads(picture.info["prompt"]) == graph.prompt()
             assert json.loads(picture.info["workflow"]) == {"nodes": []}
-    assert results["3"]["ui"]["opent2v_remarks"] == [
-        "1 pictures of 6x4 were made and not kept; take Save Image to keep them."
-    ]
+    assert results["3"]["ui"]["opent2v_remarks"] == ["Pictures of 6x4, not kept: 1. Take Save Image to keep them."]
     assert sorted(path.name for path in folder.rglob("*.p*")) == ["a.png", "kept_00001_.png", "kept_00002_.png"]
 
 
