@@ -60,7 +60,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
         assert process.poll() is None
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=180)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == "\nInterrupted.\n"
     assert os.listdir(tmp_path) == []
