@@ -6,6 +6,7 @@ one copy: `python tests/media/damage.py FOLDER SEED SEED+1`, with a folder that 
 
 from __future__ import annotations
 
+import argparse
 import faulthandler
 import json
 import random
@@ -201,4 +202,9 @@ if __name__ == "__main__":
     package.__path__ = [str(ROOT)]
     sys.modules["opent2v"] = package
     faulthandler.enable()
-    _child(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="with the whole clips")
+    parser.add_argument("first", type=int, help="seed of the first damaged copy")
+    parser.add_argument("end", type=int, help="the seed behind the last")
+    arguments = parser.parse_args()
+    _child(arguments.folder, arguments.first, arguments.end)
