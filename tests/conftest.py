@@ -17,7 +17,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_open_sora.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
-        "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
+        "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
         "sampling/caches/test_models.py", "workflows", "workflows_of_old",
     ),
     "compares with diffusers' pipelines": (
@@ -36,8 +36,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py",
     ),
     "starts processes": (
-        "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_quickstart.py", "test_commands.py",
-        "test_import_time.py",
+        "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_quickstart.py",
+        "scripts/test_run_workflow.py", "test_commands.py", "test_import_time.py",
     ),
     "trains": ("training",),
     "needs a ComfyUI": ("browser",),
