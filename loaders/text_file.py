@@ -100,8 +100,7 @@ def find_text(path: Path) -> TextFile | None:
     """The first text encoder in a file, or None."""
     header, _ = split_header(open_container(path))
     shapes = {unwrapped(name): info.shape for name, info in header.items()}
-    kinds = text_encoders().values()
-    return open_text_file(path) if any(_recognised(kind, shapes) is not None for kind in kinds) else None
+    return None if _kind_of(shapes) is None else open_text_file(path)
 
 
 def _levels(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any
@@ -19,8 +19,9 @@ from ..base.storage import FP8
 from .cast import cast
 from .containers import open_container
 from .errors import ModelFileError
+from .header import Container, TensorInfo
 from .libraries import library_class
-from .quantised import read_layer, split_header
+from .quantised import Quantisation, read_layer, split_header
 from .quantised.columns import side_by_side
 
 
@@ -72,7 +73,8 @@ def fill(
     Raises:
         ModelFileError: as `check`; or a damaged file.
     """
-    total = check(module, files, tied, rules, prefix, from_folder)
+    headers = [_Header.of(path) for path in files]
+    total = _checked(module, headers, tied, rules, prefix, from_folder)
     keep = _fp32_names(module)
 
     def put(name: str, weight: Tensor | PackedWeight, path: Path) -> None:
@@ -85,13 +87,13 @@ def fill(
     read: set[str] = set()
     joins: dict[str, dict[int, Tensor | PackedWeight]] = {}
     count = 0
-    for path in files:
-        for renamed, weights in _weights(path, rules, prefix):
+    for header in headers:
+        for renamed, weights in _weights(header, rules, prefix):
             for name, weight in zip(renamed.names, weights, strict=True):
                 if renamed.place is not None:
                     joins.setdefault(name, {})[renamed.place] = weight
                     continue
-                put(name, weight, path)
+                put(name, weight, header.file.path)
                 read.add(name)
             count += 1
             if on_tensor:
@@ -105,18 +107,30 @@ def fill(
     return module
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What is read of a file before its numbers, see `split_header`."""
+
+    file: Container
+    weights: Mapping[str, TensorInfo]
+    quantisation: Quantisation
+
+    @classmethod
+    def of(cls, path: Path) -> _Header:
+        file = open_container(path)
+        return cls(file, *split_header(file))
+
+
 def _weights(
-    path: Path, rules: Sequence[Rule], prefix: str
+    header: _Header, rules: Sequence[Rule], prefix: str
 ) -> Iterator[tuple[Renamed, Sequence[Tensor] | Sequence[PackedWeight]]]:
     """Read a file's weights one at a time: where each goes, and its parts, one for each name."""
-    file = open_container(path)
-    header, quantisation = split_header(file)
-    with file.tensors() as read:
-        for stored in header:
+    with header.file.tensors() as read:
+        for stored in header.weights:
             renamed = translate(stored, rules, prefix)
             if renamed is None or not renamed.names:
                 continue
-            layer = quantisation.layers.get(stored)
+            layer = header.quantisation.layers.get(stored)
             if layer is None:
                 yield renamed, renamed.tensors(read(stored))
             else:
@@ -169,24 +183,37 @@ def check(
     Raises:
         ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
     """
-    header: dict[str, tuple[int, ...]] = {}
+    return _checked(module, [_Header.of(path) for path in files], tied, rules, prefix, from_folder)
+
+
+def _checked(
+    module: nn.Module,
+    headers: Sequence[_Header],
+    tied: Mapping[str, str] | None,
+    rules: Sequence[Rule],
+    prefix: str,
+    from_folder: bool,
+) -> int:
+    """As `check`, of files whose headers are read."""
+    shapes: dict[str, tuple[int, ...]] = {}
     joins: dict[str, dict[int, Tensor]] = {}
     count = 0
-    for path in files:
-        for stored, info in split_header(open_container(path))[0].items():
+    for header in headers:
+        for stored, info in header.weights.items():
             renamed = translate(stored, rules, prefix)
             if renamed is not None and renamed.names:
-                header.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
+                shapes.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
                 if renamed.place is not None:
                     joins.setdefault(renamed.names[0], {})[renamed.place] = torch.empty(info.shape, device="meta")
                 count += 1
-    header.update({name: tuple(joined(pieces).shape) for name, pieces in joins.items()})
-    once = {k: v for k, v in (tied or {}).items() if (k in header) != (v in header)}
+    shapes.update({name: tuple(joined(pieces).shape) for name, pieces in joins.items()})
+    once = {k: v for k, v in (tied or {}).items() if (k in shapes) != (v in shapes)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
     expected = dict(module.named_parameters(remove_duplicate=False)) | {
-        k: b for k, b in module.named_buffers() if k in header
+        k: b for k, b in module.named_buffers() if k in shapes
     }
-    _compare(header, expected, once, files[0].parent if from_folder else files[0], from_folder)
+    first = headers[0].file.path
+    _compare(shapes, expected, once, first.parent if from_folder else first, from_folder)
     return count
 
 

@@ -131,7 +131,7 @@ def prepare(variant: Variant, transformer: Any, conditions: Mapping[str, Tensor]
     mask = torch.zeros(unused.shape, dtype=context.dtype, device=context.device)
     mask = mask.masked_fill(unused, torch.finfo(context.dtype).min)[:, None, None]
     is_shared = variant.facts["shares_text"]
-    halves = (context, context) if is_shared else context.split(variant.facts["text_widths"], -1)
+    halves = (context, context) if is_shared else context.split(variant.facts["context_widths"], -1)
     connectors = transformer.video_connector, transformer.audio_connector
     outputs = [connector(half, mask)[0] for connector, half in zip(connectors, halves, strict=True)]
     return {**prepared, "context": torch.cat(outputs, -1)}

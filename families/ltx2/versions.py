@@ -18,10 +18,8 @@ from .network import MAKERS, TEXT_TOKENS
 SOUND_CHANNELS, SOUND_BINS, SOUND_RATE = 8, 16, 25
 # ComfyUI's default frame rate for LTX-2, used where no LTXVConditioning sets another.
 FPS = 25.0
-# The only noise levels that distilled checkpoints were trained for, from the templates of 2.0, 2.3 and 2.5; the second
-# list is that of the second of two stages, which refines a video of twice the size.
+# The only noise levels that distilled checkpoints were trained for, from the templates of 2.0, 2.3 and 2.5.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
-SECOND_STAGE = (0.85, 0.725, 0.421875)
 NEGATIVE = "blurry, out of focus, overexposed, low contrast, washed out, distorted, jittery, static, watermark, text"
 # Settings of LTXVScheduler, for all other checkpoints.
 _SCHEDULE = {
@@ -102,7 +100,6 @@ def make_variant(
             "arithmetic": MAKERS,
             "connectors": connectors,
             "shares_text": is_first,
-            "text_widths": (caption, caption) if is_first else blocks,
             "context_widths": (caption, caption) if is_first else blocks,
             "marks_first": version == "2.5",
             "sound_shape": (SOUND_CHANNELS, 1, config["audio_in_channels"] // SOUND_CHANNELS),

@@ -12,11 +12,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ...base.packed import PackedWeight, take_rows
+from ...base.packed import PackedWeight
 from .layer import StoredLayer
 from .marks import MarkedFile
 from .parts import FLOATS, LayerParts
-from .pieces import by_row, in_pieces
+from .pieces import by_row, in_pieces, scaled_rows
 from .rotation import GROUPS, unrotated
 
 
@@ -30,12 +30,7 @@ class Int8:
         return {f"{stem}.weight": _layer(file, stem) for stem in file.marked_as(self.layout)}
 
     def rows(self, weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
-        scale = weight.tensors["weight_scale"]
-        return {
-            **weight.tensors,
-            "weight": take_rows(weight.tensors["weight"], index),
-            "weight_scale": scale if scale.numel() == 1 else take_rows(scale, index),
-        }
+        return scaled_rows(weight, index)
 
     def dequantise(self, weight: PackedWeight, dtype: torch.dtype) -> Tensor:
         stored = weight.tensors["weight"].flatten(1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ...base.packed import PackedWeight, take_rows
 from ..cast import check_range
 
 # Numbers at a time: on a CPU what stays in its cache, elsewhere what keeps a GPU busy.
@@ -36,6 +37,16 @@ def in_pieces(
         check_range(numbers, dtype)
         result[start : start + count] = numbers
     return result
+
+
+def scaled_rows(weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
+    """The tensors of some rows of a weight with one scale, or with one for each row."""
+    scale = weight.tensors["weight_scale"]
+    return {
+        **weight.tensors,
+        "weight": take_rows(weight.tensors["weight"], index),
+        "weight_scale": scale if scale.numel() == 1 else take_rows(scale, index),
+    }
 
 
 def by_row(scale: Tensor, rows: int) -> Tensor:

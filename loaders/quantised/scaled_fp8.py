@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...base.packed import PackedWeight, take_rows
+from ...base.packed import PackedWeight
 from ...base.recognise import SCALES
 from ...base.storage import is_fp8
 from ..cast import cast
 from .layer import StoredLayer
 from .marks import MarkedFile
 from .parts import FLOATS, LayerParts
+from .pieces import scaled_rows
 
 # Older files have it once; with two numbers in it, their layers multiply in full precision.
 OLD_MARK = "scaled_fp8"
@@ -49,12 +50,7 @@ class ScaledFP8:
         }
 
     def rows(self, weight: PackedWeight, index: Tensor) -> Mapping[str, Tensor]:
-        scale = weight.tensors["weight_scale"]
-        return {
-            **weight.tensors,
-            "weight": take_rows(weight.tensors["weight"], index),
-            "weight_scale": scale if scale.numel() == 1 else take_rows(scale, index),
-        }
+        return scaled_rows(weight, index)
 
     def dequantise(self, weight: PackedWeight, dtype: torch.dtype) -> Tensor:
         """Multiplied in fp32, then rounded once."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from opent2v.tests.families.layouts import hunyuan_video as hunyuan
-from opent2v.tests.families.layouts import ltx_video as ltx
-from opent2v.tests.families.layouts import wan as alibaba
 from opent2v.tests.loaders.gguf_files import BY_CODE, Blocks, random_blocks
+from opent2v.tests.tiny import makers
 
 WIDTH = 256
 TITLES = {"wan": "Wan", "ltx_video": "LTX-Video", "hunyuan_video": "HunyuanVideo"}
@@ -24,38 +21,10 @@ LAYERS = {
 }
 
 
-def _shapes(family: str) -> dict[str, tuple[int, ...]]:
-    if family == "wan":
-        config = alibaba.TINY | {
-            "num_attention_heads": 2, "text_dim": WIDTH, "freq_dim": WIDTH, "ffn_dim": WIDTH, "in_channels": 16,
-            "num_layers": 1,
-        }  # fmt: skip
-        shapes = alibaba.meta_shapes("WanTransformer3DModel", config)
-        return {alibaba.original(name): shape for name, shape in shapes.items()}
-    if family == "ltx_video":
-        config = {
-            "num_attention_heads": 32, "attention_head_dim": 8, "cross_attention_dim": WIDTH, "num_layers": 1,
-            "caption_channels": WIDTH,
-        }  # fmt: skip
-        shapes = alibaba.meta_shapes("LTXVideoTransformer3DModel", config)
-        return {ltx.original_transformer(name): shape for name, shape in shapes.items()}
-    return hunyuan.original(double=1, single=1, refiners=1, width=WIDTH, text=WIDTH, pooled=WIDTH)
-
-
-@cache
-def _state(family: str) -> dict[str, Tensor]:
-    dice = torch.Generator().manual_seed(0)
-    state = {}
-    for name, shape in sorted(_shapes(family).items()):
-        drawn = torch.randn(shape, generator=dice)
-        is_gain = len(shape) == 1 and name.endswith(".weight")
-        state[name] = 1 + 0.1 * drawn if is_gain else drawn * (0.1 if len(shape) == 1 else shape[1] ** -0.5)
-    return state
-
-
 def state(family: str) -> dict[str, Tensor]:
     """Random weights of a transformer with one block of each kind, in the makers' names. Read them only."""
-    return dict(_state(family))
+    shapes = makers.shapes(family, WIDTH, WIDTH, {"num_attention_heads": 2, "ffn_dim": WIDTH})
+    return dict(makers.drawn(tuple(sorted(shapes.items()))))
 
 
 def packed(family: str, code: str, decode: Callable[[Blocks], Tensor]) -> tuple[dict[str, Tensor | Blocks], dict]:

@@ -55,7 +55,7 @@ def pipeline(version: str, class_name: str):
         }
         sides[f"{side}_gated_attn"] = connector.get("gated_attention", False)
     is_first = version == "2.0"
-    widths = variant.facts["text_widths"]
+    widths = variant.facts["context_widths"]
     connectors = LTX2TextConnectors(
         caption_channels=tiny.CAPTION, text_proj_in_factor=STATES, rope_type="split",
         per_modality_projections=not is_first, video_hidden_dim=widths[0], audio_hidden_dim=widths[1],
