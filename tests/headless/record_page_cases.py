@@ -7,9 +7,10 @@ Not a test. Copy fake_nodes.py into ComfyUI's custom_nodes, start ComfyUI, and w
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+
+from recording import arguments, opened_page  # pyright: ignore[reportMissingImports]
 
 CASES = Path(__file__).parent / "page_cases.json"
 READY = "!!window.app?.graph && !!window.LiteGraph?.registered_node_types['FakeSampler']"
@@ -22,25 +23,14 @@ SEND = """async (workflow) => {
 
 def record(url: str, browser_path: str) -> None:
     """Write the page's output into every case, one case a line."""
-    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
-
     cases = json.loads(CASES.read_text(encoding="utf-8"))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(url, timeout=120_000)
-        page.wait_for_function(READY, timeout=120_000)
-        page.wait_for_timeout(3000)
+    with opened_page(url, browser_path, READY) as page:
         for case in cases.values():
             case["prompt"] = page.evaluate(SEND, case["workflow"])
-        browser.close()
     lines = [f"{json.dumps(name)}: {json.dumps(case, ensure_ascii=False)}" for name, case in cases.items()]
     CASES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", help="of a running ComfyUI")
-    parser.add_argument("browser", help="path of a Chromium")
-    arguments = parser.parse_args()
-    record(arguments.url, arguments.browser)
+    options = arguments(__doc__)
+    record(options.url, options.browser)

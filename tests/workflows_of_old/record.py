@@ -8,7 +8,6 @@ pack, and with playwright installed:
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -17,6 +16,10 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent / "headless"))
+
+from recording import arguments, opened_page  # noqa: E402  # pyright: ignore[reportMissingImports]
+
 # Templates that run with what comes with the pack.
 NAMES = ("quickstart", "finishing", "lora")
 READY = "!!window.app?.graph && !!window.LiteGraph?.registered_node_types['OpenT2VSampler']"
@@ -53,8 +56,6 @@ def record(url: str, browser_path: str) -> None:
     Raises:
         SystemExit: that folder is there; it is never written again once the version is published.
     """
-    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
-
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     folder = HERE / version[1]
@@ -63,23 +64,14 @@ def record(url: str, browser_path: str) -> None:
     folder.mkdir()
     flows = {name: json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
     flows["guided"] = guided()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(url, timeout=120_000)
-        page.wait_for_function(READY, timeout=120_000)
-        page.wait_for_timeout(3000)
+    with opened_page(url, browser_path, READY) as page:
         for name, flow in flows.items():
             saved, sent = page.evaluate(SAVE_AND_SEND, flow)
             for stem, content in ((name, saved), (f"{name}_api", sent)):
                 text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
                 (folder / f"{stem}.json").write_text(text, encoding="utf-8")
-        browser.close()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", help="of a running ComfyUI")
-    parser.add_argument("browser", help="path of a Chromium")
-    arguments = parser.parse_args()
-    record(arguments.url, arguments.browser)
+    options = arguments(__doc__)
+    record(options.url, options.browser)
