@@ -159,18 +159,12 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def joint_guides(
-    variant: Variant, cfg: float, settings: Guidance, stg: Stg | None, has_sound: bool = True
-) -> tuple[Guide, ...]:
-    """The guidances of one step of a model that rescales once, in order of application: LTX-2's four passes.
-
-    Args:
-        has_sound: the LATENT holds a sound beside its video.
-    """
+def joint_guides(variant: Variant, cfg: float, settings: Guidance, stg: Stg | None) -> tuple[Guide, ...]:
+    """The guidances of one step of a model that rescales once, in order of application: LTX-2's four passes."""
     network, defaults = variant.family.network, variant.defaults
     active: list[Guide] = []
     sound_cfg = settings.sound_cfg or (defaults.sound_guidance if math.isclose(cfg, defaults.guidance) else None) or cfg
-    if has_sound and not math.isclose(sound_cfg, cfg):
+    if not math.isclose(sound_cfg, cfg):
         active.append(SoundCfg(sound_cfg))
     if settings.cfg_star and not math.isclose(cfg, 1):
         active.append(CfgStar())
@@ -178,7 +172,7 @@ def joint_guides(
         published = variant.family.sampling.stg(variant)
         names = published.attentions if published else ()
         active.append(Perturbed(replace(stg, rescale=0), network.blocks, names))
-    if has_sound and settings.modality not in (0, 1):
+    if settings.modality not in (0, 1):
         active.append(Modality(settings.modality, network.blocks, network.crossings))
     share = max(settings.cfg_rescale, stg.rescale if stg is not None and stg.scale else 0)
     if share and (active or not math.isclose(cfg, 1)):
