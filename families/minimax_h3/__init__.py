@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base import (
+from ...base import (
     Defaults,
     Family,
     Geometry,
@@ -26,8 +26,8 @@ from ..base import (
     Variant,
     VideoStream,
 )
-from ..base.noise_levels import shifted, straight
-from ..base.recognise import without_prefix
+from ...base.noise_levels import shifted, straight
+from ...base.recognise import without_prefix
 
 FPS = 24.0
 SHIFT = 12.0
