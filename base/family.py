@@ -110,6 +110,7 @@ class Video:
             order, made one after the other and without looking ahead, so that each can be let go before the next.
             None: the VAE cannot; hosts then decode overlapping stretches of the latent and blend them.
         latents: id of the family whose VAE encodes to the same latents; "" where the VAE is the family's own.
+        tiles_itself: its tiles are part of what it was trained to do, so that hosts never cut a latent for it.
         statistics: (vae, latent) -> mean and standard deviation of the latents, [1, C, 1, 1, 1], of a VAE whose latents
             `encode` normalises. None: the latents are the VAE's own.
     """
@@ -118,6 +119,7 @@ class Video:
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode_frames: Callable[[nn.Module, Tensor, bool], Iterator[Tensor]] | None = None
     latents: str = ""
+    tiles_itself: bool = False
     statistics: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]] | None = None
 
 

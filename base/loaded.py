@@ -119,6 +119,11 @@ class VideoVAE(LoadedVAE):
         """Whether `decode_frames` can be called."""
         return self._video.decode_frames is not None
 
+    @property
+    def tiles_itself(self) -> bool:
+        """Whether hosts leave it to the VAE to work in tiles."""
+        return self._video.tiles_itself
+
     def decode_frames(self, latent: Tensor, tiled: bool = False) -> Iterator[Tensor]:
         """What `decode` returns, in pieces [B, 3, f, H, W] that follow each other; `tiled`: in tiles of space."""
         decode_frames = self._video.decode_frames
@@ -148,6 +153,12 @@ class SoundVAE(LoadedVAE):
         stream, defaults = self.variant.sound, self.variant.defaults
         assert stream is not None, "a model without sound has no audio VAE"
         return stream.latent_shape(defaults.width, defaults.height, frames, fps)
+
+    @property
+    def time_axis(self) -> int:
+        """The axis of the latent [B, channels, ...] that is time."""
+        assert self.variant.sound is not None, "a model without sound has no audio VAE"
+        return self.variant.sound.time_axis
 
     @property
     def input_rate(self) -> int:

@@ -79,11 +79,13 @@ class SoundStream(Stream):
 
     Attributes:
         shape: (video frames, frames per second) -> (channels, ...) of the latent of so much sound.
+        time_axis: the axis of the latent [B, C, ...] that is time.
     """
 
     name = "sound"
 
     shape: Callable[[int, float], tuple[int, ...]]
+    time_axis: int = 2
 
     def latent_shape(self, width: int, height: int, frames: int, fps: float) -> tuple[int, ...]:
         return self.shape(frames, fps)

@@ -16,8 +16,10 @@ class AudioDecoder:
         channels: of the latents.
         decode: latent [B, channels, ...] -> AUDIO {"waveform" [B, 1 or 2, samples] in -1..1, "sample_rate": Hz}.
         encode: AUDIO -> latent [B, channels, ...] float32 on the CPU. None: this VAE decodes only.
+        time_axis: the axis of the latent that is time.
     """
 
     channels: int
     decode: Callable[[Tensor], dict[str, Any]]
     encode: Callable[[dict[str, Any]], Tensor] | None = None
+    time_axis: int = 2

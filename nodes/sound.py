@@ -73,14 +73,16 @@ class OpenT2VEncodeAudio:
             )
         waveform = _stereo(audio["waveform"])
         encoded = decoder.encode({**audio, "waveform": waveform}).to(room)
-        fitted, remarks = _fitted(encoded, room.shape[2])
+        axis = decoder.time_axis
+        fitted, remarks = _fitted(encoded, axis, room.shape[axis])
         samples = host.nested([picture, fitted.expand(len(room), *fitted.shape[1:])])
         masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
         mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
         kept = torch.full((1, 1, *room.shape[2:]), 1.0)
-        kept[:, :, : encoded.shape[2]] = 1 - keep  # what lies behind the sound's end is made anew
+        count = min(encoded.shape[axis], room.shape[axis])
+        kept.narrow(axis, 0, count).fill_(1 - keep)  # what lies behind the sound's end is made anew
         seconds = waveform.shape[-1] / audio["sample_rate"]
-        line = f"{seconds:.1f} s of sound, {min(encoded.shape[2], room.shape[2])} of {room.shape[2]} latents"
+        line = f"{seconds:.1f} s of sound, {count} of {room.shape[axis]} latents"
         return with_remarks(
             ({**latent, "samples": samples, "noise_mask": host.nested([mask, kept])},), [line, *remarks]
         )
@@ -98,12 +100,13 @@ def _stereo(waveform: Tensor) -> Tensor:
     return first[:, :2] if first.shape[1] >= 2 else first.expand(-1, 2, -1)
 
 
-def _fitted(latent: Tensor, length: int) -> tuple[Tensor, list[str]]:
+def _fitted(latent: Tensor, axis: int, length: int) -> tuple[Tensor, list[str]]:
     """The latent cut, or filled up with nothing, to this length; remarks on it."""
-    present = latent.shape[2]
+    present = latent.shape[axis]
     if present > length:
-        return latent[:, :, :length], ["The sound is longer than the video: its end is left out."]
+        return latent.narrow(axis, 0, length), ["The sound is longer than the video: its end is left out."]
     if present < length:
-        filled = functional.pad(latent, (0, 0, 0, length - present))
+        behind = [0, 0] * (latent.ndim - 1 - axis) + [0, length - present]
+        filled = functional.pad(latent, behind)
         return filled, ["The sound is shorter than the video: the model makes the rest."]
     return latent, []

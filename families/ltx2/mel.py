@@ -1,7 +1,7 @@
-"""Sound as LTX-2's audio VAE reads it: resampled, as the logarithm of a mel spectrogram.
+"""Sound as LTX-2's audio VAE reads it: the logarithm of a mel spectrogram.
 
-Source: ComfyUI 0.33.0, comfy/ldm/lightricks/vae/audio_vae.py (settings); Slaney's mel scale and windowed sinc
-interpolation as torchaudio 2.11 computes them (formulas, no code), tests/families/ltx2/test_mel.py compares.
+Source: ComfyUI 0.33.0, comfy/ldm/lightricks/vae/audio_vae.py (settings); Slaney's mel scale as torchaudio 2.11 computes
+it (formulas, no code), tests/families/ltx2/test_mel.py compares.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _WINDOW = 1024  # samples of one spectrum
 _SMALLEST = 1e-5  # magnitude below which all is silence
 # Slaney's scale is linear up to 1000 Hz, 15 mel, and logarithmic above.
 _LINEAR, _KNEE, _GROWTH = 200 / 3, 1000.0, math.log(6.4) / 27
-_ZEROS, _ROLLOFF = 6, 0.99  # crossings of the sinc on either side, share of the lower rate's frequencies that is kept
 
 
 def log_mel(waveform: Tensor, rate: int, bins: int, hop: int) -> Tensor:
@@ -39,22 +37,3 @@ def _filters(rate: int, bins: int) -> Tensor:
     middle = edges[1:-1, None]
     triangles = torch.minimum((frequencies - rising) / (middle - rising), (falling - frequencies) / (falling - middle))
     return triangles.clamp(min=0) * 2 / (falling - rising)
-
-
-def resampled(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
-    """[B, C, samples] at `rate` samples a second -> the same at another rate."""
-    if rate == new_rate:
-        return waveform
-    common = math.gcd(rate, new_rate)
-    old, new = rate // common, new_rate // common
-    cut = min(old, new) * _ROLLOFF
-    width = math.ceil(_ZEROS * old / cut)
-    # Times of the samples around each new sample, in periods of the highest frequency that is kept.
-    times = torch.arange(-width, width + old, dtype=torch.float64)[None] / old
-    times = (times - torch.arange(new, dtype=torch.float64)[:, None] / new) * cut
-    times = times.clamp(-_ZEROS, _ZEROS)
-    kernel = torch.sinc(times) * torch.cos(times * math.pi / _ZEROS / 2) ** 2 * cut / old
-    padded = functional.pad(waveform.flatten(0, 1)[:, None], (width, width + old))
-    rows = functional.conv1d(padded, kernel.to(waveform)[:, None], stride=old)  # [B * C, new, periods]
-    length = math.ceil(new * waveform.shape[-1] / old)
-    return rows.transpose(1, 2).flatten(1)[:, :length].unflatten(0, waveform.shape[:2])

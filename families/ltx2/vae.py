@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ...base import FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename
 from ...base.recognise import layers, without_prefix
+from ...base.resampling import resampled
 from .files import renamed
-from .mel import log_mel, resampled
+from .mel import log_mel
 
 _STATISTICS = (
     rename("^per_channel_statistics.mean-of-means", "latents_mean"),

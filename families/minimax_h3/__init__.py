@@ -22,15 +22,19 @@ from ...base import (
     Recognition,
     Sampling,
     Shapes,
+    Sound,
     SoundStream,
     Variant,
+    Video,
     VideoStream,
 )
 from ...base.noise_levels import shifted, straight
 from ...base.recognise import without_prefix
+from . import sound, vae
 
 FPS = 24.0
 SHIFT = 12.0
+CHANNELS, TEXT_WIDTH = 24, 5120  # of the video's latents, of the text encoder that the makers chose
 SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent channels, stereo, latents a second
 # Video frames in each latent frame of one group. A clip is whole groups and the first two latent frames of another
 # group.
@@ -56,6 +60,8 @@ class GroupedGeometry(Geometry):
         return max(0, int((frames - _START) / _FRAMES + 0.5)) * _FRAMES + _START
 
     def latent_frames(self, frames: int) -> int:
+        if frames < _START:  # a picture
+            return 1
         return (frames - _START) // _FRAMES * len(GROUP) + 2
 
     def frames(self, latent_frames: int) -> int:
@@ -63,7 +69,50 @@ class GroupedGeometry(Geometry):
         return whole * _FRAMES + sum(GROUP[:rest])
 
 
+def make_variant(text: int, hidden: int, channels: int = CHANNELS) -> Variant:
+    """
+    Args:
+        text: width of the prompt's embedding.
+        hidden: width of the transformer, 0 where nothing tells it.
+    """
+    return Variant(
+        family=FAMILY,
+        name="",
+        streams=(
+            VideoStream(GroupedGeometry(channels=channels, temporal=4, spatial=16)),
+            SoundStream(lambda frames, fps: (SOUND_CHANNELS, SOUND_SIDES, round(frames / FPS * SOUND_RATE)), 3),
+        ),
+        defaults=Defaults(1344, 768, 124, FPS, 20, 1.0),
+        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
+        latent_format="MiniMaxH3AV",
+        context_width=text,
+        longer_context_widths=(hidden,) if hidden else (),
+        memory_factor=0.114 * channels,  # comfy/supported_models.py, MiniMaxH3
+        # comfy/sd.py counts 30 frames of 9.5 values and the weights of one tile; tiles are 256 pixels wide.
+        decode_floats=560.0,
+        encode_floats=1430.0,
+        pairs={
+            "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "
+            "CLIP (type minimax)",
+            "vae": "minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors",
+        },
+    )
+
+
+def of_vae() -> Variant:
+    """What is known of a model by its VAE alone."""
+    return make_variant(TEXT_WIDTH, 0)
+
+
 def find(shapes: Shapes, name: str) -> Recognised | str:
+    """The transformer, the video's VAE or the sound's."""
+    transformer = _transformer(shapes)
+    if isinstance(transformer, Recognised):
+        return transformer
+    return vae.video_vae(of_vae(), shapes) or sound.sound_vae(of_vae(), shapes) or transformer
+
+
+def _transformer(shapes: Shapes) -> Recognised | str:
     stripped = without_prefix(shapes, _MARKERS[0])
     missing = [marker for marker in _MARKERS if stripped is None or marker not in stripped[1]]
     if stripped is None or missing:
@@ -71,26 +120,7 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
     prefix, inner = stripped
     hidden, text = inner["condition_proj.weight"]
     channels = inner["final_layer.video_out.weight"][0] // 4  # of a patch of 2 x 2
-    variant = Variant(
-        family=FAMILY,
-        name="",
-        streams=(
-            VideoStream(GroupedGeometry(channels=channels, temporal=4, spatial=16)),
-            SoundStream(lambda frames, fps: (SOUND_CHANNELS, SOUND_SIDES, round(frames / FPS * SOUND_RATE))),
-        ),
-        defaults=Defaults(1344, 768, 124, FPS, 20, 1.0),
-        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
-        latent_format="MiniMaxH3AV",
-        context_width=text,
-        longer_context_widths=(hidden,),
-        memory_factor=0.114 * channels,  # comfy/supported_models.py, MiniMaxH3
-        pairs={
-            "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "
-            "CLIP (type minimax)",
-            "vae": "minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors",
-        },
-    )
-    return Recognised("transformer", "original", "", {}, variant, prefix=prefix)
+    return Recognised("transformer", "original", "", {}, make_variant(text, hidden, channels), prefix=prefix)
 
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[int]) -> list[float]:
@@ -103,5 +133,7 @@ FAMILY = Family(
     title="MiniMax H3",
     recognition=Recognition(find),
     sampling=Sampling(sigmas),
+    video=Video(vae.decode, vae.encode, vae.decode_frames, tiles_itself=True),
+    sound=Sound(sound.decode, sound.output_rate, sound.encode, sound.input_rate),
     host_nodes=HostNodes("ComfyUI's Load Diffusion Model", "MiniMaxH3ImageToVideo"),
 )

@@ -18,16 +18,18 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     """Decoding by the host's nodes: LTXVAudioVAEDecode, which returns the sample rate, and VAEDecodeAudio."""
     # 0.8.0 passes LTX-2's audio VAE without the host's VAE class around it.
     first_stage = getattr(vae, "first_stage_model", vae)
-    is_ltx = hasattr(first_stage, "output_sample_rate") and hasattr(first_stage, "num_of_latents_from_frames")
     if isinstance(first_stage, SoundStage):
-        encodes = first_stage.opent2v.encodes
-        return AudioDecoder(vae.latent_channels, partial(_decoded, vae), partial(_encoded, vae) if encodes else None)
-    if not is_ltx and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
+        part = first_stage.opent2v
+        encode = partial(_encoded, vae) if part.encodes else None
+        return AudioDecoder(vae.latent_channels, partial(_decoded, vae), encode, part.time_axis)
+    # LTX-2's and MiniMax H3's. The other node divides a loud sound by its spread.
+    tells_rate = hasattr(first_stage, "output_sample_rate")
+    if not tells_rate and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):
         return None
 
     def decode(latent: Tensor) -> dict[str, Any]:
         # Imported late, because the host loads its extra nodes after some packs.
-        if is_ltx:
+        if tells_rate:
             from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode
 
             return LTXVAudioVAEDecode.execute(samples={"samples": latent}, audio_vae=vae).result[0]
@@ -40,7 +42,9 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
 
         return VAEEncodeAudio.execute(vae=vae, audio=audio).result[0]["samples"].float().cpu()
 
-    return AudioDecoder(vae.latent_channels, decode, encode if isinstance(vae, comfy.sd.VAE) else None)
+    # LTX-2's latents end with their frequencies, all others with time.
+    time_axis = 2 if hasattr(first_stage, "latent_frequency_bins") else vae.latent_dim + 1
+    return AudioDecoder(vae.latent_channels, decode, encode if isinstance(vae, comfy.sd.VAE) else None, time_axis)
 
 
 def _decoded(vae: Any, latent: Tensor) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,43 @@ class FirstStage(nn.Module):
 
     def encode(self, video: Tensor, **options: Any) -> Tensor:
         """[B, 3, F, H, W] in -1..1 -> VAE latent."""
-        return self.opent2v.encode(video)
+        return self.opent2v.encode(video.to(options.get("device")))
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
         return self.opent2v.decode(latent, options.get("seed", 0))
 
+    def decode_tiled(self, latent: Tensor, **options: Any) -> Tensor:
+        """As `decode`, in tiles of its own; called for a VAE that `handles_tiling`."""
+        return self.decode(latent)
+
+    def encode_tiled(self, video: Tensor, **options: Any) -> Tensor:
+        return self.encode(video)
+
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As `nn.Module`'s; an empty state dict is accepted, because the weights are loaded already."""
         return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else ([], [])
+
+
+class StreamedStage(FirstStage):
+    """A VAE that decodes piece by piece: the host lets it write each into the finished video, apart from the device."""
+
+    comfy_has_chunked_io = True
+
+    def decode_output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        geometry = self.opent2v.variant.geometry
+        batch, _, frames, height, width = shape
+        return batch, 3, geometry.frames(frames), height * geometry.spatial, width * geometry.spatial
+
+    def decode(self, latent: Tensor, **options: Any) -> Tensor:
+        buffer = options.get("output_buffer")
+        if buffer is None:
+            return super().decode(latent, **options)
+        done = 0
+        for piece in self.opent2v.decode_frames(latent):
+            buffer[:, :, done : done + piece.shape[2]].copy_(piece)
+            done += piece.shape[2]
+        return buffer
 
 
 class Statistics:
@@ -86,7 +114,8 @@ class OpenT2VVAE(comfy.sd.VAE):
     family's VAE and geometry take the place of the module that the host would have built.
     """
 
-    stage: type[FirstStage] = FirstStage
+    def stage(self) -> FirstStage:
+        return StreamedStage(self.opent2v) if self.opent2v.streams else FirstStage(self.opent2v)
 
     def __init__(self, part: VideoVAE | SoundVAE):
         self.__dict__["opent2v"] = part
@@ -99,7 +128,7 @@ class OpenT2VVAE(comfy.sd.VAE):
     @first_stage_model.setter
     def first_stage_model(self, module: nn.Module) -> None:
         if "first_stage_model" not in self.__dict__:
-            module = self.stage(self.opent2v)
+            module = self.stage()
             self._fit(self.opent2v.variant)
         self.__dict__["first_stage_model"] = module  # compile nodes of other packs set their module here
 
@@ -112,10 +141,11 @@ class OpenT2VVAE(comfy.sd.VAE):
         """Replace the host's defaults by the family's geometry and memory."""
         geometry = variant.geometry
         spatial, temporal = geometry.spatial, geometry.temporal
+        self.handles_tiling = self.opent2v.tiles_itself
         self.memory_used_encode = lambda shape, dtype: variant.encode_memory(shape, mm.dtype_size(dtype))
         self.memory_used_decode = lambda shape, dtype: variant.decode_memory(shape, mm.dtype_size(dtype))
-        self.downscale_ratio = (lambda frames: max(0, (frames + temporal - 1) // temporal), spatial, spatial)
-        self.upscale_ratio = (lambda frames: max(0, frames * temporal - (temporal - 1)), spatial, spatial)
+        self.downscale_ratio = (lambda frames: max(0, geometry.latent_frames(frames)), spatial, spatial)
+        self.upscale_ratio = (lambda frames: max(0, geometry.frames(frames)), spatial, spatial)
         self.downscale_index_formula = self.upscale_index_formula = (temporal, spatial, spatial)
         self.latent_channels, self.latent_dim, self.output_channels = geometry.channels, 3, 3
         self.conv_out_channels = 3  # as the host sets it for its own Wan VAE
@@ -156,16 +186,24 @@ class SoundStage(FirstStage):
 
     @property
     def latent_frequency_bins(self) -> int:
+        """Core's node for an empty latent of LTX-2's sound asks for it; other sounds have no such bins."""
+        if self.opent2v.time_axis != 2:
+            raise AttributeError("latent_frequency_bins")
         return self.opent2v.latent_shape(1, 1.0)[-1]
 
     def num_of_latents_from_frames(self, frames_number: int, frame_rate: float) -> int:
-        return self.opent2v.latent_shape(frames_number, frame_rate)[1]
+        return self.opent2v.latent_shape(frames_number, frame_rate)[self.opent2v.time_axis - 1]
 
 
 class OpenT2VAudioVAE(OpenT2VVAE):
     """The host's VAE around a family's audio VAE."""
 
-    stage = SoundStage
+    def stage(self) -> FirstStage:
+        return SoundStage(self.opent2v)
+
+    def decode_tiled(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The whole sound: a sound is small, and the host's tiles would cut some latents across their frequencies."""
+        return self.decode(args[0] if args else kwargs["samples"])
 
     def _fit(self, variant: Variant) -> None:
         part = self.opent2v
@@ -207,7 +245,8 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
         latent = latent.transpose(1, 2).flatten(0, 1)  # a VAE for pictures decodes each frame as a picture
     # memory of one frame; the host batches as many as fit
     needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)
-    if latent.ndim == 5 and needed > mm.get_total_memory(vae.device) * 0.9:
+    can_cut = latent.ndim == 5 and not getattr(vae, "handles_tiling", False)
+    if can_cut and needed > mm.get_total_memory(vae.device) * 0.9:
         compression = vae.spacial_compression_decode()
         tile = max(4, 256 // compression)
         images = vae.decode_tiled(latent, tile_x=tile, tile_y=tile, overlap=tile // 4, tile_t=16, overlap_t=4)

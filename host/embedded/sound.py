@@ -25,4 +25,4 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
         waveform = audio["waveform"].to(vae.device, vae.dtype)
         return vae.part.encode(waveform, audio["sample_rate"]).float().cpu()
 
-    return AudioDecoder(vae.part.channels, decode, encode if vae.part.encodes else None)
+    return AudioDecoder(vae.part.channels, decode, encode if vae.part.encodes else None, vae.part.time_axis)

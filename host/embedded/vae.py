@@ -63,7 +63,7 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
 def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
     """Encode or decode one clip; in tiles if asked for, or where memory runs out, and the VAE can."""
     of: Any = part.vae
-    if not hasattr(of, "enable_tiling"):
+    if part.tiles_itself or not hasattr(of, "enable_tiling"):
         return run(tensor)
 
     def pieces(tiled: bool) -> Iterator[Tensor]:

@@ -1,0 +1,55 @@
+"""MiniMax H3's VAEs, text encoder and references against core's own classes and nodes, and on both hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .report import cases_of, report_of
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def h3(comfyui: Path, python: str) -> Any:
+    if not (comfyui / "comfy/ldm/minimax").is_dir():
+        pytest.skip("this ComfyUI has no MiniMax H3")
+    return cases_of(report_of(python, "inside_h3_parts.py", comfyui, timeout=900), "h3_vaes ")
+
+
+def test_the_video_vae_equals_cores_in_cores_nodes(h3):
+    results = h3("video_vaes_equal_cores")
+    assert results.pop("spread") > 0.1
+    assert {name: shape for name, (_, shape) in results.items()} == {
+        "encode 1": [1, 24, 1, 4, 6], "encode 5": [1, 24, 2, 4, 6], "encode 22": [1, 24, 7, 4, 6],
+        "encode 39": [1, 24, 12, 4, 6], "decode 1": [1, 64, 96, 3], "decode 2": [5, 64, 96, 3],
+        "decode 7": [22, 64, 96, 3], "decode 12": [39, 64, 96, 3], "tiles": [22, 64, 320, 3],
+        "tiled": [22, 64, 320, 3],
+    }  # fmt: skip
+    assert all(difference < 1e-5 for difference, _ in results.values()), results
+
+
+def test_pieces_of_a_video_equal_the_whole(h3):
+    results = h3("streams_equal_whole_videos")
+    assert results.pop("frames") == [56, 56] and results.pop("frames at a time") == 22
+    assert all(difference < 1e-5 for difference in results.values()), results
+
+
+def test_the_sounds_vae_equals_cores_in_cores_nodes(h3):
+    results = h3("sound_vaes_equal_cores")
+    assert results["decode"] < 1e-5 and results["encode"] < 1e-4 and results["spread"] > 1e-3
+    assert results["rates"] == [32000, 32000] and results["shapes"] == [[1, 32, 2, 10], [1, 2, 8800]]
+    assert max(results["decoders"]) < 1e-5 and max(results["encoders"]) < 1e-4 and results["time axes"] == [3, 3, 3]
+
+
+def test_a_loud_sound_keeps_its_loudness(h3):
+    results = h3("a_loud_sound_keeps_its_loudness")
+    assert results["spread"] > 0.2 and results["core's"] < 1e-5 and results["ours"] < 1e-5
+
+
+def test_a_sound_goes_into_a_latent_along_its_time(h3):
+    for result in h3("a_sound_goes_into_a_latent").values():
+        assert result["shape"] == [1, 32, 2, 12] and result["silent behind"] == 0 and result["filled"] > 0.1
+        assert result["kept"] == [0.0] * 8 + [1.0] * 4
