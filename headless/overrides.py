@@ -39,11 +39,7 @@ def override(
     catalog = Catalog(classes, titles or {})
     for change in changes:
         target, equals, text = change.partition("=")
-        name, dot, input_name = target.rpartition(".")
-        if not (equals and dot and name and input_name):
-            raise WorkflowError(
-                f"cannot read {change!r}; expected NODE.INPUT=VALUE, for example OpenT2VSampler.steps=20"
-            )
+        name, input_name = _split(target if equals else "", change)
         try:
             if is_page(data):
                 _set_on_page(data, name, input_name, text, catalog)
@@ -54,32 +50,46 @@ def override(
     return data
 
 
+def locate(
+    data: dict[str, Any], target: str, classes: Mapping[str, Any], titles: Mapping[str, str] | None = None
+) -> tuple[str, str, Input]:
+    """The input that "NODE.INPUT" means: (the node's id, its class, the input).
+
+    Raises:
+        WorkflowError: as of `override`, for everything but the value.
+    """
+    catalog = Catalog(classes, titles or {})
+    name, input_name = _split(target)
+    try:
+        if is_page(data):
+            node, item = _on_page(Page(data, catalog), name, input_name, catalog)
+            return node.id, node.type, item
+        graph = api_graph(data, catalog)
+        node_id, item = _in_api(graph, name, input_name, catalog)
+        return node_id, graph[node_id]["class_type"], item
+    except ValueError as error:
+        raise WorkflowError(f"cannot set {target}: {error}") from error
+
+
+def _split(target: str, change: str = "") -> tuple[str, str]:
+    name, dot, input_name = target.rpartition(".")
+    if dot and name and input_name:
+        return name, input_name
+    if change:
+        raise WorkflowError(f"cannot read {change!r}; expected NODE.INPUT=VALUE, for example OpenT2VSampler.steps=20")
+    raise WorkflowError(f"cannot read {target!r}; expected NODE.INPUT, for example OpenT2VSampler.steps")
+
+
 def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, catalog: Catalog) -> None:
     page = Page(data, catalog)
-    settable = {
-        node.id: node for node in page.nodes.values() if node.type not in VIRTUAL or node.type == "PrimitiveNode"
-    }
-    node = settable[_find(name, {node.id: (node.title, node.type) for node in settable.values()}, catalog)]
-    raw = page.saved[node.id]
-    uses = [way for way, saved in page.saved.items() if saved is raw]
+    node, item = _on_page(page, name, input_name, catalog)
+    raw, value = page.saved[node.id], parsed(item, text)
     if node.type == "PrimitiveNode":
-        item = _primitive_input(node)
-        raw["widgets_values"] = [parsed(item, text), *_list(raw.get("widgets_values"))[1:]]
+        raw["widgets_values"] = [value, *_list(raw.get("widgets_values"))[1:]]
         return
-    item = _settable(catalog, node.type, node.label, input_name)
-    slot = next(slot for slot in node.slots if slot.name == input_name)
-    source = page.primitive(slot) or page.nodes.get((page.origin(node, slot) or ("",))[0])
-    if source is not None:
-        raise ValueError(_linked(input_name, node.label, source.label))
-    value = parsed(item, text)
     if input_name in node.promoted:
         node.promoted[input_name].set(value)
         return
-    if len(uses) > 1:
-        raise ValueError(
-            f"{node.label} lies in a subgraph that is used {len(uses)} times ({', '.join(uses)}), and the file has one "
-            "value for all; on ComfyUI's page, make the value an input of the subgraph, or unpack it"
-        )
     saved, inputs = raw.get("widgets_values"), catalog.inputs(node.type)
     if isinstance(saved, dict):
         saved[input_name] = value
@@ -89,8 +99,33 @@ def _set_on_page(data: dict[str, Any], name: str, input_name: str, text: str, ca
         raw["widgets_values"] = values
 
 
+def _on_page(page: Page, name: str, input_name: str, catalog: Catalog) -> tuple[PageNode, Input]:
+    settable = {
+        node.id: node for node in page.nodes.values() if node.type not in VIRTUAL or node.type == "PrimitiveNode"
+    }
+    node = settable[_find(name, {node.id: (node.title, node.type) for node in settable.values()}, catalog)]
+    if node.type == "PrimitiveNode":
+        return node, _primitive_input(node)
+    item = _settable(catalog, node.type, node.label, input_name)
+    slot = next(slot for slot in node.slots if slot.name == input_name)
+    source = page.primitive(slot) or page.nodes.get((page.origin(node, slot) or ("",))[0])
+    if source is not None:
+        raise ValueError(_linked(input_name, node.label, source.label))
+    uses = [way for way, saved in page.saved.items() if saved is page.saved[node.id]]
+    if len(uses) > 1 and input_name not in node.promoted:
+        raise ValueError(
+            f"{node.label} lies in a subgraph that is used {len(uses)} times ({', '.join(uses)}), and the file has one "
+            "value for all; on ComfyUI's page, make the value an input of the subgraph, or unpack it"
+        )
+    return node, item
+
+
 def _set_in_api(data: dict[str, Any], name: str, input_name: str, text: str, catalog: Catalog) -> None:
-    graph = api_graph(data, catalog)
+    node_id, item = _in_api(api_graph(data, catalog), name, input_name, catalog)
+    data[node_id].setdefault("inputs", {})[input_name] = parsed(item, text)
+
+
+def _in_api(graph: Graph, name: str, input_name: str, catalog: Catalog) -> tuple[str, Input]:
     node_id = _find(name, {key: (node["title"], node["class_type"]) for key, node in graph.items()}, catalog)
     node = graph[node_id]
     named = label(node_id, node)
@@ -101,7 +136,7 @@ def _set_in_api(data: dict[str, Any], name: str, input_name: str, text: str, cat
         raise ValueError(
             _linked(input_name, named, label(source, graph[source]) if source in graph else f"node {source}")
         )
-    data[node_id].setdefault("inputs", {})[input_name] = parsed(item, text)
+    return node_id, item
 
 
 def _find(name: str, nodes: dict[str, tuple[str, str]], catalog: Catalog) -> str:

@@ -13,6 +13,7 @@ from ..host.embedded.files import Missing
 from ..host.embedded.place import running
 from .catalog import Catalog
 from .graph import Graph, is_link, label
+from .kept import Kept
 from .validation import execution_order, output_nodes, validate
 from .values import checked
 
@@ -31,12 +32,14 @@ def run(
     *,
     extra_pnginfo: dict[str, Any] | None = None,
     on_node: Callable[[str, dict[str, Any] | None], None] | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Validate a workflow and run it.
 
     Args:
         extra_pnginfo: what save nodes store besides the prompt; {"workflow": ...} of the graph by default.
         on_node: called with a node's id and None when it starts, with its result when it ends.
+        kept: results of the run before, of which this one takes over what fits.
     Returns:
         For every node that ran, in that order: "outputs" (a tuple; None once freed), "ui" (a dictionary), "seconds".
     Raises:
@@ -52,11 +55,18 @@ def run(
     order = execution_order(graph, outputs)
     awaited = Counter(source for node_id in order for source in _sources(graph, node_id))
     results: dict[str, dict[str, Any]] = {}
+    if kept is not None:
+        kept.begin(graph, catalog, order)
     for node_id in order:
         running(node_id)
         if on_node:
             on_node(node_id, None)
-        results[node_id] = _run_node(node_id, graph, catalog, results, hidden)
+        result = None if kept is None else kept.get(node_id)
+        if result is None:
+            result = _run_node(node_id, graph, catalog, results, hidden)
+            if kept is not None:
+                kept.put(node_id, catalog.returns(graph[node_id]["class_type"]), result)
+        results[node_id] = result
         for source in _sources(graph, node_id):
             awaited[source] -= 1
             if not awaited[source] and source not in outputs:

@@ -18,6 +18,48 @@ import console
 import pack
 
 
+class Session:
+    """A ComfyUI in this process for workflows that run one after another; its own cache keeps models between them."""
+
+    def __init__(self, comfyui: Path, *, stages: console.Stages, folder: Path) -> None:
+        # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
+        signal.signal(signal.SIGINT, _interrupt)
+        self._nodes, self._executor = _start(comfyui, folder)
+        self._stages = stages
+        self._last: tuple[str, Sequence[str]] = ("", ())
+        self.classes, self.titles = self._nodes.NODE_CLASS_MAPPINGS, self._nodes.NODE_DISPLAY_NAME_MAPPINGS
+        # The name under which ComfyUI imported this pack.
+        self.room = self.classes["OpenT2VSaveVideo"].__module__.split(".")[0]
+
+    @property
+    def loads(self) -> int:
+        """ComfyUI's cache does not count."""
+        return 0
+
+    def run(
+        self,
+        text: str,
+        changes: Sequence[str],
+        folder: Path,
+        stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
+    ) -> Any:
+        """Run a workflow as ComfyUI's server would, saving into `folder`: a `headless.Outcome`."""
+        importlib.import_module("folder_paths").set_output_directory(str(folder))
+        if (text, changes) == self._last:
+            self._executor.reset()  # ComfyUI would take the last run's file for this run's
+        self._last = (text, changes)
+        headless = importlib.import_module(f"{self.room}.headless")
+        graph = headless.load_changed(text, changes, self.classes, self.titles)
+        importlib.import_module(f"{self.room}.headless.workflow").validate(graph, self.classes)
+        names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
+        stream = _Events(names, self._stages)
+        self._executor.server.send_sync = stream.event
+        importlib.import_module("comfy.utils").set_progress_bar_global_hook(stream.progress)
+        ui = _execute(self._executor, graph)
+        stream.finish()
+        return headless.Outcome.of(graph, ui, folder)
+
+
 def run(
     comfyui: Path,
     text: str,
@@ -27,21 +69,8 @@ def run(
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None],
 ) -> Any:
-    """Run a workflow as ComfyUI's server would; arguments and result as of `embedded_run.run`."""
-    # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
-    signal.signal(signal.SIGINT, _interrupt)
-    nodes, executor = _start(comfyui, output)
-    classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
-    room = classes["OpenT2VSaveVideo"].__module__.split(".")[0]  # the name under which ComfyUI imported this pack
-    headless = importlib.import_module(f"{room}.headless")
-    graph = headless.load_changed(text, changes, classes, titles)
-    importlib.import_module(f"{room}.headless.workflow").validate(graph, classes)
-    stream = _Events({node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}, stages)
-    executor.server.send_sync = stream.event
-    importlib.import_module("comfy.utils").set_progress_bar_global_hook(stream.progress)
-    ui = _execute(executor, graph)
-    stream.finish()
-    return headless.Outcome.of(graph, ui, output)
+    """Run one workflow; arguments and result as of `embedded_run.run`."""
+    return Session(comfyui, stages=stages, folder=output).run(text, changes, output, stage_of)
 
 
 def _interrupt(*_: Any) -> None:

@@ -38,6 +38,74 @@ def read(path: Path) -> str:
         raise ValueError(f"{path} is no text file; expected a workflow saved by ComfyUI (.json)") from None
 
 
+class Session:
+    """The embedded host, set up for workflows that are run one after another; models stay loaded between them.
+
+    Args:
+        models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
+        inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
+    Raises:
+        NotADirectoryError: a folder that is none.
+    """
+
+    def __init__(self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages) -> None:
+        if models is not None and not models.is_dir():
+            raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
+        if inputs is not None and not inputs.is_dir():
+            raise NotADirectoryError(
+                f"{inputs} is no folder; --input takes the one with the workflow's pictures and videos"
+            )
+        pack.mount()
+        from opent2v import nodes  # pyright: ignore[reportMissingImports]
+        from opent2v.headless.kept import Kept  # pyright: ignore[reportMissingImports]
+
+        self.classes, self.titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
+        self._models, self._inputs, self._stages = models and models.resolve(), inputs and inputs.resolve(), stages
+        self._kept = Kept()
+
+    @property
+    def loads(self) -> int:
+        """How many times nodes that give weights were run."""
+        return self._kept.loads
+
+    def configure(self, folder: Path) -> None:
+        """Set the host's folders; `folder` is where files are saved."""
+        from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
+
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
+        embedded.configure(
+            models=self._models,
+            output=folder,
+            input=self._inputs or folder.parent / "input",
+            on_progress=lambda _, value, total: self._stages.update(value, total),
+        )
+
+    def run(
+        self,
+        text: str,
+        changes: Sequence[str],
+        folder: Path,
+        stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
+    ) -> Any:
+        """Run a workflow with these changes, saving into `folder`: a `headless.Outcome`."""
+        from opent2v.headless import Outcome, load_changed, runner  # pyright: ignore[reportMissingImports]
+
+        self.configure(folder)
+        graph = load_changed(text, changes, self.classes, self.titles)
+        names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
+
+        def on_node(node_id: str, result: dict[str, Any] | None) -> None:
+            name = names[node_id]
+            if name and result is None:
+                self._stages.start(name)
+            elif name and result:
+                self._stages.end(result["seconds"])
+
+        results = runner.run(graph, self.classes, on_node=on_node, kept=self._kept)
+        return Outcome.of(graph, {node_id: result["ui"] for node_id, result in results.items()}, folder)
+
+
 def run(
     text: str,
     changes: Sequence[str],
@@ -48,48 +116,16 @@ def run(
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
 ) -> Any:
-    """Run a workflow.
+    """Run one workflow.
 
     Args:
         text: the workflow file's.
         changes: each "NODE.INPUT=VALUE".
-        models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
+        models, inputs: as of `Session`.
         output: folder for what is saved; None: output/ of the pack.
-        inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
         stage_of: (title, class) of a node -> the name of its stage on the terminal; None for a node not worth a line.
     Returns:
         A `headless.Outcome`.
     """
-    folder = (output or pack.ROOT / "output").resolve()
-    if models is not None and not models.is_dir():
-        raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
-    if inputs is not None and not inputs.is_dir():
-        raise NotADirectoryError(
-            f"{inputs} is no folder; --input takes the one with the workflow's pictures and videos"
-        )
-    pack.mount()
-    from opent2v import nodes  # pyright: ignore[reportMissingImports]
-    from opent2v.headless import Outcome, load_changed, runner  # pyright: ignore[reportMissingImports]
-    from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
-
-    embedded.configure(
-        models=models and models.resolve(),
-        output=folder,
-        input=inputs.resolve() if inputs else folder.parent / "input",
-        on_progress=lambda _, value, total: stages.update(value, total),
-    )
-    classes, titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
-    graph = load_changed(text, changes, classes, titles)
-    names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
-
-    def on_node(node_id: str, result: dict[str, Any] | None) -> None:
-        name = names[node_id]
-        if name and result is None:
-            stages.start(name)
-        elif name and result:
-            stages.end(result["seconds"])
-
-    results = runner.run(graph, classes, on_node=on_node)
-    return Outcome.of(graph, {node_id: result["ui"] for node_id, result in results.items()}, folder)
+    session = Session(models=models, inputs=inputs, stages=stages)
+    return session.run(text, changes, (output or pack.ROOT / "output").resolve(), stage_of)

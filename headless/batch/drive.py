@@ -1,0 +1,196 @@
+"""Goes through a plan: jobs that are done already are passed over, and each result is written down at once."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .manifest import Manifest
+from .plan import Job, Plan
+from .work import Result, ResultFile, digest_of
+
+RESULTS = "results.csv"
+_SCRATCH = ".batch-"
+# A spreadsheet takes a text that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+# Makes jobs, in this process or in many: their results in any order, each with its job.
+Makers = Callable[[Iterator[Job]], Iterator[tuple[Job, Result]]]
+
+
+class BatchStopped(RuntimeError):
+    """The batch cannot go on; the message says why. What is done stays, and the next start goes on."""
+
+
+@dataclass
+class Report:
+    """How far a batch is.
+
+    Attributes:
+        total: jobs in all.
+        models: how many different sets of models they need.
+        kept: jobs that an earlier start has done.
+        refused: (job's number, row, line, problem) of the jobs that cannot run; the first hundred.
+    """
+
+    total: int = 0
+    models: int = 1
+    kept: int = 0
+    done: int = 0
+    failed: int = 0
+    refusals: int = 0
+    refused: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        return self.total - self.kept - self.done - self.failed - self.refusals
+
+
+def check(plan: Plan) -> Report:
+    """Go through all jobs without making any.
+
+    Raises:
+        BatchError, WorkflowError, TableError: the batch as a whole cannot run.
+    """
+    report, models = Report(), set[str]()
+    for job in plan.jobs():
+        report.total += 1
+        if job.problem:
+            report.refusals += 1
+            if len(report.refused) < 100:
+                report.refused.append((job.number, job.row, job.line, job.problem))
+        else:
+            models.add(job.model)
+    plan.check_columns()
+    report.models = max(len(models), 1)
+    return report
+
+
+def new_scratch(output: Path) -> Path:
+    """A fresh folder for jobs that are not done yet; those of drivers that were killed are removed."""
+    for folder in output.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    scratch = output / f"{_SCRATCH}{secrets.token_hex(4)}"
+    scratch.mkdir(parents=True)
+    return scratch
+
+
+def remove_scratch(scratch: Path) -> None:
+    """Remove the folder for unfinished jobs."""
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_batch(
+    plan: Plan,
+    manifest: Manifest,
+    makers: Makers,
+    report: Report,
+    on_result: Callable[[Job, Result, Report], None] = lambda job, result, report: None,
+) -> Report:
+    """Make everything that is not done yet.
+
+    Args:
+        report: what `check` has said of this plan; it is carried on.
+        makers: is handed the jobs that are left, those of one model together, and asked for one result after another.
+    Raises:
+        BatchStopped: the disk is full.
+    """
+    for job, result in makers(_left(plan, manifest, report)):
+        try:
+            if result.is_full:
+                raise BatchStopped(result.error)
+            result.files = [replace(file, name=place(manifest.output, job, result, file)) for file in result.files]
+            manifest.add(job, result)
+            if result.folder:
+                shutil.rmtree(result.folder, ignore_errors=True)
+        except OSError as error:
+            raise BatchStopped(f"cannot write to {manifest.output}: {error.strerror or error}") from error
+        report.done, report.failed = report.done + (not result.error), report.failed + bool(result.error)
+        on_result(job, result, report)
+    return report
+
+
+def _left(plan: Plan, manifest: Manifest, report: Report) -> Iterator[Job]:
+    """The jobs to make: model by model, in the order in which the models come, within a model in the table's."""
+    models: dict[str, None] = {}
+    for turn in range(report.models):
+        model: str | None = None
+        for job in plan.jobs():
+            if job.problem:
+                if turn == 0:
+                    manifest.add(job, Result(job.number, 0.0, error=job.problem))
+                continue
+            if turn == 0:
+                models.setdefault(job.model)
+            model = [*models][turn] if model is None else model
+            if job.model != model:
+                continue
+            if manifest.is_done(job):
+                report.kept += 1
+            else:
+                yield job
+
+
+def place(output: Path, job: Job, result: Result, file: ResultFile) -> str:
+    """Give a job's file its name among the results; returns it, below the output folder.
+
+    Nothing is overwritten but an equal file, which a driver that was killed has left without a line in the manifest.
+    """
+    source, inner = Path(result.folder) / file.name, Path(file.name)
+    if file.content is not None:
+        source = _written(output, file)
+    stem = f"{job.number:06d}_{job.digest[:6]}_{inner.stem}"
+    folder = output / inner.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}{inner.suffix}" for number in itertools.count(1))
+    target = next(path for name in names if not (path := folder / name).exists() or digest_of(path) == file.sha256)
+    if not target.exists():
+        os.rename(source, target)
+    return target.relative_to(output).as_posix()
+
+
+def _written(output: Path, file: ResultFile) -> Path:
+    """The file that was sent home, in a folder for unfinished ones."""
+    folder = next(iter(output.glob(f"{_SCRATCH}*")), None) or new_scratch(output)
+    for name, content in (file.content or {}).items():
+        path = folder / "sent" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    file.content = None
+    return folder / "sent" / file.name
+
+
+def write_results(manifest: Manifest) -> Path:
+    """Write results.csv: all jobs in their order with settings and files, for a spreadsheet."""
+    columns: dict[str, None] = {}
+    for entry in manifest.entries():
+        columns |= dict.fromkeys(entry["settings"])
+    path = manifest.output / RESULTS
+    part = path.with_suffix(".part")
+    with open(part, "w", encoding="utf-8-sig", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(["job", "row", "state", *columns, "files", "seconds", "error"])
+        for entry in manifest.entries():
+            cells = [entry["settings"].get(name, "") for name in columns]
+            files = " ".join(file["file"] for file in entry["files"])
+            row = [entry["job"], entry["row"], entry["state"], *cells, files, entry["seconds"], entry.get("error", "")]
+            writer.writerow([_safe(cell) if isinstance(cell, str) else cell for cell in row])
+    os.replace(part, path)
+    return path
+
+
+def _safe(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula; numbers stay as they are."""
+    if not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+        return text
+    except ValueError:
+        return f"'{text}"

@@ -1,0 +1,184 @@
+"""Many videos from a table: each row is a run of one workflow with its values. Stopped, it goes on where it was.
+
+    python3 scripts/batch.py rows.csv --workflow workflows/quickstart.json --grid seed=1..4
+
+A column is an input of the workflow: prompt, negative, seed, steps, cfg, width, height, frames, seconds, fps, lora,
+strength, picture, sound, video, model, or NODE.INPUT. docs/batches.md says all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import batch_session
+import comfyui_start
+import console
+import embedded_run
+import environment
+import pack
+
+WORKFLOW = pack.ROOT / "workflows" / "quickstart.json"
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    host = batch_session.Host(
+        models=_absolute(arguments.models),
+        inputs=_absolute(arguments.input),
+        comfyui=_absolute(arguments.comfyui),
+    )
+    if host.comfyui:
+        comfyui_start.ensure(host.comfyui)
+    else:
+        environment.ensure()
+    text = _workflow(arguments.workflow)
+    pack.hide_scripts()
+    output = _absolute(arguments.output) or pack.ROOT / "output" / (arguments.rows.stem if arguments.rows else "batch")
+    session = batch_session.open_session(host, output)
+    batch = batch_session.room(session)
+    plan = _plan(arguments, text, session)
+    terminal = Terminal(time.monotonic())
+    report = batch.check(plan)
+    for number, row, line, problem in report.refused:
+        print(f"{_place(number, row, line)} is refused: {problem}", file=sys.stderr)
+    if report.refusals > len(report.refused):
+        print(f"and {report.refusals - len(report.refused)} more are refused", file=sys.stderr)
+    print(f"{report.total} jobs, {report.refusals} refused, {report.models} sets of models, into {output}", flush=True)
+    if arguments.check or report.refusals == report.total:
+        return int(bool(report.refusals))
+    return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch))
+
+
+def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, makers: Any) -> int:
+    """Make what is left, write results.csv, and say how it ended; 0 when every job is done."""
+    manifest = batch.Manifest(output)
+    try:
+        scratch = batch.new_scratch(output)
+        try:
+            batch.run_batch(plan, manifest, makers(scratch), report, terminal.result)
+        except KeyboardInterrupt:
+            terminal.end()
+            print(f"Stopped; {report.left} jobs are left. The same command goes on from here.", file=sys.stderr)
+            return console.INTERRUPTED
+        finally:
+            batch.remove_scratch(scratch)
+        terminal.end()
+        results = batch.write_results(manifest)
+    finally:
+        manifest.close()
+    print(f"{report.done} made, {report.kept} were there, {report.failed} failed, {report.refusals} refused: {results}")
+    return int(bool(report.failed or report.refusals))
+
+
+def _here(session: Any, text: str, scratch: Path, batch: Any) -> Any:
+    """Makes the jobs in this process, one after another."""
+    place = batch.Workplace(
+        lambda changes, folder: session.run(text, changes, folder), scratch, loads=lambda: session.loads
+    )
+
+    def makers(jobs: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            yield job, place.do(job)
+
+    return makers
+
+
+class Terminal:
+    """A line for each job, and on a terminal one below them for the whole batch."""
+
+    def __init__(self, began: float) -> None:
+        self._began, self._is_terminal = began, sys.stdout.isatty()
+        self._ended = 0
+
+    def result(self, job: Any, result: Any, report: Any) -> None:
+        self._ended += 1
+        place = _place(job.number, job.row, job.line)
+        files = " ".join(file.name for file in result.files)
+        text = f"failed: {result.error.splitlines()[0]}" if result.error else f"{result.seconds:.1f} s {files}"
+        where = f" [{result.worker}]" if result.worker else ""
+        self.end()
+        print(f"{place}{where}: {text}", flush=True)
+        if self._is_terminal:
+            print(self.status(report), end="", flush=True)
+
+    def status(self, report: Any) -> str:
+        seconds = time.monotonic() - self._began
+        left = seconds / max(self._ended, 1) * report.left
+        ended = report.total - report.left
+        return f"{ended}/{report.total}, {report.failed} failed, {_clock(seconds)} so far, about {_clock(left)} left"
+
+    def end(self) -> None:
+        """Take the line for the whole batch off."""
+        if self._is_terminal:
+            print("\r\x1b[K", end="", flush=True)
+
+
+def _plan(arguments: argparse.Namespace, text: str, session: Any) -> Any:
+    batch = batch_session.room(session)
+    rows = batch.Table(arguments.rows, arguments.encoding) if arguments.rows else None
+    grids = [batch.read_grid(grid) for grid in arguments.grids]
+    names = [name for name, _ in grids]
+    if len({*names}) < len(names):
+        raise ValueError("--grid names a column twice; give all its values at once, such as seed=1|2|3")
+    return batch.Plan(
+        text,
+        session.classes,
+        session.titles,
+        rows=rows,
+        grids=grids,
+        fixed=dict(_setting(setting) for setting in arguments.settings),
+        ignored=frozenset(arguments.ignored),
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name.strip()):
+        raise ValueError(f"cannot read --set {text!r}; expected NAME=VALUE, for example steps=20")
+    return name.strip(), value
+
+
+def _workflow(path: Path) -> str:
+    return embedded_run.read_inside(path) if embedded_run.is_carrier(path) else embedded_run.read(path)
+
+
+def _place(number: int, row: int, line: int) -> str:
+    return f"job {number}" + (f" (row {row}, line {line})" if line else "")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path and path.expanduser().resolve()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Run a workflow for every row of a table.", epilog="docs/batches.md says what rows may hold."
+    )
+    add = parser.add_argument
+    add("rows", type=Path, nargs="?", metavar="ROWS", help="CSV, TSV or JSON lines; without it, --grid alone")
+    add("--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="as of run_workflow.py (default: quickstart)")
+    add("--grid", dest="grids", action="append", default=[], metavar="NAME=VALUES", help="1..4, 2|4|6 or @lines.txt")
+    add("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="for rows without that cell")
+    add("--ignore", dest="ignored", action="append", default=[], metavar="COLUMN", help="a column that is no input")
+    add("--encoding", metavar="NAME", help="of ROWS, where it is not UTF-8, UTF-16 or GBK")
+    add("--models", type=Path, metavar="DIR", help="laid out like ComfyUI's models/; the bundled ones are there anyway")
+    add("--input", type=Path, metavar="DIR", help="where pictures, sounds and videos lie")
+    add("--output", type=Path, metavar="DIR", help="for videos and manifest (default: output/ROWS in this pack)")
+    add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
+    add("--check", action="store_true", help="say what is wrong with the rows, and make nothing")
+    console.add_traceback(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(console.guard(main))
