@@ -48,8 +48,9 @@ class TextEncoderKind:
         tied: parameter name -> the name it shares its weight with, for files that store it once.
         older_names: (module as transformers builds it) -> the names in files of other versions -> the module's.
         spiece: name of the tensor in which files may carry a sentencepiece model; "" where they carry none.
+        tokenizer_json: name of the tensor in which files may carry the text of a tokenizer.json, likewise.
         host_tokenizer: folder of the tokenizer that ComfyUI ships, below its own `comfy/`; "" where it ships none.
-        marks: ids before and behind the tokens of a prompt, for a bare sentencepiece model; None: no such mark.
+        marks: ids before and behind the tokens of a prompt, for a tokenizer inside a file; None: no such mark.
         reads_prompts: False for a layer behind another encoder, without a tokenizer.
     """
 
@@ -60,6 +61,7 @@ class TextEncoderKind:
     tied: Mapping[str, str] = field(default_factory=dict)
     older_names: Callable[[nn.Module], tuple[Rule, ...]] = no_rules
     spiece: str = ""
+    tokenizer_json: str = ""
     host_tokenizer: str = ""
     marks: tuple[int | None, int | None] = (None, 1)
     reads_prompts: bool = True

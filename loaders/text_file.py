@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..base import Shapes, TextEncoder, TextEncoderKind, TextLayout, Variant
-from ..base.keys import unwrapped
+from ..base.keys import translate, unwrapped
 from ..families.text import text_encoders
 from .containers import open_container
 from .containers.gguf import GGUFFile
@@ -31,7 +31,7 @@ class TextFile:
 
     Attributes:
         prefix: what the encoder's names start with: "text_encoders.umt5xxl.transformer." in an all-in-one file.
-        spiece: whole name of the tensor with its sentencepiece model, "" where the file has none.
+        tokenizer: whole name of the tensor with its tokenizer, "" where the file has none.
         carries_tokenizer: in that tensor, or in the metadata of a GGUF file.
         weights: its part of the file's header, under whole names.
     """
@@ -40,7 +40,7 @@ class TextFile:
     kind: TextEncoderKind
     layout: TextLayout
     prefix: str = ""
-    spiece: str = ""
+    tokenizer: str = ""
     carries_tokenizer: bool = False
     weights: Mapping[str, TensorInfo] = field(default_factory=dict, repr=False)
     quantisation: Quantisation = field(default_factory=Quantisation, repr=False)
@@ -70,13 +70,15 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         if any(prefix.startswith(encoder.prefix) for encoder in encoders):
             continue
         inside = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-        recognised = _kind_of(inside)
-        if recognised is not None:
-            kind, layout = recognised
-            spiece = _spiece(kind.spiece, prefix, shapes)
-            weights = {name: info for name, info in header.items() if name.startswith(prefix) and name != spiece}
-            carries = bool(spiece) or in_metadata
-            encoders.append(TextFile(path, kind, layout, prefix, spiece, carries, weights, quantisation))
+        for kind, layout in _kinds_in(inside):
+            tokenizer = _tokenizer(kind, prefix, shapes)
+            weights = {
+                name: info
+                for name, info in header.items()
+                if name.startswith(prefix) and name != tokenizer and _is_read(name, layout, prefix)
+            }
+            carries = bool(tokenizer) or (in_metadata and kind.reads_prompts)
+            encoders.append(TextFile(path, kind, layout, prefix, tokenizer, carries, weights, quantisation))
     if encoders:
         return tuple(encoders)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
@@ -87,20 +89,29 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
     )
 
 
-def _kind_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[TextEncoderKind, TextLayout] | None:
-    """The first kind of text encoder that has these tensors, and their layout."""
-    for kind in text_encoders().values():
-        layout = _recognised(kind, shapes)
-        if layout is not None:
-            return kind, layout
-    return None
+def _kinds_in(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[TextEncoderKind, TextLayout]]:
+    """The kind of text encoder that has these tensors and that of the layer behind it, each with its layout."""
+    kinds: list[tuple[TextEncoderKind, TextLayout]] = []
+    for reads_prompts in (True, False):
+        for kind in text_encoders().values():
+            layout = _recognised(kind, shapes) if kind.reads_prompts is reads_prompts else None
+            if layout is not None:
+                kinds.append((kind, layout))
+                break
+    return kinds
 
 
-def find_text(path: Path) -> TextFile | None:
-    """The first text encoder in a file, or None."""
+def _is_read(name: str, layout: TextLayout, prefix: str) -> bool:
+    """Whether a tensor of the file is the encoder's, and not that of another part beside it."""
+    target = translate(name, layout.rules, prefix)
+    return target is not None and bool(target.names)
+
+
+def find_text(path: Path) -> tuple[TextFile, ...]:
+    """The text encoders in a file, if any, under the names that they have in a file of their own."""
     header, _ = split_header(open_container(path))
     shapes = {unwrapped(name): info.shape for name, info in header.items()}
-    return None if _kind_of(shapes) is None else open_text_file(path)
+    return open_text_files(path) if _kinds_in(shapes) else ()
 
 
 def _levels(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
@@ -121,8 +132,9 @@ def _recognised(kind: TextEncoderKind, shapes: Shapes) -> TextLayout | None:
         return None
 
 
-def _spiece(name: str, prefix: str, names: Container[str]) -> str:
-    """The sentencepiece model beside an encoder's tensors or on a level above them, where ComfyUI saves it."""
+def _tokenizer(kind: TextEncoderKind, prefix: str, names: Container[str]) -> str:
+    """The tokenizer's tensor beside an encoder's or on a level above them, where ComfyUI saves it."""
+    name = kind.spiece or kind.tokenizer_json
     while name:
         if prefix + name in names:
             return prefix + name
@@ -152,11 +164,12 @@ def load_text(
     tokenizers = {
         slot: tokenizer_of(
             file.path,
-            file.spiece,
+            file.tokenizer,
             file.kind.class_name,
             file.layout.config["vocab_size"],
             find_tokenizer,
             file.kind.marks,
+            is_json=bool(file.kind.tokenizer_json),
         )
         for slot, file in chosen.items()
         if file.kind.reads_prompts

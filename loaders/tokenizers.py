@@ -54,24 +54,32 @@ class Sentences:
 
 
 def tokenizer_of(
-    path: Path, spiece: str, class_name: str, vocabulary: int, find: FindTokenizer, marks: Marks = (None, 1)
+    path: Path,
+    inside: str,
+    class_name: str,
+    vocabulary: int,
+    find: FindTokenizer,
+    marks: Marks = (None, 1),
+    is_json: bool = False,
 ) -> Any:
     """The tokenizer of a text encoder's file.
 
     Args:
-        spiece: name of the tensor with a sentencepiece model inside the file, "" where there is none.
+        inside: name of the tensor with a tokenizer inside the file, "" where there is none.
         class_name: of the encoder.
         vocabulary: rows of the encoder's embedding.
         marks: see `TextEncoderKind`.
+        is_json: that tensor is the text of a tokenizer.json, else a sentencepiece model.
     Raises:
         ModelFileError: the file's own has more words than the embedding; or there is none in the file, and none is
             found that fits the embedding; or the one in a GGUF file's metadata, which comes last, cannot be used.
     """
-    if spiece:
+    if inside:
         with open_container(path).tensors() as read:
-            sentences = _sentences(path, spiece, read(spiece).numpy().tobytes())
-        check_size(sentences, vocabulary, f"{path}: its tokenizer ({spiece})")
-        return _marked(sentences, marks)
+            raw = read(inside).numpy().tobytes()
+        tokenizer = _from_json(path, inside, raw, marks) if is_json else _sentences(path, inside, raw)
+        check_size(tokenizer, vocabulary, f"{path}: its tokenizer ({inside})")
+        return _marked(tokenizer, marks)
     tokenizers: dict[Path, Any] = {}
     unfit: list[str] = []
 
@@ -161,6 +169,50 @@ def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:
     sentences = _sentences(file.path, "tokenizer.ggml.tokens", pieces_of(file, vocabulary))
     padding, end = (token_id(file, name, usual, vocabulary) for name, usual in (("padding", 0), ("eos", 1)))
     return replace(sentences, pad_token_id=padding, eos_token_id=end)
+
+
+@dataclass(frozen=True)
+class JsonTokenizer:
+    """A tokenizer.json behind the part of transformers' tokenizer interface that this pack uses.
+
+    The text may or may not say which marks a prompt gets (Google's and ComfyUI's differ), so the kind says it.
+    """
+
+    tokenizer: Any
+    raw: bytes
+    pad_token_id: int = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __call__(self, text: str, *, truncation: bool = False, max_length: int | None = None, **_: Any) -> Any:
+        ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        before, behind = ([] if mark is None else [mark] for mark in (self.bos_token_id, self.eos_token_id))
+        if truncation and max_length is not None:
+            ids = ids[: max_length - len(before) - len(behind)]
+        return SimpleNamespace(input_ids=[*before, *ids, *behind])
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return self.tokenizer.id_to_token(token)
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.tokenizer.get_vocab()
+
+    def serialized(self) -> bytes:
+        """The text, as files of text encoders carry it."""
+        return self.raw
+
+
+def _from_json(path: Path, name: str, raw: bytes, marks: Marks) -> JsonTokenizer:
+    library("transformers")
+    from tokenizers import Tokenizer
+
+    try:
+        return JsonTokenizer(Tokenizer.from_str(raw.decode()), raw, 0, *marks)
+    except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged text
+        raise ModelFileError(f"{path}: its tokenizer ({name}) cannot be read ({error}). Get the file again.") from error
 
 
 def _sentences(path: Path, name: str, raw: bytes) -> Sentences:

@@ -268,8 +268,7 @@ class OpenT2VLoadTextEncoder:
         path = host.path(model)
         if path is None or not path.is_file() or not layers or any(file.kind in layers for file in files):
             return []
-        inside = find_text(path)
-        return [inside] if inside is not None and inside.kind in layers else []
+        return [inside for inside in find_text(path) if inside.kind in layers]
 
 
 class OpenT2VLoadVAE:
@@ -339,7 +338,7 @@ def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: Tru
 
 def encoders_for(variant: Variant, encoders: Sequence[TextFile]) -> list[TextFile]:
     """Those of a file's text encoders that a model reads, one for each of its slots; all where it reads none."""
-    kinds = [variant.family.text.encoders[prompt.slot] for prompt in variant.prompts] if variant.family.text else []
+    kinds = wanted_kinds(variant).values()
     fitting = [next((encoder for encoder in encoders if encoder.kind == kind), None) for kind in kinds]
     return [encoder for encoder in fitting if encoder is not None] or list(encoders)
 

@@ -34,7 +34,7 @@ from ...base import (
     Video,
 )
 from ...base.stg import OwnStg
-from ..text import gemma3, ltx2_projection
+from ..text import gemma3, gemma4, ltx2_projection
 from . import files, vae
 from .lora import LORA
 from .network import REGISTERS, TEXT_TOKENS, extend, predict, prepare
@@ -133,7 +133,9 @@ FAMILY = Family(
         crossings=("audio_to_video_attn", "video_to_audio_attn"),
     ),
     sampling=Sampling(sigmas, stg=stg, rescales_clean=True),
-    text=Text({"text_encoder": gemma3.KIND, "projection": ltx2_projection.KIND}, embed),
+    text=Text(
+        {"text_encoder": gemma3.KIND, "text_encoder_gemma4": gemma4.KIND, "projection": ltx2_projection.KIND}, embed
+    ),
     video=Video(vae.decode, vae.encode, statistics=vae.statistics),
     images=Images(image_to_video, finish=finish),
     lora=LORA,

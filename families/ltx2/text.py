@@ -28,11 +28,11 @@ def embed(
     The makers pad prompts on the left to 1024 tokens and cut the padding off behind the projection. Nothing of it
     reaches the prompt's own tokens but their places, so only these are computed, at their places.
     """
-    ids, mask = tokens["text_encoder"]
+    ((slot, (ids, mask)),) = tokens.items()
     count = int(mask.sum())
     ids = ids[:, :count]  # the padding is at the right here
     places = torch.arange(TEXT_TOKENS - count, TEXT_TOKENS, device=ids.device)[None]
-    states = encoders["text_encoder"](ids, position_ids=places, output_hidden_states=True).hidden_states
+    states = encoders[slot](ids, position_ids=places, output_hidden_states=True).hidden_states
     return project(encoders["projection"], torch.stack(list(states), -1)), {UNPROCESSED: True}
 
 

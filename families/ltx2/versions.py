@@ -75,7 +75,6 @@ def make_variant(
             768, 512, 97, FPS, steps, guidance, negative=NEGATIVE if guidance != 1 else "", sound_guidance=sound
         ),
         scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000},
-        # 2.5 reads a Gemma 4, which only ComfyUI's own loader knows.
         prompts=(Prompt(TEXT_TOKENS, slot="text_encoder_gemma4" if version == "2.5" else "text_encoder"),),
         keeps_clean=True,
         latent_format="LTXAV",
@@ -89,7 +88,7 @@ def make_variant(
         pairs={
             "text_encoders": "a Gemma 3 12B (gemma_3_12B_it_...), and the checkpoint or text projection file in file_2"
             if version != "2.5"
-            else "gemma4-12b-with-proj-ltx-2.5-... in ComfyUI's Load LTXV Audio Text Encoder",
+            else "the Gemma 4 12B with LTX-2.5's projection inside (gemma4-12b-with-proj-ltx-2.5-...)",
             "vae": "the checkpoint's own video VAE and audio VAE, or their files (ltx-2...-video-vae, ...-audio-vae)",
         },
         facts={

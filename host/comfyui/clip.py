@@ -48,7 +48,7 @@ class Tokenizer:
         return first.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Tensors for the host's saving nodes beside the weights: the sentencepiece model, where there is one.
+        """Tensors for the host's saving nodes beside the weights: the tokenizer, where it is one tensor.
 
         Raises:
             ValueError: the model has several text encoders; the nodes know no names for them in one file.
@@ -61,15 +61,17 @@ class Tokenizer:
                 "nodes cannot keep apart. Nothing was saved. Save the model alone (ModelSave), and keep the text "
                 "encoders' own files."
             )
-        raw = _sentencepiece(self.part.tokenizers[first.slot])
-        return {} if raw is None else {"spiece_model": torch.frombuffer(bytearray(raw), dtype=torch.uint8)}
+        raw = _serialised(self.part.tokenizers[first.slot])
+        text = variant.family.text
+        name = text.encoders[first.slot].tokenizer_json if text is not None else ""
+        return {} if raw is None else {name or "spiece_model": torch.frombuffer(bytearray(raw), dtype=torch.uint8)}
 
     def clone(self) -> Tokenizer:
         return self
 
 
-def _sentencepiece(tokenizer: Any) -> bytes | None:
-    """The sentencepiece model of a tokenizer, the loaders' own or transformers'."""
+def _serialised(tokenizer: Any) -> bytes | None:
+    """The one tensor of a tokenizer of the loaders' own, or the sentencepiece model of transformers'."""
     if hasattr(tokenizer, "serialized"):
         return tokenizer.serialized()
     file = Path(getattr(tokenizer, "vocab_file", None) or "")
@@ -84,8 +86,10 @@ class TextModel(nn.Module):
 
     def __init__(self, part: TextEncoder, device: torch.device):
         super().__init__()
+        first = part.variant.prompts[0].slot  # "text_encoder", or the slot of a version with another encoder
         for slot, encoder in part.encoders.items():
-            setattr(self, slot.replace("text_encoder", "transformer"), switch_to_casting(encoder, is_text_encoder=True))
+            name = "transformer" if slot == first else slot.replace("text_encoder", "transformer")
+            setattr(self, name, switch_to_casting(encoder, is_text_encoder=True))
         object.__setattr__(self, "opent2v", part)
         self.execution_device = self.load_device = device
         self.dtypes = {next(encoder.parameters()).dtype for encoder in part.encoders.values()}

@@ -53,6 +53,16 @@ OPEN_SORA_VALUES = {
 }
 LTX_23 = File("ltx-2.3-22b-distilled-fp8.safetensors", "checkpoints", "Lightricks/LTX-2.3-fp8", 29)
 GEMMA_3 = repackaged("ltx-2", "text_encoders", "gemma_3_12B_it_fp4_mixed.safetensors", 9.4)
+LTX_25 = File(
+    "diffusion_models/ltx-2.5-22b-distilled-transformer-comfy-int8-convrot.safetensors", "diffusion_models",
+    "Lightricks/LTX-2.5", 21.5,
+)  # fmt: skip
+GEMMA_4 = File(
+    "text_encoders/gemma4-12b-with-proj-ltx-2.5-comfy-int8-convrot.safetensors", "text_encoders", "Lightricks/LTX-2.5",
+    15.4,
+)  # fmt: skip
+LTX_25_VAE = File("vae/ltx-2.5-video-vae-conv-bf16.safetensors", "vae", "Lightricks/LTX-2.5", 1.5)
+LTX_25_SOUND = File("vae/ltx-2.5-audio-vae-bf16.safetensors", "vae", "Lightricks/LTX-2.5", 0.37)
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
 
 
@@ -63,7 +73,7 @@ class Template:
     Attributes:
         model: the transformer, or an all-in-one file; `low` is the low-noise expert of a model with two.
         vae: None where it is inside `model`.
-        has_sound: makes a sound with the video, which `model` holds a VAE for.
+        has_sound: makes a sound with the video; `sound` is its VAE, None where it is inside `model`.
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
         english, chinese: a hint at the end of the note.
         values: node -> widgets that do not keep their default.
@@ -80,12 +90,15 @@ class Template:
     low: File | None = None
     starts: bool = False
     has_sound: bool = False
+    sound: File | None = None
     vision: File | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def files(self) -> list[File]:
-        return [file for file in (self.model, self.low, *self.text, self.vae, self.vision) if file is not None]
+        return [
+            file for file in (self.model, self.low, *self.text, self.vae, self.sound, self.vision) if file is not None
+        ]
 
 
 _SMALLER = "Short of memory: a smaller width, height or frames, or dtype fp8_e4m3fn."
@@ -214,6 +227,34 @@ TEMPLATES = (
         "Say what is to be heard. VAEs and text projection are inside the model's file. Long, detailed prompts.",
         "请写出要听到什么。VAE 和文本投影都在模型文件里。提示词宜长而具体。",
         has_sound=True,
+    ),
+    Template(
+        "ltx2.5_image_to_video",
+        "LTX-2.5 22B",
+        LTX_25,
+        (GEMMA_4,),
+        LTX_25_VAE,
+        "The woman in the picture lifts the violin and plays a slow melody, the strings ring through the hall. The bow "
+        "draws long strokes, dust floats in the light, the camera comes a little closer.",
+        "Choose your picture in Load Image; end_image takes a last one. Say what is to be heard. The text projection is "
+        "inside the Gemma's file.",
+        "在 Load Image 中选择图片；end_image 可接尾帧。请写出要听到什么。文本投影在 Gemma 文件里。",
+        starts=True,
+        has_sound=True,
+        sound=LTX_25_SOUND,
+    ),
+    Template(
+        "ltx2.5_text_to_video",
+        "LTX-2.5 22B",
+        LTX_25,
+        (GEMMA_4,),
+        LTX_25_VAE,
+        "A blacksmith hammers a glowing blade on the anvil, each blow rings and sparks fly, the fire roars behind him. "
+        "Close shot from the side, the camera follows the hammer, warm light in a dark workshop.",
+        "Say what is to be heard. The text projection is inside the Gemma's file. Long, detailed prompts.",
+        "请写出要听到什么。文本投影在 Gemma 文件里。提示词宜长而具体。",
+        has_sound=True,
+        sound=LTX_25_SOUND,
     ),
     Template(
         "mochi_text_to_video",

@@ -65,6 +65,9 @@ def generation(template: Template) -> Graph:
         clip = graph.add("OpenT2VLoadTextEncoder", {"model": (model, "model")}, chosen, template.text)
     if template.vae:
         vae = graph.add("OpenT2VLoadVAE", values={"file": template.vae.name}, models=[template.vae])
+    sound = model
+    if template.sound:
+        sound = graph.add("OpenT2VLoadVAE", values={"file": template.sound.name}, models=[template.sound])
     vision = None
     if template.vision:
         vision = graph.add("CLIPVisionLoader", values={"clip_name": template.vision.name}, models=[template.vision])
@@ -91,7 +94,7 @@ def generation(template: Template) -> Graph:
     graph.column(400)
     decoded = _decoded(vae, sampler, latent)
     if template.has_sound:
-        decoded["audio_vae"] = (model, "audio_vae")
+        decoded["audio_vae"] = (sound, "audio_vae" if sound == model else "vae")
     graph.add("OpenT2VDecodeToVideo", decoded)
     graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
     return graph

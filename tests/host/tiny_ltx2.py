@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from opent2v.families.ltx2.network import Arithmetic
 from opent2v.host import host
-from opent2v.loaders import load_text, open_text_file
+from opent2v.loaders import load_text, open_text_files
 from opent2v.loaders.single import load_model, load_sound_vae, load_vae, open_file
 from opent2v.tests.tiny import ltx2 as tiny
 
@@ -103,15 +103,17 @@ def saved(name: str, weights: dict[str, torch.Tensor], **config: Any) -> Path:
     return path
 
 
-def text_files(version: str) -> tuple[Path, Path]:
-    """(Gemma, projection)."""
+def text_files(version: str) -> tuple[Path, ...]:
+    """Gemma and projection, in one file or in two."""
+    if version == "2.5":
+        return (saved("gemma4.safetensors", tiny.gemma4()),)
     gemma = saved("gemma.safetensors", tiny.gemma())
     return gemma, saved(f"projection-{version}.safetensors", tiny.projection(version))
 
 
 @functools.cache
 def our_clip(version: str, side: Any = host) -> Any:
-    files = [open_text_file(path) for path in text_files(version)]
+    files = [file for path in text_files(version) for file in open_text_files(path)]
     return side.clip(load_text(files, tiny.variant_of(version)[1], torch.float32, lambda _: None))
 
 
@@ -119,6 +121,8 @@ def cores_embedding(version: str, ids: list[int]) -> tuple[torch.Tensor, dict[st
     """What core's CLIP makes of these tokens."""
     from comfy.text_encoders import llama, lt
 
+    if version == "2.5":
+        return _cores_gemma4(ids)
     plain = llama.Gemma3_12B_Config
     sizes = {name: value for name, value in tiny.GEMMA.items() if name != "head_dim"}
 
@@ -139,6 +143,45 @@ def cores_embedding(version: str, ids: list[int]) -> tuple[torch.Tensor, dict[st
     model.set_clip_options({"execution_device": torch.device("cpu")})
     with torch.no_grad():
         context, _, further = model.encode_token_weights({"gemma3_12b": [[(token, 1.0) for token in padded]]})
+    return context, further
+
+
+def cores_tokens(text: str) -> list[int]:
+    """The ids of a prompt by core's tokenizer of 2.5, without its padding."""
+    from comfy.text_encoders import gemma4, lt
+
+    kind = lt.ltxav_gemma4_tokenizer(gemma4.Gemma4_12B.tokenizer)
+    tokenizer = kind(tokenizer_data={"tokenizer_json": tiny.gemma4()["tokenizer_json"]})
+    (row,) = tokenizer.tokenize_with_weights(text)["gemma4"]
+    assert len(row) == 1024
+    return [int(token) for token, *_ in row if token != 0]
+
+
+def _cores_gemma4(ids: list[int]) -> tuple[torch.Tensor, dict[str, Any]]:
+    from comfy.text_encoders import gemma4, lt
+
+    kept = "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"
+    plain, sizes = gemma4.Gemma4_12B_Config, {**{name: tiny.GEMMA4[name] for name in kept}, "num_key_value_heads": 2}
+
+    def config(**_: Any) -> Any:
+        small = plain(**sizes)
+        for name in ("head_dim", "num_global_key_value_heads"):
+            setattr(small, name, tiny.GEMMA4[name])
+        small.global_head_dim = tiny.GEMMA4["global_head_dim"]
+        return small
+
+    weights = {name: tensor.clone() for name, tensor in tiny.gemma4().items() if name != "tokenizer_json"}
+    kind = gemma4.gemma4_text_encoder_model(gemma4.Gemma4_12B)
+    with patch.object(gemma4, "Gemma4_12B_Config", config):
+        make = lt.ltxav_te(torch.float32, **lt.sd_detect([weights]), text_encoder_model=kind, text_encoder_key="gemma4")
+        model = make(device="cpu", dtype=torch.float32)
+    left_out = ("vision_model", "multi_modal_projector", "audio_projector")
+    missing, _ = model.load_sd({name: tensor for name, tensor in weights.items() if not name.startswith(left_out)})
+    assert not [name for name in missing if not name.startswith(left_out) and "suppress" not in name], missing
+    padded = [0] * (1024 - len(ids)) + ids
+    model.set_clip_options({"execution_device": torch.device("cpu")})
+    with torch.no_grad():
+        context, _, further = model.encode_token_weights({"gemma4": [[(token, 1.0) for token in padded]]})
     return context, further
 
 

@@ -41,7 +41,7 @@ def test_t5_and_umt5(tmp_path, is_umt5, layout):
     tensors = text_files.native_umt5(tensors) if layout == "native" else text_files.once(tensors)
     file = open_text_file(text_files.save(tmp_path / "te.safetensors", tensors, carries_tokenizer=True))
     name = "UMT5EncoderModel" if is_umt5 else "T5EncoderModel"
-    assert (file.kind.class_name, file.layout.width, file.spiece) == (name, 16, "spiece_model")
+    assert (file.kind.class_name, file.layout.width, file.tokenizer) == (name, 16, "spiece_model")
     assert file.layout.title == f"{'UMT5' if is_umt5 else 'T5'} (16 wide)"
     part = load_text([file], variant((name,)), torch.float32, no_tokenizer)
     with torch.no_grad():

@@ -21,7 +21,7 @@ PROMPT = "a red circle moves to the right"
 SIZE = {"width": 96, "height": 64, "frames": 17}
 
 
-@pytest.fixture(params=["2.0", "2.3"])
+@pytest.fixture(params=["2.0", "2.3", "2.5"])
 def version(request, tmp_path):
     """A version whose files lie in models/."""
     models = tmp_path / "models"
@@ -30,7 +30,7 @@ def version(request, tmp_path):
         (models / folder).mkdir(parents=True)
     tensors = {name: tensor.contiguous() for name, tensor in tiny.all_in_one(request.param).items()}
     save_file(tensors, models / "checkpoints/ltx.safetensors")
-    save_file(tiny.gemma(), models / "text_encoders/gemma.safetensors")
+    save_file(tiny.gemma4() if request.param == "2.5" else tiny.gemma(), models / "text_encoders/gemma.safetensors")
     return request.param
 
 

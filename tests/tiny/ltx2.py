@@ -78,10 +78,45 @@ def gemma() -> dict[str, Tensor]:
     return weights | {"spiece_model": torch.tensor(list(text_files.spiece()), dtype=torch.uint8)}
 
 
+GEMMA4 = GEMMA | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6, "global_head_dim": 32,
+                  "num_global_key_value_heads": 1}  # fmt: skip
+
+
+@cache
+def tokenizer_json() -> bytes:
+    """A tokenizer of bytes and a few merges, with Gemma's three first words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=False))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=["<pad>", "<eos>", "<bos>", "<unk>"])
+    tokenizer.train_from_iterator(text_files.WORDS, trainer)
+    return tokenizer.to_str().encode()
+
+
+@cache
+def gemma4() -> dict[str, Tensor]:
+    """A Gemma 4 of six layers as ComfyUI's file has it, with LTX-2.5's projection, its tokenizer and its other parts."""
+    from transformers import Gemma4UnifiedTextConfig, Gemma4UnifiedTextModel
+
+    config = Gemma4UnifiedTextConfig(**GEMMA4, attention_k_eq_v=True)
+    with torch.device("meta"):
+        module = Gemma4UnifiedTextModel(config)
+    weights = drawn({f"model.{name}": tuple(tensor.shape) for name, tensor in module.state_dict().items()}, 5)
+    for name in weights:
+        if name.endswith(("norm.weight", "layer_scalar")):
+            weights[name] = 1 + 0.2 * weights[name] if "layernorm" in name or "scalar" in name else weights[name]
+    others = {"multi_modal_projector.embedding_projection.weight": (4, 4), "vision_model.pos_norm.weight": (4,)}
+    text = torch.tensor(list(tokenizer_json()), dtype=torch.uint8)
+    return weights | projection("2.5") | drawn(others, 6) | {"tokenizer_json": text}
+
+
 @cache
 def projection(version: str) -> dict[str, Tensor]:
     """The text projection of a version, in the makers' names."""
-    into = CAPTION * (GEMMA["num_hidden_layers"] + 1)
+    encoder = GEMMA4 if version == "2.5" else GEMMA
+    into = encoder["hidden_size"] * (encoder["num_hidden_layers"] + 1)
     stem, config = "text_embedding_projection", variant_of(version)[0]
     if version == "2.0":
         return drawn({f"{stem}.aggregate_embed.weight": (CAPTION, into)}, 2)
@@ -150,4 +185,5 @@ def all_in_one(version: str) -> dict[str, Tensor]:
     """A checkpoint as Lightricks publishes it: all but the Gemma."""
     kind = "2.0" if version == "2.0" else "2.3"
     video = {f"vae.{name}": tensor for name, tensor in video_vae(kind).items()}
-    return originals(transformer(version), PREFIX) | projection(version) | video | sound_vae(kind)
+    inside = {} if version == "2.5" else projection(version)  # that of 2.5 lies in the Gemma's file
+    return originals(transformer(version), PREFIX) | inside | video | sound_vae(kind)

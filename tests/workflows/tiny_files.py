@@ -179,6 +179,10 @@ MAKERS: dict[str, Callable[[str], Tensors]] = {
     "wan2": _wan,
     "clip_vision_h": lambda name: {"unread": torch.ones(1)},  # core_nodes.py brings its own
     "ltx-2.3": lambda name: tiny_ltx2.all_in_one("2.3"),
+    "ltx-2.5-video-vae": lambda name: tiny_ltx2.video_vae("2.3"),
+    "ltx-2.5-audio-vae": lambda name: tiny_ltx2.sound_vae("2.3"),
+    "ltx-2.5": lambda name: tiny_ltx2.originals(tiny_ltx2.transformer("2.5"), tiny_ltx2.PREFIX),
+    "gemma4": lambda name: tiny_ltx2.gemma4(),
     "gemma_3": lambda name: tiny_ltx2.gemma(),
     "ltx-video": _ltx,
     "mochi_vae": _mochi_vae,

@@ -152,5 +152,5 @@ def test_the_projection_of_another_version_is_refused(tmp_path):
         load_text([gemma, old], variant, torch.float32, lambda *_: None)
     with pytest.raises(ModelFileError, match=r"LTX-2 2\.3 reads 2 text encoders and found Gemma 3"):
         load_text([gemma], variant, torch.float32, lambda *_: None)
-    with pytest.raises(ModelFileError, match=r"which LTX-2 2\.5 does not read\. Choose gemma4"):
+    with pytest.raises(ModelFileError, match=r"which LTX-2 2\.5 does not read\. Choose the Gemma 4"):
         load_text([gemma], tiny.variant_of("2.5")[1], torch.float32, lambda *_: None)

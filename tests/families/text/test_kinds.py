@@ -18,6 +18,7 @@ from opent2v.families.text import text_encoders
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, library_class, load_text, open_text_file
 from opent2v.tests.loaders import text_files
+from opent2v.tests.tiny import ltx2 as tiny_ltx2
 from opent2v.tests.tiny import wan as tiny
 
 KINDS = text_encoders()
@@ -48,8 +49,10 @@ def test_every_encoder_of_a_family_is_a_kind_that_files_are_recognised_by():
         ("UMT5EncoderModel", lambda: text_files.native_umt5(text_files.t5(True).state_dict())),
         ("CLIPTextModel", lambda: text_files.clip().state_dict()),
         ("LlamaModel", lambda: text_files.llama().state_dict()),
+        ("Gemma3TextModel", tiny_ltx2.gemma),
+        ("Gemma4UnifiedTextModel", lambda: {n: t for n, t in tiny_ltx2.gemma4().items() if "embedding_proj" not in n}),
     ],
-    ids=["T5", "UMT5", "UMT5 in Wan's names", "CLIP", "Llama"],
+    ids=["T5", "UMT5", "UMT5 in Wan's names", "CLIP", "Llama", "Gemma 3", "Gemma 4"],
 )
 def test_one_kind_alone_knows_a_file(class_name, make):
     shapes = {name: tuple(tensor.shape) for name, tensor in make().items()}
