@@ -11,8 +11,8 @@ from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layer
 
 _SLIDING, _EACH_WHOLE = 1024, 6  # tokens that a layer looks back, but for every sixth, which sees the whole text
 _LEFT_OUT = (
-    "spiece_model", "text_embedding_projection", "lm_head", "language_model.lm_head", "vision_tower", "vision_model", "multi_modal_projector",
-    "model.vision_tower", "model.multi_modal_projector",
+    "spiece_model", "text_embedding_projection", "lm_head", "language_model.lm_head", "vision_tower", "vision_model",
+    "multi_modal_projector", "model.vision_tower", "model.multi_modal_projector",
 )  # fmt: skip
 
 

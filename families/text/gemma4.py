@@ -18,8 +18,8 @@ TOKENIZER = "tokenizer_json"
 # Heads of other sizes, pictures and sound, the projection, and what belongs to the tokenizer.
 _LEFT_OUT = (
     TOKENIZER, "lm_head", "language_model.lm_head", "text_embedding_projection", "vision_tower", "vision_model",
-    "multi_modal_projector", "vision_embedder", "embed_vision", "audio_embedder", "embed_audio", "model.vision_embedder",
-    "model.embed_vision", "model.audio_embedder", "model.embed_audio", "model.vision_tower",
+    "multi_modal_projector", "audio_projector", "vision_embedder", "embed_vision", "audio_embedder", "embed_audio",
+    "model.vision_embedder", "model.embed_vision", "model.audio_embedder", "model.embed_audio", "model.vision_tower",
     "model.multi_modal_projector",
 )  # fmt: skip
 _NAMES = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "q_norm": "self_attn.q_norm", "v": "self_attn.v_proj",

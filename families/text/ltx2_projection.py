@@ -1,7 +1,7 @@
 """LTX-2's text projection: one or two linear layers on the states of all of a Gemma's layers.
 
-It lies in LTX-2's all-in-one files, beside the connectors or alone in split ones, and in the file of 2.5's Gemma 4. The connectors of diffusers'
-class are no part of it: they are the transformer's here, as in ComfyUI.
+It lies in LTX-2's all-in-one files, beside the connectors or alone in split ones, and in the file of 2.5's Gemma 4. The
+connectors of diffusers' class are no part of it: they are the transformer's here, as in ComfyUI.
 
 Source: diffusers 0.42.1, pipelines/ltx2/connectors.py; ComfyUI 0.33.0, comfy/text_encoders/lt.py.
 """
@@ -17,9 +17,9 @@ from ...base.text import TextEncoderKind, TextLayout
 _TITLE = "LTX-2's text projection"
 _OTHERS = (
     "model", "vae", "audio_vae", "vocoder", "video_embeddings_connector", "audio_embeddings_connector", "text_encoders",
-    "first_stage_model", "language_model", "lm_head", "tokenizer_json", "spiece_model", "blk", "token_embd", "output_norm",
-    "output", "rope_freqs", "vision_tower", "vision_model", "vision_embedder", "audio_embedder", "multi_modal_projector",
-    "embed_vision", "embed_audio",
+    "first_stage_model", "language_model", "lm_head", "tokenizer_json", "spiece_model", "blk", "token_embd",
+    "output_norm", "output", "rope_freqs", "vision_tower", "vision_model", "vision_embedder", "audio_embedder",
+    "multi_modal_projector", "audio_projector", "embed_vision", "embed_audio",
 )  # fmt: skip
 _STEM = "text_embedding_projection"
 

@@ -236,8 +236,8 @@ TEMPLATES = (
         LTX_25_VAE,
         "The woman in the picture lifts the violin and plays a slow melody, the strings ring through the hall. The bow "
         "draws long strokes, dust floats in the light, the camera comes a little closer.",
-        "Choose your picture in Load Image; end_image takes a last one. Say what is to be heard. The text projection is "
-        "inside the Gemma's file.",
+        "Choose your picture in Load Image; end_image takes a last one. Say what is to be heard. The text projection "
+        "is inside the Gemma's file.",
         "在 Load Image 中选择图片；end_image 可接尾帧。请写出要听到什么。文本投影在 Gemma 文件里。",
         starts=True,
         has_sound=True,

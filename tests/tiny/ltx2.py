@@ -97,7 +97,7 @@ def tokenizer_json() -> bytes:
 
 @cache
 def gemma4() -> dict[str, Tensor]:
-    """A Gemma 4 of six layers as ComfyUI's file has it, with LTX-2.5's projection, its tokenizer and its other parts."""
+    """A Gemma 4 of six layers as ComfyUI's file has it: projection, tokenizer and other parts inside."""
     from transformers import Gemma4UnifiedTextConfig, Gemma4UnifiedTextModel
 
     config = Gemma4UnifiedTextConfig(**GEMMA4, attention_k_eq_v=True)
