@@ -66,6 +66,9 @@ class Network:
             denoiser makes of it whatever x and t are. Called once for each conditioning of a run. None: nothing.
         crossings: names of the blocks' attention from one stream to the other, for guidance by it; empty: none.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
+        cut: (variant, name of a condition, the condition, places of the frames that a window over time shows of each
+            stream, shape as `condition` gets it) -> the condition for that window; raises FamilyError where that
+            cannot be. None: `base.frames.cut_by_frames`.
 
     Where a variant has several streams, x, the prediction, the shape and the mask are lists, with
     one item for each stream in the run's LATENT, the video's first.
@@ -79,6 +82,7 @@ class Network:
     prepare: Callable[[Variant, nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     crossings: tuple[str, ...] = ()
     reads_rate: bool = False
+    cut: Callable[[Variant, str, Tensor, Sequence[Sequence[int]], Any], Tensor] | None = None
 
 
 @dataclass(frozen=True)

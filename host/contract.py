@@ -17,6 +17,7 @@ from ..base import SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE,
 from ..base.guidance import Conditioning
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
+from ..sampling.windows import Windows
 from .memory import DeviceMemory
 from .sound import AudioDecoder
 
@@ -156,6 +157,14 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
         Raises:
             sampling.SamplingError: TeaCache is asked for and the model has no coefficients.
+        """
+        ...
+
+    def apply_windows(self, model: Model, windows: Windows) -> Model:
+        """A MODEL that is sampled in windows over time, in every sampler; they replace those that the MODEL has.
+
+        Raises:
+            sampling.SamplingError: a setting is out of its range, or the MODEL's length is not known.
         """
         ...
 

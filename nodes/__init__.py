@@ -27,6 +27,7 @@ from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .video import OpenT2VDecode, OpenT2VSaveVideo
+from .windows import OpenT2VWindows
 
 NODE_CLASS_MAPPINGS = {
     "OpenT2VLoadModel": OpenT2VLoadModel,
@@ -62,6 +63,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VLoadLora": OpenT2VLoadLora,
     "OpenT2VLoraStack": OpenT2VLoraStack,
     "OpenT2VEncodeAudio": OpenT2VEncodeAudio,
+    "OpenT2VWindows": OpenT2VWindows,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -98,6 +100,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VLoadLora": "Load Video LoRA",
     "OpenT2VLoraStack": "Stack Video LoRAs",
     "OpenT2VEncodeAudio": "Encode Sound",
+    "OpenT2VWindows": "Video Windows",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

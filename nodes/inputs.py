@@ -18,6 +18,7 @@ from .streams import AUDIO_VAES, check_is_video, picture
 STEP_CACHE = "OPENT2V_STEP_CACHE"
 PROFILE = "OPENT2V_CACHE_PROFILE"
 FINISHING = "OPENT2V_FINISHING"
+WINDOWS = "OPENT2V_WINDOWS"
 # Entry of a combo for no file.
 NONE = "none"
 

@@ -9,7 +9,7 @@ from ..sampling import SOLVERS, describe
 from ..sampling.caches import CacheRequest
 from ..sampling.caches.report import remarks
 from .guidance import GUIDANCE
-from .inputs import STEP_CACHE
+from .inputs import STEP_CACHE, WINDOWS
 from .remarks import with_remarks
 from .sampling import SamplerInputs
 from .step_caches import foreseen
@@ -124,6 +124,10 @@ class OpenT2VSampler:
                     STEP_CACHE,
                     {"tooltip": "From Step Cache: faster, with a little less detail. The node says what was reused."},
                 ),
+                "windows": (
+                    WINDOWS,
+                    {"tooltip": "From Video Windows: a video longer than the model was trained for."},
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -138,5 +142,5 @@ class OpenT2VSampler:
             host.say(foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts]), unique_id)
         latent = inputs.sample(run, cache, unique_id)
         line, *advice = describe(run)
-        lines = [line, *(remarks(cache) if cache else []), *advice]
+        lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *advice]
         return with_remarks((latent, "\n".join(lines)), lines)

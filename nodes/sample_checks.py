@@ -49,10 +49,11 @@ def check_width(variant: Variant, name: str, conditioning: Any) -> None:
             )
 
 
-def check_fits(variant: Variant, samples: Any) -> None:
+def check_fits(variant: Variant, samples: Any, window: int | None = None) -> None:
     """
     Args:
         samples: [B, C, T, h, w] or [B, C, h, w], or nested with a sound.
+        window: latent frames that are computed at once; None: all.
     Raises:
         SamplingError: the model cannot make a latent of this shape.
     """
@@ -74,7 +75,8 @@ def check_fits(variant: Variant, samples: Any) -> None:
             f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
         )
     frames = samples.shape[2] if samples.ndim == 5 else 1
-    if max(frames, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:
+    at_once = frames if window is None else min(frames, window)
+    if max(at_once, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:
         raise SamplingError(
             f"The latent has {frames} frames of {samples.shape[-1]} x {samples.shape[-2]}; {variant.title} takes up to "
             f"{geometry.max_positions} frames and {geometry.max_positions * geometry.patch} a side (a video of "

@@ -14,6 +14,7 @@ from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
 from ..sampling.streams import unbind
+from ..sampling.windows import Windows
 from .inputs import require_variant
 from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
@@ -31,6 +32,7 @@ class SamplerInputs:
         models: one, or the two experts.
         variant: of the first model.
         latent: in the model's scale.
+        windows: over time, resolved for the model, which they are applied to; None: all is computed at once.
     """
 
     models: tuple[Any, ...]
@@ -38,11 +40,12 @@ class SamplerInputs:
     positive: Any
     negative: Any
     latent: dict[str, Any]
+    windows: Windows | None = None
 
     @classmethod
     def split(cls, values: dict[str, Any]) -> tuple[SamplerInputs, SamplerRequest]:
         """The inputs of a node that has those of Video Sampler: what is checked, and what is asked for."""
-        names = ("model", "positive", "negative", "latent", "low_noise_model")
+        names = ("model", "positive", "negative", "latent", "low_noise_model", "windows")
         inputs = cls.checked(**{name: values[name] for name in names if name in values})
         settings: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
         settings["guidance"] = settings.get("guidance") or Guidance()
@@ -52,7 +55,13 @@ class SamplerInputs:
 
     @classmethod
     def checked(
-        cls, model: Any, positive: Any, negative: Any, latent: dict[str, Any], low_noise_model: Any = None
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        low_noise_model: Any = None,
+        windows: Windows | None = None,
     ) -> SamplerInputs:
         """
         Raises:
@@ -60,14 +69,22 @@ class SamplerInputs:
         """
         variant = require_variant(model)
         latent = in_models_scale(variant, latent)
-        check_fits(variant, latent["samples"])
+        resolved = None if windows is None else windows.for_model(variant)
+        check_fits(variant, latent["samples"], None if resolved is None else resolved.length)
         check_latent_model(variant, latent, "This model")
         for name, conditioning in (("positive", positive), ("negative", negative)):
             check_width(variant, name, conditioning)
             check_prompt(variant, name, conditioning)
         check_experts(variant, low_noise_model)
         models = (model,) if low_noise_model is None else (model, low_noise_model)
-        return cls(models, variant, positive, negative, latent)
+        if windows is not None:
+            models = tuple(host.apply_windows(expert, windows) for expert in models)
+        return cls(models, variant, positive, negative, latent, resolved)
+
+    def window_words(self) -> list[str]:
+        """What the user is told of the windows."""
+        samples = picture(self.latent)
+        return [] if self.windows is None else [self.windows.words(samples.shape[2] if samples.ndim == 5 else 1)]
 
     def cache_run(self, step_cache: CacheRequest, request: SamplerRequest) -> CacheRun:
         """A fresh run under a step cache.

@@ -12,6 +12,7 @@ Source: Lightricks/LTX-2 @d5b526ed (LTX-2 Community License; facts, no code); di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,6 +84,25 @@ def condition(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
     return conditions
 
 
+def cut(variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequence[int]], shape: Any) -> Tensor:
+    """The masks [B, tokens], cut to the frames of their stream.
+
+    Raises:
+        FamilyError: pictures behind the latent's frames, whose places in the video no window knows.
+    """
+    if name == "keyframe_idxs":
+        raise FamilyError(
+            f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
+            "from a first picture alone."
+        )
+    stream = {"denoise_mask": 0, "sound_mask": 1}.get(name)
+    if stream is None:
+        return condition
+    count = (shape[stream] if isinstance(shape, list) else shape)[2]
+    by_frame = condition.unflatten(1, (count, -1))
+    return by_frame[:, list(frames[stream])].flatten(1)
+
+
 def _context(variant: Variant, entry: Entry) -> dict[str, Tensor]:
     """The text with its number of tokens, 0 where it has been through the connectors already."""
     context = entry["cross_attn"]
@@ -131,6 +151,7 @@ FAMILY = Family(
         prepare=prepare,
         reads_rate=True,
         crossings=("audio_to_video_attn", "video_to_audio_attn"),
+        cut=cut,
     ),
     sampling=Sampling(sigmas, stg=stg, rescales_clean=True),
     text=Text(

@@ -8,7 +8,7 @@ from 0.9.5 on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ from ...base import (
     Video,
 )
 from ...base.checks import check_encoder, check_vae
+from ...base.frames import cut_by_frames
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
@@ -141,6 +142,21 @@ def predict(variant: Variant, transformer: nn.Module, x: Tensor, t: Tensor, cond
     return output[:, :count].transpose(1, 2).unflatten(2, x.shape[2:])
 
 
+def cut(
+    variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequence[int]], shape: tuple[int, ...]
+) -> Tensor:
+    """
+    Raises:
+        FamilyError: pictures behind the latent's frames, whose places in the video no window knows.
+    """
+    if name in ("keyframe_idxs", "end_latent", "end_noise"):
+        raise FamilyError(
+            f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
+            "from a first picture alone."
+        )
+    return cut_by_frames(variant, name, condition, frames, shape)
+
+
 def _places(variant: Variant, x: Tensor) -> Tensor:
     """[B, 3, T * h * w]: each token's first frame, row and column in the video."""
     geometry = variant.geometry
@@ -232,7 +248,7 @@ FAMILY = Family(
     id="ltx_video",
     title="LTX-Video",
     recognition=Recognition(find, files.tensors, stated=files.stated),
-    network=Network(predict, condition, blocks="transformer_blocks"),
+    network=Network(predict, condition, blocks="transformer_blocks", cut=cut),
     sampling=Sampling(sigmas, stg=stg, teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None),
     files=Files(
         pipelines=frozenset({"LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"}),

@@ -29,3 +29,4 @@ from .place import (
 from .quantised import packed_arithmetic
 from .sound import audio_decoder
 from .vision import clip_vision
+from .windows import apply_windows

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...base import Variant, VideoModel
 from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
+from ...sampling.windows import beside
 from ..fingerprint import of_patches, of_weights
 from .attention import CallOptions, attend_through_host
 from .finish_loading import finish_each_load
@@ -91,6 +92,13 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         refuse_saving(self.diffusion_model.parameters(), "This MODEL's")
         return super().state_dict_for_saving(*args, **kwargs)
+
+    def map_context_window_to_modalities(
+        self, primary_indices: list[int], latent_shapes: list[tuple[int, ...]], dim: int
+    ) -> list[list[int]]:
+        """The host's question for the frames of each stream that go with these frames of the video."""
+        video, *others = (shape[dim] for shape in latent_shapes)
+        return [primary_indices, *(beside(primary_indices, video, count) for count in others)]
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         conds = super().extra_conds(**kwargs)

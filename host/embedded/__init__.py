@@ -33,3 +33,4 @@ from .place import (
 )
 from .sound import audio_decoder
 from .vision import ClipVision, clip_vision
+from .windows import apply_windows

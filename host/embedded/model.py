@@ -16,6 +16,7 @@ from ...base.storage import BY_DTYPE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing
+from ...sampling.windows import Windows
 from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
 from . import machine
@@ -25,11 +26,17 @@ from .patches import Patches, changed
 
 @dataclass(frozen=True)
 class Model:
+    """
+    Attributes:
+        windows: over time, resolved; None: the whole latent is computed at once.
+    """
+
     part: VideoModel
     device: torch.device
     dtype: torch.dtype
     step_cache: Callable[[], CacheRun] | None = None
     patches: Patches = ()
+    windows: Windows | None = None
 
     def changed(self) -> AbstractContextManager[None]:
         """Run with the LoRAs that were applied."""

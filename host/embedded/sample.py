@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ...base import Variant
 from ...base.guidance import Conditioning, Pass, PassResults
-from ...sampling import ExpertSteps, Prediction, Run, solve
+from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
-from ...sampling.streams import Packing, seeded_noise, unbind
+from ...sampling.streams import Packing, unbind
+from ...sampling.windows import Window, blended
 from .machine import free_memory
 from .model import Model
 from .nested import nested
 from .place import check_interrupt
+from .start import Start, as_video, start_of
 
 
 def sample(
@@ -36,8 +35,8 @@ def sample(
 ) -> Any:
     variant = model.part.variant
     video, *others = [stream.float() for stream in unbind(latent["samples"])]
-    samples = [_as_video(video, variant.geometry.channels), *others]
-    start = _start(variant, samples, latent.get("noise_mask"), run.seed, model.device)
+    samples = [as_video(video, variant.geometry.channels), *others]
+    start = start_of(variant, samples, latent.get("noise_mask"), run.seed, model.device, model.windows)
     entries = {
         name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": start.family_mask}
         for name, c in run.conditionings(positive, negative).items()
@@ -75,34 +74,6 @@ def sample(
     return done[0] if len(done) == 1 else nested(done)
 
 
-def _start(variant: Variant, samples: list[Tensor], mask: Any, seed: int, device: torch.device) -> _Start:
-    """
-    Args:
-        samples: of each stream, without padding frames.
-        mask: of the LATENT, or None.
-    """
-    streams = list(zip(variant.streams, samples, strict=False))
-    padded = [stream.pad_front(tensor) for stream, tensor in streams]
-    packing = Packing.of(padded)
-    masks = None
-    if mask is not None:
-        stream_masks = _masks(unbind(mask), samples)
-        masks = [
-            stream.pad_front(stream_mask).to(device)
-            for (stream, _), stream_mask in zip(streams, stream_masks, strict=True)
-        ]
-    if any(bool(tensor.any()) for tensor in samples):
-        padded = [stream.normalise(tensor) for (stream, _), tensor in zip(streams, padded, strict=True)]
-    return _Start(
-        packing,
-        variant.is_joint,
-        packing.pack(padded).to(device),
-        packing.pack(seeded_noise(packing.shapes, seed)).to(device),
-        masks,
-        variant.keeps_clean,
-    )
-
-
 def _check_changes(model: Model, part: ExpertSteps) -> None:
     """Say before anything is computed what a pass cannot change: its context raises."""
     for step in part.steps:
@@ -110,46 +81,6 @@ def _check_changes(model: Model, part: ExpertSteps) -> None:
             if guidance_pass.change is not None:
                 with guidance_pass.change(model.part.transformer):
                     pass
-
-
-@dataclass(frozen=True)
-class _Start:
-    """What a run starts from and what a mask keeps of it; streams are packed.
-
-    Attributes:
-        is_joint: families get streams as a list, see `Network`.
-        latent, noise: [B, C, T, h, w], as the transformer sees them.
-        masks: of each stream, 1 is made anew, 0 is kept; None: all is made anew.
-        is_clean: what is kept enters the transformer without noise.
-    """
-
-    packing: Packing
-    is_joint: bool
-    latent: Tensor
-    noise: Tensor
-    masks: list[Tensor] | None
-    is_clean: bool
-
-    @cached_property
-    def mask(self) -> Tensor | None:
-        return None if self.masks is None else self.packing.pack(self.masks)
-
-    @property
-    def family_mask(self) -> Any:
-        return self.masks if self.masks is None or self.is_joint else self.masks[0]
-
-    @property
-    def family_shape(self) -> Any:
-        return list(self.packing.shapes) if self.is_joint else self.packing.shapes[0]
-
-    def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
-        if self.mask is None:
-            return x
-        kept = self.latent if self.is_clean else predicts.noised(self.latent, self.noise, sigma)
-        return x * self.mask + kept * (1 - self.mask)
-
-    def after(self, clean: Tensor) -> Tensor:
-        return clean if self.mask is None else clean * self.mask + self.latent * (1 - self.mask)
 
 
 class _Expert:
@@ -160,56 +91,112 @@ class _Expert:
         model: Model,
         part: ExpertSteps,
         entries: dict[str, dict[str, Any]],
-        start: _Start,
+        start: Start,
         stage: CachedStage | None,
     ):
         self.model, self.steps, self.start, self.stage = model, part.steps, start, stage
         self.predicts = part.schedule.prediction
         self.conditions = {name: model.conditions(entry, start.family_shape) for name, entry in entries.items()}
-        video = start.packing.shapes[0]
-        rows = len(self.conditions) * video[0]
-        self.together = _can_batch(list(self.conditions.values())) and _fits(model, (rows, *video[1:]))
+        batch, channels, frames, *sides = start.packing.shapes[0]
+        shown = frames if model.windows is None else min(frames, model.windows.length)
+        shape = (len(self.conditions) * batch, channels, shown, *sides)
+        self.together = _can_batch(list(self.conditions.values())) and _fits(model, shape)
 
     def denoise(self, x: Tensor, sigma: Tensor, step: int) -> Tensor:
         """The clean latent of a step, guidance included."""
         check_interrupt()
         x = self.start.before(x, sigma, self.predicts)
-        now = self.steps[step]
+        now, windows = self.steps[step], self.start.windows(self.model.windows, step)
+        clean = self._windowed(now, windows, x, sigma) if windows else self._passes(now, x, sigma, self.start.packing)
+        results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
+        return self.start.after(self.start.packing.pack([now.guided(result) for result in results]))
+
+    def _windowed(self, now: Step, windows: Sequence[Window], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+        """What the passes of a step give, put together from windows over time."""
+        packing, variant = self.start.packing, self.model.part.variant
+
+        def evaluate(window: Window, streams: list[Tensor]) -> dict[str, list[Tensor]]:
+            check_interrupt()
+            packed = Packing.of(streams)
+            conditions = {
+                name: window.conditions(variant, tensors, self.start.family_shape)
+                for name, tensors in self.conditions.items()
+            }
+            results = self._passes(now, packed.pack(streams), sigma, packed, conditions, window)
+            return {name: packed.unpack(result) for name, result in results.items()}
+
+        results = blended(packing.unpack(x), windows, evaluate)
+        return {name: packing.pack(streams) for name, streams in results.items()}
+
+    def _passes(
+        self,
+        now: Step,
+        x: Tensor,
+        sigma: Tensor,
+        packing: Packing,
+        conditions: dict[str, dict[str, Tensor]] | None = None,
+        window: Window | None = None,
+    ) -> dict[str, Tensor]:
+        """What the passes of a step give.
+
+        Args:
+            packing: of x.
+            conditions: name of a pass -> its conditions; None: those of the whole latent.
+            window: that x is cut to, or None.
+        """
+        named = self.conditions if conditions is None else conditions
         plain = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is None]
         changed = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is not None]
-        clean = self._plain(plain, x, sigma)
+        call = _Call(named, packing, None if window is None else window.frames[0])
+        clean = self._plain(plain, x, sigma, call)
         for guidance_pass in changed:
             assert guidance_pass.change is not None
             with guidance_pass.change(self.model.part.transformer):
                 clean[guidance_pass.name] = self._evaluate(
-                    [guidance_pass], x, sigma, self._condition(guidance_pass, len(x))
+                    [guidance_pass], x, sigma, call.condition(guidance_pass, len(x)), call
                 )
-        results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
-        return self.start.after(self.start.packing.pack([now.guided(result) for result in results]))
+        return clean
 
-    def _plain(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+    def _plain(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, call: _Call) -> dict[str, Tensor]:
         """What passes of the unchanged transformer give, in one call where they fit."""
-        conditions, count = [self._condition(guidance_pass, len(x)) for guidance_pass in passes], len(passes)
+        conditions, count = [call.condition(guidance_pass, len(x)) for guidance_pass in passes], len(passes)
         if self.together and count > 1:
             joined = {k: torch.cat([condition[k] for condition in conditions]) for k in conditions[0]}
-            results = self._evaluate(passes, torch.cat([x] * count), sigma.repeat(count), joined).chunk(count)
+            results = self._evaluate(passes, torch.cat([x] * count), sigma.repeat(count), joined, call).chunk(count)
         else:
             results = [
-                self._evaluate([guidance_pass], x, sigma, c)
+                self._evaluate([guidance_pass], x, sigma, c, call)
                 for guidance_pass, c in zip(passes, conditions, strict=True)
             ]
         return {guidance_pass.name: result for guidance_pass, result in zip(passes, results, strict=True)}
 
-    def _condition(self, guidance_pass: Pass, rows: int) -> dict[str, Tensor]:
+    def _evaluate(
+        self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor], call: _Call
+    ) -> Tensor:
+        items = [BatchItem((guidance_pass.name, call.frames), guidance_pass.name) for guidance_pass in passes]
+        packing = call.packing
+        with self.stage.call(items, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
+            return self.model.denoised(x, sigma, conditions, packing if self.start.is_joint else None)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the calls of the transformer for one latent share.
+
+    Attributes:
+        conditions: name of a pass -> its conditions.
+        packing: of the latent.
+        frames: of the whole latent that it shows; None: all of them.
+    """
+
+    conditions: dict[str, dict[str, Tensor]]
+    packing: Packing
+    frames: tuple[int, ...] | None
+
+    def condition(self, guidance_pass: Pass, rows: int) -> dict[str, Tensor]:
         """A pass's conditions for every latent of the batch."""
         named = self.conditions.get(guidance_pass.name, self.conditions[guidance_pass.prompt])
         return {k: v.expand(rows, *v.shape[1:]) if len(v) == 1 else v for k, v in named.items()}
-
-    def _evaluate(self, passes: Sequence[Pass], x: Tensor, sigma: Tensor, conditions: dict[str, Tensor]) -> Tensor:
-        items = [BatchItem(guidance_pass.name, guidance_pass.name) for guidance_pass in passes]
-        packing = self.start.packing
-        with self.stage.call(items, sigma[0].item(), packing.unpack(x)[0]) if self.stage else nullcontext():
-            return self.model.denoised(x, sigma, conditions, packing if self.start.is_joint else None)
 
 
 def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
@@ -221,41 +208,3 @@ def _can_batch(conditions: list[dict[str, Tensor]]) -> bool:
 def _fits(model: Model, shape: tuple[int, ...]) -> bool:
     needed = 1.5 * model.part.variant.sample_memory(shape, model.dtype.itemsize)
     return needed < free_memory(model.device)
-
-
-def _as_video(samples: Tensor, channels: int) -> Tensor:
-    """A latent as the model takes it: a picture is one frame, an empty latent gets the model's channels."""
-    if samples.ndim == 4:
-        samples = samples.unsqueeze(2)
-    if samples.shape[1] != channels and not samples.any():
-        samples = samples.new_zeros(len(samples), channels, *samples.shape[2:])
-    return samples
-
-
-def _masks(masks: list[Tensor], streams: list[Tensor]) -> list[Tensor]:
-    """A mask for each stream, as in the host; what has none is made anew.
-
-    Of a single stream [1 or B, 1 or C, T, h, w], of several each in its stream's shape.
-    """
-    if len(streams) == 1:
-        return [_latent_mask(masks[0], streams[0])]
-    sized = [_latent_mask(mask, stream) for mask, stream in zip(masks, streams, strict=False)]
-    sized = [
-        mask[torch.arange(len(stream)) % len(mask)].expand(stream.shape)
-        for mask, stream in zip(sized, streams, strict=False)
-    ]
-    return [*sized, *(torch.ones_like(stream) for stream in streams[len(sized) :])]
-
-
-def _latent_mask(mask: Tensor, samples: Tensor) -> Tensor:
-    """A mask in the size of a stream, as in the host.
-
-    Args:
-        mask: [..., H, W], for a video one for all frames or one per frame, or of as many dimensions as the stream.
-    """
-    if samples.ndim == 5 and mask.ndim < 5:
-        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])  # images of a batch are frames of the video
-    elif samples.ndim == 4:
-        mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[samples.ndim]
-    return functional.interpolate(mask.float(), size=samples.shape[2:], mode=mode)

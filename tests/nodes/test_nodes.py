@@ -39,6 +39,7 @@ ADVANCED = {
         *("start", "end", "max_consecutive", "predictor", "device", "memory", "plan", "few_steps", "boundary"),
     ],
     "OpenT2VGuidance": ["cfg_star", "stg_schedule", "stg_rescale", "stg_blocks", "picture_cfg", "low_noise_cfg"],
+    "OpenT2VWindows": ["blending", "lead_in"],
     "OpenT2VLoadLora": ["blocks"],
     "OpenT2VLoraStack": ["blocks"],
 }
