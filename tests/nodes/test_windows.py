@@ -44,7 +44,7 @@ def test_windows_may_be_longer_together_than_the_positions_that_a_model_knows():
     limit = tiny.shared()[0].part.variant.geometry.max_positions
     with pytest.raises(SamplingError, match=f"The latent has {limit + 1} frames"):
         sampled(frames=limit + 1)
-    (windows, _), _ = call("OpenT2VWindows", length=257, overlap=0)
+    (windows, _), _ = call("OpenT2VWindows", length=253, overlap=0)
     (latent, _), _ = sampled(frames=limit + 1, windows=windows, steps=1, cfg=1.0)
     assert latent["samples"].shape[2] == limit + 1
 
