@@ -49,17 +49,9 @@ class Start:
 
     def windows(self, windows: Windows | None, step: int) -> list[Window]:
         """The windows of a step; none where the latent is computed at once."""
-        whole = windows is None or self.packing.shapes[0][TIME] <= windows.length
-        return [] if whole else windows.over(self.packing.shapes, step)
-
-    def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
-        if self.mask is None:
-            return x
-        kept = self.latent if self.is_clean else predicts.noised(self.latent, self.noise, sigma)
-        return x * self.mask + kept * (1 - self.mask)
-
-    def after(self, clean: Tensor) -> Tensor:
-        return clean if self.mask is None else clean * self.mask + self.latent * (1 - self.mask)
+        if windows is None or self.packing.shapes[0][TIME] <= windows.length:
+            return []
+        return windows.over(self.packing.shapes, step)
 
 
 def start_of(
