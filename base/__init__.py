@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .defaults import Defaults
 from .errors import FamilyError
-from .family import Family, Files, HostNodes, Images, Network, Sampling, Sound, Text, Video
+from .family import Family, Files, HostNodes, Images, Network, PicturedText, Sampling, Sound, Text, Video
 from .geometry import Geometry
 from .loaded import SoundVAE, TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .prompt import Prompt
 from .recognise import Near, NotWhole, Recognised, Recognition
+from .shown import Shown
 from .streams import SoundStream, Stream, VideoStream
 from .teacache import TeaCache
 from .text import TextEncoderKind, TextLayout
@@ -32,12 +33,14 @@ __all__ = [
     "Near",
     "Network",
     "NotWhole",
+    "PicturedText",
     "Pictures",
     "Prompt",
     "Recognised",
     "Recognition",
     "Sampling",
     "Shapes",
+    "Shown",
     "Sound",
     "SoundStream",
     "SoundVAE",

@@ -13,6 +13,7 @@ from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .recognise import Near, Recognised, Recognition, recognise
 from .scheduler import OwnScheduler
+from .shown import Shown
 from .stg import OwnStg
 from .teacache import TeaCache
 from .text import TextEncoderKind, tokenizer_slot
@@ -86,20 +87,35 @@ class Network:
 
 
 @dataclass(frozen=True)
+class PicturedText:
+    """How prompts become conditionings that may show pictures, clips and sounds.
+
+    Attributes:
+        tokens: (tokenizer, prompt, what it shows) -> the prompt's ids; a tensor stands for the tokens of a picture.
+        embed: (encoders by slot, what `tokens` returns, device) -> as `Text.embed`.
+    """
+
+    tokens: Callable[[Any, str, Sequence[Shown]], list[Any]]
+    embed: Callable[[Mapping[str, nn.Module], list[Any], Any], tuple[Tensor, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
 class Text:
     """How prompts become conditionings.
 
     Attributes:
         encoders: slot in model_index.json -> the kind of text encoder that stands there.
         embed: (encoders by slot, tokens by slot) -> (context [B, L, D], further entries of the CONDITIONING's
-            dictionary).
+            dictionary). None: `pictured` does it.
         complete: (prompt, frames per second, motion score or 0 for the model's own) -> the prompt as the model was
             trained to read it. None where the prompt states neither.
+        pictured: None where prompts hold words only.
     """
 
     encoders: Mapping[str, TextEncoderKind]
-    embed: Callable[[Mapping[str, nn.Module], Tokens], tuple[Tensor, dict[str, Any]]]
+    embed: Callable[[Mapping[str, nn.Module], Tokens], tuple[Tensor, dict[str, Any]]] | None = None
     complete: Callable[[str, float, float], str] | None = None
+    pictured: PicturedText | None = None
 
 
 @dataclass(frozen=True)

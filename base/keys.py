@@ -137,9 +137,12 @@ def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | N
 def joined(parts: Mapping[int, Tensor]) -> Tensor:
     """Join several tensors, in the order of their places: matrices side by side, vectors added.
 
-    The result is one layer that computes the sum of several: W1 x1 + b1 + W2 x2 + b2.
+    The result is one layer that computes the sum of several: W1 x1 + b1 + W2 x2 + b2. Kernels over height and width
+    become one over time as well, for the sum over several frames.
     """
     tensors = [parts[place] for place in sorted(parts)]
+    if tensors[0].ndim == 4:
+        return torch.stack(tensors, dim=2)
     if tensors[0].ndim > 1:
         return torch.cat(tensors, dim=1)
     return torch.stack([tensor.float() for tensor in tensors]).sum(0).to(tensors[0].dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import FamilyError
 from .family import Sound, Text, Video
+from .shown import Shown
 from .types import Entry
 from .variant import Variant
 
@@ -63,11 +65,27 @@ class TextEncoder:
         assert self.variant.family.text is not None, "the pack loads no text encoder for this family"
         return self.variant.family.text
 
-    def tokens(self, text: str) -> tuple[dict[str, list[int]], int]:
+    @property
+    def shows(self) -> bool:
+        """Whether its prompts may show pictures, clips and sounds."""
+        return self._text.pictured is not None
+
+    def tokens(self, text: str, shown: Sequence[Shown] = ()) -> tuple[dict[str, list[Any]], int]:
         """({slot: ids of the prompt's real tokens}, how many tokens the whole prompt has for the first encoder).
 
-        The ids end with the encoder's end token and are cut to what it reads.
+        The ids end with the encoder's end token and are cut to what it reads. Where the prompt shows a picture, a
+        tensor stands for its tokens.
+
+        Raises:
+            FamilyError: the prompt shows something, and this model's prompts hold words only.
         """
+        pictured = self._text.pictured
+        if pictured is not None:
+            slot = self.variant.prompts[0].slot
+            row = pictured.tokens(self.tokenizers[slot], text, shown)
+            return {slot: row}, len(row)
+        if shown:
+            raise FamilyError(f"The text encoder of {self.variant.title} reads words only, no pictures or sounds.")
         ids, whole = {}, 0
         for n, prompt in enumerate(self.variant.prompts):
             tokenizer, ready = self.tokenizers[prompt.slot], prompt.prepare(text)
@@ -76,8 +94,12 @@ class TextEncoder:
                 whole = len(tokenizer(ready).input_ids)
         return ids, whole
 
-    def embed(self, ids: Mapping[str, list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, dict[str, Any]]:
+    def embed(self, ids: Mapping[str, list[Any]], device: torch.device | str = "cpu") -> tuple[Tensor, dict[str, Any]]:
         """(context [1, L, D], further entries of the CONDITIONING's dictionary), each prompt padded to its length."""
+        pictured = self._text.pictured
+        if pictured is not None:
+            return pictured.embed(self.encoders, ids[self.variant.prompts[0].slot], device)
+        assert self._text.embed is not None
         padded = {}
         for prompt in self.variant.prompts:
             row, limit = ids[prompt.slot][: prompt.max_tokens], prompt.max_tokens

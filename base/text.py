@@ -52,6 +52,8 @@ class TextEncoderKind:
         host_tokenizer: folder of the tokenizer that ComfyUI ships, below its own `comfy/`; "" where it ships none.
         marks: ids before and behind the tokens of a prompt, for a tokenizer inside a file; None: no such mark.
         reads_prompts: False for a layer behind another encoder, without a tokenizer.
+        is_vision: it sees the pictures of a prompt; words are read without it.
+        extend: (module as transformers builds it) changes it before its weights are read.
     """
 
     class_name: str
@@ -65,6 +67,8 @@ class TextEncoderKind:
     host_tokenizer: str = ""
     marks: tuple[int | None, int | None] = (None, 1)
     reads_prompts: bool = True
+    is_vision: bool = False
+    extend: Callable[[nn.Module], None] | None = None
 
 
 def tokenizer_slot(slot: str) -> str:

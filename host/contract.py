@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from ..base import SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
+from ..base import Shown, SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
 from ..base.guidance import Conditioning
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
@@ -174,8 +174,16 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """(tokens that count, tokens in the whole prompt); None for a CLIP of another maker."""
         ...
 
-    def embed(self, clip: Clip, text: str) -> Conditioning:
-        """CONDITIONING for a prompt."""
+    def embed(self, clip: Clip, text: str, shown: Sequence[Shown] = ()) -> Conditioning:
+        """CONDITIONING for a prompt.
+
+        Args:
+            shown: what the prompt shows besides; only for a CLIP that `shows`.
+        """
+        ...
+
+    def shows(self, clip: Clip) -> bool:
+        """Whether a CLIP, of ours or of the host's own loaders, reads prompts with pictures, clips and sounds."""
         ...
 
     def sample(

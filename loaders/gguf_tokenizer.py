@@ -1,12 +1,14 @@
-"""Tokenizers from the metadata of GGUF files: T5's pieces with their scores, Llama 3's byte pairs.
+"""Tokenizers from the metadata of GGUF files: T5's pieces with their scores, the byte pairs of Llama 3 and Qwen.
 
 Source: the keys `tokenizer.ggml.*` of https://github.com/ggml-org/ggml, docs/gguf.md; sentencepiece_model.proto of
-https://github.com/google/sentencepiece (Apache-2.0); the expression that splits words: meta-llama/llama3, tokenizer.py.
+https://github.com/google/sentencepiece (Apache-2.0); the expressions that split words: meta-llama/llama3, tokenizer.py;
+Qwen/Qwen2.5, tokenizer.json.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 from .containers.gguf import GGUFFile
@@ -20,11 +22,32 @@ _UNIGRAM = 1
 _CONTROL, _USER_DEFINED = 3, 4
 # How many rows an embedding may have beyond the tokenizer's words, filled up to a round number.
 _FILLED_UP = 1024
-_LLAMA3 = ("llama-bpe", "llama3", "llama-v3")
-_LLAMA3_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# Digits that make one word, in the expression that splits words; all else is the same for both.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}|"
+    r" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+@dataclass(frozen=True)
+class _BytePairs:
+    """How a model splits and joins words.
+
+    Attributes:
+        digits: how many make one word, as a repetition.
+        ignores_merges: a whole word that is a token is not joined from pairs.
+        normalises: letters with marks of their own become single ones (NFC).
+        begins: the prompt begins with the first token, where the file does not say.
+    """
+
+    digits: str
+    ignores_merges: bool
+    normalises: bool
+    begins: bool
+
+
+_LLAMA3, _QWEN = _BytePairs("{1,3}", True, False, True), _BytePairs("", False, True, False)
+_KNOWN = {"llama-bpe": _LLAMA3, "llama3": _LLAMA3, "llama-v3": _LLAMA3, "qwen2": _QWEN}
 
 
 def tokenizer_kind(file: GGUFFile) -> str:
@@ -59,25 +82,28 @@ def byte_pairs_of(file: GGUFFile, vocabulary: int) -> Any:
     tokens = tokens_of(file, vocabulary)
     kinds, merges = _beside(file, "token_type", tokens), file.array(f"{_KEY}merges")
     splits_as = file.metadata.get(f"{_KEY}pre", "no known model")
-    if splits_as not in _LLAMA3 or not merges:
+    way = _KNOWN.get(splits_as)
+    if way is None or not merges:
         raise ModelFileError(
             f"{file.path}: its tokenizer splits words as {splits_as!r} does and has "
-            f"{len(merges or ()):,} merges; read are Llama 3's ({_LLAMA3[0]!r}). {_OTHERWISE}"
+            f"{len(merges or ()):,} merges; read are Llama 3's ('llama-bpe') and Qwen's ('qwen2'). {_OTHERWISE}"
         )
     library("transformers")
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     pairs = [tuple(merge.split(" ", 1)) for merge in merges]
     numbers = {token: n for n, token in enumerate(tokens)}
     try:
-        built: Any = tokenizers.Tokenizer(models.BPE(numbers, pairs, ignore_merges=True))
+        built: Any = tokenizers.Tokenizer(models.BPE(numbers, pairs, ignore_merges=way.ignores_merges))
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise ModelFileError(f"{file.path}: its tokenizer cannot be read ({error}). {_OTHERWISE}") from error
+    if way.normalises:
+        built.normalizer = normalizers.NFC()
     built.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(tokenizers.Regex(_LLAMA3_WORDS), "isolated"),
+            pre_tokenizers.Split(tokenizers.Regex(_WORDS.format(digits=way.digits)), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -87,7 +113,7 @@ def byte_pairs_of(file: GGUFFile, vocabulary: int) -> Any:
         words = [token for token, of in zip(tokens, kinds, strict=True) if of == kind]
         built.add_tokens([tokenizers.AddedToken(token, normalized=False, special=is_special) for token in words])
     first = tokens[token_id(file, "bos", 0, len(tokens))]
-    if file.metadata.get(f"{_KEY}add_bos_token", "True") == "True":
+    if file.metadata.get(f"{_KEY}add_bos_token", str(way.begins)) == "True":
         built.post_processor = processors.TemplateProcessing(
             single=f"{first} $A", special_tokens=[(first, numbers[first])]
         )

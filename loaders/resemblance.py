@@ -56,6 +56,10 @@ _LOOKS = (
     Look(("SelfAttention.relative_attention_bias", "pos_embedding.embedding"), "a T5 text encoder", LOAD_TEXT_ENCODER),
     Look(("text_model.encoder.layers",), "a CLIP text encoder", LOAD_TEXT_ENCODER),
     Look(("vision_model.encoder.layers",), "a CLIP vision encoder; it belongs in models/clip_vision"),
+    Look(
+        ("visual.blocks.0.mlp.gate_proj",),
+        "Qwen2.5-VL, a text encoder; MiniMax H3 reads Qwen3-VL 32B (qwen3vl_32b_minimax_h3)",
+    ),
     Look(("layers.0.self_attn.q_proj", "blk.0.attn_q."), "a language model, used as a text encoder", LOAD_TEXT_ENCODER),
     Look(("input_blocks.", "down_blocks.0.attentions"), "an image model of the Stable Diffusion family"),
     Look(("double_blocks.0.img_attn",), f"an image model of the Flux family; use {_HOSTS}"),

@@ -174,7 +174,7 @@ def load_text(
         for slot, file in chosen.items()
         if file.kind.reads_prompts
     }
-    modules = {slot: build(file.kind.class_name, file.layout.config) for slot, file in chosen.items()}
+    modules = {slot: build(file.kind.class_name, file.layout.config, file.kind.extend) for slot, file in chosen.items()}
     rules = {slot: (*file.layout.rules, *file.kind.older_names(modules[slot])) for slot, file in chosen.items()}
     counts = {}
     for slot, file in chosen.items():
@@ -218,20 +218,22 @@ def match_text(files: Sequence[TextFile], variant: Variant) -> dict[str, TextFil
                 f"{file.path}: is {file.layout.title}, which {variant.title} does not read. {_advice(variant)}"
             )
         chosen[slot] = file
-    missing = [slot for slot in expected if slot not in chosen]
+    missing = [slot for slot, kind in expected.items() if slot not in chosen and not kind.is_vision]
     if missing:
         have = " and ".join(file.layout.title for file in files)
-        raise ModelFileError(
-            f"{variant.title} reads {len(expected)} text encoders and found {have} only. {_advice(variant)}"
-        )
-    # The first encoder's embedding is the context, or that of the layer behind it.
-    behind = [file for file in chosen.values() if not file.kind.reads_prompts]
+        count = sum(not kind.is_vision for kind in expected.values())
+        if count == 1:
+            raise ModelFileError(f"{variant.title} needs a language model beside {have}. {_advice(variant)}")
+        raise ModelFileError(f"{variant.title} reads {count} text encoders and found {have} only. {_advice(variant)}")
+    # The first encoder's embedding is the context, or that of the layer behind it; a vision tower's stands among it.
+    behind = [file for file in chosen.values() if not file.kind.reads_prompts and not file.kind.is_vision]
     context = behind[-1] if behind else chosen[variant.prompts[0].slot]
-    if variant.context_width and context.layout.width != variant.context_width:
-        raise ModelFileError(
-            f"{context.path}: is {context.layout.title}, {context.layout.width} wide; {variant.title} reads "
-            f"{variant.context_width}. {_advice(variant)}"
-        )
+    for file in (context, *(file for file in chosen.values() if file.kind.is_vision)):
+        if variant.context_width and file.layout.width != variant.context_width:
+            raise ModelFileError(
+                f"{file.path}: is {file.layout.title}, {file.layout.width} wide; {variant.title} reads "
+                f"{variant.context_width}. {_advice(variant)}"
+            )
     return chosen
 
 

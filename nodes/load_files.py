@@ -225,7 +225,8 @@ class OpenT2VLoadTextEncoder:
                     {
                         "default": NONE,
                         "tooltip": "The second file of models with two (HunyuanVideo, Open-Sora 2.0: CLIP-L; LTX-2: "
-                        "the text projection or the all-in-one file that holds it).",
+                        "the text projection or the all-in-one file that holds it; MiniMax H3 as GGUF: the mmproj "
+                        "file, to see pictures).",
                     },
                 ),
             },

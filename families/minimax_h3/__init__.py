@@ -18,22 +18,27 @@ from ...base import (
     Family,
     Geometry,
     HostNodes,
+    PicturedText,
+    Prompt,
     Recognised,
     Recognition,
     Sampling,
     Shapes,
     Sound,
     SoundStream,
+    Text,
     Variant,
     Video,
     VideoStream,
 )
 from ...base.noise_levels import shifted, straight
 from ...base.recognise import without_prefix
-from . import sound, vae
+from ..text import qwen3_vl, qwen3_vl_vision
+from . import sound, text, vae
 
 FPS = 24.0
 SHIFT = 12.0
+PROMPT_TOKENS = 262144  # that Qwen3-VL reads
 CHANNELS, TEXT_WIDTH = 24, 5120  # of the video's latents, of the text encoder that the makers chose
 SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent channels, stereo, latents a second
 # Video frames in each latent frame of one group. A clip is whole groups and the first two latent frames of another
@@ -84,6 +89,7 @@ def make_variant(text: int, hidden: int, channels: int = CHANNELS) -> Variant:
         ),
         defaults=Defaults(1344, 768, 124, FPS, 20, 1.0),
         scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
+        prompts=(Prompt(PROMPT_TOKENS, prepare=str),),
         latent_format="MiniMaxH3AV",
         context_width=text,
         longer_context_widths=(hidden,) if hidden else (),
@@ -92,8 +98,8 @@ def make_variant(text: int, hidden: int, channels: int = CHANNELS) -> Variant:
         decode_floats=560.0,
         encode_floats=1430.0,
         pairs={
-            "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq, in ComfyUI's Load "
-            "CLIP (type minimax)",
+            "text_encoders": "qwen3vl_32b_minimax_h3_bf16.safetensors, _int8_convrot or _nvfp4_awq"
+            " (a GGUF file needs its mmproj as file_2 to see pictures)",
             "vae": "minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors",
         },
     )
@@ -133,6 +139,10 @@ FAMILY = Family(
     title="MiniMax H3",
     recognition=Recognition(find),
     sampling=Sampling(sigmas),
+    text=Text(
+        {"text_encoder": qwen3_vl.KIND, "vision": qwen3_vl_vision.KIND},
+        pictured=PicturedText(text.tokens, text.embed),
+    ),
     video=Video(vae.decode, vae.encode, vae.decode_frames, tiles_itself=True),
     sound=Sound(sound.decode, sound.output_rate, sound.encode, sound.input_rate),
     host_nodes=HostNodes("ComfyUI's Load Diffusion Model", "MiniMaxH3ImageToVideo"),

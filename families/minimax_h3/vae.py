@@ -151,7 +151,7 @@ def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
         yield _pixels(vae._decode_clip((latent * std + mean).to(dtype))[:, :, -1:])
         return
     left = _frames(count, chunk, ratio, ratio - dropped)
-    faded: Tensor | None = None  # the frames that this piece and the one before both make
+    faded: Tensor = latent.new_empty(0)  # the frames that this piece and the one before both make
     start = 0
     while left > 0:
         clip = latent[:, :, start : start + chunk + overlap] * std + mean
@@ -160,7 +160,7 @@ def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
             clip = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
         frames = vae._decode_clip(clip.to(dtype))
         piece = frames[:, :, dropped : chunk * ratio]
-        if faded is not None:
+        if start:
             piece = vae._blend(faded, piece, vae.frame_overlap, dim=-3)
         # A copy, because a view would keep the whole piece alive.
         faded = frames[:, :, chunk * ratio + dropped :].clone()

@@ -11,7 +11,9 @@ from ...base.keys import Rule, Split, rename
 from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layers
 
 # Qwen and Gemma are other networks with the same names; these norms and biases distinguish them.
-_OTHERS = ("layers.0.self_attn.q_proj.bias", "layers.0.pre_feedforward_layernorm.weight")
+_OTHERS = (
+    "layers.0.self_attn.q_proj.bias", "layers.0.self_attn.q_norm.weight", "layers.0.pre_feedforward_layernorm.weight",
+)  # fmt: skip
 
 
 # The same of GGUF files: Qwen 2, Qwen 3, Gemma, and Llama 3.1, whose positions are scaled.

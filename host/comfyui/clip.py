@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...base import TextEncoder
+from ...base import Shown, TextEncoder
 from ...base.packed import PackedTensor
 from ..tags import PROMPT_FAMILY
 from .finish_loading import finish_each_load
@@ -33,11 +34,21 @@ class Tokenizer:
         self.part = part
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> dict[str, Any]:
-        ids, _ = self.part.tokens(text)
+        ids, _ = self.part.tokens(text, self._shown(**kwargs))
         return {
             slot: [[(i, 1.0, n + 1) if return_word_ids else (i, 1.0) for n, i in enumerate(row)]]
             for slot, row in ids.items()
         }
+
+    def _shown(
+        self, images: Sequence[Tensor] = (), minimax_ref_items: Sequence[dict[str, Any]] | None = None, **_: Any
+    ) -> list[Shown]:
+        """What core's nodes for MiniMax H3 let a prompt show: pictures, or references in the order of their labels."""
+        if not self.part.shows:
+            return []
+        if minimax_ref_items:
+            return [Shown(item["type"], item.get("data")) for item in minimax_ref_items]
+        return [Shown("image", image) for image in images]
 
     def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
         first = self.part.tokenizers[self.part.variant.prompts[0].slot]
@@ -196,6 +207,14 @@ def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
     return len(ids[part.variant.prompts[0].slot]), whole
 
 
-def embed(clip: comfy.sd.CLIP, text: str) -> list[list[Any]]:
-    """The CONDITIONING of core's CLIPTextEncode."""
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+def shows(clip: comfy.sd.CLIP) -> bool:
+    if isinstance(clip.tokenizer, Tokenizer):
+        return clip.tokenizer.part.shows
+    return type(clip.tokenizer).__name__ == "MiniMaxH3Tokenizer"
+
+
+def embed(clip: comfy.sd.CLIP, text: str, shown: Sequence[Shown] = ()) -> list[list[Any]]:
+    """The CONDITIONING of core's CLIPTextEncode, or of its nodes for MiniMax H3 where the prompt shows something."""
+    items = [{"type": item.kind, **({} if item.frames is None else {"data": item.frames})} for item in shown]
+    tokens = clip.tokenize(text, minimax_ref_items=items) if items else clip.tokenize(text)
+    return clip.encode_from_tokens_scheduled(tokens)

@@ -20,8 +20,8 @@ def audio_decoder(vae: Any) -> AudioDecoder | None:
     first_stage = getattr(vae, "first_stage_model", vae)
     if isinstance(first_stage, SoundStage):
         part = first_stage.opent2v
-        encode = partial(_encoded, vae) if part.encodes else None
-        return AudioDecoder(vae.latent_channels, partial(_decoded, vae), encode, part.time_axis)
+        encoded = partial(_encoded, vae) if part.encodes else None
+        return AudioDecoder(vae.latent_channels, partial(_decoded, vae), encoded, part.time_axis)
     # LTX-2's and MiniMax H3's. The other node divides a loud sound by its spread.
     tells_rate = hasattr(first_stage, "output_sample_rate")
     if not tells_rate and not (isinstance(vae, comfy.sd.VAE) and vae.output_channels < 3):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ...base import TextEncoder
+from ...base import Shown, TextEncoder
 from ..leaves import switch_leaves
 from ..tags import PROMPT_FAMILY
 from . import machine
@@ -33,9 +34,13 @@ def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
     return len(ids[clip.part.variant.prompts[0].slot]), whole
 
 
+def shows(clip: Clip) -> bool:
+    return clip.part.shows
+
+
 @torch.inference_mode()
-def embed(clip: Clip, text: str) -> list[list[Any]]:
-    ids, _ = clip.part.tokens(text)
+def embed(clip: Clip, text: str, shown: Sequence[Shown] = ()) -> list[list[Any]]:
+    ids, _ = clip.part.tokens(text, shown)
     with changed(clip.part.encoders, clip.patches, torch.float32):
         context, entries = clip.part.embed(ids, clip.device)
     entries = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in entries.items()}

@@ -39,6 +39,20 @@ def video_vaes_equal_cores() -> dict[str, Any]:
 
 
 @case
+def both_hosts_compute_the_same() -> dict[str, float]:
+    """Our VAEs on this ComfyUI, whether it has MiniMax H3 or not, and on the embedded host."""
+    sides = [(side, tiny.video_vaes(side)[1], tiny.sound_vaes(side)[1]) for side in (real, embedded)]
+    latent, images = drawn(1, 24, 7, 4, 6, seed=1), pictures(22)
+    sound, audio = drawn(1, 32, 2, 5, seed=2), {"waveform": 0.3 * drawn(1, 1, 5000, seed=3), "sample_rate": 44100}
+    return {
+        "decode": largest(*(side.decode(vae, latent) for side, vae, _ in sides)),
+        "encode": largest(*(side.encode(vae, images) for side, vae, _ in sides)),
+        "sound": largest(*(side.audio_decoder(vae).decode(sound)["waveform"] for side, _, vae in sides)),
+        "sound's latent": largest(*(side.audio_decoder(vae).encode(audio) for side, _, vae in sides)),
+    }
+
+
+@case
 def streams_equal_whole_videos() -> dict[str, Any]:
     """Pieces of both hosts, and core's VAE through our node, against core's whole video."""
     core, ours = tiny.video_vaes()

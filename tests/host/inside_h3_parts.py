@@ -6,6 +6,7 @@ import boot
 
 boot.start()
 
+import cases_h3_text  # noqa: E402, F401
 import cases_h3_vaes  # noqa: E402, F401
 
 boot.run()

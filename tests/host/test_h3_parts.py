@@ -12,11 +12,67 @@ from .report import cases_of, report_of
 pytestmark = pytest.mark.host
 
 
+NEW = "this ComfyUI has no MiniMax H3"
+
+
 @pytest.fixture(scope="module")
-def h3(comfyui: Path, python: str) -> Any:
+def report(comfyui: Path, python: str) -> Any:
+    return report_of(python, "inside_h3_parts.py", comfyui, timeout=1200)
+
+
+@pytest.fixture(scope="module")
+def vaes(report: Any) -> Any:
+    return cases_of(report, "h3_vaes ")
+
+
+@pytest.fixture(scope="module")
+def text(report: Any) -> Any:
+    return cases_of(report, "h3_text ")
+
+
+@pytest.fixture(scope="module")
+def h3(vaes: Any, comfyui: Path) -> Any:
     if not (comfyui / "comfy/ldm/minimax").is_dir():
-        pytest.skip("this ComfyUI has no MiniMax H3")
-    return cases_of(report_of(python, "inside_h3_parts.py", comfyui, timeout=900), "h3_vaes ")
+        pytest.skip(NEW)
+    return vaes
+
+
+@pytest.fixture(scope="module")
+def cores_text(text: Any, comfyui: Path) -> Any:
+    if not (comfyui / "comfy/ldm/minimax").is_dir():
+        pytest.skip(NEW)
+    return text
+
+
+def test_both_hosts_compute_the_same(vaes, text):
+    """On ComfyUI 0.8.0 as well, which has no MiniMax H3 itself."""
+    assert all(difference < 1e-4 for difference in vaes("both_hosts_compute_the_same").values())
+    shown = text("shown_on_both_hosts")
+    assert all(shown["shows"]) and near(shown["embedded"]) and shown["embedded"]["seen"] > 0
+
+
+def near(result: dict[str, Any]) -> bool:
+    """A CONDITIONING with its tags equals another one."""
+    return result["context"] < 1e-5 and result["tags"] and result["spread"] > 1 and all(result["pooled"])
+
+
+def test_words_equal_cores(cores_text):
+    results = cores_text("words_equal_cores")
+    assert len(results) == 9 and all(near(result) for result in results.values()), results
+    assert results["nothing"]["shape"][1] == 1 and results["long"]["shape"][1] > 400
+
+
+def test_words_with_pictures_equal_cores(cores_text):
+    results = cores_text("pictures_equal_cores")
+    assert all(near(result) for result in results.values()), results
+    assert [result["seen"] for result in results.values()] == [0, 8, 16]
+
+
+def test_references_in_cores_node_equal_cores(cores_text):
+    results = cores_text("references_equal_cores")
+    assert near(results["text"]) and results["kinds"] == ["image", "image", "video_audio", "audio"]
+    latents = {name: value for name, value in results["blocks"].items() if name.endswith("latent")}
+    assert len(latents) == 5 and all(difference < 1e-5 for difference in latents.values()), latents
 
 
 def test_the_video_vae_equals_cores_in_cores_nodes(h3):

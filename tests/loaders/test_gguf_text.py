@@ -263,6 +263,16 @@ def test_byte_pairs_give_the_ids_of_the_original(tmp_path):
     assert list(without(LINES[0]).input_ids) == original.encode(LINES[0]).ids[1:]
 
 
+def test_qwens_words_have_single_digits_and_no_first_token(tmp_path):
+    tokenizer = loaded(llama_file(tmp_path / "l.gguf", pre="qwen2"), "LlamaModel").tokenizers["text_encoder"]
+    pieces = [text for text, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("1234 hills")]
+    assert pieces == ["1", "2", "3", "4", "Ġhills"]
+    assert tokenizer.backend_tokenizer.normalizer.normalize_str("e\u0301") == "é"
+    begins = llama_file(tmp_path / "q.gguf", pre="qwen2", add_bos_token=None)
+    ids = loaded(begins, "LlamaModel").tokenizers["text_encoder"](LINES[0]).input_ids
+    assert ids and ids[0] != 0
+
+
 def test_another_tokenizer_comes_first(tmp_path):
     """The host's own, or that of a diffusers folder; the file's is made again from lists."""
     from opent2v.tests.tiny import wan as tiny
@@ -281,7 +291,7 @@ def test_another_tokenizer_comes_first(tmp_path):
             r"tokenizer has 120 words and its embedding 99 rows: they belong to",
         ),
         ({"token_type": [1, 1]}, r"has 99 words and 2 values in tokenizer\.ggml\.token_type, one for each is expected"),
-        ({"pre": "qwen2"}, r"splits words as 'qwen2' does .*; read are Llama 3's \('llama-bpe'\)"),
+        ({"pre": "mpt"}, r"splits words as 'mpt' does .*; read are Llama 3's \('llama-bpe'\) and Qwen's"),
         ({"pre": None}, r"splits words as 'no known model' does"),
         ({"merges": None}, r"and has 0 merges"),
         ({"merges": ["no such", "pairs here"]}, r"its tokenizer cannot be read \(.*\)\. Put the model's diffusers"),

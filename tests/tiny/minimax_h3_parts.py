@@ -86,3 +86,69 @@ def plain_sound_vae() -> dict[str, Tensor]:
         axes: Sequence[int] = tuple(range(1, direction.ndim))
         weights[name.replace("weight_g", "weight")] = length * direction / direction.norm(dim=axes, keepdim=True)
     return weights
+
+
+WIDTH, VOCABULARY = 48, 151936
+VISION = {"depth": 4, "hidden_size": 128, "intermediate_size": 96, "deepstack_visual_indexes": [0, 1]}
+LANGUAGE = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "num_key_value_heads": 1}  # fmt: skip
+
+
+@cache
+def language(layers: int = 3, rows: int = VOCABULARY) -> dict[str, Tensor]:
+    """A language model of Qwen3-VL as Comfy-Org's file has it, cut behind its last layer and without the last norm."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for n in range(layers):
+        layer, inner = f"model.layers.{n}", LANGUAGE["intermediate_size"]
+        shapes |= {f"{layer}.{norm}_layernorm.weight": (WIDTH,) for norm in ("input", "post_attention")}
+        shapes |= {f"{layer}.self_attn.{norm}_norm.weight": (128,) for norm in "qk"}
+        shapes |= {
+            f"{layer}.self_attn.q_proj.weight": (256, WIDTH), f"{layer}.self_attn.k_proj.weight": (128, WIDTH),
+            f"{layer}.self_attn.v_proj.weight": (128, WIDTH), f"{layer}.self_attn.o_proj.weight": (WIDTH, 256),
+            f"{layer}.mlp.gate_proj.weight": (inner, WIDTH), f"{layer}.mlp.up_proj.weight": (inner, WIDTH),
+            f"{layer}.mlp.down_proj.weight": (WIDTH, inner),
+        }  # fmt: skip
+    weights = drawn(shapes, 1)
+    weights = {name: 1 + 0.2 * tensor if tensor.ndim == 1 else tensor for name, tensor in weights.items()}
+    embedding = torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(2))
+    return {"model.embed_tokens.weight": embedding, **weights}
+
+
+@cache
+def vision() -> dict[str, Tensor]:
+    """A vision tower of Qwen3-VL as Comfy-Org's file has it."""
+    width, inner, wide = VISION["hidden_size"], VISION["intermediate_size"], 4 * VISION["hidden_size"]
+
+    def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+    def norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+    def merger(name: str, size: int) -> dict[str, tuple[int, ...]]:
+        return {
+            **norm(f"{name}.norm", size), **linear(f"{name}.linear_fc1", wide, wide),
+            **linear(f"{name}.linear_fc2", WIDTH, wide),
+        }  # fmt: skip
+
+    shapes: dict[str, tuple[int, ...]] = {
+        "patch_embed.proj.weight": (width, 3, 2, 16, 16), "patch_embed.proj.bias": (width,),
+        "pos_embed.weight": (2304, width), **merger("merger", width),
+    }  # fmt: skip
+    for n in range(len(VISION["deepstack_visual_indexes"])):
+        shapes |= merger(f"deepstack_merger_list.{n}", wide)
+    for n in range(VISION["depth"]):
+        block = f"blocks.{n}"
+        shapes |= {
+            **norm(f"{block}.norm1", width), **norm(f"{block}.norm2", width),
+            **linear(f"{block}.attn.qkv", 3 * width, width), **linear(f"{block}.attn.proj", width, width),
+            **linear(f"{block}.mlp.linear_fc1", inner, width), **linear(f"{block}.mlp.linear_fc2", width, inner),
+        }  # fmt: skip
+    weights = drawn(shapes, 5)
+    weights = {n: 1 + 0.2 * w if "norm" in n and n.endswith("weight") else w for n, w in weights.items()}
+    return {f"visual.{name}": tensor for name, tensor in weights.items()}
+
+
+def encoder() -> dict[str, Tensor]:
+    """Both, as Comfy-Org's file has them."""
+    return language() | vision()
