@@ -33,7 +33,10 @@ def recognise(shapes: Shapes) -> TextLayout | None:
     named = _named(shapes)
     q, k = ("layers.{}.self_attn." + name for name in ("q_proj.weight", "k_proj.weight"))
     norms = "layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_norm.weight"
+    # Gemma's and Qwen 2's, by either names.
     others = "layers.0.pre_feedforward_layernorm.weight", "layers.0.self_attn.q_proj.bias"
+    if "blk.0.post_attention_norm.weight" in shapes or "blk.0.attn_q.bias" in shapes:
+        return None
     needed = (q.format(0), "embed_tokens.weight", *norms)
     if any(name not in named for name in needed) or any(name in named for name in others):
         return None
