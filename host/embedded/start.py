@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...base import Variant
-from ...sampling import Prediction
 from ...sampling.streams import Packing, seeded_noise, unbind
 from ...sampling.windows import TIME, Window, Windows
 
@@ -52,6 +51,17 @@ class Start:
         if windows is None or self.packing.shapes[0][TIME] <= windows.length:
             return []
         return windows.over(self.packing.shapes, step)
+
+    def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
+        """The noisy latent as the transformer sees it: what a mask keeps is put back."""
+        if self.mask is None:
+            return x
+        kept = self.latent if self.is_clean else predicts.noised(self.latent, self.noise, sigma)
+        return x * self.mask + kept * (1 - self.mask)
+
+    def after(self, clean: Tensor) -> Tensor:
+        """The clean latent with what a mask keeps."""
+        return clean if self.mask is None else clean * self.mask + self.latent * (1 - self.mask)
 
 
 def start_of(
