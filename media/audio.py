@@ -50,6 +50,56 @@ def in_a_row(audio: Mapping[str, Any], seconds: Fraction) -> dict[str, Any]:
     return {**audio, "waveform": row}
 
 
+def joined(
+    first: Mapping[str, Any] | None,
+    second: Mapping[str, Any] | None,
+    lengths: tuple[Fraction, Fraction],
+    fade: Fraction,
+) -> dict[str, Any] | None:
+    """The sounds of two clips as one, each beginning with its clip, faded over at equal power where the clips overlap.
+
+    Args:
+        first, second: {"waveform" [1, C, samples], "sample_rate"}; None: silence. Mono becomes as many channels as the
+            other sound has.
+        lengths: of the clips, in seconds. A sound is cut there, or goes on in silence.
+        fade: of the clips' overlap, in seconds.
+    Returns:
+        None where both are.
+    Raises:
+        ValueError: other sample rates, or numbers of channels of which none is 1.
+    """
+    sounds = [sound for sound in (first, second) if sound is not None]
+    if not sounds:
+        return None
+    rates = sorted({int(sound["sample_rate"]) for sound in sounds})
+    channels = max(sound["waveform"].shape[1] for sound in sounds)
+    if len(rates) > 1:
+        raise ValueError(
+            f"The sounds have {rates[0]} and {rates[1]} samples a second; both need the same rate. Convert one first."
+        )
+    rate = rates[0]
+
+    def filled(sound: Mapping[str, Any] | None, seconds: Fraction) -> torch.Tensor:
+        count = int(seconds * rate)
+        if sound is None:
+            return sounds[0]["waveform"].new_zeros(1, channels, count)
+        waveform = sound["waveform"][:1, :, :count]
+        if waveform.shape[1] not in (1, channels):
+            raise ValueError(
+                f"The sounds have {waveform.shape[1]} and {channels} channels; both need as many, or one channel."
+            )
+        waveform = waveform.expand(1, channels, -1)
+        return torch.nn.functional.pad(waveform, (0, count - waveform.shape[2]))
+
+    before, after = filled(first, lengths[0]), filled(second, lengths[1])
+    start = int((lengths[0] - fade) * rate)
+    overlap = before.shape[2] - start
+    # Sine and cosine: their squares sum to 1, so that unlike sounds stay as loud as they are.
+    angles = torch.linspace(0, torch.pi / 2, overlap + 2)[1:-1].to(before)
+    faded = before[:, :, start:] * angles.cos() + after[:, :, :overlap] * angles.sin()
+    return {"waveform": torch.cat([before[:, :, :start], faded, after[:, :, overlap:]], 2), "sample_rate": rate}
+
+
 class AudioTrack:
     """One sound, read from the start in pieces.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cache import OpenT2VApplyStepCache, OpenT2VLoadCacheProfile, OpenT2VStepCache
 from .cache_tools import OpenT2VCalibrateCache, OpenT2VCompareCache, OpenT2VSweepCache
 from .content import OpenT2VContentCheck
+from .continuing import OpenT2VContinue
 from .doctor import OpenT2VInspectFile
 from .finishing import (
     OpenT2VCaption,
@@ -64,6 +65,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VLoraStack": OpenT2VLoraStack,
     "OpenT2VEncodeAudio": OpenT2VEncodeAudio,
     "OpenT2VWindows": OpenT2VWindows,
+    "OpenT2VContinue": OpenT2VContinue,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -101,6 +103,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VLoraStack": "Stack Video LoRAs",
     "OpenT2VEncodeAudio": "Encode Sound",
     "OpenT2VWindows": "Video Windows",
+    "OpenT2VContinue": "Continue Video",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import torch
 
 from ..host import host
+from ..media.audio import joined
 from ..media.finishing import (
     METHODS,
     PLACES,
@@ -22,7 +24,7 @@ from ..media.finishing import (
     read_captions,
 )
 from ..media.settings import exact_fps
-from .inputs import FinishingStep, finishing_input, share
+from .inputs import FinishingStep, finishing_input, number, share
 
 Steps = tuple[Step, ...]
 
@@ -237,10 +239,10 @@ class OpenT2VJoinClips:
 
     CATEGORY = "OpenT2V/finishing"
     FUNCTION = "join"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("images",)
-    OUTPUT_TOOLTIPS = ("Both clips as one.",)
-    DESCRIPTION = "Put one clip behind another, with a cross-fade and matched colours where they meet."
+    RETURN_TYPES = ("IMAGE", "AUDIO")
+    RETURN_NAMES = ("images", "audio")
+    OUTPUT_TOOLTIPS = ("Both clips as one.", "Both sounds as one, in step with the pictures.")
+    DESCRIPTION = "Put one clip behind another, with a cross-fade of picture and sound and matched colours."
     SEARCH_ALIASES: ClassVar = [
         "concatenate",
         "cross fade",
@@ -270,8 +272,27 @@ class OpenT2VJoinClips:
                     },
                 ),
                 "match_colours": share(0.0, "How far the second clip gets the colours of the first one's last frame."),
-            }
+            },
+            "optional": {
+                "first_audio": ("AUDIO", {"tooltip": "The first clip's sound, which begins with it."}),
+                "second_audio": ("AUDIO", {"tooltip": "The second clip's sound, which begins with it."}),
+                "fps": number(16.0, 0.1, 1000.0, 0.01, "Frames per second, by which the sounds are cut and faded."),
+            },
         }
 
-    def join(self, first: Any, second: Any, overlap: int, match_colours: float) -> tuple[Any]:
-        return (join(first[..., :3], second[..., :3], overlap, match_colours),)
+    def join(
+        self,
+        first: Any,
+        second: Any,
+        overlap: int,
+        match_colours: float,
+        first_audio: Any = None,
+        second_audio: Any = None,
+        fps: float = 16.0,
+    ) -> tuple[Any, Any]:
+        images = join(first[..., :3], second[..., :3], overlap, match_colours)
+        rate = exact_fps(fps)
+        sound = joined(first_audio, second_audio, (len(first) / rate, len(second) / rate), Fraction(overlap) / rate)
+        if sound is None:
+            sound = host.missing("Join Clips gives a sound only where one is connected to first_audio or second_audio.")
+        return images, sound

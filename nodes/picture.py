@@ -137,7 +137,7 @@ class OpenT2VImageToVideo:
     ) -> dict[str, Any]:
         variant = require_variant(model)
         images, host_nodes = variant.family.images, variant.family.host_nodes
-        fps = _rate(positive, variant)
+        fps = rate_of(positive, variant)
         if host_nodes is not None:
             raise FamilyError(
                 f"Pictures for {variant.title} are prepared by ComfyUI's own {host_nodes.pictures}. Connect "
@@ -148,7 +148,7 @@ class OpenT2VImageToVideo:
                 f"{variant.title} is a text-to-video model and cannot start from a picture. Use Empty Video Latent "
                 "with it, or choose an image-to-video model."
             )
-        _check_vae(vae, variant)
+        check_vae(vae, variant)
         (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
         inputs = {"start_image": start_image, "end_image": end_image}
         ready: dict[str, Tensor | None] = dict.fromkeys(inputs)
@@ -187,7 +187,7 @@ class OpenT2VImageToVideo:
         return with_remarks((*both, latent, width, height, frames, fps), remarks)
 
 
-def _rate(positive: Any, variant: Variant) -> float:
+def rate_of(positive: Any, variant: Variant) -> float:
     """Frames per second: what the model is told with its prompt, or its own."""
     stated = positive[0][1].get("frame_rate") if positive and variant.family.network.reads_rate else None
     return float(stated or variant.defaults.fps)
@@ -273,7 +273,7 @@ def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int
     return next(legal for legal in lengths if legal[2] <= count)
 
 
-def _check_vae(vae: Any, variant: Variant) -> None:
+def check_vae(vae: Any, variant: Variant) -> None:
     """Refuse a VAE that is known to be another model's; for a VAE of other loaders, compare its latent channels."""
     vae_variant = host.variant(vae)
     if vae_variant is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import torch
@@ -86,6 +87,43 @@ class OpenT2VEncodeAudio:
         return with_remarks(
             ({**latent, "samples": samples, "noise_mask": host.nested([mask, kept])},), [line, *remarks]
         )
+
+
+def kept_sound(
+    latent: dict[str, Any], audio: dict[str, Any], audio_vae: Any, span: tuple[Fraction, Fraction], share: float
+) -> tuple[dict[str, Any], str]:
+    """A LATENT whose sound begins with the end of another one, encoded from its waveform; and a remark.
+
+    Args:
+        latent: of picture and sound.
+        span: what is taken of the sound, in seconds from its start.
+        share: of the LATENT's length, how much of the sound stays.
+    Raises:
+        ValueError: nothing encodes the sound, or the LATENT has none.
+    """
+    _, *sounds = unbind(latent["samples"])
+    if not sounds:
+        raise ValueError("audio is connected, and this model makes pictures only. Disconnect it, and join the sounds.")
+    decoder = None if audio_vae is None else host.audio_decoder(audio_vae)
+    if decoder is None or decoder.encode is None:
+        raise ValueError(f"audio is connected and nothing encodes it. Connect the model's audio VAE ({AUDIO_VAES}).")
+    rate = int(audio["sample_rate"])
+    waveform = _stereo(audio["waveform"])[:, :, int(span[0] * rate) : int(span[1] * rate)]
+    if not waveform.shape[2]:
+        raise ValueError(
+            "The sound ends before the overlap begins, so there is nothing to go on from. Disconnect audio."
+        )
+    picture, room = unbind(latent["samples"])[:2]
+    encoded = decoder.encode({**audio, "waveform": waveform}).to(room)
+    count = min(encoded.shape[2], max(int(room.shape[2] * share), 1))
+    sound = room.clone()
+    sound[:, :, :count] = encoded[:, :, :count]
+    masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
+    mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
+    kept = torch.ones(1, 1, *room.shape[2:])
+    kept[:, :, :count] = 0
+    changed = {"samples": host.nested([picture, sound]), "noise_mask": host.nested([mask, kept])}
+    return {**latent, **changed}, f"The sound goes on from its last {float(span[1] - span[0]):.1f} s, encoded anew."
 
 
 def _stereo(waveform: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from .captions import read_captions
 from .chain import Step, finish
 from .check import ACTIONS, ContentCheck, ContentFound
-from .colour import ColourMatch
+from .colour import ColourMatch, anchored
 from .deflicker import Deflicker
 from .fonts import FontError
 from .join import Loop, join
@@ -24,6 +24,7 @@ __all__ = [
     "Loop",
     "Step",
     "Watermark",
+    "anchored",
     "draw_text",
     "finish",
     "join",

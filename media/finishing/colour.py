@@ -60,6 +60,28 @@ def match_colours(frames: Tensor, mean: Tensor, std: Tensor, strength: float = 1
     return frames + strength * (lab_to_rgb(matched) - frames)
 
 
+def anchored(frames: Tensor, reference: Tensor, strength: float = 1.0) -> Tensor:
+    """Frames [n, H, W, 3] as a whole with the colours of a reference [m, H, W, 3] as a whole.
+
+    All frames are moved alike, so that what changes from frame to frame stays as it is.
+
+    Args:
+        strength: 0 leaves the frames as they are, 1 matches them fully.
+    """
+    goal_mean, goal_std = _mean_statistics(reference)
+    own_mean, own_std = _mean_statistics(frames)
+    gain = (goal_std / own_std.clamp(min=1e-3)).clamp(0.25, 4.0)
+    moved = [lab_to_rgb((rgb_to_lab(piece) - own_mean) * gain + goal_mean) for piece in frames.split(16)]
+    return frames + strength * (torch.cat(moved) - frames)
+
+
+def _mean_statistics(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over all frames of `statistics`, [1, 1, 1, 3] each."""
+    each = [statistics(rgb_to_lab(piece)) for piece in frames.split(16)]
+    mean, std = (torch.cat(tensors).mean(dim=0, keepdim=True) for tensors in zip(*each, strict=True))
+    return mean, std
+
+
 @dataclass(frozen=True)
 class ColourMatch(Step):
     """Every frame gets the colours of a reference picture [1, H, W, 3], or of the first frame.

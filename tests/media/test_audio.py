@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from opent2v.media import AudioTrack
+from opent2v.media.audio import joined as joined_sounds
 
 
 def track(samples=100, rate=10, channels=2):
@@ -108,3 +109,42 @@ def test_other_numbers_of_channels_are_mixed_down(channels):
     loud = AudioTrack({"waveform": torch.ones(1, channels, 10), "sample_rate": 10})
     assert next(loud.frames(Fraction(1))).to_ndarray().max() <= 1
     assert sound.remarks == [f"The sound has {channels} channels; it was mixed down to stereo."]
+
+
+# --- two sounds as one ---
+
+
+def tone(seconds, rate=100, channels=1, value=1.0):
+    return {"waveform": torch.full((1, channels, int(seconds * rate)), value), "sample_rate": rate}
+
+
+def test_two_sounds_fade_over_at_equal_power():
+    made = joined_sounds(tone(2), tone(1, value=0.0), (Fraction(2), Fraction(1)), Fraction(1, 2))
+    before = made["waveform"][0, 0]
+    after = joined_sounds(tone(2, value=0.0), tone(1), (Fraction(2), Fraction(1)), Fraction(1, 2))["waveform"][0, 0]
+    assert len(before) == 250 and made["sample_rate"] == 100
+    assert torch.allclose(before**2 + after**2, torch.ones(250), atol=1e-5)
+    assert before[149] == 1 and 0 < before[199] < before[150] < 1 and before[200] == 0
+
+
+def test_a_sound_keeps_to_its_clip():
+    # The first is shorter than its clip, the second longer.
+    made = joined_sounds(tone(1), tone(5), (Fraction(2), Fraction(1)), Fraction(0))["waveform"][0, 0]
+    assert len(made) == 300 and made[:100].all() and not made[100:200].any() and made[200:].all()
+
+
+def test_silence_stands_for_a_missing_sound_and_mono_goes_with_stereo():
+    assert joined_sounds(None, None, (Fraction(1), Fraction(1)), Fraction(0)) is None
+    made = joined_sounds(None, tone(1, channels=2), (Fraction(1), Fraction(1)), Fraction(0))["waveform"]
+    assert made.shape == (1, 2, 200) and not made[..., :100].any()
+    assert (
+        joined_sounds(tone(1), tone(1, channels=2), (Fraction(1), Fraction(1)), Fraction(0))["waveform"].shape[1] == 2
+    )
+
+
+def test_sounds_that_do_not_go_together_are_refused():
+    lengths = Fraction(1), Fraction(1)
+    with pytest.raises(ValueError, match="The sounds have 100 and 200 samples a second; both need the same rate"):
+        joined_sounds(tone(1), tone(1, rate=200), lengths, Fraction(0))
+    with pytest.raises(ValueError, match="The sounds have 2 and 6 channels; both need as many, or one channel"):
+        joined_sounds(tone(1, channels=2), tone(1, channels=6), lengths, Fraction(0))
