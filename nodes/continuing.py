@@ -1,0 +1,283 @@
+"""Going on from the end of a clip."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..base import FamilyError, Geometry, Variant
+from ..host import host
+from ..media.finishing import anchored
+from ..media.settings import exact_fps
+from .inputs import require_variant, share
+from .memory import decoded_stream
+from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of
+from .remarks import with_remarks
+from .sizes import used_size
+from .sound import kept_sound
+from .streams import picture
+
+AUTO, LATENTS, PICTURE = "auto", "latents", "picture"
+WAYS = (AUTO, LATENTS, PICTURE)
+
+
+class OpenT2VContinue:
+    """Prepares a run that goes on where a clip ends."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "prepare"
+    HAS_INTERMEDIATE_OUTPUT = True
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT", "INT", "INT", "FLOAT")
+    RETURN_NAMES = ("positive", "negative", "latent", "overlap", "frames", "fps")
+    OUTPUT_TOOLTIPS = (
+        "The positive conditioning, with the clip's end where the model reads pictures.",
+        "The negative conditioning, likewise.",
+        "What the sampler starts from.",
+        "Frames that the new clip shares with the old one, for Join Clips.",
+        "Number of frames of the new clip, those shared included.",
+        "Frames per second the model was trained at.",
+    )
+    DESCRIPTION = (
+        "Go on where a clip ends. The end is kept in the new clip's first frames, in the way that the model can: as "
+        "latents, or as a picture. Join Clips puts both together."
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "extend video",
+        "continue video",
+        "video extension",
+        "video to video continuation",
+        "longer video",
+        "last frame",
+        "next segment",
+        "extender",
+        "续写视频",
+        "延长视频",
+        "视频续接",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        frames = {"min": 0, "max": 16384}
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The video model; of two experts, the high-noise one."}),
+                "vae": ("VAE", {"tooltip": "The VAE that belongs to the model."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the new clip shows."}),
+                "negative": ("CONDITIONING", {"tooltip": "What it avoids."}),
+                "frames": (
+                    "INT",
+                    {
+                        "default": 0,
+                        **frames,
+                        "tooltip": "Frames of the new clip, overlap included. 0: the model's own.",
+                    },
+                ),
+                "overlap": (
+                    "INT",
+                    {
+                        "default": 9,
+                        "min": 1,
+                        "max": 16384,
+                        "tooltip": "Frames of the clip's end that the new clip begins with. More: the motion goes on "
+                        "better, fewer new frames. Models that take one picture use 1.",
+                    },
+                ),
+                "way": (
+                    list(WAYS),
+                    {
+                        "advanced": True,
+                        "default": AUTO,
+                        "tooltip": "latents: the end is encoded and stays as it is. picture: the last frame as start "
+                        "picture, or a clip where the model takes one. auto: what the model was trained for.",
+                    },
+                ),
+                "anchor_strength": share(
+                    1.0, "How far the end gets the colours of anchor before the model sees it. 0: not at all."
+                ),
+            },
+            "optional": {
+                "images": ("IMAGE", {"tooltip": "The clip's frames."}),
+                "latent": ("LATENT", {"tooltip": "The clip as a latent, in place of images; its end is decoded."}),
+                "audio": ("AUDIO", {"tooltip": "The clip's sound, for models that make one: its end is encoded anew."}),
+                "audio_vae": ("VAE", {"tooltip": "The model's audio VAE, for audio."}),
+                "anchor": (
+                    "IMAGE",
+                    {"tooltip": "Frames of the first shot: every clip starts from its colours, so that none drift."},
+                ),
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {"tooltip": "The clip's last frame read by CLIP Vision Encode, for models that ask for it."},
+                ),
+            },
+        }
+
+    def prepare(
+        self,
+        model: Any,
+        vae: Any,
+        positive: Any,
+        negative: Any,
+        frames: int,
+        overlap: int,
+        way: str,
+        anchor_strength: float,
+        images: Tensor | None = None,
+        latent: dict[str, Any] | None = None,
+        audio: dict[str, Any] | None = None,
+        audio_vae: Any = None,
+        anchor: Tensor | None = None,
+        clip_vision_output: Any = None,
+    ) -> dict[str, Any]:
+        variant = require_variant(model)
+        way = _way(variant, way)
+        check_vae(vae, variant)
+        source = _Source(vae, images, latent)
+        overlap = _overlap(variant, way, overlap, source.frames)
+        fps = rate_of(positive, variant)
+        width, height = source.size
+        (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
+        if overlap >= frames:
+            raise ValueError(
+                f"The new clip has {frames} frames, and {overlap} of them are the old clip's. Choose a smaller overlap "
+                "or more frames."
+            )
+        tail = fit(source.end(overlap), width, height)
+        if anchor is not None and anchor_strength:
+            tail = anchored(tail, anchor[..., :3].to(tail), anchor_strength)
+            remarks.append("The end has the colours of anchor before the model sees it.")
+        if way == PICTURE:
+            remarks.append(
+                f"Goes on from {'the last frame' if overlap == 1 else f'the last {overlap} frames'} as picture."
+            )
+            prepared = OpenT2VImageToVideo().prepare(
+                model, vae, positive, negative, width, height, frames, 1.0, tail, None, clip_vision_output
+            )["result"]
+            positive, negative, start = prepared[:3]
+        else:
+            start, count = _start(variant, vae, tail, (width, height, frames), fps)
+            kind = "clean, as the model was trained to see them" if variant.keeps_clean else "kept by the latent's mask"
+            remarks.append(f"Goes on from the last {overlap} frames: {count} latent frames, {kind}.")
+        if audio is not None:
+            end = Fraction(source.frames) / exact_fps(fps)
+            begin = end - Fraction(overlap) / exact_fps(fps)
+            start, line = kept_sound(start, audio, audio_vae, (begin, end), overlap / frames)
+            remarks.append(line)
+        return with_remarks((positive, negative, start, overlap, frames, fps), remarks)
+
+
+class _Source:
+    """The clip that is gone on from.
+
+    Attributes:
+        frames: how many it has.
+        size: (width, height) in pixels.
+    """
+
+    def __init__(self, vae: Any, images: Tensor | None, latent: dict[str, Any] | None):
+        if (images is None) == (latent is None):
+            count = "neither" if images is None else "both"
+            raise ValueError(f"Connect images or latent, the clip to go on from; found {count}.")
+        self.vae, self.images, self.latent = vae, images, latent
+        if images is not None:
+            self.frames, self.size = len(images), (images.shape[2], images.shape[1])
+            return
+        assert latent is not None
+        samples = picture(latent)
+        if samples.ndim != 5 or len(samples) != 1:
+            raise ValueError(
+                f"latent is of shape {list(samples.shape)}; expected one video [1, channels, frames, height, width]."
+            )
+        known = host.variant(vae)
+        if known is None:
+            raise FamilyError(
+                "This VAE was not loaded by an OpenT2V node, so the size of what it decodes is not known here. Decode "
+                "the latent and connect the frames to images."
+            )
+        spatial = known.geometry.spatial
+        self.frames, self.size = (
+            host.clip_frames(vae, samples),
+            (samples.shape[4] * spatial, samples.shape[3] * spatial),
+        )
+
+    def end(self, count: int) -> Tensor:
+        """The last frames, [count, H, W, 3]."""
+        if self.images is not None:
+            return self.images[-count:, ..., :3].float()
+        assert self.latent is not None
+        kept = torch.zeros(0)
+        for piece in decoded_stream(self.vae, self.latent, lambda _: None):
+            kept = (piece if not len(kept) else torch.cat([kept, piece]))[-count:].clone()
+        return kept.float().cpu()
+
+
+def _way(variant: Variant, way: str) -> str:
+    """The way that "auto" comes to.
+
+    Raises:
+        FamilyError: the model cannot go on in this way.
+    """
+    if variant.family.host_nodes is not None:
+        raise FamilyError(
+            f"{variant.title} takes clips by ComfyUI's own {variant.family.host_nodes.pictures}. Connect what it makes "
+            "to Video Sampler; Wan, LTX-Video and LTX-2 go on by Continue Video."
+        )
+    if way not in WAYS:
+        raise ValueError(f"way is {way!r}; choose one of: {', '.join(WAYS)}.")
+    starts_from_picture = variant.task == "image"
+    if way == AUTO:
+        return PICTURE if starts_from_picture or _clips(variant) else LATENTS
+    if way == LATENTS and starts_from_picture:
+        raise FamilyError(f"{variant.title} is an image-to-video model and goes on from a picture. Set way to picture.")
+    if way == PICTURE and variant.family.images is None:
+        raise FamilyError(f"{variant.title} cannot start from a picture. Set way to latents.")
+    return way
+
+
+def _clips(variant: Variant) -> tuple[int, ...]:
+    return () if variant.family.images is None else variant.family.images.clips
+
+
+def _overlap(variant: Variant, way: str, overlap: int, frames: int) -> int:
+    """The most frames, up to those asked for, that the model can go on from.
+
+    Raises:
+        ValueError: the clip is shorter than the overlap.
+    """
+    if overlap > frames:
+        raise ValueError(
+            f"The clip has {frames} frames and overlap is {overlap}. Choose an overlap of at most {frames}."
+        )
+    if way == PICTURE:
+        return max(count for count in (1, *_clips(variant)) if count <= overlap)
+    return _legal_length(variant.geometry, overlap)
+
+
+def _legal_length(geometry: Geometry, frames: int) -> int:
+    return (frames - 1) // geometry.frame_step * geometry.frame_step + 1
+
+
+def _start(
+    variant: Variant, vae: Any, tail: Tensor, size: tuple[int, int, int], fps: float
+) -> tuple[dict[str, Any], int]:
+    """The LATENT whose first frames are the encoded end of a clip, and how many latent frames that are."""
+    width, height, frames = size
+    encoded = host.encode(vae, tail).float().cpu()
+    video, *others = variant.streams
+    samples = video.denormalise(torch.zeros(1, *video.latent_shape(width, height, frames, fps)))
+    if samples.shape[1] != encoded.shape[1] or samples.shape[3:] != encoded.shape[3:]:
+        raise FamilyError(
+            f"The VAE makes latents of {list(encoded.shape[1:])}; {variant.title} needs "
+            f"{[samples.shape[1], encoded.shape[2], *samples.shape[3:]]}. Connect the VAE of the same model."
+        )
+    count = encoded.shape[2]
+    samples[:, :, :count] = encoded
+    mask = torch.ones(1, 1, *samples.shape[2:])
+    mask[:, :, :count] = 0
+    if not others:
+        return {"samples": samples, "noise_mask": mask}, count
+    empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in others]
+    masks = [torch.ones(1, 1, *stream.shape[2:]) for stream in empty]
+    return {"samples": host.nested([samples, *empty]), "noise_mask": host.nested([mask, *masks])}, count
