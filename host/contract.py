@@ -59,8 +59,12 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """
         ...
 
-    def device_memory(self) -> DeviceMemory:
-        """The memory that is free for a model and its run."""
+    def device_memory(self, part: str = "transformer") -> DeviceMemory:
+        """The memory that is free for a model and its run.
+
+        Args:
+            part: "transformer", "text_encoder" or "vae", which may compute on different devices.
+        """
         ...
 
     def packed_arithmetic(self, layout: str, part: str) -> str:

@@ -110,27 +110,60 @@ class Weights:
     item_bytes: int = 2
 
 
-def plan(variant: Variant, weights: Weights, memory: DeviceMemory) -> str:
-    """One line on the memory of a model, before it is loaded: what fits the device, what waits in main memory."""
-    defaults = variant.defaults
-    run = variant.sample_memory(
-        (1, *variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames)), weights.item_bytes
-    )
+@dataclass(frozen=True)
+class Work:
+    """What is computed with weights, beside which they have to fit.
+
+    Attributes:
+        nbytes: that it takes beside the weights.
+        text: in the user's words: "to sample 832 x 480 with 81 frames"; "" where it takes next to nothing.
+        lower: what to do where the weights fit and the work does not.
+    """
+
+    nbytes: float = 0.0
+    text: str = ""
+    lower: str = "Free memory"
+
+
+def sampling(variant: Variant, item_bytes: int) -> Work:
+    """Sampling a video of the model's own size."""
+    shape, text = _own_size(variant)
+    lower = "Make fewer frames, or a smaller size"
+    return Work(variant.sample_memory(shape, item_bytes), f"to sample {text}", lower)
+
+
+def decoding(variant: Variant, item_bytes: int) -> Work:
+    """Decoding a video of the model's own size."""
+    shape, text = _own_size(variant)
+    lower = "It is decoded in tiles, which is slower; Decode to Video File keeps one piece in memory at a time"
+    return Work(variant.decode_memory(shape, item_bytes), f"to decode {text}", lower)
+
+
+def _own_size(variant: Variant) -> tuple[tuple[int, ...], str]:
+    """(shape of the latents, size and frames in words) that a model makes by default."""
+    d = variant.defaults
+    shape = (1, *variant.geometry.latent_shape(d.width, d.height, d.frames))
+    return shape, f"{d.width} x {d.height} with {d.frames} frames"
+
+
+def plan(work: Work, weights: Weights, memory: DeviceMemory) -> str:
+    """One line on the memory of weights, before they are loaded: what fits the device, what waits in main memory."""
     where = "main memory" if memory.is_main else "the device"
+    beside_them = f" and about {bytes_text(work.nbytes)} {work.text}" if work.text else ""
     sizes = (
-        f"Memory: {bytes_text(weights.nbytes)} of weights and about {bytes_text(run)} to sample {defaults.width} x "
-        f"{defaults.height} with {defaults.frames} frames; {bytes_text(memory.device)} are free on {where}"
+        f"Memory: {bytes_text(weights.nbytes)} of weights{beside_them}; {bytes_text(memory.device)} are free on {where}"
     )
-    beside = memory.device - run - weights.layer
+    beside = memory.device - work.nbytes - weights.layer
     if weights.nbytes <= beside:
         return f"{sizes}: all of it fits"
     if beside > 0 and memory.weights > memory.device and weights.nbytes <= beside + memory.main:
         waiting = bytes_text(weights.nbytes - beside)
         return f"{sizes}: about {waiting} of the weights wait in main memory for their turn, which is slower"
-    room = memory.weights - run - weights.layer
+    room = memory.weights - work.nbytes - weights.layer
     smaller = next((kind for kind in _KINDS if weights.count * kind[0] / 8 < min(room, 0.9 * weights.nbytes)), None)
-    if beside <= 0 and weights.nbytes <= room:
-        return f"{sizes}: too little for this size. Make fewer frames, or a smaller size"
+    weights_fit = weights.nbytes + weights.layer <= memory.weights
+    if (beside <= 0 and weights.nbytes <= room) or (smaller is None and weights_fit):
+        return f"{sizes}: too little for this size. {work.lower}"
     if smaller is None:
         return f"{sizes}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
     bits, kind = smaller

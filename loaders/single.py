@@ -16,12 +16,13 @@ from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
 from .quantised import Quantisation, split_header
-from .resemblance import PART, refuse_shard, resembles
+from .resemblance import LOAD_VAE, PART, refuse_shard, resembles
 from .weights import build, extension, fill
 
 # Prefixes of the parts beside the transformer in all-in-one files.
 VAE_PREFIXES = ("vae.", "first_stage_model.")
 TEXT_PREFIXES = ("text_encoders.", "cond_stage_model.", "conditioner.")
+_LOADER_NODES = {"transformer": "Load Video Diffusion Model", "vae": LOAD_VAE, "audio_vae": LOAD_VAE}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ class ModelFile:
         prefix = self.parts[part].prefix
         others = () if prefix else (*VAE_PREFIXES, *TEXT_PREFIXES)
         return {n: info for n, info in self.header.items() if n.startswith(prefix) and not n.startswith(others)}
+
+    def part(self, name: str) -> Recognised:
+        """
+        Args:
+            name: "transformer", "vae" or "audio_vae".
+        Raises:
+            ModelFileError: the file holds other parts only.
+        """
+        if name in self.parts:
+            return self.parts[name]
+        have = ", ".join(f"{recognised.variant.title} {part}" for part, recognised in self.parts.items())
+        raise ModelFileError(
+            f"{self.path}: holds no {name} but {have}. Choose it in {_LOADER_NODES[next(iter(self.parts))]} instead."
+        )
 
 
 def open_file(path: Path, node: str = "") -> ModelFile:
@@ -121,7 +136,7 @@ def load_model(
     Raises:
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
-    recognised = _part(file, "transformer")
+    recognised = file.part("transformer")
     host_nodes = recognised.variant.family.host_nodes
     if host_nodes is not None:
         raise ModelFileError(
@@ -166,7 +181,7 @@ def load_model(
 def load_vae(
     file: ModelFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
 ) -> VideoVAE:
-    """The VAE of a file, linear layers in few bits as they are stored; arguments and errors as `load_model`."""
+    """The VAE of a file, layers in few bits as they are stored; arguments and errors as `load_model`."""
     recognised, module = _built(file, "vae", dtype, on_progress)
     return VideoVAE(recognised.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
 
@@ -182,7 +197,7 @@ def load_sound_vae(
 def _built(
     file: ModelFile, part: str, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None
 ) -> tuple[Recognised, nn.Module]:
-    recognised = _part(file, part)
+    recognised = file.part(part)
     module = _module(file, recognised, recognised.extend)
     fill(
         module,
@@ -193,6 +208,7 @@ def _built(
         from_folder=False,
         on_tensor=on_progress,
         keeps_packed=True,
+        keeps_convolutions=True,
     )
     return recognised, module
 
@@ -205,16 +221,6 @@ def _module(file: ModelFile, recognised: Recognised, extend: Callable[[nn.Module
             f"{file.path}: looks like {recognised.variant.title}, and no such network has these sizes ({error}). The "
             "file is damaged, or a variant that this version does not know."
         ) from error
-
-
-def _part(file: ModelFile, part: str) -> Recognised:
-    if part in file.parts:
-        return file.parts[part]
-    have = ", ".join(f"{recognised.variant.title} {name}" for name, recognised in file.parts.items())
-    loader_nodes = {"transformer": "Load Video Diffusion Model", "vae": "Load Video VAE", "audio_vae": "Load Video VAE"}
-    raise ModelFileError(
-        f"{file.path}: holds no {part} but {have}. Choose it in {loader_nodes[next(iter(file.parts))]} instead."
-    )
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -58,6 +58,7 @@ def fill(
     from_folder: bool = True,
     on_tensor: Callable[[int, int], None] | None = None,
     keeps_packed: bool = False,
+    keeps_convolutions: bool = False,
 ) -> nn.Module:
     """Read every parameter from the files, strictly, one tensor at a time.
 
@@ -70,6 +71,7 @@ def fill(
         on_tensor: called with (tensors read, tensors in all).
         keeps_packed: linear layers and embeddings hold packed weights as they are stored, if their format can; all
             others are multiplied out to `dtype`, fp32 for None.
+        keeps_convolutions: convolutions hold them too, as VAEs have them.
     Raises:
         ModelFileError: as `check`; or a damaged file.
     """
@@ -79,10 +81,10 @@ def fill(
 
     def put(name: str, weight: Tensor | PackedWeight, path: Path) -> None:
         target = _stored_dtype(name, weight, dtype, keep)
-        if keeps_packed and isinstance(weight, PackedWeight) and _can_hold(module, name, weight, target):
-            _assign(module, name, PackedTensor(weight, target))
-        else:
-            _assign(module, name, _as_dtype(name, weight, target, path))
+        tensor = None
+        if keeps_packed and isinstance(weight, PackedWeight):
+            tensor = _held_packed(module, name, weight, target, keeps_convolutions)
+        _assign(module, name, _as_dtype(name, weight, target, path) if tensor is None else tensor)
 
     read: set[str] = set()
     joins: dict[str, dict[int, Tensor | PackedWeight]] = {}
@@ -159,13 +161,22 @@ def _joined(name: str, pieces: Mapping[int, Tensor | PackedWeight], path: Path) 
     return joined(plain)
 
 
-def _can_hold(module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype) -> bool:
-    """Whether hosts have a layer that dequantises this weight while it computes."""
+_MATRICES, _CONVOLUTIONS = (nn.Linear, nn.Embedding), (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _held_packed(
+    module: nn.Module, name: str, weight: PackedWeight, target: torch.dtype, keeps_convolutions: bool
+) -> PackedTensor | None:
+    """A packed weight as it is stored, where its layer can dequantise it while it computes."""
     owner, _, leaf = name.rpartition(".")
-    has_layer = leaf == "weight" and type(module.get_submodule(owner)) in (nn.Linear, nn.Embedding)
+    layer = module.get_submodule(owner)
+    if leaf != "weight" or not weight.format.stays_packed or target in FP8:
+        return None
+    if isinstance(layer, _CONVOLUTIONS):
+        return PackedTensor(weight, target) if keeps_convolutions else None
     # A convolution over one position may have become a linear layer; hosts take stored matrices only.
-    is_matrix = all(tensor.ndim <= 2 for tensor in weight.tensors.values())
-    return has_layer and is_matrix and weight.format.stays_packed and target not in FP8
+    is_held = type(layer) in _MATRICES and all(tensor.ndim <= 2 for tensor in weight.tensors.values())
+    return PackedTensor(weight, target) if is_held else None
 
 
 def check(

@@ -19,7 +19,8 @@ from .finishing import (
 from .guidance import OpenT2VGuidance
 from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
-from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, OpenT2VLoadVAE
+from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadVAE
+from .load_text import OpenT2VLoadTextEncoder
 from .load_video import OpenT2VLoadVideo
 from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo

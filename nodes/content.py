@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..base.walk import files_below
 from ..host import host
 from ..loaders import ModelFileError
 from ..loaders.classifier import is_classifier_folder, load_classifier
@@ -18,9 +19,9 @@ def classifier_folders() -> dict[str, Path]:
     """Every classifier's folder the host's model paths hold, by its name below them."""
     folders: dict[str, Path] = {}
     for root in host.model_roots("classifiers"):
-        for config in sorted(root.glob("*/config.json")) + sorted(root.glob("*/*/config.json")):
-            if is_classifier_folder(config.parent):
-                folders.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
+        inside = {file.parent for file in files_below(root, is_classifier_folder)}
+        for folder in sorted(filter(is_classifier_folder, inside), key=lambda folder: (len(folder.parts), folder)):
+            folders.setdefault(folder.relative_to(root).as_posix(), folder)
     return folders
 
 

@@ -1,15 +1,12 @@
-"""Loading single files: a diffusion model or an all-in-one, its text encoders, its VAE."""
+"""Loading single files: a diffusion model or an all-in-one, and a VAE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from ..base import FamilyError, Variant
-from ..base.text import tokenizer_slot
+from ..base import Variant
 from ..families import families
 from ..host import host
 from ..loaders import (
@@ -17,8 +14,6 @@ from ..loaders import (
     LOAD_VAE,
     ModelFile,
     ModelFileError,
-    TextFile,
-    find_text,
     library,
     load_model,
     load_sound_vae,
@@ -28,10 +23,10 @@ from ..loaders import (
     open_file,
     open_text_files,
     parameter_counts,
-    wanted_kinds,
 )
-from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
-from .memory import model_plan
+from .inputs import NONE, chosen, combo, files_of, states_of
+from .load_text import encoders_for, find_tokenizer
+from .memory import model_plan, packed_names, vae_plan
 from .packed import computed_lines, packed_lines
 from .remarks import with_remarks
 from .shared import files_state, shared
@@ -137,9 +132,8 @@ class OpenT2VLoadDiffusionModel:
         is_packed = dtype == "auto" and opened.quantisation.stays_packed
         memory: list[str] = []
         if recognised is not None:
-            layers = opened.quantisation.layers.items()
-            packed = {name for name, layer in layers if is_packed and layer.format.stays_packed}
             weights = opened.weights_of("transformer")
+            packed = packed_names(opened.quantisation, weights) if is_packed else set()
             memory = [model_plan(recognised.variant, weights, dtypes["model_dtype"], packed)]
             host.say(memory, unique_id)  # now, because loading what does not fit may end the program
 
@@ -191,87 +185,6 @@ class OpenT2VLoadDiffusionModel:
         return shared(key, ["audio_vae"], lambda: [host.vae(load_sound_vae(opened, SOUND_DTYPE))])["audio_vae"]
 
 
-class OpenT2VLoadTextEncoder:
-    """Loads the text encoders of a video model."""
-
-    CATEGORY = "OpenT2V"
-    FUNCTION = "load"
-    HAS_INTERMEDIATE_OUTPUT = True
-    RETURN_TYPES = ("CLIP",)
-    RETURN_NAMES = ("clip",)
-    OUTPUT_TOOLTIPS = ("The text encoder, for the prompt node.",)
-    DESCRIPTION = "Load the text encoder of a video model; the model tells how it reads prompts."
-    SEARCH_ALIASES: ClassVar = [
-        "clip loader",
-        "dual clip loader",
-        "t5",
-        "umt5",
-        "text encoder",
-        "load clip",
-        "文本编码器",
-    ]
-    KINDS = ("text_encoders", "checkpoints")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names, options = combo("A file in models/text_encoders.", "text_encoders")
-        second = [NONE, *files_of(*cls.KINDS)]
-        return {
-            "required": {
-                "model": ("MODEL", {"tooltip": "The video model that the text encoder is for."}),
-                "file": (names, options),
-                "file_2": (
-                    second,
-                    {
-                        "default": NONE,
-                        "tooltip": "The second file of models with two (HunyuanVideo, Open-Sora 2.0: CLIP-L; LTX-2: "
-                        "the text projection or the all-in-one file that holds it; MiniMax H3 as GGUF: the mmproj "
-                        "file, to see pictures).",
-                    },
-                ),
-            },
-            "hidden": {"unique_id": "UNIQUE_ID"},
-        }
-
-    @classmethod
-    def IS_CHANGED(cls, **inputs: Any) -> str:
-        return states_of(inputs.values(), *cls.KINDS)
-
-    def load(self, model: Any, file: str, file_2: str, unique_id: str | None = None) -> dict[str, Any]:
-        variant = host.variant(model)
-        if variant is None:
-            raise FamilyError("This MODEL is of no family this pack knows, so it is not known how it reads prompts.")
-        names = [file] if file_2 == NONE else [file, file_2]
-        files: list[TextFile] = []
-        for name in names:
-            encoders = open_text_files(chosen(name, *self.KINDS))
-            files += encoders_for(variant, encoders) if len(encoders) > 1 else encoders
-        files += self._inside(model, variant, files)
-        library("transformers")
-        dtype = host.device_dtypes(None, None)["text_dtype"]
-
-        def make() -> list[Any]:
-            bar = host.progress(1000, unique_id)
-            part = load_text(files, variant, dtype, find_tokenizer, lambda n, of: bar(1000 * n // of))
-            return [host.clip(part)]
-
-        states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
-        clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
-        titles = " and ".join(text_file.layout.title for text_file in files)
-        lines = [f"{titles} for {variant.title}"]
-        for text_file in files:
-            lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
-        return with_remarks((clip,), lines)
-
-    def _inside(self, model: Any, variant: Variant, files: list[TextFile]) -> list[TextFile]:
-        """The layer behind the encoder, where the model has one and its own file holds it."""
-        layers = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
-        path = host.path(model)
-        if path is None or not path.is_file() or not layers or any(file.kind in layers for file in files):
-            return []
-        return [inside for inside in find_text(path) if inside.kind in layers]
-
-
 class OpenT2VLoadVAE:
     """Loads a video VAE from one file."""
 
@@ -302,46 +215,24 @@ class OpenT2VLoadVAE:
         is_sound = "audio_vae" in opened.parts and "vae" not in opened.parts
         library("diffusers")
         dtype = host.device_dtypes(None, None)["vae_dtype"]
+        part, name = ("audio_vae", "Audio VAE") if is_sound else ("vae", "VAE")
+        recognised = opened.part(part)
+        weights = opened.weights_of(part)
+        memory: list[str] = []
+        if not is_sound:
+            packed = packed_names(opened.quantisation, weights, convolutions=True)
+            memory = [vae_plan(recognised.variant, weights, dtype, packed)]
+            host.say(memory, unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
             bar = host.progress(len(opened.header), unique_id)
             tick = lambda done, _: bar(done)  # noqa: E731
-            part = load_sound_vae(opened, SOUND_DTYPE, tick) if is_sound else load_vae(opened, dtype, tick)
-            return [host.vae(part)]
+            return [host.vae(load_sound_vae(opened, SOUND_DTYPE, tick) if is_sound else load_vae(opened, dtype, tick))]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
-        part = "audio_vae" if is_sound else "vae"
-        recognised, name = opened.parts[part], "Audio VAE" if is_sound else "VAE"
-        packed = packed_lines(opened.quantisation, opened.weights_of(part), part)
-        return with_remarks((vae,), [f"{name} of {recognised.variant.title}, {recognised.layout} layout", *packed])
-
-
-def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:
-    """The first folder with a tokenizer for a text encoder's class that fits it; None where there is none.
-
-    The host's own comes first, then those in the user's diffusers folders; those of the bundled models come last.
-
-    Args:
-        fits: whether the tokenizer in a folder is the encoder's.
-    """
-    shipped = host.tokenizer_folder(class_name)
-    if shipped is not None and fits(shipped):
-        return shipped
-    bundled = host.model_roots("diffusers")[0]
-    for folder in sorted(model_folders().values(), key=lambda folder: folder.is_relative_to(bundled)):
-        for config in sorted(folder.glob("text_encoder*/config.json")):
-            tokenizer = folder / tokenizer_slot(config.parent.name)
-            named = f'"{class_name}"' in config.read_text(encoding="utf-8", errors="replace")
-            if named and tokenizer.is_dir() and fits(tokenizer):
-                return tokenizer
-    return None
-
-
-def encoders_for(variant: Variant, encoders: Sequence[TextFile]) -> list[TextFile]:
-    """Those of a file's text encoders that a model reads, one for each of its slots; all where it reads none."""
-    kinds = wanted_kinds(variant).values()
-    fitting = [next((encoder for encoder in encoders if encoder.kind == kind), None) for kind in kinds]
-    return [encoder for encoder in fitting if encoder is not None] or list(encoders)
+        lines = [f"{name} of {recognised.variant.title}, {recognised.layout} layout"]
+        lines += packed_lines(opened.quantisation, weights, part)
+        return with_remarks((vae,), [*lines, *memory])
 
 
 def _encoder_of(variant: Variant) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,28 +13,70 @@ from torch import Tensor
 from ..base import Variant
 from ..host import host
 from ..host.memory import each_or_advice, or_advice
-from ..host.memory_plan import Weights, decoding_advice, plan, sampling_advice
-from ..loaders import TensorInfo
+from ..host.memory_plan import Weights, Work, decoding, decoding_advice, plan, sampling, sampling_advice
+from ..loaders import Quantisation, TensorInfo, TextFile
 from .streams import picture
 
 
 def model_plan(
     variant: Variant, header: Mapping[str, TensorInfo], dtype: torch.dtype | None, packed: Collection[str] = ()
 ) -> str:
-    """One line on the memory of a video model.
+    """One line on the memory of a video model; arguments as `_weights`."""
+    weights = _weights(header, dtype, packed)
+    return plan(sampling(variant, weights.item_bytes), weights, host.device_memory())
 
+
+def text_plan(files: Sequence[TextFile], dtype: torch.dtype | None) -> str:
+    """One line on the memory of text encoders, whose own work is small."""
+    header = {f"{n} {name}": info for n, file in enumerate(files) for name, info in file.weights.items()}
+    packed = {f"{n} {name}" for n, file in enumerate(files) for name in packed_names(file.quantisation, file.weights)}
+    # Of a table of words only the rows that a prompt looks up are multiplied out.
+    tables = {
+        f"{n} {name}"
+        for n, file in enumerate(files)
+        for name, info in file.weights.items()
+        if info.shape[:1] == (file.layout.config["vocab_size"],)
+    }
+    return plan(Work(), _weights(header, dtype, packed, tables), host.device_memory("text_encoder"))
+
+
+def vae_plan(
+    variant: Variant, header: Mapping[str, TensorInfo], dtype: torch.dtype | None, packed: Collection[str]
+) -> str:
+    """One line on the memory of a video VAE; arguments as `_weights`."""
+    weights, memory = _weights(header, dtype, packed), host.device_memory("vae")
+    # A VAE computes on the device as a whole.
+    return plan(decoding(variant, weights.item_bytes), weights, replace(memory, offloads=False))
+
+
+def packed_names(quantisation: Quantisation, weights: Mapping[str, TensorInfo], convolutions: bool = False) -> set[str]:
+    """Which of a header's weights hosts keep packed: matrices, and of a VAE its convolutions."""
+    layers = quantisation.layers
+    return {
+        name
+        for name in weights
+        if name in layers and layers[name].format.stays_packed and (convolutions or len(layers[name].shape) == 2)
+    }
+
+
+def _weights(
+    header: Mapping[str, TensorInfo],
+    dtype: torch.dtype | None,
+    packed: Collection[str],
+    tables: Collection[str] = (),
+) -> Weights:
+    """
     Args:
-        header: of its weights alone.
+        header: of the weights alone.
         dtype: that plain weights are held in; None: the file's own.
         packed: names of the weights that stay packed.
+        tables: names of the weights that are never computed with as a whole.
     """
     computes = dtype if dtype is not None and dtype.itemsize > 1 else torch.bfloat16
     counts = {name: prod(info.shape) for name, info in header.items()}
     held = held_bytes(header, dtype, packed)
-    weights = Weights(
-        held, sum(counts.values()), max(counts.values(), default=0) * computes.itemsize, computes.itemsize
-    )
-    return plan(variant, weights, host.device_memory())
+    largest = max((count for name, count in counts.items() if name not in tables), default=0)
+    return Weights(held, sum(counts.values()), largest * computes.itemsize, computes.itemsize)
 
 
 def held_bytes(header: Mapping[str, TensorInfo], dtype: torch.dtype | None, packed: Collection[str]) -> int:
@@ -58,7 +101,7 @@ def decoded(vae: Any, latent: dict[str, Any]) -> Tensor:
     variant, compute = host.variant(vae), lambda: host.decode(vae, picture(latent))
     if variant is None:
         return compute()
-    return or_advice(compute, lambda: decoding_advice(variant, _shape(latent), host.device_memory()))
+    return or_advice(compute, lambda: decoding_advice(variant, _shape(latent), host.device_memory("vae")))
 
 
 def decoded_stream(vae: Any, latent: dict[str, Any], on_progress: Callable[[int], None]) -> Iterator[Tensor]:
@@ -66,7 +109,7 @@ def decoded_stream(vae: Any, latent: dict[str, Any], on_progress: Callable[[int]
     variant, pieces = host.variant(vae), host.decode_stream(vae, picture(latent), on_progress)
     if variant is None:
         return pieces
-    return each_or_advice(pieces, lambda: decoding_advice(variant, _shape(latent), host.device_memory(), True))
+    return each_or_advice(pieces, lambda: decoding_advice(variant, _shape(latent), host.device_memory("vae"), True))
 
 
 def _shape(latent: dict[str, Any]) -> tuple[int, ...]:

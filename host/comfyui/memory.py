@@ -8,9 +8,10 @@ import torch
 from ..memory import DeviceMemory
 
 
-def device_memory() -> DeviceMemory:
+def device_memory(part: str = "transformer") -> DeviceMemory:
     """Models that are loaded count as free, since the host unloads them for a run that needs their place."""
-    device = mm.get_torch_device()
+    devices = {"text_encoder": mm.text_encoder_device, "vae": mm.vae_device}
+    device = devices.get(part, mm.get_torch_device)()
     is_main = device.type in ("cpu", "mps")
     main = mm.get_free_memory(torch.device("cpu"))
     loaded = sum(model.model_loaded_memory() for model in mm.current_loaded_models if model.device == device)

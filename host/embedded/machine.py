@@ -23,6 +23,6 @@ def free_memory(device: torch.device) -> float:
         return float("inf")
 
 
-def device_memory() -> DeviceMemory:
+def device_memory(part: str = "transformer") -> DeviceMemory:
     where = device()
     return DeviceMemory(free_memory(where), free_memory(torch.device("cpu")), where.type == "cpu", offloads=False)

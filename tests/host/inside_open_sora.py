@@ -16,7 +16,7 @@ from opent2v.families import open_sora  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, open_file, open_folder, open_text_file  # noqa: E402
-from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
+from opent2v.nodes.load_text import find_tokenizer  # noqa: E402
 from opent2v.sampling import Guidance, make_run, make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import mask_texts  # noqa: E402

@@ -16,6 +16,7 @@ from opent2v.tests.loaders import text_files  # noqa: E402
 from opent2v.tests.tiny import packed, packed_models  # noqa: E402
 
 KINDS = ("fp8", "fp8_rows", "int8_convrot", "nvfp4_awq", "mxfp8", "asym_w4a8", "awq_w4a16")
+VAE_KINDS = ("fp8", "fp8_rows", "int8", "int8_tensor", "int8_convrot")
 
 
 @case
@@ -54,17 +55,34 @@ def _read(folder, variant, kind):
 def vae():
     from diffusers import AutoencoderKLHunyuanVideo
 
-    folder = scratch()
     torch.manual_seed(0)
     state = AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
-    exact = packed.write(folder / "packed_vae.safetensors", state, "int8_convrot")
-    packed.write(folder / "plain_vae.safetensors", exact, "")
-    latent = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        parts = [load_vae(open_file(folder / f"{name}_vae.safetensors"), torch.float32) for name in ("packed", "plain")]
-        kept = sum(isinstance(weight, PackedTensor) for weight in parts[0].vae.parameters())
-        frames = [real.decode(real.vae(part), latent) for part in parts]
-    return {"kept": kept, "apart": (frames[0] - frames[1]).abs().max().item()}
+        return {kind: _decoded(scratch(), state, kind) for kind in VAE_KINDS}
+
+
+def _decoded(folder, state, kind):
+    """A VAE with packed layers beside a plain one of its numbers: decoded, decoded again, encoded, counted, saved."""
+    exact = packed.write(folder / "packed_vae.safetensors", state, kind, convolutions=kind != "int8_convrot")
+    packed.write(folder / "plain_vae.safetensors", exact, "")
+    dice = torch.Generator().manual_seed(1)
+    latent, images = torch.randn(1, 16, 2, 4, 4, generator=dice), torch.rand(5, 32, 32, 3, generator=dice)
+    parts = [load_vae(open_file(folder / f"{name}_vae.safetensors"), torch.float32) for name in ("packed", "plain")]
+    kept = sum(isinstance(weight, PackedTensor) for weight in parts[0].vae.parameters())
+    vaes = [real.vae(part) for part in parts]
+    frames = [real.decode(vae, latent) for vae in vaes]
+    pieces = [torch.cat(list(real.decode_stream(vae, latent))) for vae in vaes]
+    latents = [real.encode(vae, images) for vae in vaes]
+    numbers = vaes[0].get_sd()
+    return {
+        "kept": kept,
+        "matrices": sum(tensor.ndim > 1 for tensor in exact.values()),
+        "decoded": (frames[0] - frames[1]).abs().max().item(),
+        "in pieces": (pieces[0] - pieces[1]).abs().max().item(),
+        "encoded": ((latents[0] - latents[1]).norm() / latents[1].norm()).item(),
+        "size": vaes[0].patcher.model_size() / vaes[1].patcher.model_size(),
+        "saved": max((numbers[name] - exact[name]).abs().max().item() for name in exact),
+    }
 
 
 boot.run()

@@ -17,7 +17,7 @@ import nodes as core  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, load_vae, open_file, open_folder, open_text_file  # noqa: E402
-from opent2v.nodes.load_files import find_tokenizer  # noqa: E402
+from opent2v.nodes.load_text import find_tokenizer  # noqa: E402
 from opent2v.sampling import make_run, make_schedule  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import videocrafter as tiny  # noqa: E402

@@ -18,6 +18,7 @@ from opent2v.tests.tiny import wan as tiny
 def models(tmp_path):
     red.make(tmp_path / "models" / "classifiers" / "red")
     embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
+    return tmp_path / "models"
 
 
 def check(**given):
@@ -32,7 +33,9 @@ def frames():
 
 
 def test_folders_are_listed(models):
-    assert NODE_CLASS_MAPPINGS["OpenT2VContentCheck"].INPUT_TYPES()["required"]["model"][0] == ["red"]
+    red.make(models / "classifiers" / "of others" / "by colour" / "red")
+    names = NODE_CLASS_MAPPINGS["OpenT2VContentCheck"].INPUT_TYPES()["required"]["model"][0]
+    assert names == ["red", "of others/by colour/red"]
 
 
 def test_nothing_to_choose_from():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, open_file, parameter_counts
-from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadTextEncoder, find_tokenizer, stored_dtype
+from opent2v.nodes.load_files import OpenT2VLoadDiffusionModel, stored_dtype
+from opent2v.nodes.load_text import OpenT2VLoadTextEncoder, find_tokenizer
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
@@ -89,7 +91,9 @@ def test_a_text_encoder_is_read_as_the_model_says(models):
     )
     model = tiny_mochi.hosted()[0]
     results, ui = call("OpenT2VLoadTextEncoder", model=model, file="t5.safetensors", file_2="none")
-    assert remarks(ui) == "T5 (16 wide) for Mochi tiny"
+    first, memory = remarks(ui).splitlines()
+    assert first == "T5 (16 wide) for Mochi tiny"
+    assert re.fullmatch(r"Memory: 0\.0 MiB of weights; [\d.]+ GiB are free on [a-z ]+: all of it fits", memory)
     ((context, further),) = embedded.embed(results[0], "a red circle")
     assert context.shape == (1, 24, 16) and further["attention_mask"].shape == (1, 24)
 
@@ -104,6 +108,22 @@ def test_a_tokenizer_is_found_in_a_diffusers_folder(models):
     tiny_mochi.make(models / "diffusers" / "mochi")
     (clip,), _ = call("OpenT2VLoadTextEncoder", **arguments)
     assert embedded.tokens(clip, "red circle")[1] > 2
+
+
+def test_a_tokenizer_that_changes_makes_another_clip(models):
+    encoder = text_files.t5(False, vocabulary=len(captions.tokenizer()) + 2)
+    text_files.save(models / "text_encoders" / "t5.safetensors", text_files.once(encoder.state_dict()))
+    (models / "diffusers").mkdir()
+    tiny_mochi.make(models / "diffusers" / "mochi")
+    arguments = {"model": tiny_mochi.hosted()[0], "file": "t5.safetensors", "file_2": "none"}
+    (clip,), _ = call("OpenT2VLoadTextEncoder", **arguments)
+    state = OpenT2VLoadTextEncoder.IS_CHANGED(**arguments)
+    (again,), _ = call("OpenT2VLoadTextEncoder", **arguments)
+    assert again is clip and OpenT2VLoadTextEncoder.IS_CHANGED(**arguments) == state
+    (models / "diffusers" / "mochi" / "tokenizer" / "special_tokens_map.json").write_text("{ }")
+    assert OpenT2VLoadTextEncoder.IS_CHANGED(**arguments) != state
+    (other,), _ = call("OpenT2VLoadTextEncoder", **arguments)
+    assert other is not clip
 
 
 @pytest.mark.parametrize("rows", [4000, 150])
@@ -210,7 +230,9 @@ def test_a_vae(models):
     vae = AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1)
     text_files.save(models / "vae" / "v.safetensors", vae.state_dict())
     results, ui = call("OpenT2VLoadVAE", file="v.safetensors")
-    assert remarks(ui) == "VAE of HunyuanVideo T2V, diffusers layout"
+    first, memory = remarks(ui).splitlines()
+    assert first == "VAE of HunyuanVideo T2V, diffusers layout"
+    assert memory.startswith("Memory: 4.2 MiB of weights and about 25.4 GiB to decode 1280 x 720 with 129 frames; ")
     frames = embedded.decode(results[0], torch.zeros(1, 16, 2, 4, 4))
     assert frames.shape == (5, 32, 32, 3)
 

@@ -127,7 +127,8 @@ def test_a_packed_text_encoder_reads_what_its_numbers_do(models, is_umt5, kind):
         (clip,), ui = call("OpenT2VLoadTextEncoder", model=model, file=file, file_2="none")
         clips.append(clip)
         lines = remarks(ui).splitlines()
-        assert len(lines) == (3 if file.startswith("packed") else 1)
+        assert len(lines) == (4 if file.startswith("packed") else 2)
+        assert re.fullmatch(r"Memory: [\d.]+ MiB of weights; [\d.]+ GiB are free on .*: all of it fits", lines[-1])
         if file.startswith("packed"):
             assert re.search(rf"(as|;) {packed.KINDS[kind][1]} 0\.\d MiB, \d+ layers", lines[1])
             assert lines[1].startswith("Stored as ") and "fp32 0." in lines[1]
@@ -157,12 +158,37 @@ def test_the_nodes_and_the_doctor_say_how_a_file_is_stored(models):
     )
 
 
-def test_a_packed_vae_keeps_its_linear_layers_and_multiplies_out_its_convolutions(models):
+def vae_state():
     from diffusers import AutoencoderKLHunyuanVideo
 
     torch.manual_seed(0)
-    state = AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
-    exact = packed.write(models / "vae/packed.safetensors", state, "int8")
+    return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1).state_dict()
+
+
+@pytest.mark.parametrize("kind", ["fp8", "fp8_rows", "int8", "int8_tensor"])
+def test_a_packed_vae_keeps_linear_layers_and_convolutions_and_computes_what_its_numbers_do(models, kind):
+    exact = packed.write(models / "vae/packed.safetensors", vae_state(), kind, convolutions=True)
+    packed.write(models / "vae/plain.safetensors", exact, "")
+    (small,), ui = call("OpenT2VLoadVAE", file="packed.safetensors")
+    (plain,), plain_ui = call("OpenT2VLoadVAE", file="plain.safetensors")
+    kept = {name for name, weight in small.part.vae.named_parameters() if isinstance(weight, PackedTensor)}
+    matrices = {name for name in exact if exact[name].ndim >= 2 and name.endswith(".weight")}
+    assert len(kept) == len(matrices) >= 50
+    latent = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert apart(embedded.decode(small, latent), embedded.decode(plain, latent)) <= 1e-5
+    frames = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(2))
+    assert apart(embedded.encode(small, frames), embedded.encode(plain, frames)) <= 1e-5
+    lines = remarks(ui).splitlines()
+    assert re.fullmatch(rf"Stored as {packed.KINDS[kind][1]} [\d.]+ MiB, {len(matrices)} layers; fp32 .*", lines[1])
+    takes = [
+        float(re.match(r"Memory: ([\d.]+) MiB of weights and about", remarks(u).splitlines()[-1])[1])
+        for u in (ui, plain_ui)
+    ]
+    assert takes[0] < 0.3 * takes[1]
+
+
+def test_a_packed_vae_of_a_format_for_matrices_keeps_those(models):
+    exact = packed.write(models / "vae/packed.safetensors", vae_state(), "int8_convrot")
     packed.write(models / "vae/plain.safetensors", exact, "")
     (small,), ui = call("OpenT2VLoadVAE", file="packed.safetensors")
     (plain,), _ = call("OpenT2VLoadVAE", file="plain.safetensors")

@@ -33,13 +33,10 @@ CODEBOOK = torch.tensor([-120, -90, -68, -52, -38, -26, -15, -5, 4, 14, 25, 37, 
 
 def settings_of(kind: str, columns: int) -> dict[str, Any]:
     """The entries of a layer's mark beside its format."""
-    rotated = {"convrot_groupsize": group_of(columns)}
-    return {
-        "int8_convrot": {"convrot": True, **rotated},
-        "convrot_w4a4": rotated,
-        "asym_w4a8": {"group_size": 16, **rotated},
-        "awq_w4a16": {"group_size": 16},
-    }.get(kind, {})
+    if kind == "awq_w4a16":
+        return {"group_size": 16}
+    before = {"int8_convrot": {"convrot": True}, "convrot_w4a4": {}, "asym_w4a8": {"group_size": 16}}.get(kind)
+    return {} if before is None else {**before, "convrot_groupsize": group_of(columns)}
 
 
 def pack(weight: Tensor, kind: str) -> Parts:
@@ -48,13 +45,18 @@ def pack(weight: Tensor, kind: str) -> Parts:
 
 
 def packed(
-    state: Mapping[str, Tensor], kind: str | Callable[[str], str], prefix: str = "", marks: str = "tensors"
+    state: Mapping[str, Tensor],
+    kind: str | Callable[[str], str],
+    prefix: str = "",
+    marks: str = "tensors",
+    convolutions: bool = False,
 ) -> tuple[Parts, dict[str, str], Parts]:
     """(tensors, metadata) of a file, and the numbers that they stand for, both by the file's names.
 
     Args:
         kind: of all matrices that are wide enough, or by their names; "" leaves one plain.
         marks: "tensors", "metadata", or "old" for the names of ComfyUI's first fp8 files.
+        convolutions: pack the weights of convolutions too, in a format that has them.
     """
     stored: Parts = {}
     exact: Parts = {}
@@ -63,12 +65,17 @@ def packed(
         plain = tensor.detach().clone().contiguous()
         of_kind = kind if isinstance(kind, str) else kind(name)
         stem = prefix + name.removesuffix(".weight")
-        if not of_kind or not name.endswith(".weight") or not fits(tensor, of_kind):
+        is_packed = of_kind and name.endswith(".weight")
+        if not is_packed or not (fits(tensor, of_kind) if tensor.ndim <= 2 else convolutions):
             stored[prefix + name] = exact[prefix + name] = plain
             continue
-        parts = pack(plain, of_kind)
-        exact[prefix + name] = numbers(parts, of_kind).to(tensor.dtype)
-        layers[stem] = {"format": KINDS[of_kind][0], **settings_of(of_kind, tensor.shape[1])}
+        parts = pack(plain.flatten(1), of_kind)
+        exact[prefix + name] = numbers(parts, of_kind).to(tensor.dtype).reshape(tensor.shape)
+        layers[stem] = {"format": KINDS[of_kind][0], **settings_of(of_kind, tensor[0].numel())}
+        if tensor.ndim > 2:
+            parts["weight"] = parts["weight"].reshape(tensor.shape)
+            if parts["weight_scale"].ndim:
+                parts["weight_scale"] = parts["weight_scale"].reshape(-1, *[1] * (tensor.ndim - 1))
         for role, part in parts.items():
             stored[f"{stem}.{_OLD.get(role, role) if marks == 'old' else role}"] = part
         if marks == "old":
@@ -88,13 +95,14 @@ def write(
     prefix: str = "",
     marks: str = "tensors",
     beside: Mapping[str, Tensor] | None = None,
+    convolutions: bool = False,
 ) -> Parts:
     """Save a model in a format, see `packed`; the numbers that the file stands for.
 
     Args:
         beside: further tensors of the file, under their whole names.
     """
-    stored, metadata, exact = packed(state, kind, prefix, marks)
+    stored, metadata, exact = packed(state, kind, prefix, marks, convolutions)
     save_file({**stored, **(beside or {})}, path, metadata=metadata or None)
     return exact
 

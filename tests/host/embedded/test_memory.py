@@ -10,7 +10,7 @@ import torch
 from opent2v.base.family import Family
 from opent2v.families import mochi, wan
 from opent2v.host.memory import DeviceMemory, OutOfMemory, each_or_advice, is_out_of_memory, or_advice
-from opent2v.host.memory_plan import Weights, decoding_advice, plan, sampling_advice
+from opent2v.host.memory_plan import Weights, Work, decoding, decoding_advice, plan, sampling, sampling_advice
 from opent2v.tests.families.layouts.wan import LARGE, configs
 
 GIB = 2**30
@@ -32,7 +32,7 @@ def weights_of(variant, bits: float) -> Weights:
 
 
 def test_what_fits_is_said(large):
-    said = plan(large, weights_of(large, 8), gpu(24))
+    said = plan(sampling(large, 2), weights_of(large, 8), gpu(24))
     assert re.fullmatch(
         r"Memory: 13\.3 GiB of weights and about [\d.]+ GiB to sample 832 x 480 with 81 frames; 24\.0 GiB are free on "
         r"the device: all of it fits",
@@ -44,7 +44,7 @@ def test_what_waits_in_main_memory_is_said(large):
     run = large.sample_memory((1, *large.geometry.latent_shape(832, 480, 81)), 2)
     weights = weights_of(large, 8)
     waiting = weights.nbytes - (12 * GIB - run - weights.layer)
-    said = plan(large, weights, gpu(12))
+    said = plan(sampling(large, 2), weights, gpu(12))
     assert said.endswith(
         f": about {waiting / GIB:.1f} GiB of the weights wait in main memory for their turn, which is slower"
     )
@@ -63,19 +63,41 @@ def test_what_waits_in_main_memory_is_said(large):
     ],
 )
 def test_where_it_does_not_fit_a_smaller_file_is_named(large, memory, smaller):
-    said = plan(large, weights_of(large, 16), memory)
+    said = plan(sampling(large, 2), weights_of(large, 16), memory)
     assert said.endswith(f": it does not fit. {smaller}")
     assert ("free on main memory" in said) is memory.is_main
 
 
 def test_where_no_file_of_the_model_fits_that_is_said(large):
-    said = plan(large, weights_of(large, 16), gpu(6, offloads=False))
+    said = plan(sampling(large, 2), weights_of(large, 16), gpu(6, offloads=False))
     assert said.endswith(": it does not fit, nor would a file of this model in fewer bits. Choose a smaller model")
 
 
 def test_where_the_weights_fit_and_the_run_does_not(large):
-    said = plan(large, weights_of(large, 8), gpu(3))
+    said = plan(sampling(large, 2), weights_of(large, 8), gpu(3))
     assert said.endswith(": too little for this size. Make fewer frames, or a smaller size")
+
+
+def test_a_text_encoder_takes_its_weights_alone():
+    said = plan(Work(), Weights(6 * GIB, 5_680_910_336, 4096 * 10240 * 2), gpu(24))
+    assert said == "Memory: 6.0 GiB of weights; 24.0 GiB are free on the device: all of it fits"
+    waiting = plan(Work(), Weights(11 * GIB, 5_680_910_336, 4096 * 10240 * 2), gpu(8))
+    assert waiting.endswith("about 3.1 GiB of the weights wait in main memory for their turn, which is slower")
+    smaller = plan(Work(), Weights(11 * GIB, 5_680_910_336, 4096 * 10240 * 2), gpu(8, offloads=False))
+    assert smaller.endswith("it does not fit. An fp8 or int8 file of this model would, with about 5.4 GiB")
+
+
+def test_a_vae_that_fits_and_whose_video_does_not_points_to_decoding_in_pieces(large):
+    weights = Weights(0.5 * GIB, GIB // 4, GIB // 64)
+    work = decoding(large, 2)
+    assert work.nbytes > 4 * GIB
+    said = plan(work, weights, gpu(4, offloads=False))
+    assert re.search(r"of weights and about [\d.]+ GiB to decode 832 x 480 with 81 frames; 4\.0 GiB are free", said)
+    assert said.endswith(
+        ": too little for this size. It is decoded in tiles, which is slower; Decode to Video File keeps one piece in "
+        "memory at a time"
+    )
+    assert plan(work, weights, gpu(1 + work.nbytes / GIB, offloads=False)).endswith(": all of it fits")
 
 
 def test_sampling_advice_fits_and_is_legal(large):
