@@ -11,6 +11,7 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
+from .quantised import Quantisation, StoredLayer, split_header
 from .shards import read_json, weight_files
 
 INDEX = "model_index.json"
@@ -27,7 +28,7 @@ class Folder:
         configs: component -> its config, always with `_class_name`; "index" is model_index.json, "folder" holds
             the folder's own "name", "opent2v" is the optional opent2v.json with the folder's own defaults (width,
             height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
-        weights: component -> its safetensors files, in order.
+        weights: component -> its files, in order.
     """
 
     path: Path
@@ -42,11 +43,20 @@ class Folder:
         return self.family.files
 
     def headers(self, component: str) -> dict[str, TensorInfo]:
-        """Names, dtypes and shapes of a component, over all its shards."""
-        merged: dict[str, TensorInfo] = {}
+        """The weights of a component, with the shapes of their numbers, over all its shards."""
+        return self.stored(component)[0]
+
+    def stored(self, component: str) -> tuple[dict[str, TensorInfo], Quantisation]:
+        """(as `headers`; how they are stored); errors as `split_header`."""
+        weights: dict[str, TensorInfo] = {}
+        layers: dict[str, StoredLayer] = {}
+        kinds: dict[str, None] = {}
         for path in self.weights[component]:
-            merged.update(open_container(path).header)
-        return merged
+            header, quantisation = split_header(open_container(path))
+            weights |= header
+            layers |= quantisation.layers
+            kinds[quantisation.kind] = None
+        return weights, Quantisation(layers, " and ".join(filter(None, kinds)))
 
 
 def is_model_folder(path: Path) -> bool:

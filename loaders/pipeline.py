@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..base import TextEncoder, VideoModel, VideoVAE
-from ..base.keys import Rule, rename
+from ..base import FamilyError, Recognised, TextEncoder, VideoModel, VideoVAE
+from ..base.keys import Rule, rename, unwrapped
 from .folder import Folder
+from .header import TensorInfo
 from .tokenizers import check_size, read_tokenizer
 from .weights import build, check, extension, fill
 
@@ -37,12 +38,15 @@ def load_pipeline(
     text_dtype: torch.dtype | None,
     vae_dtype: torch.dtype | None,
     on_progress: Callable[[int, int], None] | None = None,
+    keeps_packed: bool = False,
 ) -> Pipeline:
     """Load all parts. Every header is checked before the first tensor is read.
 
     Args:
         model_dtype, text_dtype, vae_dtype: storage dtypes; None keeps the files' own.
         on_progress: called with (tensors read, tensors in all).
+        keeps_packed: the video model's layers in few bits stay as they are stored, see `fill`; those of the text
+            encoders and the VAE always do.
     Raises:
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
@@ -54,21 +58,23 @@ def load_pipeline(
         vocabulary = folder.configs[prompt.slot].get("vocab_size")
         if isinstance(vocabulary, int):
             check_size(tokenizers[prompt.slot], vocabulary, f"{folder.path / prompt.tokenizer}: the tokenizer")
-    parts = _modules(folder, dtypes, on_progress)
+    parts = _modules(folder, dtypes, keeps_packed, on_progress)
     slots, experts = [p.slot for p in variant.prompts], {denoiser: variant}
     if "transformer_2" in parts:
         experts = {"transformer": replace(variant, expert="high"), "transformer_2": replace(variant, expert="low")}
 
     def model(slot: str, module: nn.Module) -> VideoModel:
-        again = lambda: model(slot, _modules(folder, {slot: model_dtype})[slot])  # noqa: E731
+        again = lambda: model(slot, _modules(folder, {slot: model_dtype}, keeps_packed)[slot])  # noqa: E731
         return VideoModel(experts[slot], module, folder.path, again)
 
     def text(encoders: Mapping[str, nn.Module]) -> TextEncoder:
-        again = lambda: text(_modules(folder, dict.fromkeys(slots, text_dtype)))  # noqa: E731
+        again = lambda: text(_modules(folder, dict.fromkeys(slots, text_dtype), keeps_packed))  # noqa: E731
         return TextEncoder(variant, encoders, tokenizers, folder.path, again)
 
     def vae(module: nn.Module) -> VideoVAE:
-        return VideoVAE(variant, module, folder.path, lambda: vae(_modules(folder, {"vae": vae_dtype})["vae"]))
+        return VideoVAE(
+            variant, module, folder.path, lambda: vae(_modules(folder, {"vae": vae_dtype}, keeps_packed)["vae"])
+        )
 
     return Pipeline(
         tuple(model(slot, parts[slot]) for slot in experts),
@@ -79,24 +85,32 @@ def load_pipeline(
 
 
 def _modules(
-    folder: Folder, dtypes: Mapping[str, torch.dtype | None], on_progress: Callable[[int, int], None] | None = None
+    folder: Folder,
+    dtypes: Mapping[str, torch.dtype | None],
+    keeps_packed: bool,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, nn.Module]:
     """The modules of these components; arguments and errors as `load_pipeline`."""
-    family = folder.family
+    family, denoiser = folder.family, folder.family.network.slot
     encoders = family.text.encoders if family.text else {}
     tied = lambda component: encoders[component].tied if component in encoders else None  # noqa: E731
     parts: dict[str, nn.Module] = {}
     counts: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
+    prefixes: dict[str, str] = {}
     for component in dtypes:
-        config, is_model = folder.configs[component], component == family.network.slot
+        config, is_model = folder.configs[component], component == denoiser
         module = parts[component] = build(
             config["_class_name"], config, extension(folder.variant) if is_model else None
         )
-        rules[component] = _older_names(module, folder.headers(component))
+        header = folder.headers(component)
+        rules[component], prefixes[component] = _other_layout(folder, component, module, header)
         if component in encoders:
-            rules[component] = (*encoders[component].older_names(module), *rules[component])
-        counts[component] = check(module, folder.weights[component], tied(component), rules[component])
+            rules[component] += encoders[component].older_names(module)
+        rules[component] += _older_names(module, header)
+        counts[component] = check(
+            module, folder.weights[component], tied(component), rules[component], prefixes[component]
+        )
     total, before = sum(counts.values()), 0
     for component, dtype in dtypes.items():
 
@@ -110,10 +124,34 @@ def _modules(
             dtype=dtype,
             tied=tied(component),
             rules=rules[component],
+            prefix=prefixes[component],
             on_tensor=tick,
+            keeps_packed=keeps_packed
+            if component.startswith(denoiser)
+            else component == "vae" or component in encoders,
+            keeps_convolutions=component == "vae",
         )
         before += counts[component]
     return parts
+
+
+def _other_layout(
+    folder: Folder, component: str, module: nn.Module, header: Mapping[str, TensorInfo]
+) -> tuple[tuple[Rule, ...], str]:
+    """(rules, prefix) of a file in its makers' names (most GGUF files) beside the config; none for the library's."""
+    usual = {name for name, _ in module.named_parameters()}
+    if 2 * len(usual.intersection(header)) > len(header):
+        return (), ""
+    shapes = {unwrapped(name): info.shape for name, info in header.items()}
+    text = folder.family.text
+    if text and component in text.encoders:
+        layout = text.encoders[component].recognise(shapes)
+        return (layout.rules if layout else ()), ""
+    try:
+        outcome = folder.family.recognise(shapes, folder.path.name, {})
+    except FamilyError:
+        return (), ""  # the comparison with the config says what is wrong
+    return (outcome.rules, outcome.prefix) if isinstance(outcome, Recognised) else ((), "")
 
 
 def _older_names(module: nn.Module, names: Iterable[str]) -> tuple[Rule, ...]:

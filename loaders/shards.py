@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .containers import endings
 from .errors import ModelFileError
 
 STEMS = ("diffusion_pytorch_model", "model")
@@ -26,7 +27,7 @@ class _Incomplete(ModelFileError):
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The component's safetensors files: one, or all shards in their order.
+    """The component's files: one, or all shards in their order. Behind safetensors files comes a lone file of any name.
 
     Of several variants the plain one comes first, then bf16, fp16 and the others; one that is not whole is passed over
     for a whole one, since a download of one variant often brings the indexes of all.
@@ -43,9 +44,10 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             refusal = refusal or error
     if refusal is not None:
         raise refusal
-    lone = [name for name in names if name.lower().endswith(".safetensors")]
-    if len(lone) == 1:
-        return (folder / lone[0],)
+    for ending in endings():
+        lone = [name for name in names if name.lower().endswith(ending)]
+        if len(lone) == 1:
+            return (folder / lone[0],)
     pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
         raise ModelFileError(

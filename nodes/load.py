@@ -16,7 +16,8 @@ from ..loaders import (
     parameter_counts,
 )
 from .inputs import by_name, model_folders
-from .memory import model_plan
+from .memory import model_plan, packed_names
+from .packed import computed_lines
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -94,26 +95,33 @@ class OpenT2VLoadModel:
             )
         folder = open_folder(path)
         library("diffusers")
-        header = folder.headers(folder.family.network.slot)
-        storage = most_stored(header)
-        stored = storage.dtype if storage and storage.dtype == storage.computes else None
-        dtypes = host.device_dtypes(DTYPES.get(dtype), stored)
+        header, quantisation = folder.stored(folder.family.network.slot)
+        storage = None if quantisation.layers else most_stored(header)
+        stored = storage and storage.dtype
+        dtypes = host.device_dtypes(DTYPES.get(dtype), stored, sum(parameter_counts(header).values()))
+        is_packed = dtype == "auto" and quantisation.stays_packed
         optional_parts = [name for name, part in _FURTHER.items() if part in folder.weights]
 
-        memory = model_plan(folder.variant, header, dtypes["model_dtype"])
+        packed = packed_names(quantisation, header) if is_packed else set()
+        memory = model_plan(folder.variant, header, dtypes["model_dtype"], packed)
         host.say([memory], unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
             bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
-            loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done))
+            loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done), keeps_packed=is_packed)
             high, *low = (host.model(part) for part in loaded.models)
             vision = [] if loaded.image_encoder is None else [host.clip_vision(loaded.image_encoder)]
             return [high, host.clip(loaded.text), host.vae(loaded.vae), *low, *vision]
 
-        parts = shared((str(path), files_state(path), str(dtypes)), ["model", "clip", "vae", *optional_parts], make)
+        parts = shared(
+            (str(path), files_state(path), str(dtypes), str(is_packed)), ["model", "clip", "vae", *optional_parts], make
+        )
         kind = str(dtypes["model_dtype"] or stored).removeprefix("torch.")
+        if is_packed:
+            kind = quantisation.text(header)
         count = sum(parameter_counts(header).values())
         size = f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
         remarks = [f"{folder.variant.title}: {size} parameters as {kind}"]
+        remarks += computed_lines(quantisation, header, "transformer") if is_packed else []
         remarks += [*([folder.variant.remark] if folder.variant.remark else []), memory]
         return with_remarks(tuple(parts.get(name) for name in self.RETURN_NAMES), remarks)

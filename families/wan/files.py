@@ -12,7 +12,7 @@ from ...base.file_names import expert_in, is_distilled, is_of_two_experts
 from ...base.keys import Rule, rename, translate
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
-from .variants import PUBLISHED, VAES, Published, build_variant, encoded_pictures, published
+from .variants import PUBLISHED, VAES, Published, build_variant, encoded_pictures, heads_of, published, width_of
 
 # The makers' names -> diffusers'; norm2 and norm3 swap places.
 TRANSFORMER: tuple[Rule, ...] = (
@@ -179,11 +179,11 @@ def _config(known: Shapes, count: int) -> dict[str, Any]:
     image = known.get(f"{embedder}.image_embedder.norm1.weight")
     positions = known.get(f"{embedder}.image_embedder.pos_embed")
     added = known.get("blocks.0.attn2.add_k_proj.weight")
-    width = known["proj_out.weight"][1]
+    heads, channels, positions_at_most = heads_of(known["proj_out.weight"][1])
     return {
         "patch_size": [1, 2, 2],
-        "num_attention_heads": 0 if width % 128 else width // 128,
-        "attention_head_dim": 128,
+        "num_attention_heads": heads,
+        "attention_head_dim": channels,
         "in_channels": known["patch_embedding.weight"][1],
         "out_channels": known["proj_out.weight"][0] // 4,
         "text_dim": known[f"{embedder}.text_embedder.linear_1.weight"][1],
@@ -196,13 +196,13 @@ def _config(known: Shapes, count: int) -> dict[str, Any]:
         "image_dim": image[0] if image else None,
         "added_kv_proj_dim": added[1] if added else None,
         "pos_embed_seq_len": positions[1] if positions else None,
-        "rope_max_seq_len": 1024,
+        "rope_max_seq_len": positions_at_most,
     }
 
 
 def tensors(variant: Variant, config: Mapping[str, Any]) -> Shapes:
     """See `Recognition.tensors`."""
-    width, ffn, image = config["num_attention_heads"] * 128, config["ffn_dim"], config["image_dim"]
+    width, ffn, image = width_of(config), config["ffn_dim"], config["image_dim"]
     embedder, network = "condition_embedder", Tensors()
     network.linear("patch_embedding", width, config["in_channels"], *config["patch_size"])
     for name, into in (("time", config["freq_dim"]), ("text", config["text_dim"])):

@@ -32,6 +32,8 @@ class Published:
     low_noise_guidance: float | None = None
     shift: float = 5.0
     boundary: float = 0.0
+    negative: str = NEGATIVE
+    max_tokens: int = 512
 
 
 # (transformer width, input channels, pictures for the image encoder, two experts) -> the published model.
@@ -47,7 +49,13 @@ PUBLISHED = {
         "2.2 I2V A14B", steps=40, guidance=3.5, low_noise_guidance=3.5, boundary=0.9
     ),
     (3072, 48, 0, False): Published("2.2 TI2V 5B", 1280, 704, 121, 24.0),
+    # The model that comes with this pack; its folder states the same.
+    (192, 16, 0, False): Published(
+        "quickstart", 64, 64, 17, steps=20, guidance=2.5, shift=3.0, negative="blurry, noisy, flicker", max_tokens=32
+    ),
 }  # fmt: skip
+# Width of the bundled model -> channels of a head and positions, which no tensor shows; those of all others.
+_HEADS, _USUAL_HEADS = {192: (48, 64)}, (128, 1024)
 # Latent channels -> config of the published VAE.
 VAES: dict[int, dict[str, Any]] = {
     16: {
@@ -118,6 +126,12 @@ def published(transformer: Mapping[str, Any], has_experts: bool, name: str) -> P
     return release
 
 
+def heads_of(width: int) -> tuple[int, int, int]:
+    """(number of heads, channels of one, positions) of a transformer; no head where the width fits none."""
+    channels, positions = _HEADS.get(width, _USUAL_HEADS)
+    return (0 if width % channels else width // channels), channels, positions
+
+
 def width_of(transformer: Mapping[str, Any]) -> int:
     return transformer["num_attention_heads"] * transformer["attention_head_dim"]
 
@@ -170,10 +184,10 @@ def build_variant(
             known.steps,
             known.guidance,
             known.low_noise_guidance,
-            negative=NEGATIVE,
+            negative=known.negative,
         ).with_overrides(overrides),
         scheduler=scheduler or unipc(known.shift),
-        prompts=(Prompt(overrides.get("max_tokens", 512), clean),),
+        prompts=(Prompt(overrides.get("max_tokens", known.max_tokens), clean),),
         task="image" if transformer["in_channels"] > channels else "text",
         expert=expert,
         boundary=boundary,

@@ -84,7 +84,7 @@ def test_what_a_folder_is_stored_as_is_said_by_its_numbers_not_its_tensors(model
     asked, device_dtypes = [], host.device_dtypes
     monkeypatch.setattr(host, "device_dtypes", lambda *given: asked.append(given) or device_dtypes(*given))
     call("OpenT2VLoadModel", model="tiny")
-    assert asked == [(None, torch.bfloat16)]
+    assert asked == [(None, torch.bfloat16, sum(tensor.numel() for tensor in state.values()))]
 
 
 def test_experts_and_an_image_encoder_come_out_too(models):

@@ -128,12 +128,12 @@ def largest(weight: Tensor, axis: int | None = None) -> Tensor:
 
 
 def _pack_fp8(weight: Tensor, dtype: torch.dtype = torch.float8_e4m3fn, axis: int | None = None) -> Parts:
-    scale = largest(weight, axis) / torch.finfo(dtype).max
+    scale = largest(weight, axis).clamp(min=1e-12) / torch.finfo(dtype).max  # a row of zeros has a scale too
     return {"weight": (weight / scale).to(dtype), "weight_scale": scale}
 
 
 def _pack_int8(weight: Tensor, axis: int | None = 1) -> Parts:
-    scale = largest(weight, axis) / 127
+    scale = largest(weight, axis).clamp(min=1e-12) / 127
     return {"weight": (weight / scale).round().clamp(-127, 127).to(torch.int8), "weight_scale": scale}
 
 
