@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import Shapes
+from .containers.gguf import JOIN_PARTS
 from .errors import ModelFileError
 
 # Of the shards of one model: "model-00001-of-00006.safetensors".
@@ -98,8 +99,11 @@ def refuse_shard(path: Path) -> None:
         ModelFileError: by its name the file is one of several that make one model.
     """
     shard = _SHARD.search(path.stem)
-    if shard is not None and int(shard[2]) > 1:
-        raise ModelFileError(
-            f"{path}: is part {shard[1]} of {shard[2]} of a model. Such shards are no model alone: put the whole "
-            "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."
-        )
+    if shard is None or int(shard[2]) <= 1:
+        return
+    if path.suffix.lower() == ".gguf":
+        raise ModelFileError(f"{path}: is part {int(shard[1])} of {int(shard[2])} of {JOIN_PARTS}")
+    raise ModelFileError(
+        f"{path}: is part {shard[1]} of {shard[2]} of a model. Such shards are no model alone: put the whole "
+        "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."
+    )

@@ -77,7 +77,8 @@ def from_folder(
     """
     folder = open_folder(path)
     library("diffusers")
-    parts = load_pipeline(folder, **embedded.device_dtypes(None, None))  # pyright: ignore[reportArgumentType]
+    dtypes = embedded.device_dtypes(None, None)
+    parts = load_pipeline(folder, **dtypes, keeps_packed=True)  # pyright: ignore[reportArgumentType]
     model, clip, vae = embedded.model(parts.models[0]), embedded.clip(parts.text), embedded.vae(parts.vae)
     if lora is not None:
         verdict = match(read_lora(lora), embedded.patch_target(model))
