@@ -122,20 +122,23 @@ class Work:
 
     nbytes: float = 0.0
     text: str = ""
-    lower: str = "Free memory"
+    lower: str = "too little. Free memory"
 
 
 def sampling(variant: Variant, item_bytes: int) -> Work:
     """Sampling a video of the model's own size."""
     shape, text = _own_size(variant)
-    lower = "Make fewer frames, or a smaller size"
+    lower = "too little for this size. Make fewer frames, or a smaller size"
     return Work(variant.sample_memory(shape, item_bytes), f"to sample {text}", lower)
 
 
 def decoding(variant: Variant, item_bytes: int) -> Work:
     """Decoding a video of the model's own size."""
     shape, text = _own_size(variant)
-    lower = "It is decoded in tiles, which is slower; Decode to Video File keeps one piece in memory at a time"
+    lower = (
+        "too little for this size. It is decoded in tiles, which is slower; Decode to Video File keeps one piece in "
+        "memory at a time"
+    )
     return Work(variant.decode_memory(shape, item_bytes), f"to decode {text}", lower)
 
 
@@ -163,7 +166,7 @@ def plan(work: Work, weights: Weights, memory: DeviceMemory) -> str:
     smaller = next((kind for kind in _KINDS if weights.count * kind[0] / 8 < min(room, 0.9 * weights.nbytes)), None)
     weights_fit = weights.nbytes + weights.layer <= memory.weights
     if (beside <= 0 and weights.nbytes <= room) or (smaller is None and weights_fit):
-        return f"{sizes}: too little for this size. {work.lower}"
+        return f"{sizes}: {work.lower}"
     if smaller is None:
         return f"{sizes}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
     bits, kind = smaller

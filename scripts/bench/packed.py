@@ -47,7 +47,9 @@ def main() -> None:
     torch.set_num_threads(1)
     scenes = world.split()[1][: arguments.scenes]
     formats = arguments.formats or [*packed.KINDS, *(f"gguf:{code}" for code in GGUF)]
-    print(f"{date.today()}, {platform.machine()}, torch {torch.__version__}, {len(scenes)} scenes in English", flush=True)
+    print(
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, {len(scenes)} scenes in English", flush=True
+    )
     print(f"{'format':14}{'MiB':>6}{'colour':>9}{'ground':>9}{'motion':>9}{'shape':>9}{'all':>9}{'dB':>8}", flush=True)
     table: dict[str, dict[str, float]] = {}
     exact = None
