@@ -102,7 +102,7 @@ def refuse_shard(path: Path) -> None:
     if shard is None or int(shard[2]) <= 1:
         return
     if path.suffix.lower() == ".gguf":
-        raise ModelFileError(f"{path}: is part {int(shard[1])} of {int(shard[2])} of {JOIN_PARTS}")
+        raise ModelFileError(f"{path}: is part {int(shard[1])} of {int(shard[2])} {JOIN_PARTS}")
     raise ModelFileError(
         f"{path}: is part {shard[1]} of {shard[2]} of a model. Such shards are no model alone: put the whole "
         "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."

@@ -28,7 +28,7 @@ MAGIC = b"GGUF"
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _MAX_AXES = 8
 JOIN_PARTS = (
-    "a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: llama-gguf-split --merge "
+    "of a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: llama-gguf-split --merge "
     "FIRST_PART JOINED_FILE"
 )
 
@@ -158,7 +158,7 @@ def _refuse_part(path: Path, values: Mapping[str, Any]) -> None:
     if isinstance(count, int) and count > 1:
         number = values.get("split.no", 0)
         part = number + 1 if isinstance(number, int) else 1
-        raise ModelFileError(f"{path}: is part {part} of {count} of {JOIN_PARTS}")
+        raise ModelFileError(f"{path}: is part {part} of {count} {JOIN_PARTS}")
 
 
 def _entry(header: GGUFHeader) -> tuple[str, BlockType, tuple[int, ...], int]:

@@ -19,7 +19,7 @@ from opent2v.families.minimax_h3 import make_variant
 from opent2v.host import host
 from opent2v.loaders import load_text, open_text_files
 from opent2v.loaders.single import load_sound_vae, load_vae, open_file
-from opent2v.nodes.load_files import find_tokenizer
+from opent2v.nodes.load_text import find_tokenizer
 from opent2v.tests.tiny import minimax_h3_parts as tiny
 
 FOLDER = scratch()
