@@ -20,6 +20,7 @@ from ..sampling.caches import CacheRequest, CacheRun, StepCache
 from ..sampling.windows import Windows
 from .memory import DeviceMemory
 from .sound import AudioDecoder
+from .training import TrainingModel
 
 # Objects that a side puts on the wires. Nodes only hand them back to the host.
 Model = TypeVar("Model")
@@ -169,6 +170,14 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
         Raises:
             sampling.SamplingError: a setting is out of its range, or the MODEL's length is not known.
+        """
+        ...
+
+    def training_model(self, model: Model) -> TrainingModel:
+        """The transformer of a MODEL of ours, for training.
+
+        Raises:
+            ValueError: the MODEL is of another loader, or LoRAs are applied to it.
         """
         ...
 

@@ -5,27 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.nn import functional
 
 from ..base import FamilyError, Geometry, Pictures, Variant
 from ..host import host
+from ..media.cover import fit
 from .inputs import require_variant
 from .pairing import latent_record, same_latents
 from .remarks import with_remarks
 from .sizes import used_size
-
-
-def fit(images: Tensor, width: int, height: int) -> Tensor:
-    """IMAGE [F, H, W, 3] scaled to cover width x height and cut to its centre; unchanged where it has that size."""
-    images = images[..., :3].float()
-    old_height, old_width = images.shape[1:3]
-    if (old_width, old_height) == (width, height):
-        return images
-    scale = max(width / old_width, height / old_height)
-    target = max(height, round(old_height * scale)), max(width, round(old_width * scale))
-    pixels = functional.interpolate(images.movedim(-1, 1), size=target, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (target[0] - height) // 2, (target[1] - width) // 2
-    return pixels[:, :, top : top + height, left : left + width].movedim(1, -1)
 
 
 def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:

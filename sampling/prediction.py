@@ -49,6 +49,10 @@ class Prediction(Protocol):
         """The host's x: a clean latent with noise of this level."""
         ...
 
+    def target(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """What the model learns to return for `noised`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -75,6 +79,9 @@ class Flow:
     def noised(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         sigma = _column(sigma, clean)
         return sigma * noise + (1 - sigma) * clean
+
+    def target(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        return noise - clean
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,12 @@ class Discrete:
 
     def noised(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         return clean + _column(sigma, clean) * noise
+
+    def target(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        if self.kind == "eps":
+            return noise
+        sigma = _column(sigma, clean)
+        return (noise - sigma * clean) / (sigma**2 + 1).sqrt()
 
 
 def prediction(kind: str, config: Mapping[str, Any]) -> Prediction:

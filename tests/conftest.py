@@ -39,7 +39,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_quickstart.py",
         "scripts/test_run_workflow.py", "test_commands.py", "test_import_time.py",
     ),
-    "trains": ("training",),
+    "trains": ("finetune", "training"),
     "needs a ComfyUI": ("browser",),
 }  # fmt: skip
 SLOW_PATHS = [ROOT / "tests" / path for paths in SLOW.values() for path in paths]

@@ -16,7 +16,7 @@ from opent2v.training import captions, world
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "models" / "diffusers" / "opent2v-quickstart" / "README.md"
-ROOMS = ("nodes", "headless", "loaders", "families", "base", "sampling", "media", "host")
+ROOMS = ("nodes", "headless", "finetune", "loaders", "families", "base", "sampling", "media", "host")
 LANGUAGES = ("en", "zh")
 # Heading of each part of a help page.
 PARTS = {

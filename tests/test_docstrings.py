@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("base", "families", "headless", "host", "loaders", "media", "nodes", "sampling", "training", "scripts")
+ROOMS = ("base", "families", "finetune", "headless", "host", "loaders", "media", "nodes", "sampling", "training")
+ROOMS += ("scripts",)
 FILES = [
     path.relative_to(ROOT)
     for room in ROOMS

@@ -1,6 +1,6 @@
 """Imports between rooms go down only, the host is touched in one place, and nothing that ships reaches outside.
 
-Tests: base/, families/, loaders/, sampling/, media/, host/, headless/, nodes/
+Tests: base/, families/, loaders/, sampling/, media/, host/, headless/, finetune/, nodes/
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
-    "nodes": {"loaders", "sampling", "media", "host", "families", "base"},
+    "nodes": {"finetune", "loaders", "sampling", "media", "host", "families", "base"},
+    "finetune": {"loaders", "sampling", "media", "host", "families", "base"},
     "headless": {"host", "media"},
     "host": {"sampling", "families", "base"},
     "loaders": {"families", "base"},
@@ -39,7 +40,7 @@ BANNED_MODULES = {
 BANNED_MODULES |= {"pty", "requests", "shelve", "socket", "subprocess", "urllib", "urllib3", "webbrowser"}
 BANNED_NAMES = {"eval", "exec", "os.environ", "os.environb", "os.getenv", "os.popen", "os.putenv", "os.system"}
 BANNED_NAMES |= {"torch.load"}
-LATE_MODULES = {"av", "diffusers", "peft", "safetensors", "tokenizers", "transformers"}
+LATE_MODULES = {"accelerate", "av", "diffusers", "peft", "safetensors", "tokenizers", "transformers"}
 
 
 def violations(root: Path) -> list[str]:
@@ -112,6 +113,8 @@ def test_the_rooms_keep_the_rules():
         ("host/leaves.py", "from ..loaders import DTYPES", "host may not import loaders"),
         ("nodes/load.py", "from .. import NODE_CLASS_MAPPINGS", "nodes may not import the root"),
         ("nodes/load.py", "from ..training import world", "nodes may not import training"),
+        ("finetune/loop.py", "from ..nodes import load", "finetune may not import nodes"),
+        ("finetune/adapter.py", "import peft", "peft is imported at module level"),
         ("nodes/load.py", "def f():\n    import comfy.sd", "only host/comfyui may import comfy"),
         ("host/embedded/model.py", "import folder_paths", "only host/comfyui may import folder_paths"),
         ("nodes/load.py", "from loaders import DTYPES", "loaders is imported absolutely"),

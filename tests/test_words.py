@@ -1,6 +1,6 @@
 """Names in the rooms say what a thing is.
 
-Tests: base/, families/, loaders/, sampling/, media/, host/, headless/, nodes/, training/, scripts/
+Tests: base/, families/, loaders/, sampling/, media/, host/, headless/, finetune/, nodes/, training/, scripts/
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("base", "families", "loaders", "sampling", "media", "host", "headless", "nodes", "training", "scripts")
+ROOMS = ("base", "families", "loaders", "sampling", "media", "host", "headless", "finetune", "nodes", "training")
+ROOMS += ("scripts",)
 # A name of only one of these words hides what the thing is: an outcome, a Tensor, a folder.
 EMPTY_WORDS = {
     "found",

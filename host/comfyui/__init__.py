@@ -28,5 +28,6 @@ from .place import (
 )
 from .quantised import packed_arithmetic
 from .sound import audio_decoder
+from .training import training_model
 from .vision import clip_vision
 from .windows import apply_windows

@@ -32,5 +32,6 @@ from .place import (
     say,
 )
 from .sound import audio_decoder
+from .training import training_model
 from .vision import ClipVision, clip_vision
 from .windows import apply_windows

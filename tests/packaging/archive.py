@@ -27,7 +27,7 @@ LONGEST_LINE = 200  # characters; longer lines are how minified code looks
 # Every place that ships, and which files may lie there.
 PLACES = (
     r"(__init__\.py|pyproject\.toml|requirements\.txt|LICENSE|README\.md|CHANGELOG\.md)",
-    r"(nodes|headless|loaders|families|base|sampling|media|host)/([a-z0-9_]+/)*[a-z0-9_]+\.py",
+    r"(nodes|finetune|headless|loaders|families|base|sampling|media|host)/([a-z0-9_]+/)*[a-z0-9_]+\.py",
     r"web/([a-z0-9_]+/)*[a-z0-9_]+\.js",
     r"web/docs/OpenT2V\w+(/[a-zA-Z-]+)?\.md",
     r"locales/[a-zA-Z-]+/(nodeDefs|main|settings|commands)\.json",

@@ -1,0 +1,352 @@
+"""From a folder of clips to stored latents and prompts: what a training reads, and what is refused.
+
+Everything is computed once and stored under the hash of its content and of what the encoders make of a test picture and
+a test prompt, so a second training with the same clips, sizes and encoders begins at once. Afterwards neither text
+encoder nor VAE is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..base import FamilyError, Pictures, Variant
+from ..base.guidance import Conditioning
+from ..host import host
+from .buckets import Bucket, bucket_of
+from .clips import Clip, Refused, read_clips
+from .errors import TrainingError
+from .frames import measure, read
+from .objective import Sample
+from .processes import Processes
+from .settings import Settings
+from .store import Store, key_of
+
+Report = Callable[[str, int, int], None]
+# Names under which parts of an entry are stored.
+_STREAMS, _MASK, _KNOWN, _PICTURE, _VISION, _CONTEXT = "streams", "mask", "known", "picture:", "vision", "context"
+_TEST_PROMPT = "a clip that tells one text encoder from another"
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """
+    Attributes:
+        variant: of the model that is trained.
+        clip, vae, audio_vae: of the host; no audio_vae leaves the sound out.
+        see: (IMAGE [1, H, W, 3]) -> the image encoder's last hidden states but one, for models that read their picture
+            so.
+    """
+
+    variant: Variant
+    clip: Any
+    vae: Any
+    audio_vae: Any = None
+    see: Callable[[Tensor], Tensor] | None = None
+
+    @cached_property
+    def picture_name(self) -> str:
+        """Tells the VAEs by what they make of noise."""
+        side = -(-64 // self.variant.geometry.multiple) * self.variant.geometry.multiple
+        noise = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0))
+        texts = [_hash(host.encode(self.vae, noise))]
+        decoder = None if self.audio_vae is None else host.audio_decoder(self.audio_vae)
+        if decoder is not None and decoder.encode is not None:
+            wave = torch.rand(1, 2, 16_000, generator=torch.Generator().manual_seed(0)) - 0.5
+            texts.append(_hash(decoder.encode({"waveform": wave, "sample_rate": 16_000})))
+        return " ".join(texts)
+
+    @cached_property
+    def text_name(self) -> str:
+        """Tells the text encoders by what they make of a prompt."""
+        return _hash(host.embed(self.clip, _TEST_PROMPT)[0][0])
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip that is learned.
+
+    Attributes:
+        latents, prompt: keys in the store.
+    """
+
+    clip: Clip
+    bucket: Bucket
+    latents: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    Attributes:
+        pictures: share of the steps in which the first frame is given.
+        remarks: what the user should know.
+    """
+
+    variant: Variant
+    items: tuple[Item, ...]
+    refused: tuple[Refused, ...]
+    store: Store = field(repr=False)
+    pictures: float = 0.0
+    remarks: tuple[str, ...] = ()
+
+    def sample(self, item: Item, with_picture: bool) -> Sample:
+        """The clip as the model sees it."""
+        stored, prompt = self.store.get(item.latents), self.store.get(item.prompt)
+        latents: list[Tensor] = stored[_STREAMS]
+        pairs = list(zip(self.variant.streams, latents, strict=False))
+        streams = tuple(stream.normalise(stream.pad_front(latent)) for stream, latent in pairs)
+        padding = tuple(stream.front_padding(latent) for stream, latent in pairs)
+        entry: dict[str, Any] = {"cross_attn": prompt.pop(_CONTEXT), **prompt}
+        if not with_picture:
+            return Sample(streams, entry, padding=padding)
+        video = pairs[0][0]
+        entry |= {name.removeprefix(_PICTURE): v for name, v in stored.items() if name.startswith(_PICTURE)}
+        if _VISION in stored:
+            entry["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=stored[_VISION])
+        mask = stored.get(_MASK)
+        if mask is None:
+            return Sample(streams, entry, padding=padding)
+        return Sample(streams, entry, video.pad_front(mask), video.normalise(video.pad_front(stored[_KNOWN])), padding)
+
+
+def prepare(
+    encoders: Encoders,
+    data: Path,
+    cache: Path,
+    settings: Settings,
+    *,
+    report: Report = lambda what, done, total: None,
+    processes: Processes = Processes(),  # noqa: B008 - frozen
+    within: Path | None = None,
+) -> Prepared:
+    """Measure, check and encode every clip of a data set.
+
+    Args:
+        data: as `read_clips`.
+        cache: folder of the store.
+        report: called with what is done, how many are done, and how many there are; may raise.
+        within: as `read_clips`.
+    Raises:
+        TrainingError: a setting, the data set or the model cannot be used, or every clip is refused.
+    """
+    settings.check()
+    variant, store = encoders.variant, Store(cache)
+    _check(encoders)
+    clips, refused = read_clips(data, settings.caption, within)
+    if not clips:
+        raise TrainingError(
+            f"No clip of {data} can be used.{_first(refused)} Expected videos or pictures with captions."
+        )
+    with_sound, remarks = _learns_sound(encoders)
+    share = _picture_share(encoders, settings)
+    items, more = _each(
+        clips,
+        lambda clip: _item(encoders, settings, store, clip, with_sound, share),
+        lambda done: report("Measuring clips", done, len(clips)),
+        processes,
+    )
+    items, damaged = _each(
+        items,
+        lambda item: _encoded(encoders, store, item, share),
+        lambda done: report("Encoding clips", done, len(items)),
+        processes,
+    )
+    refused += [*more, *damaged]
+    if not items:
+        raise TrainingError(f"Every clip of {data} is refused.{_first(refused)}")
+    captions = {item.prompt: _prompt(settings, item.clip) for item in items}
+    for n, (key, caption) in enumerate(captions.items()):
+        report("Reading captions", n, len(captions))
+        if n % processes.count == processes.rank and not store.has(key):
+            store.put(key, _embedded(host.embed(encoders.clip, _completed(variant, caption))))
+    if processes.is_first:
+        store.save_digests()
+    processes.wait()
+    report("Reading captions", len(captions), len(captions))
+    return Prepared(variant, tuple(items), tuple(refused), store, share, tuple(remarks))
+
+
+def _each(
+    things: Sequence[Any], work: Callable[[Any], Item], report: Callable[[int], None], processes: Processes
+) -> tuple[list[Item], list[Refused]]:
+    """What `work` makes of each clip or item, shared by the processes, in order; and what it refuses."""
+    outcomes: list[tuple[int, Item | Refused]] = []
+    for n in range(processes.rank, len(things), processes.count):
+        report(n)
+        try:
+            outcomes.append((n, work(things[n])))
+        except TrainingError as error:
+            name = things[n].name if isinstance(things[n], Clip) else things[n].clip.name
+            outcomes.append((n, Refused(name, str(error))))
+    report(len(things))
+    ordered = [outcome for _, outcome in sorted(processes.gather(outcomes), key=lambda pair: pair[0])]
+    kept = [outcome for outcome in ordered if isinstance(outcome, Item)]
+    return kept, [outcome for outcome in ordered if isinstance(outcome, Refused)]
+
+
+def prompt_of(encoders: Encoders, store: Store, text: str) -> Conditioning:
+    """The CONDITIONING of a prompt, from the store where it is there."""
+    key = key_of("prompt", encoders.text_name, text)
+    if not store.has(key):
+        store.put(key, _embedded(host.embed(encoders.clip, _completed(encoders.variant, text))))
+    stored = store.get(key)
+    return [[stored.pop(_CONTEXT), stored]]
+
+
+def _check(encoders: Encoders) -> None:
+    variant, channels = encoders.variant, host.latent_channels(encoders.vae)
+    if variant.family.network.predict is None:
+        raise TrainingError(f"{variant.title} is built by ComfyUI's own loaders only; it is not trained here.")
+    if channels != variant.geometry.channels:
+        raise TrainingError(
+            f"The VAE makes {channels} latent channels; {variant.title} reads {variant.geometry.channels}. Use the VAE "
+            "that belongs to the model."
+        )
+
+
+def _learns_sound(encoders: Encoders) -> tuple[bool, list[str]]:
+    """Whether the sound of clips is learned; remarks."""
+    stream = encoders.variant.sound
+    if stream is None:
+        return False, []
+    decoder = None if encoders.audio_vae is None else host.audio_decoder(encoders.audio_vae)
+    if decoder is not None and decoder.encode is not None:
+        return True, []
+    if stream.is_needed:
+        raise TrainingError(f"{encoders.variant.title} makes no picture without its sound. Connect its audio VAE.")
+    return False, ["The sound is not learned: there is no audio VAE that encodes."]
+
+
+def _picture_share(encoders: Encoders, settings: Settings) -> float:
+    """In which share of the steps the first frame is given."""
+    variant = encoders.variant
+    if variant.task == "image":
+        if settings.pictures == "never":
+            raise TrainingError(f"{variant.title} starts from a picture in every run. Set pictures to auto.")
+        return 1.0
+    if settings.pictures == "never" or variant.family.images is None:
+        can, reason = False, f"{variant.title} takes no pictures."
+    else:
+        side = variant.geometry.multiple
+        try:
+            _guided(encoders, torch.zeros(variant.geometry.frame_step + 1, side, side, 3))
+            can, reason = True, ""
+        except FamilyError as error:
+            can, reason = False, str(error)
+    if settings.pictures == "always" and not can:
+        raise TrainingError(f"{reason} Set pictures to auto.")
+    return {"always": 1.0, "auto": 0.5, "never": 0.0}[settings.pictures] if can else 0.0
+
+
+def _item(encoders: Encoders, settings: Settings, store: Store, clip: Clip, with_sound: bool, share: float) -> Item:
+    variant = encoders.variant
+    measured = measure(clip, variant.defaults.fps)
+    has_sound = with_sound and (measured.has_sound or clip.sound is not None)
+    if variant.sound is not None and variant.sound.is_needed and not has_sound:
+        raise TrainingError(f"It is silent; {variant.title} learns picture and sound together. Add its sound.")
+    if clip.is_picture and share == 1:
+        raise TrainingError("It is a picture, and nothing is left to learn of it behind the first frame. Use videos.")
+    bucket = bucket_of(variant, settings, measured, clip.is_picture, has_sound)
+    sound = store.digest(clip.sound) if clip.sound is not None and has_sound else ""
+    place = [bucket.width, bucket.height, bucket.frames, bucket.has_sound, variant.defaults.fps]
+    latents = key_of(
+        "latents", variant.family.id, store.digest(clip.path), sound, *place, encoders.picture_name, share > 0
+    )
+    return Item(clip, bucket, latents, key_of("prompt", encoders.text_name, _prompt(settings, clip)))
+
+
+def _encoded(encoders: Encoders, store: Store, item: Item, share: float) -> Item:
+    """The item, whose latents are in the store now."""
+    if store.has(item.latents):
+        return item
+    frames, audio = read(item.clip, item.bucket, encoders.variant.defaults.fps)
+    streams = [host.encode(encoders.vae, frames)]
+    if audio is not None:
+        streams.append(_sound_latent(encoders, audio, item.bucket))
+    values: dict[str, Any] = {_STREAMS: streams}
+    if share and item.bucket.frames > 1:
+        try:
+            values |= _guided(encoders, frames)
+        except FamilyError as error:
+            raise TrainingError(str(error)) from error
+    store.put(item.latents, values)
+    return item
+
+
+def _sound_latent(encoders: Encoders, audio: dict[str, Any], bucket: Bucket) -> Tensor:
+    """The latent of exactly the clip's length; silence behind a shorter sound."""
+    variant, stream = encoders.variant, encoders.variant.sound
+    decoder = host.audio_decoder(encoders.audio_vae)
+    assert stream is not None and decoder is not None and decoder.encode is not None
+    fps, rate = variant.defaults.fps, audio["sample_rate"]
+    wave = audio["waveform"][:1, :2].float()
+    wave = wave.expand(-1, 2, -1) if wave.shape[1] == 1 else wave
+    length = stream.latent_shape(bucket.width, bucket.height, bucket.frames, fps)[1]
+    # Somewhat more than the clip, so that the last latent is there: encoders leave an unfilled one out.
+    samples = int(rate * (bucket.frames / fps + 0.5))
+    wave = torch.nn.functional.pad(wave[..., :samples], (0, max(0, samples - wave.shape[-1])))
+    latent = decoder.encode({"waveform": wave, "sample_rate": rate})
+    if latent.shape[2] < length:
+        raise TrainingError(f"Its sound makes {latent.shape[2]} latents; {length} are needed.")
+    return latent[:, :, :length]
+
+
+def _guided(encoders: Encoders, frames: Tensor) -> dict[str, Any]:
+    """What a family makes of the first frame, by the names of the store.
+
+    Raises:
+        FamilyError: the variant does not start from one picture.
+    """
+    variant = encoders.variant
+    images = variant.family.images
+    if images is None:
+        raise FamilyError(f"{variant.title} takes no pictures.")
+
+    def encode(video: Tensor) -> Tensor:
+        return host.encode(encoders.vae, video[0].permute(1, 2, 3, 0).add(1).div(2))
+
+    first = frames[:1].permute(3, 0, 1, 2)[None] * 2 - 1
+    vision = None if encoders.see is None else encoders.see(frames[:1])
+    guided = images.prepare(variant, Pictures(first, None, len(frames), 1.0, vision, encode))
+    values: dict[str, Any] = {} if guided.mask is None else {_MASK: guided.mask, _KNOWN: guided.samples}
+    for name, value in guided.entries.items():
+        if name == "clip_vision_output":
+            values[_VISION] = value.penultimate_hidden_states
+        else:
+            values[_PICTURE + name] = value
+    return values
+
+
+def _prompt(settings: Settings, clip: Clip) -> str:
+    has_trigger = not settings.trigger or settings.trigger.casefold() in clip.caption.casefold()
+    return clip.caption if has_trigger else f"{settings.trigger}, {clip.caption}"
+
+
+def _completed(variant: Variant, text: str) -> str:
+    complete = variant.family.text.complete if variant.family.text else None
+    return text if complete is None else complete(text, variant.defaults.fps, 0)
+
+
+def _embedded(conditioning: Conditioning) -> dict[str, Any]:
+    """What the store holds of a CONDITIONING; what only the host's own sampler reads is left out."""
+    context, entries = conditioning[0]
+    kept = {name: v for name, v in entries.items() if v is None or isinstance(v, Tensor | str | bool | int | float)}
+    return {_CONTEXT: context, **kept}
+
+
+def _hash(tensor: Tensor) -> str:
+    return sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _first(refused: Sequence[Refused]) -> str:
+    return f" {refused[0].name}: {refused[0].reason}" if refused else ""

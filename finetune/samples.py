@@ -1,0 +1,138 @@
+"""Videos that the model draws while it is trained: the same prompts and seeds every time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..base.guidance import Conditioning
+from ..host import host
+from ..media import VideoWriter
+from ..media.cover import fit
+from ..sampling import SamplerRequest, plan_run
+from ..sampling.streams import unbind
+from .prepare import Encoders, Prepared, prompt_of
+from .store import Store
+
+# Frames of a clip on the contact sheet, and their height in pixels.
+_COLUMNS, _ROW = 5, 160
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is drawn again and again.
+
+    Attributes:
+        text: for the page.
+        positive, negative: CONDITIONING of the prompt and of the model's own negative one.
+        size: width, height and frames.
+    """
+
+    text: str
+    positive: Conditioning
+    negative: Conditioning
+    size: tuple[int, int, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The videos of one moment.
+
+    Attributes:
+        files: one for each shot.
+        sheet: a picture with some frames of each.
+    """
+
+    step: int
+    files: list[Path] = field(default_factory=list)
+    sheet: Path | None = None
+
+
+def shots_of(encoders: Encoders, prepared: Prepared, prompts: Sequence[str], seed: int) -> list[Shot]:
+    """The shots of these prompts; for a model that starts from a picture those of the first clips, with their captions.
+
+    Args:
+        prompts: at least one; of a model that starts from pictures only their number counts.
+    """
+    variant, store = encoders.variant, prepared.store
+    negative = prompt_of(encoders, store, variant.defaults.negative)
+    if prepared.pictures == 1:
+        return [
+            _from_clip(prepared, store, n, negative, seed + n) for n in range(min(len(prompts), len(prepared.items)))
+        ]
+    sizes = [item.bucket for item in prepared.items if item.bucket.frames > 1] or [prepared.items[0].bucket]
+    size = max((sizes.count(bucket), bucket) for bucket in set(sizes))[1]
+    return [
+        Shot(text, prompt_of(encoders, store, text), negative, (size.width, size.height, size.frames), seed + n)
+        for n, text in enumerate(prompts)
+    ]
+
+
+def _from_clip(prepared: Prepared, store: Store, number: int, negative: Conditioning, seed: int) -> Shot:
+    item = prepared.items[number]
+    entry = dict(prepared.sample(item, True).entry)
+    context, prompt = entry.pop("cross_attn"), store.get(item.prompt)
+    picture = {name: value for name, value in entry.items() if name not in prompt}
+    size = item.bucket.width, item.bucket.height, item.bucket.frames
+    beside = [[tensor, {**entries, **picture}] for tensor, entries in negative]
+    return Shot(item.clip.caption, [[context, entry]], beside, size, seed)
+
+
+def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, steps: int = 0) -> Drawn:
+    """Draw every shot with the model as it is now.
+
+    Args:
+        model: the MODEL that is trained.
+        steps: of the sampler; 0 is the model's own.
+    """
+    variant = host.variant(model)
+    assert variant is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn, rows = Drawn(step), []
+    for n, shot in enumerate(shots):
+        sizes = [
+            stream.latent_shape(*shot.size, variant.defaults.fps)
+            for stream in variant.streams
+            if stream.is_needed or stream is variant.video
+        ]
+        empty = [torch.zeros(1, *size) for size in sizes]
+        latent = {"samples": empty[0] if len(empty) == 1 else host.nested(empty)}
+        request = SamplerRequest(seed=shot.seed, steps=steps)
+        run = plan_run(variant, request, (1, *sizes[0]), None, shot.positive[0][1])
+        samples = host.sample(model, shot.positive, shot.negative, latent, run)
+        frames = host.decode(vae, unbind(samples)[0])
+        width, height = frames.shape[2], frames.shape[1]
+        stem = f"step{step:06}_{n + 1}"
+        with VideoWriter(folder, stem, fps=variant.defaults.fps, width=width, height=height) as writer:
+            writer.write(frames)
+        assert writer.path is not None
+        drawn.files.append(writer.path)
+        rows.append(_row(frames))
+    return Drawn(step, drawn.files, _write_sheet(folder / f"step{step:06}.png", rows))
+
+
+def _row(frames: Tensor) -> Tensor:
+    """[H, W, 3] of some frames side by side."""
+    count = min(_COLUMNS, len(frames))
+    chosen = frames[torch.linspace(0, len(frames) - 1, count).round().long()]
+    height, width = _ROW, max(1, math.ceil(_ROW * frames.shape[2] / frames.shape[1]))
+    return torch.cat(list(fit(chosen, width, height)), dim=1)
+
+
+def _write_sheet(path: Path, rows: Sequence[Tensor]) -> Path | None:
+    from PIL import Image
+
+    if not rows:
+        return None
+    width = max(row.shape[1] for row in rows)
+    filled = [torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[1])) for row in rows]
+    sheet = (torch.cat(filled).clamp(0, 1) * 255).round().byte().numpy()
+    Image.fromarray(sheet).save(path)
+    return path

@@ -1,0 +1,25 @@
+"""A MODEL's transformer, to be trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...base import Entry
+from ..training import TrainingModel
+from .model import Model, fingerprint
+
+
+def training_model(model: Model) -> TrainingModel:
+    """The MODEL's own transformer: an adapter on it is part of the MODEL until it is taken off."""
+    if model.patches:
+        raise ValueError("This MODEL has LoRAs applied; a new one is trained on a model without. Take them out.")
+    model.part.transformer.requires_grad_(False)
+
+    @torch.no_grad()
+    def conditions(entry: Entry, shape: Any) -> dict[str, Tensor]:
+        return model.conditions(entry, shape)
+
+    return TrainingModel(model.part, model.device, model.dtype, fingerprint(model)[0], conditions)

@@ -1,0 +1,281 @@
+"""Trains a LoRA for any video model of the pack, from a folder of clips with captions.
+
+    python3 scripts/train_lora.py --model FOLDER_OR_FILE --data CLIPS --output my_lora.safetensors
+
+CLIPS is a folder of videos or pictures, each with a .txt file of the same stem, or a .jsonl or .csv list with
+video_path and caption. The clips are checked and a plan is printed first. Checkpoint, cache, samples and training.html
+lie in a folder beside the output; the same command goes on with what is there. A model in single files takes --vae and
+--text-encoder; of two experts, --expert chooses. On several GPUs: accelerate launch scripts/train_lora.py ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import console
+import environment
+import pack
+
+# Option -> (type, help); names are those of finetune.Settings, whose defaults count.
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "width": (int, "width in pixels of clips as wide as the model's own size; 0: the model's own"),
+    "height": (int, "height in pixels; 0: the model's own"),
+    "frames": (int, "longest length in frames; 0: the model's own"),
+    "rank": (int, "of the LoRA: more holds more, and makes a larger file"),
+    "alpha": (float, "strength is alpha / rank; 0: the rank"),
+    "rate": (float, "learning rate"),
+    "steps": (int, "at most"),
+    "batch": (int, "clips a step"),
+    "together": (int, "clips in one call of the model; more is faster and takes more memory"),
+    "warmup": (int, "steps in which the rate rises"),
+    "layers": (str, "'attention and feed-forward' or 'attention'"),
+    "shift": (float, "of the noise levels; 0: the model's own"),
+    "pictures": (str, "whether the first frame is given: auto, never or always"),
+    "trigger": (str, "words put in front of captions that lack them"),
+    "caption": (str, "of clips without a caption, which are refused otherwise"),
+    "validation": (float, "share of the clips that only measure"),
+    "validate_every": (int, "steps between two measurements"),
+    "patience": (int, "measurements without a new lowest loss that end the training; 0: never"),
+    "save_every": (int, "steps between two checkpoints"),
+    "seed": (int, "another seed, another training"),
+}
+
+
+def main() -> int:
+    parser = _parser()
+    arguments = parser.parse_args()
+    environment.ensure(["peft", "accelerate"])
+    pack.hide_scripts()
+    pack.mount()
+    from opent2v import finetune  # pyright: ignore[reportMissingImports]
+
+    names = {name: getattr(arguments, name) for name in SETTINGS}
+    settings = finetune.Settings(
+        **{name: value for name, value in names.items() if value is not None},
+        checkpointing=not arguments.no_checkpointing,
+    )
+    settings.check()
+    output, work = _places(arguments.output, arguments.work)
+    processes = finetune.Processes.launched(cpu=not _has_gpu())
+    parts = _load(arguments)
+    say = _say if processes.is_first else lambda lines: None
+    encoders = finetune.Encoders(parts.variant, parts.clip, parts.vae, parts.audio_vae, parts.see)
+    bar = console.Stages()
+    prepared = finetune.prepare(
+        encoders, arguments.data, arguments.cache or work / "cache", settings,
+        report=_reporter(bar) if processes.is_first else lambda *_: None, processes=processes,
+    )  # fmt: skip
+    say(finetune.data_lines(prepared))
+    prompts = arguments.prompt or list(dict.fromkeys(item.clip.caption for item in prepared.items))[:2]
+    shots = finetune.shots_of(encoders, prepared, prompts, arguments.sample_seed) if arguments.sample_every else []
+    parts.clip = encoders = None  # the text encoder leaves memory
+    model = parts.model()
+    training = finetune.Training(_host().training_model(model), prepared, settings, work, processes)
+    try:
+        say(finetune.plan_lines(training))
+        if arguments.plan:
+            return 0
+        _train(finetune, training, arguments, work, shots, model, parts.vae, processes.is_first)
+        if processes.is_first:
+            finetune.export(training, output, _dtype(arguments.save_as))
+            say([f"LoRA     {output}", f"card     {output.with_suffix('.md')}", f"page     {work / 'training.html'}"])
+    finally:
+        training.close()
+        processes.wait()
+    return 0
+
+
+def _train(
+    finetune: Any, training: Any, arguments: Any, work: Path, shots: Sequence[Any], model: Any, vae: Any, is_first: bool
+) -> None:
+    drawn: list[Any] = []
+
+    def draw() -> None:
+        if is_first and shots:
+            drawn.append(finetune.draw(model, vae, shots, work / "samples", training.step, arguments.sample_steps))
+        if is_first:
+            finetune.write_page(work / "training.html", training, shots, drawn)
+
+    stages = console.Stages()
+    if is_first:
+        stages.start("train")
+
+    def on_step(record: Any) -> None:
+        if not is_first:
+            return
+        stages.update(record.step, training.settings.steps)
+        if record.validation is not None or record.step % 10 == 0:
+            measured = "" if record.validation is None else f", validation {record.validation:.5f}"
+            print(f"  step {record.step}: loss {record.loss:.5f}{measured}", flush=True)
+        if arguments.sample_every and record.step % arguments.sample_every == 0:
+            draw()
+
+    if not training.step:
+        draw()
+    training.run(on_step)
+    if training.ended_early and is_first:
+        print(f"Ended at step {training.step}: the validation loss has not fallen for {training.worse} measurements.")
+    draw()
+
+
+class _Parts:
+    """What a model's files come to.
+
+    Attributes:
+        model: loads the MODEL, or returns it.
+    """
+
+    def __init__(self, variant: Any, clip: Any, vae: Any, model: Any, audio_vae: Any = None, see: Any = None):
+        self.variant, self.clip, self.vae, self.model = variant, clip, vae, model
+        self.audio_vae, self.see = audio_vae, see
+
+
+def _load(arguments: argparse.Namespace) -> _Parts:
+    from opent2v import loaders  # pyright: ignore[reportMissingImports]
+
+    host, path = _host(), arguments.model
+    dtypes = host.device_dtypes(loaders.DTYPES.get(arguments.dtype), None)
+    if path.is_dir():
+        for option in ("vae", "text_encoder", "audio_vae", "connectors"):
+            if getattr(arguments, option):
+                name = option.replace("_", "-")
+                raise ValueError(f"--{name} is for a model in a single file; {path} is a folder that has everything")
+        pipeline = loaders.load_pipeline(loaders.open_folder(path), **dtypes)
+        experts = {part.variant.expert: part for part in pipeline.models}
+        if len(experts) > 1 and arguments.expert not in experts:
+            raise ValueError(f"{path} has two experts, each with a LoRA of its own: choose --expert high or low")
+        part = experts.get(arguments.expert) or pipeline.models[0]
+        encoder = pipeline.image_encoder
+        see = None
+        if encoder is not None:
+            vision = host.clip_vision(encoder)
+            see = lambda image: vision.encode_image(image).penultimate_hidden_states  # noqa: E731
+        clip, vae = host.clip(pipeline.text), host.vae(pipeline.vae)
+        return _Parts(part.variant, clip, vae, lambda: host.model(part), None, see)
+    return _load_files(arguments, loaders, dtypes)
+
+
+def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, Any]) -> _Parts:
+    from opent2v.nodes import load_files  # pyright: ignore[reportMissingImports]
+
+    host, path = _host(), arguments.model
+    opened = loaders.open_file(path)
+    if "transformer" not in opened.parts:
+        raise ValueError(f"{path} holds no video model but {', '.join(opened.parts)}")
+    variant = opened.parts["transformer"].variant
+    sources = arguments.text_encoder or ([path] if opened.text_prefixes else [])
+    if not sources:
+        raise ValueError(f"{path} holds no text encoder: name its file with --text-encoder")
+    encoders: list[Any] = []
+    for source in sources:
+        prefixes = [opened.text_prefixes] if source == path else []
+        inside = loaders.open_text_files(source, *prefixes)
+        encoders += load_files.encoders_for(variant, inside) if len(inside) > 1 else inside
+    if len(encoders) < len(loaders.wanted_kinds(variant)):
+        behind = loaders.find_text(path)
+        encoders += [behind] if behind is not None else []
+    text = loaders.load_text(encoders, variant, dtypes["text_dtype"], load_files.find_tokenizer)
+    vae_file = opened if "vae" in opened.parts and not arguments.vae else None
+    if vae_file is None:
+        if not arguments.vae:
+            raise ValueError(f"{path} holds no VAE: name its file with --vae")
+        vae_file = loaders.open_file(arguments.vae, loaders.LOAD_VAE)
+    vae = host.vae(loaders.load_vae(vae_file, dtypes["vae_dtype"]))
+    sound = loaders.open_file(arguments.audio_vae, loaders.LOAD_VAE) if arguments.audio_vae else opened
+    audio_vae = None
+    if "audio_vae" in sound.parts:
+        audio_vae = host.vae(loaders.load_sound_vae(sound, load_files.SOUND_DTYPE))
+    beside = {"beside": arguments.connectors} if arguments.connectors else {}
+
+    def model() -> Any:
+        is_packed = bool(opened.quantisation.layers) and arguments.dtype == "auto"
+        dtype = None if is_packed else dtypes["model_dtype"]
+        return host.model(loaders.load_model(opened, dtype, keeps_packed=is_packed, **beside))
+
+    return _Parts(variant, host.clip(text), vae, model, audio_vae)
+
+
+def _host() -> Any:
+    from opent2v.host import host  # pyright: ignore[reportMissingImports]
+
+    return host
+
+
+def _places(output: Path, work: Path | None) -> tuple[Path, Path]:
+    """(the LoRA file, the folder of everything else)."""
+    output = output.expanduser().resolve()
+    if output.suffix != ".safetensors":
+        raise ValueError(f"--output {output.name} is no .safetensors file; name it like my_lora.safetensors")
+    if output.exists():
+        raise FileExistsError(f"{output} exists already, and a LoRA is never overwritten; choose another name")
+    folder = work.expanduser().resolve() if work else output.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    return output, folder
+
+
+def _reporter(bar: Any) -> Any:
+    began = time.perf_counter()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal began
+        if what != bar.name:
+            began = time.perf_counter()
+            bar.start(what)
+        bar.update(done, total)
+        if done == total:
+            bar.end(time.perf_counter() - began)
+
+    return report
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    return getattr(torch, name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="a diffusers folder, or a model's file")
+    add("--data", type=Path, required=True, help="folder of clips, or a .jsonl or .csv list")
+    add("--output", type=Path, required=True, help="the LoRA's file; it must not exist yet")
+    add("--work", type=Path, help="folder for checkpoint, cache and samples (default: beside the output)")
+    add("--cache", type=Path, help="folder for latents and prompts, which trainings may share")
+    add("--text-encoder", type=Path, action="append", help="of a model in a single file; may be repeated")
+    add("--vae", type=Path, help="of a model in a single file")
+    add("--audio-vae", type=Path, help="of a model with sound")
+    add("--connectors", type=Path, help="file with the parts that the model's own lacks (LTX-2)")
+    add("--expert", choices=("high", "low"), help="which of two experts is trained")
+    add("--dtype", default="auto", help="how the model's weights are held: auto, bf16, fp16, fp32, fp8")
+    for name, (kind, text) in SETTINGS.items():
+        add(f"--{name.replace('_', '-')}", type=kind, help=text)
+    add("--no-checkpointing", action="store_true", help="keep all of a step in memory: a third faster")
+    add("--prompt", action="append", help="of the samples; may be repeated (default: the first captions)")
+    add("--sample-every", type=int, default=250, help="steps between samples; 0: none")
+    add("--sample-steps", type=int, default=0, help="of the sampler for samples; 0: the model's own")
+    add("--sample-seed", type=int, default=0, help="of the first sample; the next ones count on")
+    add("--save-as", default="bfloat16", choices=("bfloat16", "float16", "float32"), help="numbers of the LoRA's file")
+    add("--plan", action="store_true", help="check the clips, print the plan and stop")
+    console.add_traceback(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(console.guard(main))
