@@ -11,6 +11,7 @@ from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .prompt import Prompt
 from .recognise import Near, NotWhole, Recognised, Recognition
+from .references import Continuation, References
 from .shown import Shown
 from .streams import SoundStream, Stream, VideoStream
 from .teacache import TeaCache
@@ -20,6 +21,7 @@ from .variant import Variant
 from .weight_changes import Target, WeightChange
 
 __all__ = [
+    "Continuation",
     "Defaults",
     "Entry",
     "Family",
@@ -38,6 +40,7 @@ __all__ = [
     "Prompt",
     "Recognised",
     "Recognition",
+    "References",
     "Sampling",
     "Shapes",
     "Shown",

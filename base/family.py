@@ -12,6 +12,7 @@ from .guidance import Guide
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .recognise import Near, Recognised, Recognition, recognise
+from .references import Continuation, References
 from .scheduler import OwnScheduler
 from .shown import Shown
 from .stg import OwnStg
@@ -233,6 +234,8 @@ class Family:
         files, text, video: None where only the host's own loaders build the parts, see `host_nodes`.
         sound: None where no variant makes a sound, or the host decodes it.
         images: None where no variant takes pictures that the pack prepares.
+        references: None where no variant makes a video after pictures, clips and sounds.
+        continuation: None where the family goes on from a video's end by its latents or pictures alone.
         lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
         host_nodes: what serves a family that only the host loads; None for all others.
     """
@@ -248,6 +251,8 @@ class Family:
     sound: Sound | None = None
     images: Images | None = None
     lora: LoraNames | None = None
+    references: References | None = None
+    continuation: Continuation | None = None
     host_nodes: HostNodes | None = None
 
     @property

@@ -25,6 +25,7 @@ from .load_video import OpenT2VLoadVideo
 from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
+from .references import OpenT2VReferences
 from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
@@ -67,6 +68,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VEncodeAudio": OpenT2VEncodeAudio,
     "OpenT2VWindows": OpenT2VWindows,
     "OpenT2VContinue": OpenT2VContinue,
+    "OpenT2VReferences": OpenT2VReferences,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -105,6 +107,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VEncodeAudio": "Encode Sound",
     "OpenT2VWindows": "Video Windows",
     "OpenT2VContinue": "Continue Video",
+    "OpenT2VReferences": "Video References",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..base import FamilyError, Variant
+from torch import Tensor
+
+from ..base import FamilyError, Shown, Variant
 from ..host import host
 from .remarks import with_remarks
 
@@ -79,13 +81,32 @@ class OpenT2VEncodePrompt:
                         "hardly anything, 4 usual, 7 a lot. 0: the model's own.",
                     },
                 ),
+                "pictures": (
+                    "IMAGE",
+                    {
+                        "tooltip": "Pictures that the text encoder sees before the words, for MiniMax H3: those of "
+                        "Image to Video, the start picture first.",
+                    },
+                ),
             },
         }
 
     def encode(
-        self, clip: Any, positive: str, negative: str, fps: float = 0.0, motion_score: float = 0.0
+        self,
+        clip: Any,
+        positive: str,
+        negative: str,
+        fps: float = 0.0,
+        motion_score: float = 0.0,
+        pictures: Tensor | None = None,
     ) -> dict[str, Any]:
         variant = host.variant(clip)
+        if pictures is not None and not host.shows(clip):
+            raise FamilyError(
+                "pictures is connected and this CLIP reads words only. Disconnect it; Image to Video takes pictures "
+                "for the model itself."
+            )
+        shown = [] if pictures is None else [Shown("image", picture) for picture in pictures.split(1)]
         remarks = [] if positive.strip() else ["The prompt is empty: the video will show anything."]
         positive, entries, remark = _with_motion(variant, positive, fps, motion_score)
         remarks += [remark] if remark else []
@@ -99,7 +120,7 @@ class OpenT2VEncodePrompt:
                     f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
                 )
         conditionings = [
-            [[context, {**values, **entries}] for context, values in host.embed(clip, text)]
+            [[context, {**values, **entries}] for context, values in host.embed(clip, text, shown)]
             for text in (positive, negative)
         ]
         return with_remarks(tuple(conditionings), remarks)

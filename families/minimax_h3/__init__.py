@@ -34,7 +34,7 @@ from ...base import (
 from ...base.noise_levels import shifted, straight
 from ...base.recognise import without_prefix
 from ..text import qwen3_vl, qwen3_vl_vision
-from . import sound, text, vae
+from . import references, sound, text, vae
 
 FPS = 24.0
 SHIFT = 12.0
@@ -145,5 +145,7 @@ FAMILY = Family(
     ),
     video=Video(vae.decode, vae.encode, vae.decode_frames, tiles_itself=True),
     sound=Sound(sound.decode, sound.output_rate, sound.encode, sound.input_rate),
+    references=references.REFERENCES,
+    continuation=references.CONTINUATION,
     host_nodes=HostNodes("ComfyUI's Load Diffusion Model", "MiniMaxH3ImageToVideo"),
 )

@@ -89,6 +89,48 @@ def references_equal_cores() -> dict[str, Any]:
 
 
 @case
+def our_references_equal_cores() -> dict[str, Any]:
+    """Video References with our parts and with core's, against core's node with core's parts."""
+    from comfy_extras.nodes_minimax_h3 import MiniMaxH3ReferenceToVideo
+
+    ours = tiny.our_clip(), tiny.video_vaes()[1], tiny.sound_vaes()[1]
+    cores = tiny.cores_clip(), tiny.video_vaes()[0], tiny.sound_vaes()[0]
+    sound = {"waveform": 0.3 * tiny.drawn(1, 2, 16000, seed=7), "sample_rate": 32000}
+    mono = {"waveform": 0.3 * tiny.drawn(1, 1, 8000, seed=8), "sample_rate": 32000}
+    images = pictures(1, 80, 120), pictures(1, 700, 500, seed=3)
+    clip = pictures(45, 70, 100, seed=4)
+    results = {}
+    for size in ("match", "max"):
+        expected, latent = MiniMaxH3ReferenceToVideo.execute(
+            *cores, PROMPT, 96, 64, 56, size, ref_images=dict(enumerate(images)), ref_videos={"ref_video_0": clip},
+            ref_video_audios={"ref_video_audio_0": sound}, ref_audios={"ref_audio_0": mono},
+        ).result  # fmt: skip
+        for name, (text, vae, audio_vae) in (("ours", ours), ("core's", cores)):
+            conditioning, empty, *_ = call(
+                "OpenT2VReferences", model=tiny.our_model(), clip=text, vae=vae, audio_vae=audio_vae, prompt=PROMPT,
+                roles="", width=96, height=64, frames=56, reference_size=size, clip_fps=0.0, picture_1=images[0],
+                picture_2=images[1], clip_1=clip, clip_sound_1=sound, sound_1=mono,
+            )  # fmt: skip
+            blocks = conditioning[0][1]["minimax_refs"], expected[0][1]["minimax_refs"]
+            results[f"{size}, {name}"] = {
+                "text": apart(conditioning, expected),
+                "facts": [_facts(block) for block in blocks],
+                "latents": max(largest(*pair) for pair in zip(*map(_latents, blocks), strict=True)),
+                "empty": [[list(s.shape) for s in one["samples"].unbind()] for one in (empty, latent)],
+            }
+    return results
+
+
+def _facts(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All of the references but their latents."""
+    return [{n: v for n, v in block.items() if isinstance(v, int | str)} for block in blocks]
+
+
+def _latents(blocks: list[dict[str, Any]]) -> list[torch.Tensor]:
+    return [v for block in blocks for n, v in sorted(block.items()) if isinstance(v, torch.Tensor)]
+
+
+@case
 def shown_on_both_hosts() -> dict[str, Any]:
     """The same prompt with a picture, a clip of three frames and a sound, by our contract."""
     from opent2v.base import Shown

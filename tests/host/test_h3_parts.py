@@ -75,6 +75,15 @@ def test_references_in_cores_node_equal_cores(cores_text):
     assert len(latents) == 5 and all(difference < 1e-5 for difference in latents.values()), latents
 
 
+@pytest.mark.parametrize("parts", ["ours", "core's"])
+@pytest.mark.parametrize("size", ["match", "max"])
+def test_video_references_equals_cores_node(cores_text, size, parts):
+    result = cores_text("our_references_equal_cores")[f"{size}, {parts}"]
+    assert near(result["text"]) and result["latents"] < 1e-5
+    assert result["facts"][0] == result["facts"][1] and len(result["facts"][0]) == 4
+    assert result["empty"][0] == result["empty"][1]
+
+
 def test_the_video_vae_equals_cores_in_cores_nodes(h3):
     results = h3("video_vaes_equal_cores")
     assert results.pop("spread") > 0.1

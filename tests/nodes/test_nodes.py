@@ -40,6 +40,7 @@ ADVANCED = {
     ],
     "OpenT2VGuidance": ["cfg_star", "stg_schedule", "stg_rescale", "stg_blocks", "picture_cfg", "low_noise_cfg"],
     "OpenT2VWindows": ["blending", "lead_in"],
+    "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
     "OpenT2VLoadLora": ["blocks"],
     "OpenT2VLoraStack": ["blocks"],

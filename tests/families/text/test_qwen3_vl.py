@@ -40,7 +40,7 @@ class Words:
 
 @pytest.fixture(autouse=True)
 def no_tokenizer(monkeypatch):
-    monkeypatch.setattr(text_file, "tokenizer_of", lambda *_: Words())
+    monkeypatch.setattr(text_file, "tokenizer_of", lambda *_, **__: Words())
 
 
 def saved(path, tensors):
@@ -61,7 +61,7 @@ def context(part, shown=SHOWN):
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_file, "tokenizer_of", lambda *_: Words())
+        patch.setattr(text_file, "tokenizer_of", lambda *_, **__: Words())
         return context(loaded(saved(tmp_path_factory.mktemp("e") / "encoder.safetensors", tiny.encoder())))
 
 
