@@ -97,7 +97,7 @@ def our_references_equal_cores() -> dict[str, Any]:
     cores = tiny.cores_clip(), tiny.video_vaes()[0], tiny.sound_vaes()[0]
     sound = {"waveform": 0.3 * tiny.drawn(1, 2, 16000, seed=7), "sample_rate": 32000}
     mono = {"waveform": 0.3 * tiny.drawn(1, 1, 8000, seed=8), "sample_rate": 32000}
-    images = pictures(1, 80, 120), pictures(1, 700, 500, seed=3)
+    images = pictures(1, 80, 120), pictures(1, 200, 150, seed=3)
     clip = pictures(45, 70, 100, seed=4)
     results = {}
     for size in ("match", "max"):
