@@ -67,5 +67,5 @@ def test_a_mask_hides_what_it_covers():
 
 
 def test_joining_clips():
-    (joined,), _ = call("OpenT2VJoinClips", first=IMAGES, second=torch.rand(5, 16, 24, 4), overlap=2)
+    (joined, _), _ = call("OpenT2VJoinClips", first=IMAGES, second=torch.rand(5, 16, 24, 4), overlap=2)
     assert joined.shape == (9, 16, 24, 3) and torch.equal(joined[:4], IMAGES[:4])
