@@ -79,25 +79,32 @@ def joined(
         )
     rate = rates[0]
 
-    def filled(sound: Mapping[str, Any] | None, seconds: Fraction) -> torch.Tensor:
-        count = int(seconds * rate)
-        if sound is None:
-            return sounds[0]["waveform"].new_zeros(1, channels, count)
-        waveform = sound["waveform"][:1, :, :count]
-        if waveform.shape[1] not in (1, channels):
-            raise ValueError(
-                f"The sounds have {waveform.shape[1]} and {channels} channels; both need as many, or one channel."
-            )
-        waveform = waveform.expand(1, channels, -1)
-        return torch.nn.functional.pad(waveform, (0, count - waveform.shape[2]))
-
-    before, after = filled(first, lengths[0]), filled(second, lengths[1])
+    before, after = (
+        as_long(None if sound is None else sound["waveform"], channels, int(seconds * rate))
+        for sound, seconds in zip((first, second), lengths, strict=True)
+    )
     start = int((lengths[0] - fade) * rate)
     overlap = before.shape[2] - start
     # Sine and cosine: their squares sum to 1, so that unlike sounds stay as loud as they are.
     angles = torch.linspace(0, torch.pi / 2, overlap + 2)[1:-1].to(before)
     faded = before[:, :, start:] * angles.cos() + after[:, :, :overlap] * angles.sin()
     return {"waveform": torch.cat([before[:, :, :start], faded, after[:, :, overlap:]], 2), "sample_rate": rate}
+
+
+def as_long(waveform: torch.Tensor | None, channels: int, samples: int) -> torch.Tensor:
+    """[1, channels, samples] of a waveform [B, C, n], cut there or followed by silence; None: silence.
+
+    Raises:
+        ValueError: another number of channels, but for one, which becomes as many.
+    """
+    if waveform is None:
+        return torch.zeros(1, channels, samples)
+    taken = waveform[:1, :, :samples].float().cpu()
+    if taken.shape[1] not in (1, channels):
+        raise ValueError(
+            f"The sounds have {taken.shape[1]} and {channels} channels; both need as many, or one channel."
+        )
+    return torch.nn.functional.pad(taken.expand(1, channels, -1), (0, samples - taken.shape[2]))
 
 
 class AudioTrack:
@@ -165,7 +172,7 @@ class AudioTrack:
         while self._position < stop:
             start, end = self._position, min(stop, self._position + self.sample_rate)
             # [C, samples]
-            piece = self._waveform[:, start:end].to("cpu", torch.float32)
+            piece = self._piece(start, end).to("cpu", torch.float32)
             if not torch.isfinite(piece).all():
                 self._tell_broken(start)
                 piece = piece.nan_to_num(0.0, 0.0, 0.0)
@@ -182,6 +189,10 @@ class AudioTrack:
             frame.pts = start
             self._position = end
             yield frame
+
+    def _piece(self, start: int, end: int) -> torch.Tensor:
+        """Samples of the whole sound, as far as there are any."""
+        return self._waveform[:, start:end]
 
     def _tell_broken(self, start: int) -> None:
         if not self._broken:

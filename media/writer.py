@@ -16,6 +16,7 @@ from .audio import AudioTrack
 from .container import ContainerSink
 from .encoders import AAC_RATES
 from .gif import GifSink
+from .growing_sound import GrowingSound
 from .naming import check_name, create_temporary, create_temporary_folder, disk_errors, give_final_name
 from .png import PngSink
 from .settings import SaveSettings, exact_fps
@@ -39,8 +40,9 @@ class VideoWriter:
         settings: format, quality and the like.
         fps: frames per second, 0.01..1000 (GIF: to 50); see `exact_fps`.
         width, height: of the frames, in pixels.
-        audio: the host's AUDIO, see `AudioTrack`. It starts with the picture and is cut at the picture's end. One of 0
-            samples counts as none. A format without sound leaves it out and says so in `remarks`.
+        audio: the host's AUDIO, see `AudioTrack`, or a sound that grows while the frames come. It starts with the
+            picture and is cut at the picture's end. One of 0 samples counts as none. A format without sound leaves it
+            out and says so in `remarks`.
         metadata: texts, read back equal by PyAV and, where the format says so, restored by ComfyUI's page (keys
             "prompt" and "workflow", JSON); NUL characters and lone surrogates, which UTF-8 text cannot hold, become
             U+FFFD.
@@ -68,7 +70,7 @@ class VideoWriter:
         fps: float | Fraction,
         width: int,
         height: int,
-        audio: Mapping[str, Any] | None = None,
+        audio: Mapping[str, Any] | GrowingSound | None = None,
         metadata: Mapping[str, str] | None = None,
     ):
         check_name(stem)
@@ -136,12 +138,13 @@ class VideoWriter:
         finally:
             self._discard()
 
-    def _sound(self, audio: Mapping[str, Any] | None, pad: bool) -> AudioTrack | None:
+    def _sound(self, audio: Mapping[str, Any] | GrowingSound | None, pad: bool) -> AudioTrack | None:
         if audio is None:
             return None
         sound = self._format.sound
-        track = AudioTrack(audio, sound.rates if sound else AAC_RATES, pad)
-        if not track.samples:
+        rates = sound.rates if sound else AAC_RATES
+        track = audio.track(rates, pad) if isinstance(audio, GrowingSound) else AudioTrack(audio, rates, pad)
+        if not track.samples and not isinstance(audio, GrowingSound):
             return None
         if sound is None:
             self.remarks.append(f"The sound was left out: {self._format.key} has none.")

@@ -6,6 +6,7 @@ from .cache import OpenT2VApplyStepCache, OpenT2VLoadCacheProfile, OpenT2VStepCa
 from .cache_tools import OpenT2VCalibrateCache, OpenT2VCompareCache, OpenT2VSweepCache
 from .content import OpenT2VContentCheck
 from .continuing import OpenT2VContinue
+from .continuity import OpenT2VMeasureVideo
 from .doctor import OpenT2VInspectFile
 from .finishing import (
     OpenT2VCaption,
@@ -17,6 +18,7 @@ from .finishing import (
     OpenT2VWatermark,
 )
 from .guidance import OpenT2VGuidance
+from .joining import OpenT2VJoinFiles
 from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadVAE
@@ -69,6 +71,8 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VWindows": OpenT2VWindows,
     "OpenT2VContinue": OpenT2VContinue,
     "OpenT2VReferences": OpenT2VReferences,
+    "OpenT2VJoinFiles": OpenT2VJoinFiles,
+    "OpenT2VMeasureVideo": OpenT2VMeasureVideo,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -108,6 +112,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VWindows": "Video Windows",
     "OpenT2VContinue": "Continue Video",
     "OpenT2VReferences": "Video References",
+    "OpenT2VJoinFiles": "Join Video Files",
+    "OpenT2VMeasureVideo": "Measure Long Video",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

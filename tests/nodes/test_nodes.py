@@ -42,6 +42,7 @@ ADVANCED = {
     "OpenT2VWindows": ["blending", "lead_in"],
     "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
+    "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance"],
     "OpenT2VLoadLora": ["blocks"],
     "OpenT2VLoraStack": ["blocks"],
 }

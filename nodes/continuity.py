@@ -1,0 +1,67 @@
+"""How well a long video holds together, in numbers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..media.continuity import described, drift, joints, loop_loss
+from .inputs import number
+from .remarks import with_remarks
+
+
+class OpenT2VMeasureVideo:
+    """Measures joints, drift and loop of a long video."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "measure"
+    HAS_INTERMEDIATE_OUTPUT = True
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("report",)
+    OUTPUT_TOOLTIPS = ("A line for each joint, one of drift and one of the loop.",)
+    DESCRIPTION = (
+        "Measure a long video: what happens at its joints against the frames around them, drift of colour, contrast "
+        "and sharpness a second, and whether its end leads into its start."
+    )
+    SEARCH_ALIASES: ClassVar = ["seam", "drift", "measure joints", "video quality", "loop check", "接缝", "漂移"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "images": ("IMAGE", {"tooltip": "The frames of the whole video."}),
+                "joints": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "First frame behind each joint, with commas between, counted from 0: 17, 29. Join "
+                        "Video Files shows them. Empty: drift and loop alone.",
+                    },
+                ),
+                "fps": number(16.0, 0.1, 1000.0, 0.01, "Frames per second."),
+            },
+            "optional": {"audio": ("AUDIO", {"tooltip": "The sound, for clicks at the joints."})},
+        }
+
+    def measure(self, images: Tensor, joints: str, fps: float, audio: dict[str, Any] | None = None) -> dict[str, Any]:
+        lines = _lines(images, _numbers(joints), fps, audio)
+        return with_remarks(("\n".join(lines),), lines)
+
+
+def _lines(images: Tensor, starts: list[int], fps: float, audio: dict[str, Any] | None) -> list[str]:
+    sound = None if audio is None else (audio["waveform"][0], int(audio["sample_rate"]))
+    return described(joints(images, starts, fps, sound), drift(images, fps), loop_loss(images))
+
+
+def _numbers(text: str) -> list[int]:
+    """
+    Raises:
+        ValueError: something else than whole numbers with commas between.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = next((part for part in parts if not part.isdecimal()), None)
+    if wrong is not None:
+        raise ValueError(f"joints holds {wrong!r}; expected whole numbers with commas between, such as 17, 29.")
+    return sorted({int(part) for part in parts})

@@ -1,0 +1,159 @@
+"""Video files joined to one, in the memory of one clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..host import host
+from ..media import VideoWriter, check_input, save_location
+from ..media.finishing import Step, finish
+from ..media.joining import Clips, GrowingSound
+from ..media.stream import save_stream
+from .inputs import finishing_input
+from .preview import preview
+from .remarks import with_remarks
+from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
+from .stream import file_formats
+
+
+class OpenT2VJoinFiles(SavingNode):
+    """Joins video files."""
+
+    RETURN_TYPES = ("VIDEO", "STRING", "INT")
+    RETURN_NAMES = ("video", "file", "frames")
+    OUTPUT_TOOLTIPS = (
+        "The saved video; it is read when it is asked for.",
+        "Path of the saved file.",
+        "Number of frames.",
+    )
+    DESCRIPTION = (
+        "Join any number of video files to one, with their sound, cross-faded and finished. Memory is that of one clip."
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "concatenate videos",
+        "merge videos",
+        "join videos",
+        "combine clips",
+        "crossfade",
+        "long video",
+        "合并视频",
+        "拼接视频",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        saving = {name: entry for name, entry in optional_inputs().items() if name not in ("audio", "audio_length")}
+        needed = {name: entry for name, entry in required_inputs().items() if name != "fps"}
+        return {
+            "required": {
+                "files": (
+                    "STRING",
+                    {
+                        "multiline": True,
+                        "default": "",
+                        "tooltip": "A file a line, in order, as Load Video Frames names them: in the input folder, or "
+                        "with [output] or [temp] behind it. * stands for any text: OpenT2V/shot_*.mp4 [output].",
+                    },
+                ),
+                "overlap": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1000,
+                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts.",
+                    },
+                ),
+                **needed,
+            },
+            "optional": {**saving, "format": (file_formats(), saving["format"][1]), "finishing": finishing_input()},
+            "hidden": {**HIDDEN},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, files: str | None = None, **inputs: Any) -> str:
+        """The state of every file, so that a clip that was made anew is joined anew."""
+        if files is None:
+            return ""
+        states = [(path, path.stat()) for path in _paths(files)]
+        return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+
+    def save(
+        self,
+        files: str,
+        overlap: int,
+        filename_prefix: str,
+        finishing: tuple[Step, ...] = (),
+        prompt: Any = None,
+        extra_pnginfo: Any = None,
+        unique_id: str | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        output, saving = host.output_folder(), save_settings(**settings)
+        clips = Clips.checked(_paths(files), overlap)
+        sound = None if clips.sound is None else GrowingSound(*clips.sound)
+        metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
+        bar, done = host.progress(clips.frames, unique_id), 0
+
+        def reporting() -> Any:
+            nonlocal done
+            for piece in clips.pieces(sound):
+                yield piece
+                done += len(piece)
+                bar(done)
+
+        pieces, rate, notes = finish(finishing, reporting(), clips.fps)
+
+        def open_writer(width: int, height: int) -> VideoWriter:
+            folder, stem = save_location(output, filename_prefix, width, height)
+            return VideoWriter(
+                folder, stem, saving, fps=rate, width=width, height=height, audio=sound, metadata=metadata
+            )
+
+        writer = save_stream(pieces, open_writer)
+        ui, remarks = preview(writer.path, output, saving.kind, bool(metadata))
+        line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
+        starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
+        result = (saved_video(writer.path, saving), str(writer.path), clips.frames)
+        return with_remarks(result, [line, f"Joints at frames {starts}.", *notes, *writer.remarks, *remarks], **ui)
+
+
+def _paths(files: str) -> list[Path]:
+    """The files that the lines name.
+
+    Raises:
+        ValueError: a line that names no file, by its number.
+    """
+    paths = []
+    for number, line in enumerate(files.splitlines(), 1):
+        name = line.strip()
+        if not name or name.startswith("#"):
+            continue
+        try:
+            paths += _matching(name) if "*" in name else [check_input(host.file_folders(), _inside(name))]
+        except ValueError as error:
+            raise ValueError(f"Line {number} of files: {error}") from error
+    return paths
+
+
+def _inside(name: str) -> str:
+    """The name of a file that a node gives by its whole path, as Decode to Video File does."""
+    path = Path(name)
+    for kind, folder in host.file_folders().items() if path.is_absolute() else ():
+        if path.is_relative_to(folder):
+            return f"{path.relative_to(folder).as_posix()} [{kind}]"
+    return name
+
+
+def _matching(name: str) -> list[Path]:
+    """The files of a pattern, in the order of their names."""
+    folders = host.file_folders()
+    kind = next((kind for kind in folders if name.endswith(f"[{kind}]")), "input")
+    pattern = name.removesuffix(f"[{kind}]").strip()
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise ValueError(f"{pattern!r} leads out of the {kind} folder. Name a file inside it.")
+    matches = sorted(path for path in folders[kind].glob(pattern) if path.is_file())
+    if not matches:
+        raise ValueError(f"No file in the {kind} folder matches {pattern!r}.")
+    return [check_input(folders, f"{path.relative_to(folders[kind]).as_posix()} [{kind}]") for path in matches]

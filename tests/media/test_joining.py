@@ -1,0 +1,125 @@
+"""Files joined to one stream: joints where they belong, sound at equal power, one clip in memory, bad clips named."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from opent2v.media import SaveSettings, VideoWriter
+from opent2v.media.growing_sound import GrowingSound
+from opent2v.media.joining import Clips, JoinError
+from opent2v.media.stream import save_stream
+
+RATE = 8000
+
+
+def write(folder, name, level, frames=12, size=(32, 16), fps=8, sound=0.5, rate=RATE):
+    """A clip of one grey level, lossless, with a constant sound."""
+    width, height = size
+    audio = None
+    if sound is not None:
+        audio = {"waveform": torch.full((1, 1, int(frames / fps * rate)), sound), "sample_rate": rate}
+    settings = SaveSettings("mkv ffv1", provenance=False)
+    with VideoWriter(folder, name, settings, fps=fps, width=width, height=height, audio=audio) as writer:
+        writer.write(torch.full((frames, height, width, 3), level))
+    return writer.path
+
+
+def joined(folder, paths, overlap):
+    clips = Clips.checked(paths, overlap)
+    sound = None if clips.sound is None else GrowingSound(*clips.sound)
+
+    def open_writer(width, height):
+        settings = SaveSettings("mkv ffv1", provenance=False)
+        return VideoWriter(folder, "joined", settings, fps=clips.fps, width=width, height=height, audio=sound)
+
+    return clips, save_stream(clips.pieces(sound), open_writer).path
+
+
+def read(path):
+    """(mean level of each frame, samples) by PyAV alone."""
+    with av.open(str(path)) as container:
+        levels = [frame.to_ndarray(format="rgb24").mean() / 255 for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return np.array(levels), None
+        samples = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+    wave = np.concatenate(samples)
+    return np.array(levels), wave / 32768 if wave.dtype == np.int16 else wave.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return folder, [write(folder, f"clip{n}", level) for n, level in enumerate((0.2, 0.8, 0.4))]
+
+
+def test_cuts_stand_where_the_clips_meet(three):
+    folder, paths = three
+    clips, path = joined(folder, paths, 0)
+    levels, wave = read(path)
+    assert (clips.frames, clips.joints) == (36, [12, 24])
+    assert levels == pytest.approx([0.2] * 12 + [0.8] * 12 + [0.4] * 12, abs=0.01)
+    assert len(wave) == int(36 / 8 * RATE) and wave == pytest.approx(0.5, abs=0.01)
+
+
+def test_overlaps_fade_picture_and_sound(three):
+    folder, paths = three
+    clips, path = joined(folder, paths, 3)
+    levels, wave = read(path)
+    assert (clips.frames, clips.joints, len(levels)) == (30, [9, 18], 30)
+    # 0.2 to 0.8 over three frames: a quarter, a half and three quarters of the way
+    assert levels[8:13] == pytest.approx([0.2, 0.35, 0.5, 0.65, 0.8], abs=0.01)
+    assert len(wave) == int(30 / 8 * RATE)
+    middle = wave[int(10.5 / 8 * RATE)]  # sine and cosine of 45 degrees, of two sounds of 0.5
+    assert middle == pytest.approx(0.5 * 2**0.5, abs=0.01)
+    assert wave[int(5 / 8 * RATE)] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_silent_clip_is_silence(tmp_path):
+    paths = [write(tmp_path, "a", 0.2), write(tmp_path, "b", 0.8, sound=None)]
+    _, path = joined(tmp_path, paths, 0)
+    _, wave = read(path)
+    assert wave[: 12 * RATE // 8 - 1] == pytest.approx(0.5, abs=0.01) and not wave[12 * RATE // 8 :].any()
+
+
+def test_clips_without_sound_make_a_silent_file(tmp_path):
+    paths = [write(tmp_path, name, 0.2, sound=None) for name in ("a", "b")]
+    assert read(joined(tmp_path, paths, 2)[1])[1] is None
+
+
+def test_what_was_written_of_a_sound_is_let_go():
+    sound = GrowingSound(100, 1)
+    track = sound.track((48000,), False)
+    for n in range(50):
+        audio = {"waveform": torch.full((1, 1, 200), n / 50), "sample_rate": 100}
+        sound.add(audio, Fraction(n * 3, 2), Fraction(2), Fraction(1, 2) if n < 49 else Fraction(0))
+        frames = list(track.frames(Fraction(n * 3 + 3, 2)))
+        assert sum(frame.samples for frame in frames) == 150
+        assert track._waveform.shape[1] <= 201
+    assert track.samples == 50 * 150 + 50
+
+
+@pytest.mark.parametrize(
+    ("changed", "overlap", "message"),
+    [
+        ({"size": (32, 32)}, 0, r"Clip 2 \(bad.*\) has height 32; clip 1 has 16. All clips need the same size"),
+        ({"fps": 16}, 0, r"Clip 2 \(bad.*\) has fps 16; clip 1 has 8"),
+        ({"frames": 3}, 2, r"Clip 2 \(bad.*\) has 3 frames, and its overlaps take 4. Choose a smaller overlap"),
+        ({"rate": 16000}, 0, "The clips' sounds have 8000 and 16000 samples a second; all need the same"),
+    ],
+)
+def test_bad_clips_are_named_before_anything_is_written(tmp_path, three, changed, overlap, message):
+    _, paths = three
+    bad = write(tmp_path, "bad", 0.5, **changed)
+    with pytest.raises(JoinError, match=message):
+        Clips.checked([paths[0], bad, paths[2]], overlap)
+
+
+def test_one_clip_is_nothing_to_join(three):
+    with pytest.raises(JoinError, match="joining takes at least two"):
+        Clips.checked(three[1][:1], 0)
