@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .defaults import Defaults
 from .errors import FamilyError
-from .family import Family, Files, HostNodes, Images, Network, PicturedText, Sampling, Sound, Text, Video
+from .family import Family, Files, Images, Masking, Network, PicturedText, Sampling, Sound, Text, Video
 from .geometry import Geometry
 from .loaded import SoundVAE, TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
@@ -29,9 +29,9 @@ __all__ = [
     "Files",
     "Geometry",
     "Guided",
-    "HostNodes",
     "Images",
     "LoraNames",
+    "Masking",
     "Near",
     "Network",
     "NotWhole",

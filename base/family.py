@@ -52,6 +52,19 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Masking:
+    """What a model makes of the parts of a LATENT that its mask keeps. All are lists of its streams' tensors.
+
+    Attributes:
+        kept: (variant, normalised latents, noise, sigma [B]) -> what is in their place while the run is at sigma.
+        grown: (masks, 1 is made anew) -> the masks by which the network sees the two blended, nowhere smaller.
+    """
+
+    kept: Callable[[Variant, list[Tensor], list[Tensor], Tensor], list[Tensor]]
+    grown: Callable[[list[Tensor]], list[Tensor]]
+
+
+@dataclass(frozen=True)
 class Network:
     """The denoiser: the network that is called at each step.
 
@@ -60,13 +73,15 @@ class Network:
             like x. None: only the host builds and calls it.
         condition: (variant, entry, shape of the latents [B, C, T, h, w]) -> the tensors that `predict` reads, by
             name, each with a batch of 1 or B. Called once for each conditioning of a run. The entry's "denoise_mask"
-            is None, or of the latents' shape but for its channels and batch, which may be 1.
+            is None, or of the latents' shape but for its channels and batch, which may be 1; "seed" is the run's.
         slot: the folder's component.
         blocks: path of its list of blocks, where block-wise guidance attaches.
         extend: (variant, denoiser as its library builds it) adds the layers that the library's class lacks. None: none.
         prepare: (variant, denoiser, what `condition` returned, on the denoiser's device) -> the same with what the
             denoiser makes of it whatever x and t are. Called once for each conditioning of a run. None: nothing.
         crossings: names of the blocks' attention from one stream to the other, for guidance by it; empty: none.
+        masking: for a model that neither gets the kept parts of a LATENT with the run's noise nor clean, see
+            `Variant.keeps_clean`. None: one of the two.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
         cut: (variant, name of a condition, the condition, places of the frames that a window over time shows of each
             stream, shape as `condition` gets it) -> the condition for that window; raises FamilyError where that
@@ -85,6 +100,7 @@ class Network:
     crossings: tuple[str, ...] = ()
     reads_rate: bool = False
     cut: Callable[[Variant, str, Tensor, Sequence[Sequence[int]], Any], Tensor] | None = None
+    masking: Masking | None = None
 
 
 @dataclass(frozen=True)
@@ -213,31 +229,17 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class HostNodes:
-    """The host's own nodes that do what the pack does not, in the user's words.
-
-    Attributes:
-        load: those that load the model.
-        pictures: the one that prepares pictures.
-    """
-
-    load: str
-    pictures: str
-
-
-@dataclass(frozen=True)
 class Family:
     """One model family.
 
     Attributes:
         recognition: how its parts are known, be they in a file or in another loader's MODEL.
-        files, text, video: None where only the host's own loaders build the parts, see `host_nodes`.
+        files, text, video: None where the pack loads no folders, encoders or VAEs of the family.
         sound: None where no variant makes a sound, or the host decodes it.
         images: None where no variant takes pictures that the pack prepares.
         references: None where no variant makes a video after pictures, clips and sounds.
         continuation: None where the family goes on from a video's end by its latents or pictures alone.
         lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
-        host_nodes: what serves a family that only the host loads; None for all others.
     """
 
     id: str
@@ -253,7 +255,6 @@ class Family:
     lora: LoraNames | None = None
     references: References | None = None
     continuation: Continuation | None = None
-    host_nodes: HostNodes | None = None
 
     @property
     def components(self) -> dict[str, frozenset[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -118,6 +118,20 @@ class Variant:
     def sound(self) -> SoundStream | None:
         """The sound that a joint model makes with its video."""
         return next((stream for stream in self.streams if isinstance(stream, SoundStream)), None)
+
+    def at_shift(self, shift: float, sound_shift: float = 0.0) -> Variant:
+        """The variant as it is sampled with this shift of the video's noise levels; 0: as it is.
+
+        Args:
+            sound_shift: of a sound that has noise levels of its own; 0: as it is.
+        """
+        if not shift or self.sound is None or not self.sound.shift:
+            return self
+        streams = tuple(
+            stream.at_shift(shift, sound_shift) if isinstance(stream, SoundStream) else stream
+            for stream in self.streams
+        )
+        return replace(self, streams=streams, scheduler={**self.scheduler, "shift": shift})
 
     @property
     def is_joint(self) -> bool:

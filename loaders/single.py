@@ -137,12 +137,6 @@ def load_model(
         ModelFileError: the file holds no transformer, or not all of it, or has no such rope layout.
     """
     recognised = file.part("transformer")
-    host_nodes = recognised.variant.family.host_nodes
-    if host_nodes is not None:
-        raise ModelFileError(
-            f"{file.path}: this is {recognised.variant.title}, which {host_nodes.load} loads. The MODEL works in "
-            "this pack's nodes: Empty Video Latent, Video Sampler, Step Cache, Load Video LoRA."
-        )
     rules = recognised.rules if rope_layout == "auto" else recognised.rope_layouts.get(rope_layout)
     if rules is None:
         known = ", ".join(["auto", *recognised.rope_layouts])

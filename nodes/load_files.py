@@ -88,12 +88,16 @@ class OpenT2VLoadDiffusionModel:
             "required": {"file": combo(tooltip, *cls.KINDS), "dtype": _DTYPE},
             "optional": {
                 "rope_layout": (
-                    ["auto", *(name for family in families().values() for name in family.recognition.rope_layouts)],
+                    [
+                        "auto",
+                        *sorted({name for family in families().values() for name in family.recognition.rope_layouts}),
+                    ],
                     {
                         "advanced": True,
                         "default": "auto",
-                        "tooltip": "How an Open-Sora 2.0 file has stored its positions; no tensor tells. The wrong one "
-                        "makes noise. auto: as published.",
+                        "tooltip": "How an Open-Sora 2.0 file has stored its positions, and a MiniMax H3 file its "
+                        "queries, keys and values (interleaved: merged from MiniMaxAI's shards); no tensor tells. The "
+                        "wrong one makes noise. auto: as published.",
                     },
                 ),
                 "connectors": (

@@ -91,14 +91,15 @@ class OpenT2VImageToVideo:
                     "IMAGE",
                     {
                         "tooltip": "First frame of the video; given 33 or more frames, Open-Sora 2.0 goes on where the "
-                        "first 33 or 65 end."
+                        "first 33 or 65 end, and MiniMax H3 given 5 or more where the first 17n + 5 end."
                     },
                 ),
                 "end_image": (
                     "IMAGE",
                     {
                         "tooltip": "Last frame of the video, for models that take one; given 33 or more frames, "
-                        "Open-Sora 2.0 makes what leads to the last 33 or 65."
+                        "Open-Sora 2.0 makes what leads to the last 33 or 65, "
+                        "and MiniMax H3 given 5 or more to the last 17n + 5."
                     },
                 ),
                 "clip_vision_output": (
@@ -123,13 +124,8 @@ class OpenT2VImageToVideo:
         clip_vision_output: Any = None,
     ) -> dict[str, Any]:
         variant = require_variant(model)
-        images, host_nodes = variant.family.images, variant.family.host_nodes
+        images = variant.family.images
         fps = rate_of(positive, variant)
-        if host_nodes is not None:
-            raise FamilyError(
-                f"Pictures for {variant.title} are prepared by ComfyUI's own {host_nodes.pictures}. Connect "
-                "what it makes to Video Sampler."
-            )
         if images is None:
             raise FamilyError(
                 f"{variant.title} is a text-to-video model and cannot start from a picture. Use Empty Video Latent "

@@ -137,6 +137,11 @@ class Run:
     values: Values | None = None
 
     @property
+    def shift(self) -> float:
+        """The shift that was asked for; 0: the model's own."""
+        return 0.0 if self.request is None else self.request.shift
+
+    @property
     def parts(self) -> tuple[ExpertSteps, ...]:
         """One for each model; the part of one that makes no step is empty."""
         parts, done = [], 0

@@ -18,7 +18,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ...base import Variant, VideoModel
+from ...base import Masking, Variant, VideoModel
 from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ...sampling.windows import beside
@@ -30,6 +30,7 @@ from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import make_reloadable, patcher
 from .quantised import stored_weights
 from .saving import refuse_saving
+from .shift import TwoShifts, has_two_shifts, in_force
 from .streams import by_stream, packing_of
 from .unread import refuse_other_space, refuse_unread
 
@@ -62,6 +63,11 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         # The host looks at the first parameter, which may be one that is kept in fp32.
         return self.storage_dtype
 
+    @property
+    def variant(self) -> Variant:
+        """The part's, at the shift that a node may have set."""
+        return in_force(self.opent2v.variant, self.model_sampling)
+
     def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
         # Without an attention that saves memory, the host adds the size of the attention matrix; ours then processes as
         # many rows at a time as fit.
@@ -73,21 +79,45 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         return variant.sample_memory(shape, mm.dtype_size(dtype))
 
     def process_latent_in(self, latent: Any) -> Any:
-        variant = self.opent2v.variant
+        variant = self.variant
         if not variant.is_joint:
             return super().process_latent_in(latent)
         return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda stream, x: stream.normalise(x))
 
     def process_latent_out(self, latent: Any) -> Any:
-        variant = self.opent2v.variant
+        variant = self.variant
         if not variant.is_joint:
             return super().process_latent_out(latent)
         return by_stream(variant, getattr(self, "latent_shapes", None), latent, lambda stream, x: stream.denormalise(x))
 
     def scale_latent_inpaint(self, *args: Any, latent_image: Tensor, **kwargs: Any) -> Tensor:
-        if self.opent2v.variant.keeps_clean:
+        variant = self.variant
+        masking = variant.family.network.masking
+        if masking is not None:
+            return self._kept(masking, variant, latent_image, **kwargs)
+        if variant.keeps_clean:
             return latent_image
         return super().scale_latent_inpaint(*args, latent_image=latent_image, **kwargs)
+
+    def _kept(
+        self,
+        masking: Masking,
+        variant: Variant,
+        latent_image: Tensor,
+        sigma: Tensor,
+        noise: Tensor,
+        x: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """See `Masking`. The host blends with the mask itself, so what a larger mask lets through is added here."""
+        packing = packing_of(self.latent_shapes)
+        kept = packing.pack(masking.kept(variant, packing.unpack(latent_image), packing.unpack(noise), sigma))
+        if x is None or denoise_mask is None:
+            return kept
+        larger = packing.pack(masking.grown(packing.unpack(denoise_mask)))
+        share = ((larger - denoise_mask) / (1 - denoise_mask).clamp(min=1e-6)).clamp(0, 1)
+        return kept + share.where(denoise_mask < 1, 0.0).to(kept) * (x - kept)
 
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         refuse_saving(self.diffusion_model.parameters(), "This MODEL's")
@@ -161,7 +191,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
 
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at each call, because compile nodes replace diffusion_model.
-            variant, predict = self.opent2v.variant, self.opent2v.variant.family.network.predict
+            variant, predict = self.variant, self.opent2v.variant.family.network.predict
             assert predict is not None, "the pack builds no network that only the host calls"
             self.call_options.transformer_options = kwargs.get("transformer_options") or {}
             try:
@@ -210,7 +240,11 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
 
     class Config(comfy.supported_models_base.BASE):
         unet_extra_config: dict[str, Any] = {}
-        sampling_settings = {"shift": own_shift(variant.scheduler), "multiplier": 1000.0}
+        sampling_settings = {
+            "shift": own_shift(variant.scheduler),
+            "multiplier": 1000.0,
+            **({"audio_shift": variant.sound.shift} if variant.sound is not None and variant.sound.shift else {}),
+        }
         memory_usage_factor = variant.memory_factor
         supported_inference_dtypes = COMPUTE_DTYPES
         custom_operations = comfy.ops.manual_cast
@@ -230,6 +264,8 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
     config.set_inference_dtype(weight.dtype, manual_cast)
     kind = getattr(comfy.model_base.ModelType, _MODEL_TYPES[variant.prediction])
     base = OpenT2VModel(config, kind, device=mm.unet_offload_device(), unet_model=lambda **_: transformer)
+    if has_two_shifts(variant):
+        base.model_sampling = TwoShifts(config)
     predicts = prediction(variant.prediction, variant.scheduler)
     if isinstance(predicts, Discrete):
         if predicts.signal is not None:
@@ -267,14 +303,15 @@ def path(thing: Any) -> Path | None:
 
 
 def variant(thing: Any) -> Variant | None:
-    part = _part(thing)
-    if part is not None:
-        return part.variant
-    base = getattr(thing, "model", None)
+    part, base = _part(thing), getattr(thing, "model", None)
     if not isinstance(base, comfy.model_base.BaseModel):
-        return None
-    outcome = network_of(base)
-    return None if outcome is None else outcome.variant
+        return None if part is None else part.variant
+    if part is None:
+        outcome = network_of(base)
+        known = None if outcome is None else outcome.variant
+    else:
+        known = part.variant
+    return None if known is None else in_force(known, thing.get_model_object("model_sampling"))
 
 
 def fingerprint(model: Any) -> tuple[str, str]:

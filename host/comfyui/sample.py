@@ -19,6 +19,7 @@ from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing, unbind
 from .cache import PASS, with_step_cache
 from .model import variant
+from .shift import at_shift
 from .streams import pad_front, without_padding
 
 
@@ -34,13 +35,14 @@ def sample(
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    samples, mask, padding = pad_front(variant(model), samples, latent.get("noise_mask"))
+    known = variant(model)
+    samples, mask, padding = pad_front(known, samples, latent.get("noise_mask"))
     packing = Packing.of(unbind(samples))
     noise = comfy.sample.prepare_noise(samples, run.seed, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), packing)
     conditionings = run.conditionings(positive, negative)
     experts = [
-        (_in_our_space(expert_model, run.schedule), part)
+        (at_shift(_in_our_space(expert_model, run.schedule), known, run.shift), part)
         for expert_model, part in zip((model, second_expert), run.parts, strict=False)
         if expert_model is not None and part.steps
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class Model:
     def changed(self) -> AbstractContextManager[None]:
         """Run with the LoRAs that were applied."""
         return changed({"": self.part.transformer}, self.patches, self.dtype)
+
+    def at_shift(self, shift: float) -> Model:
+        """With this shift of the video's noise levels, see `Variant.at_shift`; 0: as it is."""
+        return replace(self, part=replace(self.part, variant=self.part.variant.at_shift(shift)))
 
     def denoised(
         self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor], packing: Packing | None = None

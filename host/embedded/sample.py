@@ -33,12 +33,13 @@ def sample(
     step_cache: CacheRun | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Any:
+    model = model.at_shift(run.shift)
     variant = model.part.variant
     video, *others = [stream.float() for stream in unbind(latent["samples"])]
     samples = [as_video(video, variant.geometry.channels), *others]
     start = start_of(variant, samples, latent.get("noise_mask"), run.seed, model.device, model.windows)
     entries = {
-        name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": start.family_mask}
+        name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": start.family_mask, "seed": run.seed}
         for name, c in run.conditionings(positive, negative).items()
     }
     schedule = run.schedule
@@ -46,7 +47,7 @@ def sample(
     x = start.noise
     if not schedule.starts_from_noise:
         x = predicts.model_input(predicts.noised(start.latent, start.noise, first), first)
-    pairs = zip((model, second_expert), run.parts, strict=False)
+    pairs = zip((model, second_expert and second_expert.at_shift(run.shift)), run.parts, strict=False)
     experts = [(expert_model, part) for expert_model, part in pairs if expert_model and part.steps]
     for expert_model, part in experts:
         _check_changes(expert_model, part)

@@ -24,7 +24,7 @@ class Start:
         is_joint: families get streams as a list, see `Network`.
         latent, noise: [B, C, T, h, w], as the transformer sees them.
         masks: of each stream, 1 is made anew, 0 is kept; None: all is made anew.
-        is_clean: what is kept enters the transformer without noise.
+        variant: says how what is kept enters the transformer.
     """
 
     packing: Packing
@@ -32,7 +32,7 @@ class Start:
     latent: Tensor
     noise: Tensor
     masks: list[Tensor] | None
-    is_clean: bool
+    variant: Variant
 
     @cached_property
     def mask(self) -> Tensor | None:
@@ -55,10 +55,18 @@ class Start:
 
     def before(self, x: Tensor, sigma: Tensor, predicts: Prediction) -> Tensor:
         """The noisy latent as the transformer sees it: what a mask keeps is put back."""
-        if self.mask is None:
+        if self.mask is None or self.masks is None:
             return x
-        kept = self.latent if self.is_clean else predicts.noised(self.latent, self.noise, sigma)
-        return x * self.mask + kept * (1 - self.mask)
+        masking, mask, packing = self.variant.family.network.masking, self.mask, self.packing
+        if masking is not None:
+            mask = packing.pack(masking.grown(self.masks))
+            clean, noise = packing.unpack(self.latent), packing.unpack(self.noise)
+            kept = packing.pack(masking.kept(self.variant, clean, noise, sigma))
+        elif self.variant.keeps_clean:
+            kept = self.latent
+        else:
+            kept = predicts.noised(self.latent, self.noise, sigma)
+        return x * mask + kept * (1 - mask)
 
     def after(self, clean: Tensor) -> Tensor:
         """The clean latent with what a mask keeps."""
@@ -93,7 +101,7 @@ def start_of(
         packing.pack(padded).to(device),
         packing.pack(noise).to(device),
         masks,
-        variant.keeps_clean,
+        variant,
     )
 
 

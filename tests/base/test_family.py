@@ -105,8 +105,8 @@ def test_every_family_says_who_it_is_and_names_classes_that_exist(family):
     import transformers
 
     assert family.id == family.id.lower().strip() and families()[family.id] is family
-    # Of a family without folders, the host loads everything or the pack loads single files.
-    assert family.title and (family.files or family.text or family.host_nodes)
+    # Of a family without folders the pack loads single files.
+    assert family.title and (family.files or family.network.predict)
     if family.files is None:
         return
     assert family.files.pipelines

@@ -7,14 +7,10 @@ import pytest
 from opent2v.base import Recognised
 from opent2v.families import ltx2, minimax_h3
 from opent2v.tests.families.layouts import ltx2 as layout
+from opent2v.tests.families.layouts import minimax_h3 as minimax_layout
 
 LTX2 = {layout.original(name): shape for name, shape in layout.published("2.0")[1].items()}
-H3 = {
-    "video_patch_proj.weight": (8, 96),
-    "audio_patch_proj.weight": (8, 32),
-    "final_layer.video_out.weight": (96, 8),
-    "condition_proj.weight": (8, 16),
-}
+H3 = minimax_layout.published()[1]
 
 
 @pytest.mark.parametrize(
