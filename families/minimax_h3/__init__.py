@@ -28,7 +28,7 @@ from ..text import qwen3_vl, qwen3_vl_vision
 from . import files, references, sound, text, vae
 from .network import condition, extend, grown, kept, predict
 from .pictures import CLIPS, image_to_video
-from .versions import of_vae, sigmas
+from .versions import of_parts, sigmas
 
 
 def find(shapes: Shapes, name: str) -> Recognised | str:
@@ -36,7 +36,7 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
     transformer = files.recognise(FAMILY, shapes, name)
     if isinstance(transformer, Recognised):
         return transformer
-    variant = of_vae(FAMILY)
+    variant = of_parts(FAMILY)
     return vae.video_vae(variant, shapes) or sound.sound_vae(variant, shapes) or transformer
 
 

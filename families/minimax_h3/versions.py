@@ -105,9 +105,9 @@ def make_variant(
     )
 
 
-def of_vae(family: Family) -> Variant:
-    """What is known of a model by its VAEs, which all its files share."""
-    return replace(make_variant(family, {"in_channels": CHANNELS, "text_dim": TEXT_WIDTH}, 0), remark="")
+def of_parts(family: Family, text: int = TEXT_WIDTH) -> Variant:
+    """What is known of a model by its text encoder of this width, or by its VAEs, which all its files share."""
+    return replace(make_variant(family, {"in_channels": CHANNELS, "text_dim": text}, 0), remark="")
 
 
 def sigmas(variant: Variant, steps: int, shift: float | None, shape: Sequence[int]) -> list[float]:

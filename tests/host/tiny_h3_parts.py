@@ -16,7 +16,8 @@ from boot import scratch
 from safetensors.torch import save_file
 
 from opent2v.base import VideoModel
-from opent2v.families.minimax_h3 import make_variant
+from opent2v.families.minimax_h3 import FAMILY
+from opent2v.families.minimax_h3.versions import of_parts
 from opent2v.host import host
 from opent2v.loaders import load_text, open_text_files
 from opent2v.loaders.single import load_sound_vae, load_vae, open_file
@@ -100,7 +101,7 @@ def encoder_file() -> Path:
 
 def variant() -> Any:
     """MiniMax H3 of this width."""
-    return make_variant(tiny.WIDTH, 0)
+    return of_parts(FAMILY, tiny.WIDTH)
 
 
 @cache

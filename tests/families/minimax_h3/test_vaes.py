@@ -17,7 +17,7 @@ from opent2v.base.packed import PackedTensor
 from opent2v.families import families
 from opent2v.families.minimax_h3 import FAMILY
 from opent2v.families.minimax_h3.layout import GROUP
-from opent2v.families.minimax_h3.versions import GroupedGeometry, of_vae
+from opent2v.families.minimax_h3.versions import GroupedGeometry, of_parts
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, load_sound_vae, load_vae, open_file
 from opent2v.tests.tiny import minimax_h3_parts as tiny
@@ -171,7 +171,7 @@ def test_a_sound_at_another_rate_and_of_one_side_fills_both(tmp_path):
 
 @pytest.mark.parametrize("frames", [5, 22, 124, 362])
 def test_picture_and_sound_end_within_half_a_frame_of_each_other(frames):
-    variant = of_vae(FAMILY)
+    variant = of_parts(FAMILY)
     assert variant.sound is not None
     latents = variant.sound.latent_shape(1344, 768, frames, 24.0)[-1]
     assert abs(latents * 800 / 32000 - frames / 24) <= 0.5 / 24

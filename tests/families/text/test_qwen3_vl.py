@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from opent2v.base import FamilyError, Shown
 from opent2v.base.packed import PackedTensor
-from opent2v.families.minimax_h3 import make_variant
+from opent2v.families.minimax_h3 import FAMILY
 from opent2v.families.minimax_h3.text import patches_of
+from opent2v.families.minimax_h3.versions import of_parts
 from opent2v.families.text import qwen3_vl, qwen3_vl_vision, text_encoders
 from opent2v.host import embedded
 from opent2v.loaders import ModelFileError, load_text, open_text_files, text_file
@@ -24,7 +25,7 @@ from opent2v.tests.tiny import minimax_h3_parts as tiny
 from opent2v.tests.tiny import packed
 
 torch.set_grad_enabled(False)
-VARIANT = make_variant(tiny.WIDTH, 0)
+VARIANT = of_parts(FAMILY, tiny.WIDTH)
 PICTURE = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
 SHOWN = [Shown("image", PICTURE), Shown("audio"), Shown("video", PICTURE.repeat(3, 1, 1, 1))]
 
@@ -193,7 +194,7 @@ def test_llama_is_not_taken_for_it_nor_it_for_llama():
 def test_encoders_of_other_sizes_are_refused_by_name(tmp_path):
     path = saved(tmp_path / "encoder.safetensors", tiny.encoder())
     with pytest.raises(ModelFileError, match=r"is Qwen3-VL \(48 wide\), 48 wide; MiniMax H3 reads 5120"):
-        load_text(open_text_files(path), make_variant(5120, 0), torch.float32, lambda *_: None)
+        load_text(open_text_files(path), of_parts(FAMILY), torch.float32, lambda *_: None)
     eyes = saved(tmp_path / "eyes.safetensors", tiny.vision())
     with pytest.raises(ModelFileError, match="MiniMax H3 needs a language model beside Qwen3-VL's vision tower"):
         load_text(open_text_files(eyes), VARIANT, torch.float32, lambda *_: None)
