@@ -219,11 +219,6 @@ def _way(variant: Variant, way: str) -> str:
     Raises:
         FamilyError: the model cannot go on in this way.
     """
-    if variant.family.host_nodes is not None:
-        raise FamilyError(
-            f"{variant.title} takes clips by ComfyUI's own {variant.family.host_nodes.pictures}. Connect what it makes "
-            "to Video Sampler; Wan, LTX-Video and LTX-2 go on by Continue Video."
-        )
     if way not in WAYS:
         raise ValueError(f"way is {way!r}; choose one of: {', '.join(WAYS)}.")
     starts_from_picture = variant.task == "image"
@@ -256,7 +251,7 @@ def _overlap(variant: Variant, way: str, overlap: int, frames: int) -> int:
 
 
 def _legal_length(geometry: Geometry, frames: int) -> int:
-    return (frames - 1) // geometry.frame_step * geometry.frame_step + 1
+    return max((count for count in range(1, frames + 1) if geometry.nearest(count) == count), default=1)
 
 
 def _start(
