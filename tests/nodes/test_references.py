@@ -10,15 +10,16 @@ import torch
 from safetensors.torch import save_file
 
 from opent2v.base import FamilyError, VideoModel
-from opent2v.families.minimax_h3 import make_variant
+from opent2v.families.minimax_h3 import FAMILY
 from opent2v.families.minimax_h3.references import clip_size, whole_groups
+from opent2v.families.minimax_h3.versions import of_parts
 from opent2v.host import embedded
 from opent2v.loaders import load_sound_vae, load_text, load_vae, open_file, open_text_files, text_file
 from opent2v.nodes import references
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import minimax_h3_parts as tiny
 
-VARIANT = make_variant(tiny.WIDTH, 0)
+VARIANT = of_parts(FAMILY, tiny.WIDTH)
 SOUND = {"waveform": 0.3 * torch.randn(1, 1, 16000, generator=torch.Generator().manual_seed(1)), "sample_rate": 32000}
 SIZE = {"width": 96, "height": 64, "frames": 22}
 
