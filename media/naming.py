@@ -127,12 +127,13 @@ def list_inputs(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         return []
 
 
-def check_input(folders: Mapping[str, Path], name: str) -> Path:
+def check_input(folders: Mapping[str, Path], name: str, is_folder: bool = False) -> Path:
     """The file of a name below a folder, such as "clip.mp4", "sub/clip.mp4" or "clip.mp4 [output]".
 
     Args:
         folders: "input", "output" and "temp" -> where they are. A name without one of them in brackets, as ComfyUI's
             page writes it for files that it lists from there, is of the input folder.
+        is_folder: the name is that of a folder.
     Raises:
         ValueError: the name is absolute, holds "..", leads out through a link, or there is no such file.
     """
@@ -146,12 +147,13 @@ def check_input(folders: Mapping[str, Path], name: str) -> Path:
     path = folder.joinpath(*names)
     try:
         real = path.resolve()
-        is_inside, is_file = real.is_relative_to(folder.resolve()), path.is_file()
+        is_inside = real.is_relative_to(folder.resolve())
+        is_there = path.is_dir() if is_folder else path.is_file()
     except (OSError, RuntimeError) as error:
         raise ValueError(f"file {_short(name)} cannot be opened ({error}); choose another one.") from error
     if not is_inside:
         raise ValueError(f"file {_short(name)} is a link out of the {which} folder; copy the file into it instead.")
-    if not is_file:
+    if not is_there:
         raise ValueError(f"file {_short(name)} is not in the {which} folder {folder}; put it there or upload it.")
     return path
 

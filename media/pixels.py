@@ -80,7 +80,11 @@ def _turned(frame: Any) -> tuple[int, bool]:
 
     Source: the display matrix of ISO/IEC 14496-12; [x', y'] = [a x + c y, b x + d y].
     """
-    for data in frame.side_data:
+    try:
+        side_data = list(frame.side_data)
+    except ValueError:  # of a kind that FFmpeg knows and PyAV does not: a picture's EXIF
+        return 0, False
+    for data in side_data:
         if getattr(data.type, "name", data.type) == "DISPLAYMATRIX":
             a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
             is_mirrored = a * d - b * c < 0

@@ -20,6 +20,7 @@ from .pixels import Shape, pixels, shown_size
 from .pyav import av
 from .reader_sound import read_sound
 from .scaling import Scaler
+from .sequence import Pictures, is_sequence
 from .timeline import VideoError
 
 SUFFIXES = (
@@ -87,6 +88,7 @@ def read_video(
     be decoded shows the one before it, sound is silent.
 
     Args:
+        path: a video, an animated picture, or numbered pictures as `Pictures` names them, whose own rate is `fps`.
         start: frames to leave out in front, counted at `fps`.
         count: frames to give at most; 0: all.
         every: 2 takes every second frame, and so on; the rate falls with it, so that the speed stays.
@@ -101,7 +103,7 @@ def read_video(
     """
     _check(start, count, every, fps, width, height, fit)
     try:
-        film = Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
+        film = _opened(path, Fraction(fps).limit_denominator(90_000))
         timeline = film.timeline
         rate = Fraction(fps).limit_denominator(90_000) if fps else timeline.fps
         numbers = timeline.pick(rate, start, count, every)
@@ -124,6 +126,12 @@ def read_video(
     return Video(frames, rate / every, audio, [*film.remarks, *remarks])
 
 
+def _opened(path: Path, fps: Fraction) -> Film | Animation | Pictures:
+    if is_sequence(path):
+        return Pictures(path, fps)
+    return Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
+
+
 def _check(start: int, count: int, every: int, fps: float | Fraction, width: int, height: int, fit: str) -> None:
     for name, value, low in (("start", start, 0), ("count", count, 0), ("every", every, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -143,7 +151,7 @@ _CHANGES_SIZE = (
 
 
 def _read_frames(
-    film: Film | Animation,
+    film: Film | Animation | Pictures,
     numbers: Sequence[int],
     shape: Shape,
     deinterlace: bool,
@@ -185,7 +193,9 @@ def _read_frames(
     return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(numbers))]
 
 
-def _remarks(film: Film | Animation, deinterlace: bool, held: Sequence[int], done: int, count: int) -> list[str]:
+def _remarks(
+    film: Film | Animation | Pictures, deinterlace: bool, held: Sequence[int], done: int, count: int
+) -> list[str]:
     """Remarks on a film, for the user.
 
     Args:

@@ -85,7 +85,7 @@ class OpenT2VLoadTextEncoder:
 
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         # Another tokenizer of the user's makes another CLIP, unless the file carries its own.
-        states += [_tokenizers_state(text_file.kind.class_name) for text_file in files if not text_file.spiece]
+        states += [_tokenizers_state(text_file.kind.class_name) for text_file in files if not text_file.tokenizer]
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
         titles = " and ".join(text_file.layout.title for text_file in files)
         lines = [f"{titles} for {variant.title}"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..host import host
-from ..media import check_input, list_inputs, read_video
+from ..media import list_inputs, read_video
 from ..media.pyav import MissingPyAV, check_pyav
 from ..media.reader import FITS, SUFFIXES
+from ..media.sequence import check_sequence, is_sequence, list_sequences, state_of
 from .remarks import with_remarks
 
 
@@ -44,11 +45,14 @@ class OpenT2VLoadVideo:
         return {
             "required": {
                 "file": (
-                    list_inputs(host.file_folders()["input"], SUFFIXES),
+                    [
+                        *list_inputs(host.file_folders()["input"], SUFFIXES),
+                        *list_sequences(host.file_folders()["input"]),
+                    ],
                     {
                         "video_upload": True,
-                        "tooltip": "A video in the input folder, or one that ComfyUI has saved; upload one with the "
-                        "button.",
+                        "tooltip": "A video in the input folder, a folder of numbered pictures in it, or a video that "
+                        "ComfyUI has saved; upload one with the button.",
                     },
                 ),
                 "start": (
@@ -121,7 +125,7 @@ class OpenT2VLoadVideo:
         try:
             check_pyav()
             if file is not None:  # None: the value comes from another node and is not known yet
-                check_input(host.file_folders(), file)
+                check_sequence(host.file_folders(), file)
         except (MissingPyAV, ValueError) as error:
             return str(error)
         return True
@@ -130,7 +134,10 @@ class OpenT2VLoadVideo:
     def IS_CHANGED(cls, file: str | None = None, **inputs: Any) -> str:
         if file is None:
             return ""
-        state = check_input(host.file_folders(), file).stat()
+        path = check_sequence(host.file_folders(), file)
+        if is_sequence(path):
+            return state_of(path)
+        state = path.stat()
         return f"{state.st_mtime_ns} {state.st_size}"
 
     def load(
@@ -146,7 +153,7 @@ class OpenT2VLoadVideo:
         deinterlace: bool = True,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        path = check_input(host.file_folders(), file)
+        path = check_sequence(host.file_folders(), file)
         bar: Any = None
 
         def report(done: int, total: int) -> None:

@@ -28,8 +28,8 @@ MAGIC = b"GGUF"
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _MAX_AXES = 8
 JOIN_PARTS = (
-    "of a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: llama-gguf-split --merge "
-    "FIRST_PART JOINED_FILE"
+    "of a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: llama-gguf-split "
+    "--merge FIRST_PART JOINED_FILE"
 )
 
 
