@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from ..base import FamilyError, Geometry, Variant
+from ..base.references import Tail
 from ..host import host
 from ..media.finishing import anchored
 from ..media.settings import exact_fps
 from .inputs import require_variant, share
 from .memory import decoded_stream
 from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of
+from .references import hearing
 from .remarks import with_remarks
 from .sizes import used_size
-from .sound import kept_sound
+from .sound import kept_sound, part_of
 from .streams import picture
 
 AUTO, LATENTS, PICTURE = "auto", "latents", "picture"
@@ -148,6 +150,18 @@ class OpenT2VContinue:
         if anchor is not None and anchor_strength:
             tail = anchored(tail, anchor[..., :3].to(tail), anchor_strength)
             remarks.append("The end has the colours of anchor before the model sees it.")
+        end = Fraction(source.frames) / exact_fps(fps)
+        span = end - Fraction(overlap) / exact_fps(fps), end
+        if way == PICTURE and variant.family.continuation is not None:
+            entries, line = _keyframes(variant, vae, tail, frames, audio and part_of(audio, span), audio_vae)
+            positive, negative = (
+                [[context, {**known, **entries}] for context, known in both] for both in (positive, negative)
+            )
+            shapes = [stream.latent_shape(width, height, frames, fps) for stream in variant.streams]
+            empty = [torch.zeros(1, *shape) for shape in shapes]
+            start = {"samples": empty[0] if len(empty) == 1 else host.nested(empty)}
+            remarks.append(line)
+            return with_remarks((positive, negative, start, overlap, frames, fps), remarks)
         if way == PICTURE:
             remarks.append(
                 f"Goes on from {'the last frame' if overlap == 1 else f'the last {overlap} frames'} as picture."
@@ -161,9 +175,7 @@ class OpenT2VContinue:
             kind = "clean, as the model was trained to see them" if variant.keeps_clean else "kept by the latent's mask"
             remarks.append(f"Goes on from the last {overlap} frames: {count} latent frames, {kind}.")
         if audio is not None:
-            end = Fraction(source.frames) / exact_fps(fps)
-            begin = end - Fraction(overlap) / exact_fps(fps)
-            start, line = kept_sound(start, audio, audio_vae, (begin, end), overlap / frames)
+            start, line = kept_sound(start, audio, audio_vae, span, overlap / frames)
             remarks.append(line)
         return with_remarks((positive, negative, start, overlap, frames, fps), remarks)
 
@@ -226,12 +238,28 @@ def _way(variant: Variant, way: str) -> str:
         return PICTURE if starts_from_picture or _clips(variant) else LATENTS
     if way == LATENTS and starts_from_picture:
         raise FamilyError(f"{variant.title} is an image-to-video model and goes on from a picture. Set way to picture.")
-    if way == PICTURE and variant.family.images is None:
+    if way == PICTURE and variant.family.images is None and variant.family.continuation is None:
         raise FamilyError(f"{variant.title} cannot start from a picture. Set way to latents.")
     return way
 
 
+def _keyframes(
+    variant: Variant, vae: Any, tail: Tensor, frames: int, sound: dict[str, Any] | None, audio_vae: Any
+) -> tuple[dict[str, Any], str]:
+    """Entries of the CONDITIONING for a model that looks at the end of a clip in every step; and a remark."""
+    continuation = variant.family.continuation
+    assert continuation is not None
+    hear = None if sound is None else hearing(variant, audio_vae, ["audio"])
+    encode = lambda images: host.encode(vae, images).float().cpu()  # noqa: E731
+    entries = continuation.prepare(variant, Tail(tail, sound, encode, hear), frames)
+    heard = "" if sound is None else ", with their sound encoded anew"
+    count = "the last frame" if len(tail) == 1 else f"the last {len(tail)} frames"
+    return entries, f"Goes on from {count}{heard}, which the model looks at in every step."
+
+
 def _clips(variant: Variant) -> tuple[int, ...]:
+    if variant.family.continuation is not None:
+        return variant.family.continuation.lengths
     return () if variant.family.images is None else variant.family.images.clips
 
 

@@ -153,7 +153,7 @@ class OpenT2VReferences:
         (width, height, frames), remarks = used_size(variant, width, height, frames)
         fps = variant.defaults.fps
         inputs = _collected(variant, references, media, clip_fps or fps)
-        hear = _hearing(variant, audio_vae, [name for name in media if "sound" in name and media[name] is not None])
+        hear = hearing(variant, audio_vae, [name for name in media if "sound" in name and media[name] is not None])
 
         def encode(images: Tensor) -> Tensor:
             latent = host.encode(vae, images).float().cpu()
@@ -231,7 +231,7 @@ def _numbered(name: str, count: int) -> list[str]:
     return [f"{name}_{n}" for n in range(1, count + 1)]
 
 
-def _hearing(variant: Variant, audio_vae: Any, names: Sequence[str]) -> Any:
+def hearing(variant: Variant, audio_vae: Any, names: Sequence[str]) -> Any:
     """AUDIO -> latent of its sound.
 
     Args:

@@ -107,23 +107,33 @@ def kept_sound(
     decoder = None if audio_vae is None else host.audio_decoder(audio_vae)
     if decoder is None or decoder.encode is None:
         raise ValueError(f"audio is connected and nothing encodes it. Connect the model's audio VAE ({AUDIO_VAES}).")
+    waveform = part_of(audio, span)["waveform"]
+    picture, room = unbind(latent["samples"])[:2]
+    encoded, axis = decoder.encode({**audio, "waveform": waveform}).to(room), decoder.time_axis
+    count = min(encoded.shape[axis], max(int(room.shape[axis] * share), 1))
+    sound = room.clone()
+    sound.narrow(axis, 0, count).copy_(encoded.narrow(axis, 0, count))
+    masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
+    mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
+    kept = torch.ones(1, 1, *room.shape[2:])
+    kept.narrow(axis, 0, count).fill_(0)
+    changed = {"samples": host.nested([picture, sound]), "noise_mask": host.nested([mask, kept])}
+    return {**latent, **changed}, f"The sound goes on from its last {float(span[1] - span[0]):.1f} s, encoded anew."
+
+
+def part_of(audio: dict[str, Any], span: tuple[Fraction, Fraction]) -> dict[str, Any]:
+    """A stereo AUDIO of what lies between two times, in seconds from the sound's start.
+
+    Raises:
+        ValueError: the sound ends before.
+    """
     rate = int(audio["sample_rate"])
     waveform = _stereo(audio["waveform"])[:, :, int(span[0] * rate) : int(span[1] * rate)]
     if not waveform.shape[2]:
         raise ValueError(
             "The sound ends before the overlap begins, so there is nothing to go on from. Disconnect audio."
         )
-    picture, room = unbind(latent["samples"])[:2]
-    encoded = decoder.encode({**audio, "waveform": waveform}).to(room)
-    count = min(encoded.shape[2], max(int(room.shape[2] * share), 1))
-    sound = room.clone()
-    sound[:, :, :count] = encoded[:, :, :count]
-    masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
-    mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
-    kept = torch.ones(1, 1, *room.shape[2:])
-    kept[:, :, :count] = 0
-    changed = {"samples": host.nested([picture, sound]), "noise_mask": host.nested([mask, kept])}
-    return {**latent, **changed}, f"The sound goes on from its last {float(span[1] - span[0]):.1f} s, encoded anew."
+    return {**audio, "waveform": waveform}
 
 
 def _stereo(waveform: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ _SHORT, _MOST = 768, 768 * 1344  # a clip's shorter side, and its pixels
 _LONGEST_SHORT = 2048  # shorter side of a picture that keeps its size
 _BLOCK, _START = 17, 5  # frames of a group of latents, and of the shortest clip
 _SPAN = 40 / 24  # latents of sound for each frame
-TAILS = tuple(range(_START, 10 * _BLOCK, _BLOCK))
+# A single picture, or whole groups: up to seven seconds.
+TAILS = (1, *range(_START, 10 * _BLOCK, _BLOCK))
 
 
 def check(variant: Variant, media: ReferenceMedia) -> None:
@@ -138,8 +139,7 @@ def go_on(variant: Variant, tail: Tail, frames: int) -> dict[str, Any]:
     length = len(tail.frames)
     if length not in TAILS:
         raise FamilyError(
-            f"{variant.title} goes on from {', '.join(map(str, TAILS[:3]))} ... {TAILS[-1]} frames (17n + 5); {length} "
-            "are there."
+            f"{variant.title} goes on from one frame or 17n + 5 of them, up to {TAILS[-1]}; {length} are there."
         )
     if length >= frames:
         raise FamilyError(f"The tail has {length} frames and the video {frames}: nothing is left to make.")

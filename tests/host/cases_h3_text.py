@@ -121,6 +121,33 @@ def our_references_equal_cores() -> dict[str, Any]:
     return results
 
 
+@case
+def continuation_equals_cores_guide() -> dict[str, Any]:
+    """The end of a clip with its sound as core's Add Guide writes it at frame 0, by the family's function."""
+    from comfy_extras.nodes_minimax_h3 import EmptyMiniMaxH3LatentAV, MiniMaxH3AddGuide
+
+    from opent2v.base.references import Tail
+    from opent2v.nodes.references import stretched
+
+    core_vae, vae = tiny.video_vaes()
+    core_audio, audio_vae = tiny.sound_vaes()
+    latent, results = EmptyMiniMaxH3LatentAV.execute(96, 64, 56).result[0], {}
+    for frames, samples in ((1, 800), (5, 6400), (22, 28800), (39, 52000)):
+        clip, sound = pictures(frames), {"waveform": 0.3 * tiny.drawn(1, 2, samples, seed=7), "sample_rate": 32000}
+        expected = MiniMaxH3AddGuide.execute(
+            [[torch.zeros(1, 3, 48), {}]], latent, 0, core_vae, core_audio, clip, sound
+        ).result[0][0][1]["minimax_keyframes"]
+        # Core rounds the frames down to whole 255ths.
+        tail = Tail(stretched(clip, 96, 64), sound, lambda images: real.encode(vae, images), real.audio_decoder(audio_vae).encode)
+        (keyframe,) = tiny.variant().family.continuation.prepare(tiny.variant(), tail, 56)["minimax_keyframes"]
+        results[str(frames)] = {
+            "latent": largest(keyframe["latent"], expected[0]["latent"]),
+            "sound": largest(keyframe["audio_latent"], expected[0]["audio_latent"]),
+            "at": [keyframe["resolved_frame_index"], expected[0]["resolved_frame_index"]],
+        }
+    return results
+
+
 def _facts(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All of the references but their latents."""
     return [{n: v for n, v in block.items() if isinstance(v, int | str)} for block in blocks]

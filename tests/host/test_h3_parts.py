@@ -84,6 +84,11 @@ def test_video_references_equals_cores_node(cores_text, size, parts):
     assert result["empty"][0] == result["empty"][1]
 
 
+def test_a_continuation_is_cores_guide_at_the_first_frame(cores_text):
+    for result in cores_text("continuation_equals_cores_guide").values():
+        assert result["latent"] < 1e-5 and result["sound"] < 1e-4 and result["at"] == [0, 0]
+
+
 def test_the_video_vae_equals_cores_in_cores_nodes(h3):
     results = h3("video_vaes_equal_cores")
     assert results.pop("spread") > 0.1

@@ -1,4 +1,5 @@
-"""Video References on the embedded host: what it makes, and what it refuses by name. Tests: nodes/references.py"""
+"""Video References on the embedded host: what it makes, and what it refuses by name. Tests: nodes/references.py,
+families/minimax_h3/references.py, base/references.py"""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from opent2v.base import FamilyError, VideoModel
+from opent2v.base.references import Tail
 from opent2v.families.minimax_h3 import FAMILY
 from opent2v.families.minimax_h3.references import clip_size, whole_groups
 from opent2v.families.minimax_h3.versions import of_parts
@@ -132,6 +134,41 @@ def test_parts_of_other_kinds_and_models_are_refused_by_name(node, parts):
     words = replace(VARIANT, family=replace(VARIANT.family, text=families()["mochi"].text))
     with pytest.raises(FamilyError, match="This CLIP reads words only; MiniMax H3 needs qwen3vl_32b"):
         node(picture_1=pictures(1), clip=replace(parts["clip"], part=replace(part, variant=words)))
+
+
+@pytest.mark.parametrize(("overlap", "kept", "sounds"), [(22, 22, 36), (30, 22, 36), (4, 1, 1), (39, 39, 65)])
+def test_a_clip_goes_on_from_its_end_with_its_sound(parts, overlap, kept, sounds):
+    """Continue Video writes the end as a keyframe of whole groups, its sound encoded from the waveform."""
+    clip, rate = pictures(60), 32000
+    audio = {"waveform": 0.3 * torch.randn(1, 1, 60 * rate // 24), "sample_rate": rate}
+    prompt = [[torch.zeros(1, 3, tiny.WIDTH), {"minimax_token_tags": torch.ones(3)}]]
+    results, ui = call(
+        "OpenT2VContinue", model=parts["model"], vae=parts["vae"], positive=prompt, negative=prompt, frames=56,
+        overlap=overlap, images=clip, audio=audio, audio_vae=parts["audio_vae"],
+    )  # fmt: skip
+    positive, negative, latent, shared, frames, fps = results
+    (keyframe,) = positive[0][1]["minimax_keyframes"]
+    assert negative[0][1]["minimax_keyframes"][0] is keyframe and "minimax_token_tags" in positive[0][1]
+    assert (shared, frames, fps, keyframe["resolved_frame_index"]) == (kept, 56, 24.0, 0)
+    assert torch.equal(keyframe["latent"], embedded.encode(parts["vae"], clip[-kept:]))
+    assert keyframe["audio_latent"].shape == (1, 32, 2, sounds)
+    tail = audio["waveform"][..., -(kept * rate // 24) :].expand(-1, 2, -1)
+    heard = embedded.audio_decoder(parts["audio_vae"]).encode({"waveform": tail, "sample_rate": rate})
+    if kept == 39:  # the only length of these that begins at a whole sample
+        assert torch.equal(keyframe["audio_latent"], heard[..., :sounds])
+    assert [tuple(s.shape) for s in latent["samples"].unbind()] == [(1, 24, 17, 4, 6), (1, 32, 2, 93)]
+    assert "noise_mask" not in latent and "their sound encoded anew" in remarks(ui)
+
+
+def test_a_tail_that_cannot_be_used_is_refused(parts):
+    continuation = VARIANT.family.continuation
+    encode = lambda images: pytest.fail("a tail was encoded")  # noqa: E731
+    with pytest.raises(FamilyError, match=r"goes on from one frame or 17n \+ 5 of them, up to 158; 7 are there"):
+        continuation.prepare(VARIANT, Tail(pictures(7), None, encode), 56)
+    with pytest.raises(FamilyError, match="The tail has 22 frames and the video 22: nothing is left to make"):
+        continuation.prepare(VARIANT, Tail(pictures(22), None, encode), 22)
+    with pytest.raises(FamilyError, match="there is no audio VAE to encode it"):
+        continuation.prepare(VARIANT, Tail(pictures(5), SOUND, lambda images: images), 56)
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(24.0, 30), (12.0, 60), (30.0, 24), (48.0, 15)])

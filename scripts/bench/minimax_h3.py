@@ -1,0 +1,59 @@
+"""Peak memory of decoding MiniMax H3's videos piece by piece, 124 frames against 1,008, and of decoding one whole.
+
+Tiny random weights, latents of the real size (1344 x 768): what grows with the length is what counts. Each runs in a
+process of its own; its memory before the decoding is taken off.
+
+    python3 scripts/bench/minimax_h3.py
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+WIDTH, HEIGHT = 1344, 768
+
+
+def decoding(frames: int, whole: bool) -> float:
+    """MiB at the peak of decoding this many frames, beyond those before it."""
+    import pack
+
+    pack.mount()
+    import torch
+    from diffusers import AutoencoderKLMiniMaxH3
+
+    from opent2v.base import VideoVAE
+    from opent2v.families.minimax_h3 import of_vae
+    from opent2v.host import embedded
+    from opent2v.tests.tiny.minimax_h3_parts import VIDEO_VAE
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    module = AutoencoderKLMiniMaxH3(**VIDEO_VAE).eval()
+    part = VideoVAE(of_vae(), module, Path("none"))
+    vae = embedded.vae(part)
+    latent = torch.randn(1, *part.variant.geometry.latent_shape(WIDTH, HEIGHT, frames))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if whole:
+        count = len(embedded.decode(vae, latent))
+    else:
+        count = sum(len(piece) for piece in embedded.decode_stream(vae, latent))
+    assert count == frames, (count, frames)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    measures: dict[str, float] = {}
+    for name, frames, whole in (("124", 124, False), ("1,008", 1008, False), ("124 whole", 124, True)):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            measures[name] = pool.submit(decoding, frames, whole).result()
+        print(f"{name} frames: {measures[name]:.0f} MiB", flush=True)
+    print(f"1,008 / 124 frames: {measures['1,008'] / measures['124']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
