@@ -248,6 +248,7 @@ def hearing(variant: Variant, audio_vae: Any, names: Sequence[str]) -> Any:
         raise FamilyError(f"audio_vae is a VAE for pictures. Connect the model's audio VAE there ({AUDIO_VAES}).")
     if stream is None or decoder.encode is None:
         raise FamilyError(f"{variant.title} reads no sounds, or this audio VAE encodes none. Disconnect {names[0]}.")
+    encoder = decoder.encode
     channels = stream.latent_shape(variant.defaults.width, variant.defaults.height, 5, variant.defaults.fps)[0]
     if decoder.channels != channels:
         raise FamilyError(
@@ -260,7 +261,7 @@ def hearing(variant: Variant, audio_vae: Any, names: Sequence[str]) -> Any:
         if waveform.ndim != 3 or not waveform.shape[-1]:
             raise FamilyError("A sound is empty: its AUDIO holds no samples. Disconnect it.")
         both = waveform[:, :2] if waveform.shape[1] >= 2 else waveform.expand(-1, 2, -1)
-        return decoder.encode({**audio, "waveform": both})
+        return encoder({**audio, "waveform": both})
 
     return hear
 

@@ -56,6 +56,8 @@ def prepare(variant: Variant, media: ReferenceMedia) -> Referred:
     shown: list[Shown] = []
     blocks: list[dict[str, Any]] = []
     remarks: list[str] = []
+    if variant.facts.get("task") != "references":
+        remarks.append("References are for the ref2va file of MiniMax H3; this MODEL does not say that it is one.")
     for n, picture in enumerate(media.pictures, 1):
         width, height = picture_size(picture, media)
         scaled = media.scale(picture[:1], width, height)

@@ -138,7 +138,12 @@ def continuation_equals_cores_guide() -> dict[str, Any]:
             [[torch.zeros(1, 3, 48), {}]], latent, 0, core_vae, core_audio, clip, sound
         ).result[0][0][1]["minimax_keyframes"]
         # Core rounds the frames down to whole 255ths.
-        tail = Tail(stretched(clip, 96, 64), sound, lambda images: real.encode(vae, images), real.audio_decoder(audio_vae).encode)
+        tail = Tail(
+            stretched(clip, 96, 64),
+            sound,
+            lambda images: real.encode(vae, images),
+            real.audio_decoder(audio_vae).encode,
+        )
         (keyframe,) = tiny.variant().family.continuation.prepare(tiny.variant(), tail, 56)["minimax_keyframes"]
         results[str(frames)] = {
             "latent": largest(keyframe["latent"], expected[0]["latent"]),
