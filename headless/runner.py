@@ -14,6 +14,7 @@ from ..host.embedded.place import running
 from .catalog import Catalog
 from .graph import Graph, is_link, label
 from .kept import Kept
+from .lists import ListValue, call_arguments, joined
 from .validation import execution_order, output_nodes, validate
 from .values import checked
 
@@ -83,24 +84,33 @@ def _run_node(
     kind = node["class_type"]
     node_class = catalog.classes[kind]
     inputs = catalog.inputs(kind)
+    returns, lists = catalog.returns(kind), getattr(node_class, "OUTPUT_IS_LIST", ())
     arguments = {
         name: results[value[0]]["outputs"][value[1]] if is_link(value) else _plain(inputs[name], value)
         for name, value in node["inputs"].items()
     }
     for name, hidden_type in catalog.hidden(kind).items():
         arguments[name] = node_id if hidden_type == "UNIQUE_ID" else hidden.get(hidden_type)
-    absent = next((value for value in arguments.values() if isinstance(value, Missing)), None)
+    absent = next((part for value in arguments.values() for part in _each(value) if isinstance(part, Missing)), None)
     if absent is not None:
         raise NodeError(node_id, f"{label(node_id, node)} cannot run: {absent.message}")
     start = time.perf_counter()
     try:
         with torch.inference_mode():  # as ComfyUI runs its nodes
-            returned = getattr(node_class(), node_class.FUNCTION)(**arguments)
-        ui, values = _parts(returned, len(catalog.returns(kind)))
+            takes_lists = getattr(node_class, "INPUT_IS_LIST", False)
+            calls = call_arguments(arguments, takes_lists)
+            instance = node_class()
+            parts = [_parts(getattr(instance, node_class.FUNCTION)(**call), len(returns)) for call in calls]
+        is_list = not takes_lists and any(isinstance(value, ListValue) for value in arguments.values())
+        ui, values = joined(parts, len(returns), lists, is_list)
     except Exception as error:
         what = str(error) or type(error).__name__
         raise NodeError(node_id, f"{label(node_id, node)} failed: {what}") from error
     return {"outputs": values, "ui": ui, "seconds": time.perf_counter() - start}
+
+
+def _each(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, ListValue) else [value]
 
 
 def _parts(returned: Any, count: int) -> tuple[dict[str, Any], tuple[Any, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .cache import OpenT2VApplyStepCache, OpenT2VLoadCacheProfile, OpenT2VStepCache
 from .cache_tools import OpenT2VCalibrateCache, OpenT2VCompareCache, OpenT2VSweepCache
+from .compare_clips import OpenT2VCompareClips
 from .content import OpenT2VContentCheck
 from .continuing import OpenT2VContinue
 from .continuity import OpenT2VMeasureVideo
@@ -28,6 +29,7 @@ from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .references import OpenT2VReferences
+from .rows import OpenT2VRows
 from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
@@ -73,6 +75,8 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VReferences": OpenT2VReferences,
     "OpenT2VJoinFiles": OpenT2VJoinFiles,
     "OpenT2VMeasureVideo": OpenT2VMeasureVideo,
+    "OpenT2VRows": OpenT2VRows,
+    "OpenT2VCompareClips": OpenT2VCompareClips,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -114,6 +118,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VReferences": "Video References",
     "OpenT2VJoinFiles": "Join Video Files",
     "OpenT2VMeasureVideo": "Measure Long Video",
+    "OpenT2VRows": "Prompt Rows",
+    "OpenT2VCompareClips": "Compare Clips",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

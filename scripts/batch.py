@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import batch_ray
 import batch_session
 import comfyui_start
 import console
@@ -22,6 +23,7 @@ import embedded_run
 import environment
 import pack
 
+CLUSTER = "requirements-cluster.txt"
 WORKFLOW = pack.ROOT / "workflows" / "quickstart.json"
 
 
@@ -35,7 +37,7 @@ def main() -> int:
     if host.comfyui:
         comfyui_start.ensure(host.comfyui)
     else:
-        environment.ensure()
+        environment.ensure(environment.requirements(pack.ROOT / CLUSTER) if arguments.ray else ())
     text = _workflow(arguments.workflow)
     pack.hide_scripts()
     output = _absolute(arguments.output) or pack.ROOT / "output" / (arguments.rows.stem if arguments.rows else "batch")
@@ -51,7 +53,25 @@ def main() -> int:
     print(f"{report.total} jobs, {report.refusals} refused, {report.models} sets of models, into {output}", flush=True)
     if arguments.check or report.refusals == report.total:
         return int(bool(report.refusals))
-    return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch))
+    if not arguments.ray:
+        return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch))
+    with batch_ray.cluster(arguments.ray, arguments.actors, arguments.cores) as (ray, count, takes):
+        each = ", ".join(f"{amount:g} {name.removeprefix('num_')[:-1].upper()}" for name, amount in takes.items())
+        print(f"{count} actors on Ray, {each} each", flush=True)
+
+        def on_ray(scratch: Path) -> Any:
+            place = batch_ray.PackWorkplace(
+                root=str(pack.ROOT) if arguments.ray == "local" else "",
+                text=text,
+                output=str(output),
+                scratch="" if arguments.files == "home" else str(scratch),
+                models=str(host.models or ""),
+                inputs=str(host.inputs or ""),
+                comfyui=str(host.comfyui or ""),
+            )
+            return batch_ray.makers(ray, place, count, takes, batch)
+
+        return _make(batch, plan, report, output, terminal, on_ray)
 
 
 def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, makers: Any) -> int:
@@ -175,6 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", type=Path, metavar="DIR", help="where pictures, sounds and videos lie")
     add("--output", type=Path, metavar="DIR", help="for videos and manifest (default: output/ROWS in this pack)")
     add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
+    add("--ray", metavar="WHERE", help="local: all of this machine; auto or an address: a running Ray cluster")
+    add("--actors", type=int, default=0, metavar="N", help="on Ray (default: one for each GPU, or for --cores cores)")
+    add("--cores", type=int, default=4, metavar="N", help="of an actor where there is no GPU (default: 4)")
+    add("--files", choices=("shared", "home"), default="shared", help="home: the cluster does not share --output")
     add("--check", action="store_true", help="say what is wrong with the rows, and make nothing")
     console.add_traceback(parser)
     return parser

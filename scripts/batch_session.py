@@ -28,16 +28,20 @@ class Host:
     comfyui: Path | None = None
 
 
-def open_session(host: Host, output: Path) -> Any:
-    """A session of `embedded_run` or `comfyui_run`; its stages are not shown, since a job is one line."""
-    silent = console.Stages(io.StringIO())
+def open_session(host: Host, output: Path, stages: Any = None) -> Any:
+    """A session of `embedded_run` or `comfyui_run`.
+
+    Args:
+        stages: what is told of a run's stages, as `console.Stages`; None: nothing, where a job is one line.
+    """
+    stages = stages or console.Stages(io.StringIO())
     if host.comfyui is None:
-        session = embedded_run.Session(models=host.models, inputs=host.inputs, stages=silent)
+        session = embedded_run.Session(models=host.models, inputs=host.inputs, stages=stages)
         session.configure(output)
         return session
     if host.models is not None:
         raise ValueError("--models is for the embedded host; a ComfyUI has its own folders (extra_model_paths.yaml)")
-    session = comfyui_run.Session(host.comfyui, stages=silent, folder=output)
+    session = comfyui_run.Session(host.comfyui, stages=stages, folder=output)
     if host.inputs is not None:
         importlib.import_module("folder_paths").set_input_directory(str(host.inputs))
     return session

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,8 +23,9 @@ class Session:
     """A ComfyUI in this process for workflows that run one after another; its own cache keeps models between them."""
 
     def __init__(self, comfyui: Path, *, stages: console.Stages, folder: Path) -> None:
-        # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
-        signal.signal(signal.SIGINT, _interrupt)
+        if threading.current_thread() is threading.main_thread():
+            # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
+            signal.signal(signal.SIGINT, _interrupt)
         self._nodes, self._executor = _start(comfyui, folder)
         self._stages = stages
         self._last: tuple[str, Sequence[str]] = ("", ())
@@ -35,6 +37,10 @@ class Session:
     def loads(self) -> int:
         """ComfyUI's cache does not count."""
         return 0
+
+    def interrupt(self) -> None:
+        """Stop the running workflow at its next step; callable from another thread."""
+        self._nodes.interrupt_processing(True)
 
     def run(
         self,

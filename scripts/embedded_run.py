@@ -68,6 +68,12 @@ class Session:
         """How many times nodes that give weights were run."""
         return self._kept.loads
 
+    def interrupt(self) -> None:
+        """Stop the running workflow at its next step; callable from another thread."""
+        from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
+
+        embedded.interrupt()
+
     def configure(self, folder: Path) -> None:
         """Set the host's folders; `folder` is where files are saved."""
         from opent2v.host import embedded  # pyright: ignore[reportMissingImports]

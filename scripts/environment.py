@@ -136,6 +136,13 @@ def install(needed: Sequence[str]) -> None:
         MARKER.write_text("complete\n", encoding="utf-8")
 
 
+def install_if_possible(optional: Sequence[str]) -> None:
+    """Install into `.venv` what only some tests need; they are skipped where pip cannot."""
+    if in_venv() and missing(optional):
+        pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
+        subprocess.call([*pip, *missing(optional)])
+
+
 def has_nvidia_driver() -> bool:
     return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
 

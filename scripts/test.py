@@ -35,6 +35,7 @@ def main() -> int:
 def _check() -> int:
     """0 when every check passes; pytest comes last, so that its summary is the last thing printed."""
     environment.ensure(NEEDED)
+    environment.install_if_possible(environment.requirements(pack.ROOT / "requirements-cluster.txt"))
     pack.hide_scripts()
     os.chdir(environment.ROOT)
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]

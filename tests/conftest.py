@@ -36,7 +36,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py",
     ),
     "starts processes": (
-        "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_quickstart.py",
+        "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_batch_ray.py",
+        "scripts/test_quickstart.py",
         "scripts/test_run_workflow.py", "test_commands.py", "test_import_time.py",
     ),
     "trains": ("finetune", "training"),

@@ -9,7 +9,7 @@ from ...media.rows import Table
 from .drive import BatchStopped, Report, check, new_scratch, remove_scratch, run_batch, write_results
 from .manifest import Manifest
 from .plan import BatchError, Job, Plan, read_grid
-from .work import Result, Workplace
+from .work import Result, ResultFile, Workplace
 
 __all__ = [
     "BatchError",
@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "Report",
     "Result",
+    "ResultFile",
     "Table",
     "Workplace",
     "check",

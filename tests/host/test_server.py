@@ -204,3 +204,33 @@ def test_interrupt_stops_within_a_step_and_leaves_no_file(server, prompt):
     after = copy.deepcopy(prompt)
     by_class(after, "OpenT2VSampler")["seed"] = 12
     assert server.wait(server.queue(after))["status"]["status_str"] == "success"
+
+
+def test_rows_of_a_table_become_one_comparison_as_headless(server, prompt, tmp_path):
+    """ComfyUI's executor and the headless runner run lists alike: the same frames, the same key."""
+    from opent2v.headless.runner import run
+    from opent2v.host import embedded
+
+    graph = copy.deepcopy(prompt)
+    (decode,), (save,) = ids(graph, "OpenT2VDecode"), ids(graph, "OpenT2VSaveVideo")
+    rows = {"file": "none", "lines": "a red circle\na blue star", "seed": 1, "start": 1, "count": 0}
+    compare = {"images": [decode, 0], "layout": "row", "labels": ["rows", 3], "blind": True, "seed": 3, "moments": 6}
+    graph["rows"] = {"class_type": "OpenT2VRows", "inputs": rows}
+    graph["compare"] = {"class_type": "OpenT2VCompareClips", "inputs": compare}
+    by_class(graph, "OpenT2VEncodePrompt")["positive"] = ["rows", 0]
+    graph[save]["inputs"] |= {"images": ["compare", 0], "format": "png sequence", "filename_prefix": "lists"}
+    entry = server.wait(server.queue(graph))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    embedded.configure(output=tmp_path / "output")
+    results = run(load_workflow(copy.deepcopy(graph), NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
+    ours, theirs = results[save]["ui"]["images"], entry["outputs"][save]["images"]
+    assert len(ours) == len(theirs) == 17
+    for near, far in zip(ours, theirs, strict=True):
+        with (
+            av.open(str(tmp_path / "output" / near["subfolder"] / near["filename"])) as a,
+            av.open(str(server.base / "output" / far["subfolder"] / far["filename"])) as b,
+        ):
+            first, second = (next(c.decode(video=0)).to_ndarray(format="rgb24").astype(int) for c in (a, b))
+        assert abs(first - second).max() <= 1
+    keys = [json.loads((folder / "output" / "blind_key_00001.json").read_text()) for folder in (tmp_path, server.base)]
+    assert keys[0] == keys[1] and sorted(keys[0].values()) == ["1", "2"]

@@ -45,6 +45,7 @@ ADVANCED = {
     "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance"],
     "OpenT2VLoadLora": ["blocks"],
     "OpenT2VLoraStack": ["blocks"],
+    "OpenT2VRows": ["number_column", "text_column"],
 }
 ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]
 for measuring in ("OpenT2VCalibrateCache", "OpenT2VSweepCache"):

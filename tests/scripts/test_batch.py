@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
+
+from opent2v.headless.batch.work import digest_of
+
+# x264 does not give the same bits each time for frames as small as these, equal as they are.
+PICTURES = "OpenT2VSaveVideo.format=png sequence"
 
 
 def start(monkeypatch, capsys, *options):
@@ -29,7 +33,7 @@ def test_rows_become_videos_and_equal_those_of_single_runs(tmp_path, monkeypatch
         "prompt;seed\r\na red circle;1\r\n一个绿色的三角形;x\r\na blue star;3\r\n".encode("gbk")
     )
     out = tmp_path / "out"
-    options = (tmp_path / "rows.csv", "--set", "steps=1", "--set", "frames=5", "--output", out)
+    options = (tmp_path / "rows.csv", "--set", "steps=1", "--set", "frames=5", "--set", PICTURES, "--output", out)
     code, printed, errors = start(monkeypatch, capsys, *options)
     assert code == 1 and "job 2 (row 2, line 3) is refused: seed is 'x'; expected a whole number" in errors
     assert "2 made, 0 were there, 0 failed, 1 refused" in printed
@@ -40,14 +44,14 @@ def test_rows_become_videos_and_equal_those_of_single_runs(tmp_path, monkeypatch
 
     changes = [f"{target}={text}" for target, text in (
         ("OpenT2VSampler.steps", 1), ("OpenT2VEmptyLatent.frames", 5), ("OpenT2VEncodePrompt.positive", "a blue star"),
-        ("OpenT2VSampler.seed", 3),
+        ("OpenT2VSampler.seed", 3), PICTURES.split("="),
     )]  # fmt: skip
     flags = [part for change in changes for part in ("--set", change)]
     flow = ROOT / "workflows" / "quickstart.json"
     monkeypatch.setattr(sys, "argv", ["run_workflow.py", str(flow), "--output", str(tmp_path / "single"), *flags])
     assert run_workflow.main() == 0
-    single = next((tmp_path / "single").glob("*.mp4"))
-    assert hashlib.sha256(single.read_bytes()).hexdigest() == made[3]["files"][0]["sha256"]
+    single = next((tmp_path / "single").glob("OpenT2V_*"))
+    assert digest_of(single) == made[3]["files"][0]["sha256"]
 
 
 def test_check_makes_nothing(tmp_path, monkeypatch, capsys):

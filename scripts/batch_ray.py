@@ -1,0 +1,169 @@
+"""Does a batch's jobs on Ray: one actor for each GPU, or for a number of cores. Ray places, restarts and retries them.
+
+What travels is plain data, so that no worker needs the pack before its actor has mounted it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Tries of a job whose worker dies, the first included.
+TRIES = 3
+# What a cluster's machines do not need of this folder.
+_LEFT_OUT = ["/.git", "/.venv", "/tests", "/training", "/docs", "/web", "/output", "/input", "__pycache__"]
+
+# Called in an actor: a function that does a job, both as dictionaries of plain data.
+OpenWorkplace = Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class PackWorkplace:
+    """Opens a host in an actor's process.
+
+    Attributes:
+        root: the pack's folder; "": the working folder that Ray has copied to the machine.
+        text: the workflow file's.
+        scratch: for unfinished files; "": a temporary folder, and the files are sent home.
+    """
+
+    root: str
+    text: str
+    output: str
+    scratch: str
+    models: str = ""
+    inputs: str = ""
+    comfyui: str = ""
+
+    def __call__(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        import dataclasses
+        import tempfile
+
+        sys.path.insert(0, os.path.join(self.root or os.getcwd(), "scripts"))
+        import batch_session
+
+        folders = [Path(folder) if folder else None for folder in (self.models, self.inputs, self.comfyui)]
+        session = batch_session.open_session(batch_session.Host(*folders), Path(self.output))
+        batch = batch_session.room(session)
+        place = batch.Workplace(
+            lambda changes, folder: session.run(self.text, changes, folder),
+            Path(self.scratch or tempfile.mkdtemp(prefix="opent2v-")),
+            sends=not self.scratch,
+            loads=lambda: session.loads,
+            name=f"process {os.getpid()}",
+        )
+        return lambda job: dataclasses.asdict(place.do(batch.Job(**job)))
+
+
+class Worker:
+    """An actor: does one job after another."""
+
+    def __init__(self, open_workplace: OpenWorkplace) -> None:
+        self._do = open_workplace()
+
+    def ready(self) -> int:
+        """The process's id, once everything is imported."""
+        return os.getpid()
+
+    def do(self, job: dict[str, Any]) -> dict[str, Any]:
+        return self._do(job)
+
+
+@contextmanager
+def cluster(where: str, actors: int = 0, cores: int = 4) -> Iterator[tuple[Any, int, dict[str, float]]]:
+    """Ray, started here ("local") or a running cluster's ("auto" or an address): (ray, actors, what each takes).
+
+    Args:
+        actors: how many; 0: one for each GPU of the cluster, without GPUs one for each `cores` cores, at least one.
+        cores: that an actor takes on a machine without GPUs; torch computes with as many threads.
+    Raises:
+        ConnectionError: no cluster answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    import logging
+
+    import ray
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    options: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
+    if where != "local":
+        options["runtime_env"] = {"working_dir": str(_root()), "excludes": _LEFT_OUT}
+    ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **options)
+    try:
+        resources = ray.cluster_resources()
+        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+        count = actors or gpus or max(cpus // cores, 1)
+        takes = {"num_gpus": min(1.0, gpus / count)} if gpus else {"num_cpus": min(float(cores), cpus / count)}
+        yield ray, count, takes
+    finally:
+        ray.shutdown()
+
+
+def makers(
+    ray: Any, open_workplace: OpenWorkplace, count: int, takes: dict[str, float], batch: Any
+) -> Callable[[Iterator[Any]], Iterator[tuple[Any, Any]]]:
+    """Does jobs in `count` actors, each with its models loaded.
+
+    Args:
+        batch: `headless.batch`, for its `Result`, `ResultFile` and `BatchStopped`.
+    """
+    actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=TRIES - 1, **takes)
+
+    def run(jobs: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        workers = [actor.remote(open_workplace) for _ in range(count)]
+        try:
+            _await(ray, workers, batch)
+            running: dict[Any, tuple[Any, Any]] = {}
+            for job in jobs:
+                if len(running) == count:
+                    worker, result = _next(ray, running, batch)
+                    yield result
+                else:
+                    worker = workers[len(running)]
+                running[worker.do.remote(_plain(job))] = (worker, job)
+            while running:
+                yield _next(ray, running, batch)[1]
+        finally:
+            for worker in workers:
+                ray.kill(worker)
+
+    return run
+
+
+def _await(ray: Any, workers: list[Any], batch: Any) -> None:
+    """Wait until every actor has its host, and say why one has not."""
+    try:
+        ray.get([worker.ready.remote() for worker in workers])
+    except ray.exceptions.RayError as error:
+        raise batch.BatchStopped(f"a worker could not start: {error}") from error
+
+
+def _next(ray: Any, running: dict[Any, tuple[Any, Any]], batch: Any) -> tuple[Any, tuple[Any, Any]]:
+    """The next result, and the actor that is free again."""
+    ended = ray.wait(list(running), num_returns=1)[0][0]
+    worker, job = running.pop(ended)
+    try:
+        fields = ray.get(ended)
+        fields["files"] = [batch.ResultFile(**file) for file in fields["files"]]
+        return worker, (job, batch.Result(**fields))
+    except ray.exceptions.RayActorError:
+        text = f"given up: its worker died {TRIES} times, which too little memory does as well (see Ray's log)"
+        return worker, (job, batch.Result(job.number, 0.0, error=text))
+    except ray.exceptions.RayError as error:
+        return worker, (job, batch.Result(job.number, 0.0, error=f"Ray could not run it: {error}"))
+
+
+def _plain(job: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(job)
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parent.parent

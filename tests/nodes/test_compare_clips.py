@@ -1,0 +1,66 @@
+"""Compare Clips: clips from sockets and lists, labels, blind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from opent2v.media.side_by_side import contact_sheet, side_by_side
+from opent2v.nodes.compare_clips import OpenT2VCompareClips
+from opent2v.tests.nodes.calls import remarks
+
+
+def compare(*clips, layout="row", labels="", blind=False, seed=0, moments=3, **more):
+    """A call as ComfyUI makes it: every input is a list."""
+    returned = OpenT2VCompareClips().compare(
+        images=list(clips), layout=[layout], labels=[labels] if isinstance(labels, str) else labels, blind=[blind],
+        seed=[seed], moments=[moments], **{name: [clip] for name, clip in more.items()},
+    )  # fmt: skip
+    return returned["result"], returned["ui"]
+
+
+def clips(count, frames=3):
+    return [torch.full((frames, 32, 48, 3), (number + 1) / 10) for number in range(count)]
+
+
+def test_clips_of_sockets_and_lists_in_order():
+    a, b, c = clips(3)
+    (result, key), ui = compare(a, b, images_c=c)
+    assert torch.equal(result, side_by_side([a, b, c], ["1", "2", "3"])) and key == ""
+    assert remarks(ui) == "3 clips: 48 x 32, 3 frames"
+
+
+def test_labels_as_lines_or_as_a_list():
+    a, b = clips(2)
+    expected = side_by_side([a, b], ["one", "two"])
+    assert torch.equal(compare(a, b, labels="one\ntwo")[0][0], expected)
+    assert torch.equal(compare(a, b, labels=["one", "two"])[0][0], expected)
+    with pytest.raises(ValueError, match=r"There are 1 labels for 2 clips. Write one on each line"):
+        compare(a, b, labels="one")
+
+
+def test_a_contact_sheet():
+    a, b = clips(2)
+    (result, _), _ = compare(a, b, layout="contact sheet")
+    assert torch.equal(result, contact_sheet([a, b], ["1", "2"], 3))
+
+
+def test_other_lengths_are_told():
+    a, b = clips(2)
+    (result, _), ui = compare(a, b[:1])
+    assert len(result) == 3 and "the shorter ones hold their last frame" in remarks(ui)
+
+
+def test_blind_shows_letters_and_saves_the_key_beside_the_videos(tmp_path):
+    given = clips(4)
+    (result, name), ui = compare(*given, labels="w\nx\ny\nz", blind=True, seed=5)
+    key = json.loads((tmp_path / "output" / name).read_text())
+    assert sorted(key) == list("ABCD") and sorted(key.values()) == list("wxyz")
+    order = ["wxyz".index(key[letter]) for letter in "ABCD"]
+    assert torch.equal(result, side_by_side([given[number] for number in order], list("ABCD")))
+    assert not any(label in remarks(ui) for label in ("w,", "A is"))
+    assert order != [0, 1, 2, 3]
+    (_, second), _ = compare(*given, labels="w\nx\ny\nz", blind=True, seed=5)
+    assert second != name and json.loads((tmp_path / "output" / second).read_text()) == key
