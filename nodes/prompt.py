@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..base import FamilyError, Shown, Variant
 from ..host import host
+from ..sampling.travel import AT, travel
 from .remarks import with_remarks
 
 
@@ -43,7 +44,8 @@ class OpenT2VEncodePrompt:
                     {
                         "multiline": True,
                         "default": "a red triangle moving to the right on a black background",
-                        "tooltip": "What the video shows. The quickstart model knows coloured shapes that move.",
+                        "tooltip": "What the video shows. The quickstart model knows coloured shapes that move. In "
+                        "Video Windows it may travel: 0 s: a red star / 2.5 s: a blue star (s, f for frames, or %).",
                     },
                 ),
                 "negative": (
@@ -108,21 +110,33 @@ class OpenT2VEncodePrompt:
             )
         shown = [] if pictures is None else [Shown("image", picture) for picture in pictures.split(1)]
         remarks = [] if positive.strip() else ["The prompt is empty: the video will show anything."]
-        positive, entries, remark = _with_motion(variant, positive, fps, motion_score)
-        remarks += [remark] if remark else []
+        rate = float(fps or (variant.defaults.fps if variant is not None else 0))
+        stops = travel(positive, rate) or [(None, positive)]
+        completed = [(place, *_with_motion(variant, text, fps, motion_score)) for place, text in stops]
+        entries = completed[0][2]
+        remarks += dict.fromkeys(remark for *_, remark in completed if remark)
+        if len(completed) > 1:
+            remarks.append(f"The prompt travels over {len(completed)} moments, in Video Windows of Video Sampler.")
         if not negative.strip() and variant is not None and variant.defaults.negative:
             negative = variant.defaults.negative
             remarks.append(f"Negative prompt: {negative}")
-        for name, text in (("prompt", positive), ("negative prompt", negative)):
-            limit, count = host.tokens(clip, text) or (0, 0)
-            if count > limit:
-                remarks.append(
-                    f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
-                )
-        conditionings = [
-            [[context, {**values, **entries}] for context, values in host.embed(clip, text, shown)]
-            for text in (positive, negative)
-        ]
+        conditionings = []
+        for name, prompts in (
+            ("prompt", [(place, text) for place, text, *_ in completed]),
+            ("negative prompt", travel(negative, rate) or [(None, negative)]),
+        ):
+            conditioning: list[Any] = []
+            for place, text in prompts:
+                limit, count = host.tokens(clip, text) or (0, 0)
+                if count > limit:
+                    remarks.append(
+                        f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
+                    )
+                at = {} if place is None else {AT: place}
+                conditioning += [
+                    [context, {**values, **entries, **at}] for context, values in host.embed(clip, text, shown)
+                ]
+            conditionings.append(conditioning)
         return with_remarks(tuple(conditionings), remarks)
 
 

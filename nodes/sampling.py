@@ -14,6 +14,7 @@ from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
 from ..sampling.streams import unbind
+from ..sampling.travel import check_travel, travels
 from ..sampling.windows import Windows
 from .inputs import require_variant
 from .memory import sampled
@@ -75,6 +76,9 @@ class SamplerInputs:
         for name, conditioning in (("positive", positive), ("negative", negative)):
             check_width(variant, name, conditioning)
             check_prompt(variant, name, conditioning)
+        samples = picture(latent)
+        spans = [] if resolved is None or samples.ndim != 5 else resolved.spans(samples.shape[2])
+        check_travel(travels(positive) or travels(negative), len(spans))
         check_experts(variant, low_noise_model)
         models = (model,) if low_noise_model is None else (model, low_noise_model)
         if windows is not None:

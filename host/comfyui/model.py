@@ -21,6 +21,7 @@ from torch import Tensor
 from ...base import Masking, Variant, VideoModel
 from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
+from ...sampling.travel import AT, check_travel
 from ...sampling.windows import beside
 from ..fingerprint import of_patches, of_weights
 from .attention import CallOptions, attend_through_host
@@ -139,6 +140,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
             shape, mask = list(packing.shapes), entry["denoise_mask"]
             entry["denoise_mask"] = None if mask is None else packing.unpack(mask)
             conds["latent_shapes"] = comfy.conds.CONDConstant(packing.shapes)
+        if AT in kwargs:
+            conds[AT] = comfy.conds.CONDConstant(None)
         inputs = self.opent2v.conditions(entry, shape) if entry["cross_attn"] is not None else {}
         if inputs and self.opent2v.variant.family.network.prepare is not None:
             inputs = self._prepared(inputs, kwargs["device"])
@@ -177,6 +180,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     ) -> Tensor:
         options = transformer_options or {}
         refuse_unread(options)
+        if AT in kwargs and "context_window" not in options:
+            check_travel(True, 1)
         refuse_other_space(self.model_sampling, self.opent2v.variant.prediction)
         dtype = self.manual_cast_dtype or self.get_dtype()
         inputs = self.model_sampling.calculate_input(t, x).to(dtype)

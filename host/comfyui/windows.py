@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...base import Variant
 from ...sampling import SamplingError
+from ...sampling.travel import AT, mixed, mixture, moment_of
 from ...sampling.windows import FLAT, LOOPED, STATIC, UNIFORM, Window, Windows
 from .model import OpenT2VModel, variant
 
@@ -28,7 +29,7 @@ _WRAPPERS = {
 def apply_windows(model: Any, windows: Windows) -> Any:
     known = variant(model)
     if known is not None:
-        resolved = windows.for_model(known)
+        resolved, temporal = windows.for_model(known), known.geometry.temporal
     else:
         temporal = getattr(model.model.latent_format, "temporal_downscale_ratio", None)  # newer hosts have it
         if temporal is None:
@@ -39,7 +40,7 @@ def apply_windows(model: Any, windows: Windows) -> Any:
         resolved = windows.resolved(temporal, 0)
     is_ours = isinstance(model.model, OpenT2VModel)
     model = model.clone()
-    model.model_options["context_handler"] = _Handler(resolved, known if is_ours else None)
+    model.model_options["context_handler"] = _Handler(resolved, known if is_ours else None, temporal)
     for kind, key in _WRAPPERS.items():
         model.remove_wrappers_with_key(kind, key)
     comfy.context_windows.create_prepare_sampling_wrapper(model)
@@ -53,9 +54,10 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
     Args:
         windows: resolved.
         known: the variant of a MODEL of ours, whose conditions its family cuts; None: the host cuts them.
+        temporal: video frames per latent frame.
     """
 
-    def __init__(self, windows: Windows, known: Variant | None):
+    def __init__(self, windows: Windows, known: Variant | None, temporal: int):
         core = comfy.context_windows
         options: dict[str, Any] = {}
         if "causal_window_fix" in inspect.signature(core.IndexListContextHandler).parameters:  # of newer hosts
@@ -73,7 +75,7 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
             cond_retain_index_list="0" if windows.keep_picture else "",
             **options,
         )
-        self.windows, self.known = windows, known
+        self.windows, self.known, self.temporal = windows, known, temporal
         if known is not None:
             add_callback_with_key(core.IndexListCallbacks.RESIZE_COND_ITEM, _KEY, self._cut, self.callbacks)
 
@@ -114,6 +116,28 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
                 f"{type(model).__name__} makes picture and sound together, and ComfyUI does not say how its sound is "
                 "cut to windows over time. Take Video Windows out; LTX-2 can."
             )
+
+    def get_resized_cond(self, cond_in: Any, x_in: Tensor, window: Any, device: Any = None) -> Any:
+        """As the host does; of prompts that travel, those of the window's moment as one."""
+        if cond_in is not None and len(cond_in) > 1 and all(AT in cond for cond in cond_in):
+            cond_in = [self._at(cond_in, x_in.shape[self.dim], window.index_list)]
+        return super().get_resized_cond(cond_in, x_in, window, device)
+
+    def _at(self, conds: list[dict[str, Any]], count: int, span: list[int]) -> dict[str, Any]:
+        frames = (count - 1) * self.temporal + 1
+        stops = [cond[AT].frame(frames) for cond in conds]
+        before, behind, share = mixture(stops, moment_of(span, count, self.temporal))
+        values = [
+            {name: getattr(value, "cond", value) for name, value in conds[n]["model_conds"].items()}
+            for n in (before, behind)
+        ]
+        between, nearer = mixed(values[0], values[1], share), conds[behind if share > 0.5 else before]
+        changed = {
+            name: value._copy_with(between[name]) if isinstance(between[name], Tensor) else value
+            for name, value in nearer["model_conds"].items()
+            if name != AT  # so that both prompts may share a call of the model
+        }
+        return {**nearer, "model_conds": changed}
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
         """The step at the nearest noise level: some schedulers round it, and then the host's search has no match."""

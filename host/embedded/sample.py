@@ -14,7 +14,8 @@ from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
 from ...sampling.streams import Packing, unbind
-from ...sampling.windows import Window, blended
+from ...sampling.travel import AT, mixed, mixture, moment_of
+from ...sampling.windows import TIME, Window, blended
 from .machine import free_memory
 from .model import Model
 from .nested import nested
@@ -39,7 +40,10 @@ def sample(
     samples = [as_video(video, variant.geometry.channels), *others]
     start = start_of(variant, samples, latent.get("noise_mask"), run.seed, model.device, model.windows)
     entries = {
-        name: {"cross_attn": c[0][0], **c[0][1], "denoise_mask": start.family_mask, "seed": run.seed}
+        name: [
+            {"cross_attn": context, **values, "denoise_mask": start.family_mask, "seed": run.seed}
+            for context, values in c
+        ]
         for name, c in run.conditionings(positive, negative).items()
     }
     schedule = run.schedule
@@ -91,13 +95,18 @@ class _Expert:
         self,
         model: Model,
         part: ExpertSteps,
-        entries: dict[str, dict[str, Any]],
+        entries: dict[str, list[dict[str, Any]]],
         start: Start,
         stage: CachedStage | None,
     ):
         self.model, self.steps, self.start, self.stage = model, part.steps, start, stage
         self.predicts = part.schedule.prediction
-        self.conditions = {name: model.conditions(entry, start.family_shape) for name, entry in entries.items()}
+        self.conditions = {name: model.conditions(entry[0], start.family_shape) for name, entry in entries.items()}
+        self.stops = {
+            name: [(entry[AT], model.conditions(entry, start.family_shape)) for entry in prompts]
+            for name, prompts in entries.items()
+            if len(prompts) > 1 and all(AT in entry for entry in prompts)
+        }
         batch, channels, frames, *sides = start.packing.shapes[0]
         shown = frames if model.windows is None else min(frames, model.windows.length)
         shape = (len(self.conditions) * batch, channels, shown, *sides)
@@ -120,14 +129,23 @@ class _Expert:
             check_interrupt()
             packed = Packing.of(streams)
             conditions = {
-                name: window.conditions(variant, tensors, self.start.family_shape)
-                for name, tensors in self.conditions.items()
+                name: window.conditions(variant, self._at(name, window), self.start.family_shape)
+                for name in self.conditions
             }
             results = self._passes(now, packed.pack(streams), sigma, packed, conditions, window)
             return {name: packed.unpack(result) for name, result in results.items()}
 
         results = blended(packing.unpack(x), windows, evaluate)
         return {name: packing.pack(streams) for name, streams in results.items()}
+
+    def _at(self, name: str, window: Window) -> dict[str, Tensor]:
+        """A pass's conditions in the middle of a window."""
+        if name not in self.stops:
+            return self.conditions[name]
+        geometry, count = self.model.part.variant.geometry, self.start.packing.shapes[0][TIME]
+        stops = [place.frame(geometry.frames(count)) for place, _ in self.stops[name]]
+        before, behind, share = mixture(stops, moment_of(window.frames[0], count, geometry.temporal))
+        return mixed(self.stops[name][before][1], self.stops[name][behind][1], share)
 
     def _passes(
         self,

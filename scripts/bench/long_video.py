@@ -54,6 +54,14 @@ def main() -> None:
             if arguments.sheet and seed < 3:
                 bench.sheet.append(frames[:: max(1, len(frames) // 12)][:12])
         print(f"{seed + 1} of {arguments.scenes}", end="\r", flush=True)
+        if seed == 1:
+            print_table(rows)
+    print_table(rows)
+    if arguments.sheet:
+        bench.save_sheet(arguments.sheet)
+
+
+def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
     print("| Way | Step across joints | Inside | Colour drift | Colour | Background | Motion | Shape | Time |")
     print("|---|---|---|---|---|---|---|---|---|")
     base = mean(rows[next(iter(rows))], "seconds")
@@ -62,10 +70,9 @@ def main() -> None:
         shares = " | ".join(f"{value:.0%}" for value in values[3:])
         print(
             f"| {name} | {values[0]:.1f} dB | {values[1]:.1f} dB | {values[2]:.2f}/255 a s | {shares} | "
-            f"{mean(measures, 'seconds') / base:.2f} x |"
+            f"{mean(measures, 'seconds') / base:.2f} x |",
+            flush=True,
         )
-    if arguments.sheet:
-        bench.save_sheet(arguments.sheet)
 
 
 def mean(rows: list[dict[str, float]], key: str) -> float:

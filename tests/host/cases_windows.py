@@ -23,6 +23,7 @@ from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import Guidance, SamplerRequest, make_schedule, plan_run
 from opent2v.sampling.caches import cache_runs
+from opent2v.sampling.travel import AT, Place
 from opent2v.sampling.windows import BLENDINGS, RELATIVE, SCHEDULES, Windows
 from opent2v.tests.tiny import wan as tiny
 
@@ -242,3 +243,34 @@ def joint() -> dict[str, Any]:
             results.append(list(samples.unbind()))
         found[name] = cases_ltx2.apart(*results)
     return found
+
+
+@case
+def travel() -> dict[str, Any]:
+    """A prompt that travels, on both hosts, in KSampler, and where nothing cuts the video."""
+    stops = [(Place(0), "a red star moving left"), (Place(0.5, True), "a blue circle"), (Place(24), "a green square")]
+    latents, kept = [], []
+    for parts in SIDES:
+        clip = loaded_clip(parts.side)
+        positive = [
+            [context, {**entries, AT: place}]
+            for place, text in stops
+            for context, entries in parts.side.embed(clip, text)
+        ]
+        kept.append(positive)
+        travelling = SimpleNamespace(**vars(parts) | {"conds": [positive, parts.conds[1]]})
+        latents.append(sampled(travelling, Windows(**SHORT)))
+    windowed = real.apply_windows(OURS.model, Windows(**SHORT))
+    one_prompt = ksampler(windowed, kept[1][:1], OURS.conds[1], LONG)
+    return {
+        "hosts": largest(*latents),
+        "KSampler changes": largest(ksampler(windowed, kept[1], OURS.conds[1], LONG), one_prompt),
+        "no windows": refusal(lambda: ksampler(OURS.model, kept[1], OURS.conds[1], LONG)),
+    }
+
+
+def loaded_clip(side: Any) -> Any:
+    parts = load_pipeline(
+        open_folder(FOLDER), **dict.fromkeys(("model_dtype", "text_dtype", "vae_dtype"), torch.float32)
+    )
+    return side.clip(parts.text)

@@ -61,3 +61,10 @@ def test_picture_and_sound_are_cut_together(inside):
         assert "This ComfyUI cuts no latents of picture and sound into windows" in found["words"]
     else:
         assert max(found.values()) <= 1e-5 and len(found) == 2
+
+
+def test_a_prompt_travels_on_both_hosts_and_in_ksampler_and_needs_windows(inside):
+    found = inside("windows travel")
+    assert found["hosts"] <= 1e-5
+    assert found["KSampler changes"] > 1e-2
+    assert "The prompt travels over time, and this run computes the whole video at once" in found["no windows"]

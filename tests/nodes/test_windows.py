@@ -58,3 +58,38 @@ def test_without_a_model_the_output_says_what_to_connect():
 def test_bad_settings_are_refused_before_the_sampler():
     with pytest.raises(SamplingError, match="overlap of -3 frames"):
         call("OpenT2VWindows", length=9, overlap=-3)
+
+
+def travelling(text="0 f: a red triangle / 24 f: a blue square"):
+    return call("OpenT2VEncodePrompt", clip=tiny.shared()[1], positive=text)[0]
+
+
+def test_a_prompt_travels_from_window_to_window():
+    """Three windows of three latent frames each without overlap: the middle one has both prompts, half and half."""
+    model, clip, _ = tiny.shared()
+    positive, negative = travelling()
+    assert len(positive) == 2 and len(negative) == 1
+    seen = []
+    handle = model.part.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["encoder_hidden_states"].clone()), with_kwargs=True
+    )
+    (windows, _), _ = call("OpenT2VWindows", length=9, overlap=0)
+    latent = {"samples": torch.zeros(1, 16, 9, 4, 4)}
+    try:
+        inputs = {"positive": positive, "negative": negative, "latent": latent, "windows": windows}
+        call("OpenT2VSampler", model=model, steps=1, seed=1, cfg=1.0, **inputs)
+    finally:
+        handle.remove()
+    first, last = (embedded.embed(clip, text)[0][0] for text in ("a red triangle", "a blue square"))
+    # The windows' middles are at the frames 4, 16 and 28.
+    assert len(seen) == 3
+    for context, share in zip(seen, (4 / 24, 16 / 24, 1.0), strict=True):
+        assert torch.allclose(context, torch.lerp(first, last, share), atol=1e-6)
+
+
+def test_a_prompt_that_travels_needs_more_than_one_window():
+    positive, negative = travelling()
+    for inputs in ({}, {"windows": Windows(length=49)}):
+        with pytest.raises(SamplingError, match="The prompt travels over time, and this run computes the whole video"):
+            call("OpenT2VSampler", model=tiny.shared()[0], positive=positive, negative=negative,
+                 latent={"samples": torch.zeros(1, 16, 9, 4, 4)}, **inputs)  # fmt: skip
