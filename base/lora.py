@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .keys import Rule
 from .types import Shapes
+
+if TYPE_CHECKING:
+    from .variant import Variant
 
 # Layer, with "{}" for its number: "blocks.{}.attn1.to_q" -> (outputs, inputs) of the weight that a LoRA changes.
 LayerSizes = Mapping[str, tuple[int, int]]
@@ -23,12 +27,17 @@ class LoraNames:
             of these sizes, in the user's words; "" where no model of this family has them.
         alpha: where the makers' own trainer leaves alpha out of the tensors: (entry of the file's metadata, which is
             JSON; (layer in the file's names) -> key of its alpha there).
+        layout_of: (names of the file's tensors) -> one of `layouts` that they show where shapes do not, or "".
+        remark: (variant of the MODEL, name of the file, layers that are there in another shape) -> what the user should
+            know, or "".
     """
 
     layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
     signs: tuple[str, ...]
     title: Callable[[LayerSizes, int], str]
     alpha: tuple[str, Callable[[str], str]] | None = None
+    layout_of: Callable[[Iterable[str]], str] = lambda _: ""
+    remark: Callable[[Variant, str, Iterable[str]], str] = lambda *_: ""
 
 
 def width(sizes: LayerSizes, *signs: str) -> int:

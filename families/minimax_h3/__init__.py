@@ -26,6 +26,7 @@ from ...base import (
 )
 from ..text import qwen3_vl, qwen3_vl_vision
 from . import files, references, sound, text, vae
+from .lora import LORA
 from .network import condition, extend, grown, kept, predict
 from .pictures import CLIPS, image_to_video
 from .versions import of_parts, sigmas
@@ -53,6 +54,7 @@ FAMILY = Family(
     video=Video(vae.decode, vae.encode, vae.decode_frames, tiles_itself=True),
     sound=Sound(sound.decode, sound.output_rate, sound.encode, sound.input_rate),
     images=Images(image_to_video, CLIPS),
+    lora=LORA,
     references=references.REFERENCES,
     continuation=references.CONTINUATION,
 )

@@ -75,6 +75,14 @@ class Verdict:
         """As `origin`; a node that remembers its verdicts asks again in each run."""
         return origin(self.file)
 
+    @property
+    def _families_remark(self) -> str:
+        variant = self.target.variant
+        names = variant.family.lora if variant else None
+        if variant is None or names is None:
+            return ""
+        return names.remark(variant, self.file.path.name, [misfit.adapter.stem for misfit in self.misshapen])
+
     def check(self) -> None:
         """
         Raises:
@@ -132,8 +140,7 @@ class Verdict:
                 f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise one. "
                 "Apply it to the other MODEL of the two."
             )
-        remark = step_remark(file)
-        return [*lines, *([remark] if remark else [])]
+        return [*lines, *filter(None, (step_remark(file), self._families_remark))]
 
     def unplaced(self) -> list[str]:
         """Every change that has no place in the model, and every name that changes nothing, a line each."""
@@ -175,11 +182,20 @@ def match(file: LoraFile, target: Target, blocks: str = "") -> Verdict:
     kept = [adapter for adapter in adapters if is_selected(adapter.stem)]
     names = Names(target)
     tried = [_tried(layout, kept, names) for layout in names.layouts]
-    layout, places, unmatched, misshapen = max(tried, key=lambda attempt: (len(attempt[1]), len(attempt[3])))
+    shown = _layout_of(kept, target)
+    layout, places, unmatched, misshapen = max(
+        tried, key=lambda attempt: (len(attempt[1]), len(attempt[3]), attempt[0] == shown)
+    )
     filtered = len(adapters) - len(kept)
     if layout == "own":
         layout = "the model's own"
     return Verdict(file, target, layout, tuple(places), tuple(unmatched), tuple(misshapen), filtered, for_other_expert)
+
+
+def _layout_of(adapters: Sequence[Adapter], target: Target) -> str:
+    """The layout that the names of the file's tensors show where shapes do not; "" where none does."""
+    names = target.variant.family.lora if target.variant else None
+    return "" if names is None else names.layout_of([key for adapter in adapters for key in adapter.keys.values()])
 
 
 Tried = tuple[str, list[tuple[Adapter, tuple[WeightSlice, ...]]], list[Adapter], list[Misfit]]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opent2v.base import Shapes
+from opent2v.base import Shapes, Variant
 from opent2v.families.minimax_h3 import FAMILY, files
 from opent2v.families.minimax_h3.versions import make_variant
 
@@ -41,6 +41,10 @@ def config_of(pruned: int = 0, **sizes: int) -> dict[str, Any]:
         config = {k: v for k, v in config.items() if k not in ("time_embed_hidden_dim", "freq_dim")}
         config["time_embed_dim"] = pruned
     return config
+
+
+def variant_of(config: dict[str, Any], rows: int = 0) -> Variant:
+    return make_variant(FAMILY, config, rows)
 
 
 def published(table: tuple[int, int] | None = None, **sizes: int) -> tuple[dict[str, Any], Shapes]:

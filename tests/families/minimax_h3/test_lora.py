@@ -1,0 +1,151 @@
+"""LoRA files for MiniMax H3 in every trainer's names change our MODEL as they change the makers' weights.
+
+Tests: families/minimax_h3/lora.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from opent2v.families.minimax_h3 import FAMILY, files
+from opent2v.families.minimax_h3.lora import LORA
+from opent2v.host import embedded
+from opent2v.loaders import load_model, open_file
+from opent2v.tests.families.layouts import minimax_h3 as layout
+from opent2v.tests.loaders.lora.applied import apply, loras
+from opent2v.tests.tiny import minimax_h3 as tiny
+
+pytest.importorskip("diffusers", "0.40")
+__all__ = ["loras"]
+RANK = 2
+LAYERS = (
+    "blocks.1.attn.qkv_proj", "blocks.1.attn.out_proj", "blocks.2.mlp.fc1", "blocks.0.mlp.fc2",
+    "token_refiner.blocks.0.attn.qkv_proj", "condition_proj", "final_layer.adaln_proj.linear",
+    "blocks.2.adaln_proj.linear", "time_embedder.proj_in", "final_layer.video_out",
+)  # fmt: skip
+
+
+def model(kind: str, path) -> Any:
+    file = open_file(tiny.save(path / f"{kind}.safetensors", tiny.originals(kind)))
+    return embedded.model(load_model(file, torch.float32))
+
+
+def factors(kind: str, interleaved: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Layer in the makers' names -> (up, down)."""
+    generator, weights = torch.Generator().manual_seed(4), tiny.originals(kind, interleaved=interleaved)
+    return {
+        layer: (
+            torch.randn(len(weights[f"{layer}.weight"]), RANK, generator=generator),
+            torch.randn(RANK, weights[f"{layer}.weight"].shape[1], generator=generator),
+        )
+        for layer in LAYERS
+        if f"{layer}.weight" in weights
+    }
+
+
+def expected(kind: str, path, interleaved: int = 0) -> dict[str, Tensor]:
+    """Our transformer's weights, loaded from the makers' weights with the LoRA merged into them."""
+    weights = dict(tiny.originals(kind, interleaved=interleaved))
+    for layer, (up, down) in factors(kind, interleaved).items():
+        weights[f"{layer}.weight"] = weights[f"{layer}.weight"] + up @ down
+    file = open_file(tiny.save(path / "merged.safetensors", weights))
+    rows = files.INTERLEAVED if interleaved else "auto"
+    return dict(load_model(file, torch.float32, rope_layout=rows).transformer.named_parameters())
+
+
+NAMES = {
+    "ai-toolkit": ("diffusion_model.{}.lora_A.weight", "diffusion_model.{}.lora_B.weight"),
+    "bare": ("{}.lora_A.weight", "{}.lora_B.weight"),
+    "DiffSynth": ("{}.lora_A.default.weight", "{}.lora_B.default.weight"),
+    "musubi": ("lora_unet_{}.lora_down.weight", "lora_unet_{}.lora_up.weight"),
+}
+
+
+@pytest.mark.parametrize("kind", ["full", "pruned"])
+@pytest.mark.parametrize("trainer", list(NAMES))
+def test_every_trainers_names(tmp_path, loras, trainer, kind):
+    head = tiny.HEAD if trainer == "DiffSynth" else 0
+    down_name, up_name = NAMES[trainer]
+    tensors = {}
+    for layer, (up, down) in factors(kind, head).items():
+        spelled = layer.replace(".", "_") if trainer == "musubi" else layer
+        tensors |= {down_name.format(spelled): down, up_name.format(spelled): up}
+    tiny.save(loras / "any.safetensors", tensors)
+    changed, report = apply(model(kind, tmp_path))
+    count = len(factors(kind))
+    assert f"{count} of {count} match" in report and ("head by head layout" in report) == bool(head)
+    with changed.changed():
+        ours = {name: weight.clone() for name, weight in changed.part.transformer.named_parameters()}
+    for name, weight in expected(kind, tmp_path, head).items():
+        assert torch.allclose(ours[name], weight, atol=1e-4), name
+
+
+def test_diffusers_names(tmp_path, loras):
+    names = {"transformer_blocks.1.attn.to_k": 128, "transformer_blocks.1.ff.net.2": 48}
+    tensors = {}
+    for name, rows in names.items():
+        tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(
+            RANK, tiny.transformer("full")[f"{name}.weight"].shape[1]
+        )
+        tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(rows, RANK)
+    tiny.save(loras / "any.safetensors", tensors)
+    assert "2 of 2 match" in apply(model("full", tmp_path))[1]
+
+
+def test_modulations_of_the_other_kind_are_named(tmp_path, loras):
+    tensors = {}
+    for layer, (up, down) in factors("full").items():
+        tensors |= {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+    tiny.save(loras / "any.safetensors", tensors)
+    report = apply(model("pruned", tmp_path))[1]
+    assert "7 of 10 match, 2 in another shape, 1 unmatched" in report
+    assert "adaln_proj layers are of a full model and this MODEL is pruned: they are left out" in report
+
+
+def test_fasth3s_gates_are_skipped_and_its_whole_changes_applied(tmp_path, loras):
+    up, down = factors("full")["blocks.1.attn.out_proj"]
+    tiny.save(
+        loras / "any.safetensors",
+        {
+            "diffusion_model.blocks.1.attn.out_proj.lora_A.weight": down,
+            "diffusion_model.blocks.1.attn.out_proj.lora_B.weight": up,
+            "diffusion_model.blocks.1.norm1.diff": torch.full((48,), 0.5),
+            "diffusion_model.blocks.1.adaln_proj.linear.diff_b": torch.full((864,), 0.25),
+            "diffusion_model.blocks.1.attn.to_gate_compress.set_weight": torch.ones(128, 48),
+        },
+    )
+    plain = model("full", tmp_path)
+    changed, report = apply(plain)
+    assert "3 of 3 match" in report and "to_gate_compress.set_weight" in report
+    before = plain.part.transformer.transformer_blocks[1].norm1.weight.clone()
+    with changed.changed():
+        block = changed.part.transformer.transformer_blocks[1]
+        assert torch.allclose(block.norm1.weight, before + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "minimax_h3_turbo_544p_v1.0.safetensors",
+            "Turbo LoRA for 544p: 8 steps at shift 12 (sound 3), this model's own.",
+        ),
+        ("MiniMax-H3-768p-4step-lightx2v.safetensors", "4 or 8 steps at shift 6 (sound 3): set shift to 6"),
+        ("a_portrait_768p.safetensors", ""),
+        ("turbo.safetensors", ""),
+    ],
+)
+def test_a_turbo_loras_noise_levels_are_said(name, said):
+    variant = tiny.variant_of("full")[1]
+    remark = LORA.remark(variant, name, [])
+    assert said in remark and bool(remark) == bool(said)
+
+
+def test_a_published_loras_layers_tell_the_model():
+    sizes = {"transformer_blocks.{}.attn.to_q": (7168, 5376)}
+    assert LORA.title(sizes, 50) == "MiniMax H3" and not LORA.title({"transformer_blocks.{}.attn.to_q": (48, 48)}, 3)
+    assert FAMILY.lora is LORA and layout.PUBLISHED["hidden_size"] == 5376
