@@ -55,7 +55,11 @@ def _remark(variant: Variant, name: str, misshapen: Iterable[str]) -> str:
             f"LoRA for {kinds[0]} models, or the {kinds[1]} model."
         )
     if _TURBO.search(name):
-        lines += [f"Turbo LoRA for {side}p: {said}." for side, said in _SCHEDULES.items() if f"{side}p" in name.lower()]
+        lines += [
+            f"Turbo LoRA for {side}p: {schedule}."
+            for side, schedule in _SCHEDULES.items()
+            if f"{side}p" in name.lower()
+        ]
     return " ".join(lines)
 
 
