@@ -18,8 +18,8 @@ from ..sampling.streams import unbind
 
 # Nodes that load the audio VAEs, for messages.
 AUDIO_VAES = (
-    "Load Video Diffusion Model or Load Video VAE, or ComfyUI's Load LTXV Audio VAE, for LTX-2; ComfyUI's Load VAE for "
-    "MiniMax H3"
+    "Load Video VAE, for LTX-2 Load Video Diffusion Model too; or ComfyUI's Load LTXV Audio VAE for LTX-2, Load VAE "
+    "for MiniMax H3"
 )
 
 # A sound may differ from its picture by this share of the length, because their latents end at different moments.

@@ -46,8 +46,8 @@ def sound_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
     if not all(name in inner for name in statistics.NAMES):
         raise FamilyError(
             "This is the audio VAE of MiniMax H3 without the mean and spread of its latents (latents_mean, "
-            "latents_std), without which it makes noise. Choose minimax_h3_audio_vae_fp32.safetensors, or the folder "
-            "with its config.json."
+            "latents_std), without which it makes noise. Choose minimax_h3_audio_vae_fp32.safetensors, which "
+            "has them inside."
         )
     extend = _plain_with_statistics if is_plain else _with_statistics
     layout = "original" if is_plain else "diffusers"

@@ -82,7 +82,7 @@ def video_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
             raise FamilyError(
                 "This is the video VAE of MiniMax H3 without the mean and spread of its latents (latents_mean, "
                 "latents_std), without which it makes noise. Choose minimax_h3_video_vae_fp16.safetensors or "
-                "_int8_convrot, or the folder with its config.json."
+                "_int8_convrot, which have them inside."
             )
         extend = partial(statistics.add, channels=variant.geometry.channels)
         return Recognised("vae", layout, _CLASS, config, variant, rules, prefix, extend=extend)

@@ -27,14 +27,15 @@ def decoding(frames: int, whole: bool) -> float:
     from diffusers import AutoencoderKLMiniMaxH3
 
     from opent2v.base import VideoVAE
-    from opent2v.families.minimax_h3 import of_vae
+    from opent2v.families.minimax_h3 import FAMILY
+    from opent2v.families.minimax_h3.versions import of_parts
     from opent2v.host import embedded
     from opent2v.tests.tiny.minimax_h3_parts import VIDEO_VAE
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
     module = AutoencoderKLMiniMaxH3(**VIDEO_VAE).eval()
-    part = VideoVAE(of_vae(), module, Path("none"))
+    part = VideoVAE(of_parts(FAMILY), module, Path("none"))
     vae = embedded.vae(part)
     latent = torch.randn(1, *part.variant.geometry.latent_shape(WIDTH, HEIGHT, frames))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -89,6 +89,24 @@ def references_equal_cores() -> dict[str, Any]:
 
 
 @case
+def packed_encoders_equal_their_numbers() -> dict[str, Any]:
+    """Encoders in few bits, with a picture in the prompt, against the numbers that they stand for."""
+    from opent2v.base import Shown
+    from opent2v.loaders import load_text, open_text_files
+    from opent2v.nodes.load_text import find_tokenizer
+
+    shown, results = [Shown("image", pictures(1, 96, 64))], {}
+    for kind in ("int8_convrot", "nvfp4_awq"):
+        path = tiny.packed_file("encoder", tiny.tiny.encoder(), kind, "layers.")
+        made = []
+        for file in (path, path.with_name(f"encoder-{kind}-exact.safetensors")):
+            part = load_text(open_text_files(file), tiny.variant(), torch.float32, find_tokenizer)
+            made.append(real.embed(real.clip(part), PROMPT, shown))
+        results[kind] = apart(*made)
+    return results
+
+
+@case
 def our_references_equal_cores() -> dict[str, Any]:
     """Video References with our parts and with core's, against core's node with core's parts."""
     from comfy_extras.nodes_minimax_h3 import MiniMaxH3ReferenceToVideo

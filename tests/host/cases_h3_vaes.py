@@ -9,8 +9,10 @@ import torch
 from boot import call, case, largest
 from tiny_h3_parts import drawn, pictures
 
+from opent2v.base.packed import PackedTensor
 from opent2v.host import embedded
 from opent2v.host import host as real
+from opent2v.loaders import load_vae, open_file
 
 torch.set_grad_enabled(False)
 
@@ -50,6 +52,22 @@ def both_hosts_compute_the_same() -> dict[str, float]:
         "sound": largest(*(side.audio_decoder(vae).decode(sound)["waveform"] for side, _, vae in sides)),
         "sound's latent": largest(*(side.audio_decoder(vae).encode(audio) for side, _, vae in sides)),
     }
+
+
+@case
+def a_packed_video_vae_equals_its_numbers() -> dict[str, Any]:
+    """An int8 convrot file of ours, and of core's, against the numbers that it stands for."""
+    weights = tiny.tiny.original_video_vae(tiny.tiny.video_vae())
+    path = tiny.packed_file("vae", weights, "int8_convrot", "decoder.transformer_blocks")
+    plain = path.with_name("vae-int8_convrot-exact.safetensors")
+    latent = drawn(1, 24, 7, 4, 6, seed=1)
+    ours, expected = (real.vae(load_vae(open_file(file), torch.float32)) for file in (path, plain))
+    kept = [n for n, w in ours.first_stage_model.named_parameters() if isinstance(w, PackedTensor)]
+    results = {"ours": largest(real.decode(ours, latent), real.decode(expected, latent)), "layers": len(kept)}
+    if tiny.HAS_H3:
+        core = real.decode(tiny.cores_video_vae(path), latent)
+        results["core"] = largest(core, real.decode(expected, latent))
+    return results
 
 
 @case

@@ -56,6 +56,15 @@ def near(result: dict[str, Any]) -> bool:
     return result["context"] < 1e-5 and result["tags"] and result["spread"] > 1 and all(result["pooled"])
 
 
+def test_packed_parts_compute_as_their_numbers(vaes, text):
+    """ComfyUI multiplies int8 layers in int8, activations too, which is less exact than the numbers."""
+    results = text("packed_encoders_equal_their_numbers")
+    assert results["int8_convrot"]["context"] < 0.3 and results["nvfp4_awq"]["context"] < 1e-4
+    assert all(result["tags"] and result["seen"] == 8 and result["spread"] > 1 for result in results.values())
+    video = vaes("a_packed_video_vae_equals_its_numbers")
+    assert video["layers"] == 12 and video["ours"] < 1e-5 and video.get("core", 0) < 5e-3
+
+
 def test_words_equal_cores(cores_text):
     results = cores_text("words_equal_cores")
     assert len(results) == 9 and all(near(result) for result in results.values()), results

@@ -23,6 +23,7 @@ from opent2v.loaders import load_text, open_text_files
 from opent2v.loaders.single import load_sound_vae, load_vae, open_file
 from opent2v.nodes.load_text import find_tokenizer
 from opent2v.tests.tiny import minimax_h3_parts as tiny
+from opent2v.tests.tiny import packed
 
 FOLDER = scratch()
 HAS_H3 = importlib.util.find_spec("comfy.ldm.minimax") is not None  # not in ComfyUI 0.8.0
@@ -85,6 +86,15 @@ def video_vaes(side: Any = host) -> tuple[Any, Any]:
 def sound_vaes(side: Any = host) -> tuple[Any, Any]:
     path = sound_vae_file()
     return (cores_sound_vae(path) if HAS_H3 else None), side.vae(load_sound_vae(open_file(path), torch.float32))
+
+
+def packed_file(name: str, weights: dict[str, torch.Tensor], kind: str, inside: str) -> Path:
+    """A file whose layers with `inside` in their names are stored in a format, and one of the numbers it stands for."""
+    path = FOLDER / f"{name}-{kind}.safetensors"
+    if not path.exists():
+        exact = packed.write(path, weights, lambda layer: kind if inside in layer else "")
+        saved(f"{name}-{kind}-exact.safetensors", exact)
+    return path
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:

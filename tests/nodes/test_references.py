@@ -119,6 +119,40 @@ def test_what_cannot_be_used_is_refused_before_anything_is_computed(node, inputs
         node(**inputs)
 
 
+def test_picture_and_sound_are_decoded_and_saved_in_step(parts, tmp_path):
+    """22 frames and 37 latents of sound: they end within half a frame of each other, in the file as well."""
+    import av
+
+    embedded.configure(models=tmp_path, output=tmp_path / "output")
+    dice = torch.Generator().manual_seed(3)
+    streams = [torch.randn(1, *stream.latent_shape(96, 64, 22, 24.0), generator=dice) for stream in VARIANT.streams]
+    latent = {"samples": embedded.nested(streams)}
+    given = {"vae": parts["vae"], "latent": latent, "audio_vae": parts["audio_vae"]}
+    (frames, audio), _ = call("OpenT2VDecode", **given)
+    assert frames.shape == (22, 64, 96, 3) and audio["sample_rate"] == 32000
+    assert audio["waveform"].shape == (1, 2, 29600) and abs(29600 / 32000 - 22 / 24) < 0.5 / 24
+    call("OpenT2VDecodeToVideo", **given, fps=24.0, filename_prefix="film")
+    (file,) = (tmp_path / "output").rglob("*.mp4")
+    with av.open(file) as film:
+        assert len(list(film.decode(video=0))) == 22 and film.streams.audio[0].rate == 32000
+    with av.open(file) as film:
+        samples = sum(frame.samples for frame in film.decode(audio=0))
+    assert abs(samples / 32000 - 22 / 24) < 1 / 24 + 1024 / 32000
+    with pytest.raises(ValueError, match="audio_vae is a VAE for pictures"):
+        call("OpenT2VDecode", **given | {"audio_vae": parts["vae"]})
+    with pytest.raises(ValueError, match="vae is an audio VAE"):
+        call("OpenT2VDecode", **given | {"vae": parts["audio_vae"]})
+
+
+def test_the_audio_vae_of_another_model_is_refused(node, tmp_path):
+    from opent2v.tests.tiny import ltx2
+
+    save_file({n: w.contiguous() for n, w in ltx2.sound_vae("2.0").items()}, tmp_path / "a.safetensors")
+    other = embedded.vae(load_sound_vae(open_file(tmp_path / "a.safetensors"), torch.float32))
+    with pytest.raises(FamilyError, match="audio_vae has latents of 8 channels; MiniMax H3 needs 32"):
+        node(picture_1=pictures(1), sound_1=SOUND, audio_vae=other)
+
+
 def test_parts_of_other_kinds_and_models_are_refused_by_name(node, parts):
     with pytest.raises(FamilyError, match="audio_vae is a VAE for pictures"):
         node(picture_1=pictures(1), sound_1=SOUND, audio_vae=parts["vae"])

@@ -17,7 +17,7 @@ RATE = 16000
 AUDIO_VAE = "an audio VAE"
 LEFT_OUT = (
     "The latent holds sound too, which is left out. To get it, connect the model's audio VAE to audio_vae (Load Video "
-    "Diffusion Model or Load Video VAE, or ComfyUI's Load LTXV Audio VAE, for LTX-2; ComfyUI's Load VAE for MiniMax "
+    "VAE, for LTX-2 Load Video Diffusion Model too; or ComfyUI's Load LTXV Audio VAE for LTX-2, Load VAE for MiniMax "
     "H3)."
 )
 
