@@ -12,52 +12,98 @@ from torch import Tensor
 from .chain import Step
 
 # sRGB (IEC 61966-2-1) to CIE XYZ, D65; the rows are divided by the white point.
-_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
+_XYZ = torch.tensor(
+    ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)),
+    dtype=torch.float64,
+) / torch.tensor(_WHITE, dtype=torch.float64).unsqueeze(1)  # fmt: skip
+_RGB = torch.linalg.inv(_XYZ)
+# CIE Lab is a matrix times the responses f of X, Y and Z, with 16 taken from L.
+_LAB = torch.tensor(((0, 116, 0), (500, -500, 0), (0, 200, -200)), dtype=torch.float64)
+_RESPONSES = torch.linalg.inv(_LAB)
+_BLACK = torch.tensor((16.0, 0.0, 0.0), dtype=torch.float64).unsqueeze(1)
 _EDGE = 6 / 29  # below, CIE Lab is a straight line
 
 
 def rgb_to_lab(frames: Tensor) -> Tensor:
     """sRGB [..., 3] in 0..1 -> CIE Lab [..., 3]: L in 0..100, a and b around -100..100."""
-    linear = torch.where(frames <= 0.04045, frames / 12.92, ((frames.clamp(min=0) + 0.055) / 1.055) ** 2.4)
-    x = linear @ _matrix(frames).T
-    f = torch.where(x > _EDGE**3, x.clamp(min=_EDGE**3) ** (1 / 3), x / (3 * _EDGE**2) + 4 / 29)
-    return torch.stack(
-        (116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])),
-        dim=-1,
-    )
+    lab = _LAB.to(frames) @ _responses(_planes(frames)) - _BLACK.to(frames)
+    return lab.T.reshape(frames.shape)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """CIE Lab [..., 3] -> sRGB [..., 3], cut to 0..1."""
-    y = (lab[..., 0] + 16) / 116
-    f = torch.stack((y + lab[..., 1] / 500, y, y - lab[..., 2] / 200), dim=-1)
-    x = torch.where(f > _EDGE, f**3, 3 * _EDGE**2 * (f - 4 / 29))
-    linear = (x @ torch.linalg.inv(_matrix(lab)).T).clamp(0, 1)
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
+    return _rgb(_RESPONSES.to(lab) @ (_planes(lab) + _BLACK.to(lab))).T.reshape(lab.shape)
 
 
-def _matrix(like: Tensor) -> Tensor:
-    white = torch.tensor(_WHITE, dtype=like.dtype, device=like.device)
-    return torch.tensor(_XYZ, dtype=like.dtype, device=like.device) / white[:, None]
+def _planes(frames: Tensor) -> Tensor:
+    """[..., 3] -> a copy [3, n] with each channel in one piece of memory."""
+    return frames.reshape(-1, 3).T.contiguous()
 
 
-def statistics(lab: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, [n, 1, 1, 3] each, of Lab frames [n, H, W, 3]."""
-    return lab.mean(dim=(1, 2), keepdim=True), lab.std(dim=(1, 2), keepdim=True, correction=0)
+def _responses(rgb: Tensor) -> Tensor:
+    """sRGB [3, n] -> the responses f of X, Y and Z [3, n]."""
+    dark = rgb / 12.92
+    light = rgb.clamp(min=0).add_(0.055).div_(1.055).pow_(2.4)
+    x = _XYZ.to(rgb) @ torch.where(rgb <= 0.04045, dark, light)
+    line = x / (3 * _EDGE**2) + 4 / 29
+    return torch.where(x > _EDGE**3, x.clamp_(min=_EDGE**3).pow_(1 / 3), line)
 
 
-def match_colours(frames: Tensor, mean: Tensor, std: Tensor, strength: float = 1.0) -> Tensor:
-    """Frames [n, H, W, 3] with the Lab mean and standard deviation [1, 1, 1, 3] of a reference.
+def _rgb(f: Tensor) -> Tensor:
+    """Responses of X, Y and Z [3, n] -> sRGB [3, n], cut to 0..1."""
+    x = torch.where(f > _EDGE, f * f * f, (f - 4 / 29).mul_(3 * _EDGE**2))
+    linear = (_RGB.to(f) @ x).clamp_(0, 1)
+    dark = linear * 12.92
+    return torch.where(linear <= 0.0031308, dark, linear.clamp_(min=1e-8).pow_(1 / 2.4).mul_(1.055).sub_(0.055))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of a picture's Lab channels, [3, 1] each."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, f: Tensor) -> Moments:
+        """Of a picture's responses [3, n]; those of Lab follow from their covariance, without the Lab picture."""
+        mean = f.mean(1, keepdim=True)
+        centred = f - mean
+        covariance = (centred @ centred.T).double() / f.shape[1]
+        variance = (_LAB.to(covariance) @ covariance @ _LAB.T.to(covariance)).diagonal().clamp(min=0).unsqueeze(1)
+        return cls(_LAB.to(covariance) @ mean.double() - _BLACK.to(covariance), variance.sqrt())
+
+    @classmethod
+    def of_all(cls, frames: Tensor) -> Moments:
+        """The means of those of several pictures [n, H, W, 3]."""
+        each = [cls.of(_responses(_planes(frame))) for frame in frames]
+        return cls(
+            torch.stack([moments.mean for moments in each]).mean(0),
+            torch.stack([moments.std for moments in each]).mean(0),
+        )
+
+
+def _moved(f: Tensor, present: Moments, goal: Moments) -> Tensor:
+    """Responses [3, n] of a picture whose Lab moments are brought from the present ones to the goal."""
+    # A flat frame has no contrast to stretch; more than fourfold would only blow up noise.
+    gain = (goal.std / present.std.clamp(min=1e-3)).clamp(0.25, 4.0)
+    lab, back = _LAB.to(gain), _RESPONSES.to(gain)
+    shift = back @ (goal.mean + _BLACK.to(gain) - gain * (present.mean + _BLACK.to(gain)))
+    return torch.addmm(shift.to(f), (back @ (gain * lab)).to(f), f)
+
+
+def match_colours(frames: Tensor, goal: Moments, strength: float = 1.0) -> Tensor:
+    """Frames [n, H, W, 3] with the Lab mean and standard deviation of a reference, a frame at a time.
 
     Source: Reinhard et al. 2001, Color Transfer between Images; here in CIE Lab.
     """
-    lab = rgb_to_lab(frames)
-    own_mean, own_std = statistics(lab)
-    # A flat frame has no contrast to stretch; more than fourfold would only blow up noise.
-    gain = (std / own_std.clamp(min=1e-3)).clamp(0.25, 4.0)
-    matched = (lab - own_mean) * gain + mean
-    return frames + strength * (lab_to_rgb(matched) - frames)
+    matched = torch.empty_like(frames)
+    for frame, place in zip(frames, matched, strict=True):
+        f = _responses(_planes(frame))
+        rgb = _rgb(_moved(f, Moments.of(f), goal)).T.reshape(frame.shape)
+        torch.lerp(frame, rgb, strength, out=place)
+    return matched
 
 
 def anchored(frames: Tensor, reference: Tensor, strength: float = 1.0) -> Tensor:
@@ -68,18 +114,16 @@ def anchored(frames: Tensor, reference: Tensor, strength: float = 1.0) -> Tensor
     Args:
         strength: 0 leaves the frames as they are, 1 matches them fully.
     """
-    goal_mean, goal_std = _mean_statistics(reference)
-    own_mean, own_std = _mean_statistics(frames)
-    gain = (goal_std / own_std.clamp(min=1e-3)).clamp(0.25, 4.0)
-    moved = [lab_to_rgb((rgb_to_lab(piece) - own_mean) * gain + goal_mean) for piece in frames.split(16)]
-    return frames + strength * (torch.cat(moved) - frames)
+    return recoloured(frames, Moments.of_all(frames), Moments.of_all(reference), strength)
 
 
-def _mean_statistics(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over all frames of `statistics`, [1, 1, 1, 3] each."""
-    each = [statistics(rgb_to_lab(piece)) for piece in frames.split(16)]
-    mean, std = (torch.cat(tensors).mean(dim=0, keepdim=True) for tensors in zip(*each, strict=True))
-    return mean, std
+def recoloured(frames: Tensor, present: Moments, goal: Moments, strength: float = 1.0) -> Tensor:
+    """Frames [n, H, W, 3], all moved by what brings the present moments to the goal; strength as `anchored`."""
+    matched = torch.empty_like(frames)
+    for frame, place in zip(frames, matched, strict=True):
+        rgb = _rgb(_moved(_responses(_planes(frame)), present, goal)).T.reshape(frame.shape)
+        torch.lerp(frame, rgb, strength, out=place)
+    return matched
 
 
 @dataclass(frozen=True)
@@ -94,9 +138,9 @@ class ColourMatch(Step):
     reference: Tensor | None = None
 
     def run(self, pieces: Iterator[Tensor], fps: Fraction, notes: list[str]) -> Iterator[Tensor]:
-        goal: tuple[Tensor, Tensor] | None = None
+        goal: Moments | None = None
         for piece in pieces:
             if goal is None:
                 picture = piece[:1] if self.reference is None else self.reference[:1, ..., :3].to(piece)
-                goal = statistics(rgb_to_lab(picture))
-            yield match_colours(piece, *goal, self.strength)
+                goal = Moments.of(_responses(_planes(picture)))
+            yield match_colours(piece, goal, self.strength)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .chain import Step
-from .colour import match_colours, rgb_to_lab, statistics
+from .colour import Moments, recoloured
 
 
 def cross_fade(before: Tensor, after: Tensor) -> Tensor:
@@ -41,17 +41,9 @@ def join(first: Tensor, second: Tensor, overlap: int, colour: float = 0.0) -> Te
     second = second.to(first)
     if colour:
         # Only the difference at the seam is removed, since the second clip may change its light later on.
-        goal, source = (statistics(rgb_to_lab(frame)) for frame in (first[-1:], second[:1]))
-        gain = (goal[1] / source[1].clamp(min=1e-3)).clamp(0.25, 4.0)
-        second = torch.cat([_moved(frame, source[0], gain, goal[0], colour) for frame in second.split(16)])
+        second = recoloured(second, Moments.of_all(second[:1]), Moments.of_all(first[-1:]), colour)
     kept = first.shape[0] - overlap
     return torch.cat([first[:kept], cross_fade(first[kept:], second[:overlap]), second[overlap:]])
-
-
-def _moved(frames: Tensor, mean: Tensor, gain: Tensor, goal: Tensor, strength: float) -> Tensor:
-    """Frames whose Lab values around `mean` are stretched by `gain` around `goal`."""
-    own_mean, own_std = statistics(rgb_to_lab(frames))
-    return match_colours(frames, (own_mean - mean) * gain + goal, own_std * gain, strength)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Sections, all of them where none is named:
 - writer: our writer against a plain PyAV loop, and against ComfyUI's own.
 - long: 500 frames of 720p, our writer against ComfyUI's own; only with --comfyui.
 - gif: by size of the picture.
+- colours: Match Colours against ComfyUI's own Transfer Color, 48 frames of 480p; only with --comfyui.
 
 Memory is the process's largest resident set while it works, less what it holds before (Linux only). Time pairs
 alternate, and the medians are compared, as wall time and as processor time of all threads: on a busy machine only the
@@ -36,7 +37,7 @@ import pack
 import writers
 from writers import HEIGHT, WIDTH
 
-SECTIONS = ("memory", "equality", "time", "writer", "long", "gif")
+SECTIONS = ("memory", "equality", "time", "writer", "long", "gif", "colours")
 # Up to this many frames the whole clip is also held: 330 frames are 1.5 GiB, and their copy as much again.
 MOST_HELD = 330
 
@@ -80,6 +81,8 @@ def main() -> None:
         writers.print_long()
     if "gif" in chosen:
         writers.print_gif()
+    if "colours" in chosen and arguments.comfyui:
+        print_colours(arguments.rounds)
     print(f"\n{time.perf_counter() - began:.0f} s in all, {time.process_time():.0f} s of processor time")
 
 
@@ -209,6 +212,34 @@ def print_time(vae, latent, rounds: int) -> None:
         }
         print(f"\n{latent.shape[2] * 4 - 3} frames from latent to file")
         writers.print_ratio(ways, rounds)
+
+
+def print_colours(rounds: int) -> None:
+    """Both match each frame's mean and deviation in CIE Lab to those of one picture."""
+    from fractions import Fraction
+
+    import torch
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+    from comfy_extras.nodes_post_processing import ColorTransfer
+
+    from opent2v.media.finishing import ColourMatch
+
+    dice = torch.Generator().manual_seed(0)
+    frames = torch.rand(48, HEIGHT, WIDTH, 3, generator=dice) * 0.6 + 0.1
+    picture = torch.rand(1, HEIGHT, WIDTH, 3, generator=dice) * 0.4 + 0.3
+
+    def ours() -> torch.Tensor:
+        return torch.cat(list(ColourMatch(1.0, picture).run(iter(frames.split(4)), Fraction(16), [])))
+
+    def core() -> torch.Tensor:
+        per_frame = {"source_stats": "per_frame"}
+        return ColorTransfer.execute(frames, picture, "reinhard_lab", per_frame, 1.0).args[0]
+
+    with torch.inference_mode():
+        print(f"\n{len(frames)} frames of {WIDTH} x {HEIGHT}: largest difference {(ours() - core()).abs().max():.1e}")
+        writers.print_ratio({"Match Colours": ours, "ComfyUI's Transfer Color": core}, rounds)
 
 
 if __name__ == "__main__":

@@ -109,13 +109,26 @@ def test_sound_goes_on_behind_a_damaged_packet(tmp_path, sound):
     assert video.remarks[0].endswith("what could not be decoded is silence.")
 
 
+def refused_packets(path) -> int:
+    """How many packets of the video a decoder with one thread refuses."""
+    refused = 0
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for packet in container.demux(container.streams.video[0]):
+            try:
+                packet.decode()
+            except av.error.FFmpegError:
+                refused += 1
+    return refused
+
+
 def test_frames_go_on_behind_a_damaged_packet(tmp_path):
     path = film(tmp_path / "clip.mkv", 75, "ffv1", "bgr0", g="1")
     spoil(path, packets(path, "video")[30])
     video = read_video(path)
     shown = numbers(video.frames)
     assert len(shown) == 75 and shown[:30] == list(range(30)) and shown[31:] == list(range(31, 75))
-    if shown[30] != 30:  # the decoder refused it: the frame before stands in its place
+    if refused_packets(path):  # the frame before stands in its place; FFmpeg 7 shows the damage without a word
         assert shown[30] == 29
         assert video.remarks == [
             "The file is damaged: 1 frame from number 30 on could not be decoded; the frame before "
@@ -136,7 +149,7 @@ def test_a_cut_off_file_says_so(tmp_path, name, share):
     if path.suffix in (".mp4", ".mov"):  # the index goes to the front, as in files made for the net
         moved = tmp_path / f"moved{path.suffix}"
         with av.open(str(path)) as source, av.open(str(moved), "w", options={"movflags": "faststart"}) as output:
-            copy = output.add_stream_from_template(source.streams.video[0])
+            copy = output.add_stream_from_template(source.streams.video[0], opaque=True)
             for packet in source.demux(source.streams.video[0]):
                 if packet.size:
                     packet.stream = copy
@@ -165,7 +178,10 @@ def test_a_clock_that_jumps_is_set_back(tmp_path):
     first = film(tmp_path / "first.ts", 50, sound="mp2").read_bytes()
     late = tmp_path / "late.ts"
     with av.open(str(tmp_path / "first.ts")) as source, av.open(str(late), "w") as output:
-        copies = {s.index: output.add_stream_from_template(s) for s in (*source.streams.video, *source.streams.audio)}
+        copies = {
+            s.index: output.add_stream_from_template(s, opaque=True)
+            for s in (*source.streams.video, *source.streams.audio)
+        }
         for packet in source.demux():
             if packet.size:
                 for name in ("pts", "dts"):
@@ -337,7 +353,10 @@ def late(path: Path, picture: bool, sound: bool) -> Path:
     """A clip whose last packets state a time of 11 days."""
     whole = film(path.with_name("whole.mkv"), 25, "ffv1", "bgr0", "pcm_s16le", g="1")
     with av.open(str(whole)) as source, av.open(str(path), "w") as output:
-        copies = {s.index: output.add_stream_from_template(s) for s in (*source.streams.video, *source.streams.audio)}
+        copies = {
+            s.index: output.add_stream_from_template(s, opaque=True)
+            for s in (*source.streams.video, *source.streams.audio)
+        }
         all_of_it = [packet for packet in source.demux() if packet.size]
         last = {packet.stream.type: packet for packet in all_of_it}
         for kind, is_late in (("video", picture), ("audio", sound)):
