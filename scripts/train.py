@@ -2,6 +2,7 @@
 
     transformer, vae, export    the bundled model: transformer with text encoder, VAE, and the folder of both
     lora                        its outline LoRA; needs peft
+    few-steps                   its LoRA for 4 steps at cfg 1; needs peft
     quickstart                  the next bundled model, VAE and transformer in turns
     quickstart-transformer, quickstart-vae    its parts alone
 
@@ -23,6 +24,7 @@ PARTS = {
     "vae": "train_vae",
     "export": "export",
     "lora": "train_lora",
+    "few-steps": "train_few_steps",
     "quickstart": "quickstart.train",
     "quickstart-transformer": "quickstart.train_transformer",
     "quickstart-vae": "quickstart.train_vae",
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     part = parser.parse_args(sys.argv[1:2]).part
-    environment.ensure(["peft"] if part == "lora" else [])
+    environment.ensure(["peft"] if part in ("lora", "few-steps") else [])
     pack.hide_scripts()
     pack.mount()
     sys.argv = [f"{sys.argv[0]} {part}", *sys.argv[2:]]

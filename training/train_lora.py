@@ -20,7 +20,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -203,11 +203,11 @@ def peft():
 class Adapted:
     """The pair's transformer with an adapter on it, each clip at a strength of its own."""
 
-    def __init__(self, pair: Pair):
+    def __init__(self, pair: Pair, targets: Sequence[str] = TARGETS):
         LoraConfig, LoraLayer = peft()
         pair.requires_grad_(False)
         # alpha = rank, so that a reader without support for alpha applies the same scale.
-        pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
+        pair.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(targets)))
         self.transformer = pair.transformer
         self.weights = {name: p for name, p in pair.transformer.named_parameters() if p.requires_grad}
         self._layers = {name: m for name, m in pair.transformer.named_modules() if isinstance(m, LoraLayer)}
@@ -230,13 +230,18 @@ def named(parameter: str) -> str:
     return f"transformer.{parameter.replace('.default', '')}"
 
 
-def write(weights: Mapping[str, Tensor], out: Path) -> None:
+def write(
+    weights: Mapping[str, Tensor],
+    out: Path,
+    title: str = "opent2v-quickstart, as an outline drawing",
+    targets: Sequence[str] = TARGETS,
+) -> None:
     """Write the adapter in half precision, with the names diffusers gives and a description in the header."""
     tensors = {named(name): w.detach().half().contiguous() for name, w in weights.items()}
-    adapter = {"r": RANK, "lora_alpha": RANK, "target_modules": list(TARGETS), "peft_type": "LORA"}
+    adapter = {"r": RANK, "lora_alpha": RANK, "target_modules": list(targets), "peft_type": "LORA"}
     about = {
         "format": "pt",
-        "title": "opent2v-quickstart, as an outline drawing",
+        "title": title,
         "base_model": "opent2v-quickstart",
         "rank": str(RANK),
         "alpha": str(RANK),
