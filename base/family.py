@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .few_steps import FewSteps
 from .guidance import Guide
 from .lora import LoraNames
 from .pictures import Guided, Pictures
@@ -214,6 +215,8 @@ class Sampling:
             latents; False: behind each guidance, on the model's own output.
         guides: (variant, dictionary of the positive CONDITIONING, sigma, cfg) -> the guidance of one step that this
             family alone has, with passes of its own; it works after all other.
+        few_steps: what is known of checkpoints and LoRAs that were distilled to few steps; the first row that a name
+            belongs to counts.
         schedulers: class name, as a scheduler config has it -> (config, `sampling.Prediction`) -> the family's own
             scheduler, where diffusers has none, or where its step takes arguments that no other scheduler has.
     """
@@ -226,6 +229,7 @@ class Sampling:
     rescales_clean: bool = False
     guides: Callable[[Variant, Entry, float, float], Sequence[Guide]] = lambda *_: ()
     schedulers: Mapping[str, Callable[[Mapping[str, Any], Any], OwnScheduler]] = field(default_factory=dict)
+    few_steps: tuple[FewSteps, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import FamilyError
+from .few_steps import CHECKPOINT, FewSteps, of_file, with_few_steps
 from .file_names import is_distilled
 from .keys import Rule, joined, translate, unwrapped
 from .types import Shapes
@@ -142,7 +143,7 @@ def recognise(
         if isinstance(recognised, Recognised) and recognition.stated is not None and metadata:
             recognised = recognition.stated(recognised, metadata, name)
         if isinstance(recognised, Recognised) and recognised.part == "transformer":
-            recognised = _with_steps_remark(recognised, name)
+            recognised = _with_few_steps(recognised, name, metadata)
         if isinstance(recognised, str) or recognised.part != "transformer" or recognition.tensors is None:
             return recognised
         wrong = difference(shapes, recognised, recognition.tensors(recognised.variant, recognised.config))
@@ -159,14 +160,33 @@ def recognise(
     return near
 
 
-def _with_steps_remark(recognised: Recognised, name: str) -> Recognised:
-    """A model that is distilled by its name, and has the steps of the plain one because nothing tells its own."""
-    if not is_distilled(name) or "istilled" in recognised.remark:
-        return recognised
-    remark = (
-        "Distilled to few steps, by its name: set steps and cfg in the sampler as its maker says (often 4 to 8, cfg 1)."
-    )
-    return replace(recognised, remark=" ".join(filter(None, (recognised.remark, remark))))
+def _with_few_steps(recognised: Recognised, name: str, metadata: Mapping[str, str]) -> Recognised:
+    """A model that is distilled by its name or metadata, with the values of its makers, as far as they are known."""
+    variant, remarks = recognised.variant, [recognised.remark]
+    if not variant.sigmas:
+        rows = variant.family.sampling.few_steps
+        few = of_file(rows, _names(name), metadata, CHECKPOINT, variant.name)
+        if few is not None:
+            recognised = replace(recognised, variant=with_few_steps(variant, few))
+            remarks.append(_few_steps_remark(few))
+        elif is_distilled(name) and "istilled" not in recognised.remark:
+            remarks.append(
+                "Distilled to few steps, by its name: set steps and cfg in the sampler as its maker says (often 4 to "
+                "8, cfg 1)."
+            )
+    return replace(recognised, remark=" ".join(filter(None, remarks)))
+
+
+def _names(name: str) -> tuple[str, str]:
+    """(file, folder) of a name that may have its folder before it."""
+    folder, _, file = name.replace("\\", "/").rpartition("/")
+    return file, folder.rpartition("/")[2]
+
+
+def _few_steps_remark(few: FewSteps) -> str:
+    if few.is_guess:
+        return f"Distilled, by its name: {few.values}. Its maker may name other steps; set them in the sampler."
+    return f"Distilled to few steps, by its name ({few.title}): {few.values}. Video Sampler takes these at 0."
 
 
 # Networks with the same tensors as a plain model; only ComfyUI's "model_type" in the file's metadata distinguishes

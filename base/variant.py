@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .defaults import Defaults
+from .few_steps import FewSteps
 from .geometry import Geometry
 from .prompt import Prompt
 from .streams import SoundStream, Stream, VideoStream
@@ -48,6 +49,7 @@ class Variant:
         whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
         one_frame: share of the two that a single frame takes.
         pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
+        few_steps: how the checkpoint, or a LoRA on it, that was distilled to few steps is sampled; None for others.
         facts: further facts that only the family itself reads.
         remark: what the user should know of this checkpoint, or "".
     """
@@ -77,6 +79,7 @@ class Variant:
     pairs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
+    few_steps: FewSteps | None = None
 
     def sample_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that one call of the transformer on latents [B, C, T, h, w] takes, weights apart.

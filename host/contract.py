@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Shown, SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
+from ..base.few_steps import FewStepsLora
 from ..base.guidance import Conditioning
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
@@ -155,6 +156,14 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
     def apply_patches(self, thing: ModelOrClip, patches: Sequence[WeightChange], strength: float) -> ModelOrClip:
         """A MODEL or CLIP with these changes added to those it has; no weight is changed before a run."""
+        ...
+
+    def with_few_steps(self, model: Model, lora: FewStepsLora) -> Model:
+        """A MODEL that remembers, in every further copy, that a LoRA of few steps is on it."""
+        ...
+
+    def few_steps(self, model: Model) -> tuple[FewStepsLora, ...]:
+        """The LoRAs of few steps on a MODEL, in the order in which they were applied."""
         ...
 
     def apply_step_cache(self, model: Model, step_cache: CacheRequest | StepCache) -> Model:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Family, Files, Variant
+from ..base.few_steps import CHECKPOINT, known, with_few_steps
 from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
@@ -112,10 +113,26 @@ def open_folder(path: Path) -> Folder:
         raise ModelFileError(
             f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
         ) from error
+    variant = _with_few_steps(variant, path.name, configs.get("opent2v", {}))
     folder = Folder(path, family, variant, configs, weights)
     if layout.inspect is None:
         return folder
     return replace(folder, variant=layout.inspect(variant, folder.headers(family.network.slot)))
+
+
+def _with_few_steps(variant: Variant, name: str, own: dict[str, Any]) -> Variant:
+    """A model that is distilled by its folder's name, with its makers' values; what opent2v.json states goes first."""
+    few = (
+        None
+        if variant.sigmas or "steps" in own
+        else known(variant.family.sampling.few_steps, name, CHECKPOINT, variant.name)
+    )
+    if few is None or few.is_guess:
+        return variant
+    remark = (
+        f"Distilled to few steps, by the folder's name ({few.title}): {few.values}. Video Sampler takes these at 0."
+    )
+    return replace(with_few_steps(variant, few), remark=" ".join(filter(None, (variant.remark, remark))))
 
 
 def has_weights(component: str) -> bool:

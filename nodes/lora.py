@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..base import FamilyError, Target, WeightChange
+from ..base.few_steps import FewStepsLora
 from ..host import host
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
 from .inputs import NONE, chosen, combo, files_of, states_of
@@ -69,7 +70,7 @@ class Applied:
                 key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
                 applied = self._read.get(key) or self._new(file, target, blocks, node)
                 kept[key] = applied
-                todo.append((name, applied[1], strength))
+                todo.append((name, applied, strength))
                 lines += verdict_lines(applied[0], strength)
                 unplaced += applied[0].unplaced()
             if clip is None and file.text_adapters:
@@ -77,9 +78,12 @@ class Applied:
                     f"{len(file.text_adapters)} changes of the text encoder were left out: connect the CLIP too"
                 )
         self._read = kept
-        for name, patches, strength in todo:
+        for name, (verdict, patches), strength in todo:
             if strength and name == "model":
                 model = host.apply_patches(model, patches, strength)
+                few = verdict.few_steps
+                if few is not None and strength > 0:
+                    model = host.with_few_steps(model, FewStepsLora(few, verdict.file.path.name, strength))
             elif strength:
                 clip = host.apply_patches(clip, patches, strength)
         for line in lines:

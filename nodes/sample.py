@@ -142,5 +142,5 @@ class OpenT2VSampler:
             host.say(foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts]), unique_id)
         latent = inputs.sample(run, cache, unique_id)
         line, *advice = describe(run)
-        lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *advice]
+        lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *inputs.few_steps, *advice]
         return with_remarks((latent, "\n".join(lines)), lines)

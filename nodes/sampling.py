@@ -16,6 +16,7 @@ from ..sampling.guidance import check_guidance
 from ..sampling.streams import unbind
 from ..sampling.travel import check_travel, travels
 from ..sampling.windows import Windows
+from .few_steps import with_loras
 from .inputs import require_variant
 from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
@@ -31,9 +32,10 @@ class SamplerInputs:
 
     Attributes:
         models: one, or the two experts.
-        variant: of the first model.
+        variant: of the first model, with the values of a LoRA of few steps on it.
         latent: in the model's scale.
         windows: over time, resolved for the model, which they are applied to; None: all is computed at once.
+        few_steps: remarks on LoRAs of few steps that disagree.
     """
 
     models: tuple[Any, ...]
@@ -42,6 +44,7 @@ class SamplerInputs:
     negative: Any
     latent: dict[str, Any]
     windows: Windows | None = None
+    few_steps: tuple[str, ...] = ()
 
     @classmethod
     def split(cls, values: dict[str, Any]) -> tuple[SamplerInputs, SamplerRequest]:
@@ -68,7 +71,7 @@ class SamplerInputs:
         Raises:
             SamplingError, FamilyError: an input is of another model, or of a shape that the model cannot make.
         """
-        variant = require_variant(model)
+        variant, few_steps = with_loras(require_variant(model), model, low_noise_model)
         latent = in_models_scale(variant, latent)
         resolved = None if windows is None else windows.for_model(variant)
         check_fits(variant, latent["samples"], None if resolved is None else resolved.length)
@@ -83,7 +86,7 @@ class SamplerInputs:
         models = (model,) if low_noise_model is None else (model, low_noise_model)
         if windows is not None:
             models = tuple(host.apply_windows(expert, windows) for expert in models)
-        return cls(models, variant, positive, negative, latent, resolved)
+        return cls(models, variant, positive, negative, latent, resolved, tuple(few_steps))
 
     def window_words(self) -> list[str]:
         """What the user is told of the windows."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..base import Entry, Variant
 from ..base.guidance import NEGATIVE, POSITIVE, Conditioning, Guide, Pass, PassResults
+from . import few_steps
 from .guidance import CONSTANT, Guidance, cfg_schedule_of, check_guidance, guides, joint_guides, stg_steps
 from .guides import SoundCfg
 from .schedule import Schedule, make_schedule
@@ -227,6 +228,7 @@ def plan_run(
     Raises:
         SamplingError: a setting is out of its range or does not suit the model.
     """
+    variant = few_steps.within_range(variant, request.steps)
     settings, defaults = request.guidance, variant.defaults
     check_guidance(settings, variant)
     steps, shift = steps_of(variant, request.steps), request.shift or None
@@ -237,7 +239,7 @@ def plan_run(
         shift=shift,
         denoise=request.denoise,
         kind=variant.prediction,
-        sigmas=lambda total: variant.family.sampling.sigmas(variant, total, shift, latent_shape),
+        sigmas=lambda total: few_steps.levels(variant, total, shift, latent_shape),
         seed=request.seed,
     )
     values = Values(request.cfg or defaults.guidance, cfg_schedule_of(settings, variant))
@@ -298,6 +300,7 @@ def describe(run: Run) -> list[str]:
     """Remarks on a planned run for the user: a line of its settings, and advice where there is some."""
     assert run.variant and run.request and run.values
     lines = [", ".join(_words(run, run.variant, run.request.guidance, run.values))]
+    lines += few_steps.remarks(run.variant, run.request)
     makers = run.variant.family.sampling.cfg_schedules[0]
     if run.values.cfg_schedule == CONSTANT != makers:
         lines.append(f"The makers of this model use cfg_schedule {makers} (auto in Video Guidance).")

@@ -1,4 +1,4 @@
-"""Train the LoRA with which the bundled model needs 4 steps at cfg 1: peft, on the shipped weights, which stay as they are.
+"""Train the LoRA with which the bundled model needs 4 steps at cfg 1: peft, on the shipped weights.
 
     python3 scripts/train.py few-steps --work WORK --out models/loras/opent2v-quickstart-4steps.safetensors
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
 from .outlines import PLAIN, embed, encode, negatives
-from .train_lora import FOLDER, TARGETS, Adapted, Lots, broad, named, peft, write
+from .train_lora import FOLDER, TARGETS, Adapted, Lots, broad, peft, write
 from .train_transformer import CHINESE, FRAMES, Pair
 
 TITLE = "opent2v-quickstart in 4 steps at cfg 1"
@@ -42,7 +42,9 @@ OWN_STATES = 2 / 3  # share of the clips of a training step that the student its
 
 def levels() -> Tensor:
     """[STEPS + 1] noise levels of the student: the teacher's own after every fifth step, and 0."""
-    return make_schedule(export.SCHEDULER, steps=export.OWN["steps"], shift=None).sigmas[:: export.OWN["steps"] // STEPS]
+    return make_schedule(export.SCHEDULER, steps=export.OWN["steps"], shift=None).sigmas[
+        :: export.OWN["steps"] // STEPS
+    ]
 
 
 def trajectories(count: int, pair: Pair, scenes: list[world.Scene], space: latents.LatentSpace) -> dict[str, Tensor]:

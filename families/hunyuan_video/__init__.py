@@ -38,6 +38,7 @@ from ...base.checks import check_encoder, check_vae
 from ...base.noise_levels import shifted, straight
 from ..text import clip, llama
 from . import files
+from .few_steps import FEW_STEPS
 from .lora import LORA
 from .teacache import teacache
 
@@ -201,7 +202,7 @@ FAMILY = Family(
     title="HunyuanVideo",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, blocks="transformer_blocks"),
-    sampling=Sampling(sigmas, teacache=teacache),
+    sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),
         components={

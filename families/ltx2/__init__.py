@@ -37,6 +37,7 @@ from ...base import (
 from ...base.stg import OwnStg
 from ..text import gemma3, gemma4, ltx2_projection
 from . import files, vae
+from .few_steps import FEW_STEPS
 from .lora import LORA
 from .network import REGISTERS, TEXT_TOKENS, extend, predict, prepare
 from .pictures import finish, image_to_video
@@ -153,7 +154,7 @@ FAMILY = Family(
         crossings=("audio_to_video_attn", "video_to_audio_attn"),
         cut=cut,
     ),
-    sampling=Sampling(sigmas, stg=stg, rescales_clean=True),
+    sampling=Sampling(sigmas, stg=stg, rescales_clean=True, few_steps=FEW_STEPS),
     text=Text(
         {"text_encoder": gemma3.KIND, "text_encoder_gemma4": gemma4.KIND, "projection": ltx2_projection.KIND}, embed
     ),

@@ -39,6 +39,7 @@ from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
 from . import files
+from .few_steps import FEW_STEPS
 from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in
 
@@ -249,7 +250,12 @@ FAMILY = Family(
     title="LTX-Video",
     recognition=Recognition(find, files.tensors, stated=files.stated),
     network=Network(predict, condition, blocks="transformer_blocks", cut=cut),
-    sampling=Sampling(sigmas, stg=stg, teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None),
+    sampling=Sampling(
+        sigmas,
+        stg=stg,
+        teacache=lambda variant: _TEACACHE if variant.name == "2B 0.9.1" else None,
+        few_steps=FEW_STEPS,
+    ),
     files=Files(
         pipelines=frozenset({"LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"}),
         components={

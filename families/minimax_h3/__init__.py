@@ -26,6 +26,7 @@ from ...base import (
 )
 from ..text import qwen3_vl, qwen3_vl_vision
 from . import files, references, sound, text, vae
+from .few_steps import FEW_STEPS
 from .lora import LORA
 from .network import condition, extend, grown, kept, predict
 from .pictures import CLIPS, image_to_video
@@ -46,7 +47,7 @@ FAMILY = Family(
     title="MiniMax H3",
     recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED,)),
     network=Network(predict, condition, blocks="transformer_blocks", extend=extend, masking=Masking(kept, grown)),
-    sampling=Sampling(sigmas),
+    sampling=Sampling(sigmas, few_steps=FEW_STEPS),
     text=Text(
         {"text_encoder": qwen3_vl.KIND, "vision": qwen3_vl_vision.KIND},
         pictured=PicturedText(text.tokens, text.embed),

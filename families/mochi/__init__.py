@@ -32,6 +32,7 @@ from ...base.checks import check_encoder, check_vae
 from ...base.noise_levels import linear_quadratic, shifted, straight
 from ..text import t5
 from . import files
+from .few_steps import FEW_STEPS
 from .lora import LORA
 from .teacache import teacache
 
@@ -165,7 +166,7 @@ FAMILY = Family(
     title="Mochi",
     recognition=Recognition(find, files.tensors),
     network=Network(predict, condition, blocks="transformer_blocks"),
-    sampling=Sampling(sigmas, teacache=teacache),
+    sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"MochiPipeline"}),
         components={

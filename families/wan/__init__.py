@@ -28,6 +28,7 @@ from ...base import (
 )
 from ...base.checks import check_encoder, check_vae
 from ..text import umt5
+from .few_steps import FEW_STEPS
 from .files import recognise_file, tensors
 from .lora import LORA
 from .pictures import condition, image_to_video
@@ -179,7 +180,7 @@ FAMILY = Family(
     title="Wan",
     recognition=Recognition(find, tensors),
     network=Network(predict, condition),
-    sampling=Sampling(sigmas, teacache=teacache),
+    sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"WanPipeline", "WanImageToVideoPipeline"}),
         components={

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
-from ...base.file_names import expert_in, is_distilled, is_of_two_experts
+from ...base.file_names import expert_in, is_of_two_experts
 from ...base.keys import Rule, rename, translate
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import PROJECTIONS, Tensors
@@ -93,10 +92,6 @@ _REFUSED = {
     "patch_embedding_pose": "SCAIL (a relative of Wan)",
     "patch_embedding_global": "WanDancer",
 }
-# File names of checkpoints distilled to four steps match this; their tensors are the same as the teacher's.
-_FOUR_STEPS = re.compile(r"lightx2v|lightning|step[ _-]?distill|(?<![0-9])4[ _-]?steps?", re.IGNORECASE)
-# The levels 1, 3/4, 1/2, 1/4 with a shift of 5 (LightX2V, denoising_step_list 1000, 750, 500, 250).
-FOUR_SIGMAS = (1.0, 0.9375, 5 / 6, 0.625)
 
 
 def recognise_file(family: Family, shapes: Shapes, name: str) -> Recognised | str:
@@ -146,13 +141,6 @@ def _transformer(
             "to 16, or 48 to 48; control and editing models (Fun and others) are not supported."
         )
     expert, model, remark = _by_name(config, name)
-    if _FOUR_STEPS.search(name):
-        model = replace(model, steps=4, guidance=1.0, low_noise_guidance=None)
-        remark = " ".join(filter(None, (remark, "Distilled, by its name: 4 steps, cfg 1, its own noise levels.")))
-    elif is_distilled(name):
-        model = replace(model, steps=8, guidance=1.0, low_noise_guidance=None)
-        advice = "Distilled, by its name: 8 steps, cfg 1. Its maker may name other steps; set them in the sampler."
-        remark = " ".join(filter(None, (remark, advice)))
     variant = build_variant(
         family,
         config,
@@ -162,9 +150,6 @@ def _transformer(
         expert=expert,
         has_token_times=latents == 48,
     )
-    if model.steps == 4:
-        euler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 5.0}
-        variant = replace(variant, sigmas=FOUR_SIGMAS, scheduler=euler)
     return Recognised("transformer", layout, "WanTransformer3DModel", config, variant, rules, prefix, remark)
 
 

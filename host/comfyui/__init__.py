@@ -16,7 +16,7 @@ from .cache import apply_step_cache
 from .files import missing, model_files, tokenizer_folder
 from .known import title
 from .memory import device_memory
-from .patches import apply_patches, patch_target
+from .patches import apply_patches, few_steps, patch_target, with_few_steps
 from .place import (
     file_folders,
     file_metadata,

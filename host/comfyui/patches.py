@@ -9,6 +9,7 @@ import comfy.weight_adapter
 from torch import Tensor, nn
 
 from ...base import FamilyError, NotWhole, Target, WeightChange
+from ...base.few_steps import FewStepsLora
 from ...base.keys import rename
 from ...base.weight_changes import apply_change, storage_of
 from ...families import recognised
@@ -118,6 +119,20 @@ def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) 
     clone.add_patches(host_patches(patches), strength)
     finish_each_load(getattr(clone, "patcher", clone))
     return clone
+
+
+# Key of a MODEL's attachments, which the host hands on to every clone.
+_FEW_STEPS = "opent2v_few_steps"
+
+
+def with_few_steps(model: Any, lora: FewStepsLora) -> Any:
+    clone = model.clone()
+    clone.set_attachments(_FEW_STEPS, (*few_steps(model), lora))
+    return clone
+
+
+def few_steps(model: Any) -> tuple[FewStepsLora, ...]:
+    return model.get_attachment(_FEW_STEPS) or ()
 
 
 def host_patches(patches: Sequence[WeightChange]) -> dict[Any, Any]:

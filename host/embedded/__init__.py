@@ -16,7 +16,7 @@ from .cache import apply_step_cache
 from .files import Missing, missing, model_files, tokenizer_folder
 from .machine import device_memory
 from .ops import packed_arithmetic
-from .patches import apply_patches, patch_target
+from .patches import apply_patches, few_steps, patch_target, with_few_steps
 from .place import (
     Interrupted,
     check_interrupt,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...base import Variant, VideoModel
+from ...base.few_steps import FewStepsLora
 from ...base.storage import BY_DTYPE
 from ...sampling import prediction
 from ...sampling.caches import CacheRun
@@ -37,6 +38,7 @@ class Model:
     step_cache: Callable[[], CacheRun] | None = None
     patches: Patches = ()
     windows: Windows | None = None
+    few_steps: tuple[FewStepsLora, ...] = ()
 
     def changed(self) -> AbstractContextManager[None]:
         """Run with the LoRAs that were applied."""

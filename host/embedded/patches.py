@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...base import Target, VideoModel, WeightChange
+from ...base.few_steps import FewStepsLora
 from ...base.packed import unpacked
 from ...base.weight_changes import apply_change, storage_of
 
@@ -76,3 +77,11 @@ def patch_target(thing: Any) -> Target:
 
 def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
     return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
+
+
+def with_few_steps(model: Any, lora: FewStepsLora) -> Any:
+    return replace(model, few_steps=(*model.few_steps, lora))
+
+
+def few_steps(model: Any) -> tuple[FewStepsLora, ...]:
+    return model.few_steps

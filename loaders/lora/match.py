@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ...base import FamilyError, Target
+from ...base.few_steps import FewSteps
 from ...base.file_names import expert_in
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat, is_of_a_pair
 from .names import Names, WeightSlice
-from .origin import format_of, origin, origin_text, step_remark
+from .origin import few_steps_of, format_of, origin, origin_text, step_remark
 from .shapes import fits_magnitudes
 
 _EXAMPLES = 2
@@ -140,7 +141,12 @@ class Verdict:
                 f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise one. "
                 "Apply it to the other MODEL of the two."
             )
-        return [*lines, *filter(None, (step_remark(file), self._families_remark))]
+        return [*lines, *filter(None, (step_remark(file, self.target.variant), self._families_remark))]
+
+    @property
+    def few_steps(self) -> FewSteps | None:
+        """How the model is sampled with this LoRA, where it was distilled to few steps and that is known."""
+        return few_steps_of(self.file, self.target.variant)
 
     def unplaced(self) -> list[str]:
         """Every change that has no place in the model, and every name that changes nothing, a line each."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ...base import LoraNames
+from ...base import LoraNames, Variant
+from ...base.few_steps import LORA, FewSteps, of_file
 from ...base.file_names import is_distilled
 from ...base.keys import Rule
 from ...families import families
@@ -110,8 +111,28 @@ def _signs(
     return sizes, layers
 
 
-def step_remark(file: LoraFile) -> str:
+def few_steps_of(file: LoraFile, variant: Variant | None) -> FewSteps | None:
+    """What is known of a LoRA of few steps; None for all others, and for those of which nothing is.
+
+    Args:
+        variant: of the model that it is on; None where the LoRA's own layers are to tell the family.
+    """
+    family = families().get(origin(file)[0]) if variant is None else variant.family
+    if family is None:
+        return None
+    names = file.path.name, file.path.parent.name
+    return of_file(family.sampling.few_steps, names, file.metadata, LORA, variant.name if variant else "")
+
+
+def step_remark(file: LoraFile, variant: Variant | None = None) -> str:
     """A remark on the settings for a LoRA that was distilled to few steps; "" for all others."""
+    few = few_steps_of(file, variant)
+    if few is not None:
+        low, high = few.strength
+        strength = f"strength {low:g}" + (f" to {high:g}" if high != low else "")
+        takes = "Video Sampler takes these where its own values are 0"
+        advice = "its maker may name others" if few.is_guess else takes
+        return f"Few steps ({few.title}): {few.values}, {strength}; {advice}. Without a step cache"
     # lightx2v's files say it in the name of their folder only.
     names = [
         file.path.name,

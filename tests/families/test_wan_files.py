@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from opent2v.base import FamilyError, Recognised
 from opent2v.base.keys import translate
 from opent2v.families import families, wan
-from opent2v.families.wan.files import FOUR_SIGMAS
+from opent2v.families.wan.few_steps import FOUR_SIGMAS
 from opent2v.families.wan.variants import VAES
 from opent2v.loaders.single import load_model, load_vae, open_file
 from opent2v.sampling import make_schedule
@@ -92,7 +92,10 @@ def test_a_distilled_checkpoint_brings_its_own_steps(name, boundary):
         {original(k): v for k, v in meta_shapes("WanTransformer3DModel", config).items()}, name
     )
     variant = found.variant
-    assert found.remark == "Distilled, by its name: 4 steps, cfg 1, its own noise levels."
+    assert found.remark == (
+        "Distilled to few steps, by its name (LightX2V step distillation): 4 steps, cfg 1, shift 5. Video Sampler "
+        "takes these at 0."
+    )
     assert (variant.defaults.steps, variant.defaults.guidance, variant.boundary) == (4, 1.0, boundary)
     levels = lambda shift, steps: make_schedule(  # noqa: E731
         variant.scheduler, steps=steps, shift=shift,
@@ -107,17 +110,20 @@ def test_a_distilled_checkpoint_brings_its_own_steps(name, boundary):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["Wan2_1-T2V-14B_CausVid_fp8_e4m3fn", "Wan14BT2VFusioniX_fp16", "rCM-Wan2.1-T2V-14B-480p", "FastWan2_1-T2V-14B",
-     "TurboWan2.1-T2V-14B", "Wan2.1-T2V-14B-Self-Forcing-DMD", "Wan2_1-AccVid-T2V-14B", "Wan2.1-T2V-14B-3steps"],
+    ("name", "steps"),
+    [("Wan2_1-T2V-14B_CausVid_fp8_e4m3fn", 3), ("Wan14BT2VFusioniX_fp16", 8), ("rCM-Wan2.1-T2V-14B-480p", 4),
+     ("FastWan2_1-T2V-14B", 3), ("TurboWan2.1-T2V-14B", 4), ("Wan2.1-T2V-14B-Self-Forcing-DMD", 4),
+     ("Wan2_1-AccVid-T2V-14B", 10), ("Wan2.1-T2V-14B-3steps", 8)],
 )  # fmt: skip
-def test_other_distilled_checkpoints_are_told_by_name(name):
+def test_other_distilled_checkpoints_are_told_by_name(name, steps):
     """At the plain model's 50 steps and cfg 5 they burn."""
     shapes = {original(k): v for k, v in meta_shapes("WanTransformer3DModel", LARGE).items()}
     file = wan.FAMILY.recognise(shapes, f"{name}.safetensors")
     assert isinstance(file, Recognised)
-    assert (file.variant.defaults.steps, file.variant.defaults.guidance) == (8, 1.0)
-    assert file.remark.startswith("Distilled, by its name: 8 steps, cfg 1. Its maker may name other steps")
+    assert (file.variant.defaults.steps, file.variant.defaults.guidance) == (steps, 1.0)
+    assert file.remark.startswith("Distilled") and f": {steps} steps, cfg 1" in file.remark
+    if name.endswith("3steps"):
+        assert file.remark.endswith("cfg 1. Its maker may name other steps; set them in the sampler.")
 
 
 @pytest.mark.parametrize(

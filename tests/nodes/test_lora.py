@@ -89,7 +89,7 @@ def test_a_file_for_the_other_expert_alone_is_refused_by_that(folder):
 def test_distilled_files_are_told_by_their_names(folder, name, is_distilled):
     save_file(draw(1), folder / f"{name}.safetensors")
     report = call("OpenT2VLoadLora", model=tiny.shared()[0], lora=f"{name}.safetensors")[0][2]
-    assert ("Distilled to few steps" in report) is is_distilled
+    assert ("Few steps (" in report) is is_distilled
 
 
 def test_strength_0_gives_the_model_back(folder):
@@ -190,6 +190,9 @@ def test_a_step_distilled_lora_is_told_by_its_name(folder):
     save_file(draw(1), folder / "Wan_T2V_lightx2v_cfg_step_distill_rank2.safetensors")
     name = "Wan_T2V_lightx2v_cfg_step_distill_rank2.safetensors"
     results, _ = call("OpenT2VLoadLora", model=tiny.shared()[0], lora=name)
+    assert "Few steps (LightX2V step distillation): 4 steps, cfg 1, shift 5, strength 1; Video Sampler" in results[2]
+    save_file(draw(1), folder / "my_turbo_lora.safetensors")
+    results, _ = call("OpenT2VLoadLora", model=tiny.shared()[0], lora="my_turbo_lora.safetensors")
     assert "Distilled to few steps, by its name: sample with cfg 1 and 4 to 8 steps" in results[2]
 
 

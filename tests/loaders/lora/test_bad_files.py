@@ -331,7 +331,7 @@ def test_few_steps_are_told_by_the_folders_name_too(loras, one):
     folder = loras / "Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1.1"
     folder.mkdir()
     files.save(folder / "high_noise_model.safetensors", {f"{LAYER}.{end}": torch.ones(s) for end, s in PAIR.items()})
-    assert "Distilled to few steps" in apply(one, f"{folder.name}/high_noise_model.safetensors")[1]
+    assert "Few steps (Wan2.2-Lightning): 4 steps" in apply(one, f"{folder.name}/high_noise_model.safetensors")[1]
 
 
 def test_half_of_each_pair_is_no_lora(loras, good, one):

@@ -1,0 +1,27 @@
+"""What is known of MiniMax H3's turbo LoRAs: the steps stand in their names, the shifts of picture and sound nowhere.
+
+Source: ModelTC/Minimax-H3-Turbo, model specs and issue 15; dkackman/diffusers-workflow, issues 147 and 148.
+"""
+
+from __future__ import annotations
+
+from ...base.few_steps import LORA, FewSteps
+
+_STEPS = r"(?P<steps>[1-9]) ?steps?(?![a-z])"
+_SPECS = "ModelTC/Minimax-H3-Turbo, model specs"
+
+FEW_STEPS = (
+    FewSteps(
+        "MiniMax H3 Turbo 768p", rf"(?=.*768p?(?![0-9])).*turbo.*?{_STEPS}", _SPECS, steps=8, most=8, fewest=4,
+        shift=(6.0, 3.0), solver="", kinds=(LORA,),
+    ),
+    FewSteps(
+        "MiniMax H3 Turbo 544p", rf"turbo.*{_STEPS}", _SPECS, steps=8, most=9, fewest=4, shift=(12.0, 3.0), solver="",
+        kinds=(LORA,),
+    ),
+    FewSteps(
+        "a turbo LoRA for MiniMax H3",
+        rf"(?:taomate|turbo|fast ?h3|distil(?:led)?)(?![a-z]).*{_STEPS}|taomate|fast ?h3|turbo(?![a-z])",
+        "its name alone", steps=4, most=8, solver="", kinds=(LORA,), is_guess=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""Runs of checkpoints and LoRAs that were distilled to few steps: their noise levels, and what the user should know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..base import Variant
+
+if TYPE_CHECKING:
+    from .run import SamplerRequest
+
+
+def within_range(variant: Variant, steps: int) -> Variant:
+    """The variant without its few noise levels where the user asks for other counts of steps than its makers name."""
+    few = variant.few_steps
+    if few is None or not steps or (few.fewest or few.steps) <= steps <= (few.most or few.steps):
+        return variant
+    return replace(variant, sigmas=())
+
+
+def levels(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> Sequence[float] | None:
+    """As `Sampling.sigmas`, with what is known of few steps before the family's own."""
+    few = variant.few_steps
+    own = few.levels(steps, shift) if few is not None and variant.prediction == "flow" else None
+    return own or variant.family.sampling.sigmas(variant, steps, shift, shape)
+
+
+def remarks(variant: Variant, request: SamplerRequest) -> list[str]:
+    """Which of a run's values are those of few steps, and which of the user's do not fit them."""
+    few = variant.few_steps
+    if few is None:
+        return []
+    taken = [] if request.steps else [f"{few.steps} steps"]
+    cfg_name = "guidance" if variant.embeds_guidance else "cfg"
+    taken += [] if request.cfg else [f"{cfg_name} {few.cfg:g}"]
+    if few.shift and not request.shift:
+        taken.append(f"shift {' / '.join(f'{shift:g}' for shift in few.shift)}")
+    elif few.sigmas and not request.shift and request.steps in (0, len(few.sigmas)):
+        taken.append("its noise levels")
+    lines = [f"{', '.join(taken)}: of {few.title}"] if taken else []
+    steps, cfg = request.steps or few.steps, request.cfg or few.cfg
+    is_more, is_less = steps > (few.most or few.steps), steps < (few.fewest or few.steps)
+    is_guided = cfg > few.cfg + 0.5 and not variant.embeds_guidance
+    if is_guided or ((is_more or is_less) and not few.is_guess):
+        burns = "leave noise" if is_less and not is_guided else "burn"
+        lines.append(f"{few.title} was made for {few.range_text}; {steps} steps at {cfg_name} {cfg:g} {burns}.")
+    if request.shift and few.shift and not math.isclose(request.shift, few.shift[0]):
+        lines.append(
+            f"{few.title} was made with shift {few.shift[0]:g}; shift {request.shift:g} blurs or leaves noise."
+        )
+    return lines
