@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .crossing import TextCrossing
 from .few_steps import FewSteps
 from .guidance import Guide
 from .lora import LoraNames
@@ -83,6 +84,7 @@ class Network:
         crossings: names of the blocks' attention from one stream to the other, for guidance by it; empty: none.
         masking: for a model that neither gets the kept parts of a LATENT with the run's noise nor clean, see
             `Variant.keeps_clean`. None: one of the two.
+        text_crossing: its attention to the prompt, where that is apart from the picture's; None: they share one.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
         cut: (variant, name of a condition, the condition, places of the frames that a window over time shows of each
             stream, shape as `condition` gets it) -> the condition for that window; raises FamilyError where that
@@ -99,6 +101,7 @@ class Network:
     extend: Callable[[Variant, nn.Module], None] | None = None
     prepare: Callable[[Variant, nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     crossings: tuple[str, ...] = ()
+    text_crossing: TextCrossing | None = None
     reads_rate: bool = False
     cut: Callable[[Variant, str, Tensor, Sequence[Sequence[int]], Any], Tensor] | None = None
     masking: Masking | None = None

@@ -132,6 +132,45 @@ class OpenT2VGuidance:
                     "Away from what LTX-2 makes where picture and sound do not hear each other: lips and noises fit "
                     "better, a step takes one more call. 0 and 1: off; 3: the makers'.",
                 ),
+                "nag": number(
+                    "nag",
+                    100.0,
+                    0.5,
+                    "Normalised attention guidance (Wan, LTX-Video): a negative prompt that works at cfg 1, for models "
+                    "and LoRAs of few steps; a step takes no second call. 0 and 1: off; 5 to 11: common.",
+                ),
+                "nag_tau": (
+                    "FLOAT",
+                    {
+                        "advanced": True,
+                        "default": defaults.nag_tau,
+                        "min": 1.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "The most that nag may strengthen what attention gives. More: stronger.",
+                    },
+                ),
+                "nag_alpha": number(
+                    "nag_alpha",
+                    1.0,
+                    0.05,
+                    "Share of nag in what attention gives. More: stronger; 0: off.",
+                    advanced=True,
+                ),
+                "start": number(
+                    "start",
+                    1.0,
+                    0.01,
+                    "Noise level below which cfg and all other guidance begin: 1 is pure noise.",
+                    advanced=True,
+                ),
+                "end": number(
+                    "end",
+                    1.0,
+                    0.01,
+                    "Noise level at which they end; the steps below take one call, twice as fast. 0: never.",
+                    advanced=True,
+                ),
             },
         }
 

@@ -8,6 +8,7 @@ from ..host import host
 from ..sampling import SOLVERS, describe
 from ..sampling.caches import CacheRequest
 from ..sampling.caches.report import remarks
+from ..sampling.run import saved_calls
 from .guidance import GUIDANCE
 from .inputs import STEP_CACHE, WINDOWS
 from .remarks import with_remarks
@@ -140,6 +141,8 @@ class OpenT2VSampler:
         run = inputs.plan(request)
         if cache is not None:
             host.say(foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts]), unique_id)
+        if saved_calls(run):
+            host.say(saved_calls(run), unique_id)
         latent = inputs.sample(run, cache, unique_id)
         line, *advice = describe(run)
         lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *inputs.few_steps, *advice]

@@ -108,7 +108,9 @@ class SamplerInputs:
         """
         library("diffusers")
         second = require_variant(self.models[1]) if len(self.models) > 1 else None
-        return plan_run(self.variant, request, tuple(picture(self.latent).shape), second, self.positive[0][1])
+        negative = {**self.negative[0][1], "cross_attn": self.negative[0][0]}
+        shape = tuple(picture(self.latent).shape)
+        return plan_run(self.variant, request, shape, second, self.positive[0][1], negative)
 
     def sample(self, run: Run, cache: CacheRun | None = None, node: str | None = None) -> dict[str, Any]:
         """The finished LATENT.

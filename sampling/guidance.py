@@ -46,6 +46,8 @@ class Guidance:
         stg_schedule: one of `STG_SCHEDULES`; with "published" the other settings of cfg and stg are not used.
         sound_cfg: cfg of the sound of a joint model; 0 is the model's own.
         modality: scale of the guidance by what picture and sound are to each other; 0 and 1 are off.
+        nag, nag_tau, nag_alpha: normalised attention guidance, see `nag.normalised`; a scale of 0 or 1 is off.
+        start, end: noise levels as shares of noise, falling from 1 to 0, between which cfg and all other guidance work.
     """
 
     cfg_schedule: str = CONSTANT
@@ -59,6 +61,15 @@ class Guidance:
     stg_schedule: str = CONSTANT
     sound_cfg: float = 0.0
     modality: float = 0.0
+    nag: float = 0.0
+    nag_tau: float = 2.5
+    nag_alpha: float = 0.25
+    start: float = 1.0
+    end: float = 0.0
+
+    def works_at(self, share: float) -> bool:
+        """Whether guidance works at a share of noise, 0 to 1; its borders are inside."""
+        return self.end - _SLACK <= share <= self.start + _SLACK
 
     @property
     def is_published(self) -> bool:
@@ -75,14 +86,40 @@ def check_guidance(settings: Guidance, variant: Variant) -> None:
     if settings.picture_cfg and (images is None or images.guidance is None):
         raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
     for name in ("sound_cfg", "modality"):
-        if getattr(settings, name) and (not variant.is_joint or not variant.family.network.crossings):
+        if getattr(settings, name) and (not variant.is_joint or not variant.family.network.text_crossings):
             raise SamplingError(
                 f"{name} is for models that make picture and sound by attention to each other, such as LTX-2; "
                 f"{variant.title} does not. Set {name} to 0."
             )
+    check_nag(settings, variant)
+    if not 0 <= settings.end < settings.start <= 1:
+        raise SamplingError(
+            f"Guidance works from start {settings.start:g} to end {settings.end:g}; expected shares of noise from 0 to "
+            "1, start above end (1 to 0: everywhere)."
+        )
     if not 0 <= settings.cfg_rescale <= 1:
         raise SamplingError(f"cfg_rescale is {settings.cfg_rescale}; expected 0 (off) to 1.")
     stg_steps(settings, variant, ())
+
+
+def check_nag(settings: Guidance, variant: Variant) -> None:
+    """
+    Raises:
+        SamplingError: a setting of normalised attention guidance is out of its range, or the model has no attention to
+            the prompt alone.
+    """
+    if settings.nag in (0, 1):
+        return
+    if variant.family.network.text_crossing is None:
+        raise SamplingError(
+            f"nag works on attention to the prompt apart from that to the picture, which {variant.title} has not; Wan "
+            "and LTX-Video have. Set nag to 0, and cfg above 1 for a negative prompt."
+        )
+    if settings.nag < 0 or settings.nag_tau < 1 or not 0 <= settings.nag_alpha <= 1:
+        raise SamplingError(
+            f"nag is {settings.nag:g}, nag_tau {settings.nag_tau:g}, nag_alpha {settings.nag_alpha:g}; expected nag of "
+            "0 (off) or more, nag_tau of 1 or more, nag_alpha of 0 (off) to 1."
+        )
 
 
 def cfg_schedule_of(settings: Guidance, variant: Variant) -> str:
@@ -173,7 +210,7 @@ def joint_guides(variant: Variant, cfg: float, settings: Guidance, stg: Stg | No
         names = published.attentions if published else ()
         active.append(Perturbed(replace(stg, rescale=0), network.blocks, names))
     if settings.modality not in (0, 1):
-        active.append(Modality(settings.modality, network.blocks, network.crossings))
+        active.append(Modality(settings.modality, network.blocks, network.text_crossings))
     share = max(settings.cfg_rescale, stg.rescale if stg is not None and stg.scale else 0)
     if share and (active or not math.isclose(cfg, 1)):
         active.append(CleanRescale(share))

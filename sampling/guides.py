@@ -140,7 +140,7 @@ class Modality(Guide):
 
     def isolated(self, transformer: nn.Module) -> AbstractContextManager[None]:
         count = len(transformer.get_submodule(self.path))  # pyright: ignore[reportArgumentType]
-        return _replaced(attentions(transformer, self.path, range(count), self.names), _nothing_of)
+        return replaced(attentions(transformer, self.path, range(count), self.names), _nothing_of)
 
     def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
         return clean + (self.scale - 1) * (results.clean["positive"] - results.clean["isolated"])
@@ -212,12 +212,12 @@ def values_only(
     Raises:
         FamilyError: as `attentions`.
     """
-    with _replaced(attentions(transformer, path, numbers, names), _values_of):
+    with replaced(attentions(transformer, path, numbers, names), _values_of):
         yield
 
 
 @contextmanager
-def _replaced(attentions: Sequence[Any], forward_of: Callable[[Any], Any]) -> Iterator[None]:
+def replaced(attentions: Sequence[Any], forward_of: Callable[[Any], Any]) -> Iterator[None]:
     """Inside the context, each attention has another forward."""
     before = []
     try:

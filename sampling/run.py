@@ -11,8 +11,10 @@ from torch import Tensor
 from ..base import Entry, Variant
 from ..base.guidance import NEGATIVE, POSITIVE, Conditioning, Guide, Pass, PassResults
 from . import few_steps
+from .errors import SamplingError
 from .guidance import CONSTANT, Guidance, cfg_schedule_of, check_guidance, guides, joint_guides, stg_steps
 from .guides import SoundCfg
+from .nag import Nag
 from .schedule import Schedule, make_schedule
 
 
@@ -55,8 +57,10 @@ class Step:
     @property
     def passes(self) -> tuple[Pass, ...]:
         """Passes of the model: the negative prompt, the positive one, then the passes that guidance needs besides."""
-        passes = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), POSITIVE]
-        passes += [guidance_pass for guide in self.guides for guidance_pass in guide.passes()]
+        further = [guidance_pass for guide in self.guides for guidance_pass in guide.passes()]
+        # A guide may change what the transformer makes of the positive prompt.
+        positive = next((changed for changed in further if changed.name == POSITIVE.name), POSITIVE)
+        passes = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), positive, *further]
         named = {guidance_pass.name: guidance_pass for guidance_pass in reversed(passes)}
         first = [named.pop(name) for name in (NEGATIVE.name, POSITIVE.name) if name in named]
         return (*first, *reversed(named.values()))
@@ -218,6 +222,7 @@ def plan_run(
     latent_shape: tuple[int, ...],
     second_expert: Variant | None = None,
     entry: Entry | None = None,
+    negative: Entry | None = None,
 ) -> Run:
     """The run that a request comes to.
 
@@ -225,6 +230,8 @@ def plan_run(
         latent_shape: [B, C, T, h, w] of the video's stream.
         second_expert: of the model that takes over below the variant's boundary.
         entry: dictionary of the positive CONDITIONING, for guidance by its pictures.
+        negative: dictionary of the negative CONDITIONING and its embedding under "cross_attn", for guidance by
+            attention.
     Raises:
         SamplingError: a setting is out of its range or does not suit the model.
     """
@@ -249,7 +256,12 @@ def plan_run(
     image_scales, values = _image_scales(variant, settings, values, entry or {}, steps, latent_shape)
     stg = stg_steps(settings, variant, schedule.sigmas[:-1].tolist())
 
+    works = [settings.works_at(share) for share in (schedule.timesteps / 1000).tolist()]
+
     def scales(cfg: float) -> Sequence[float]:
+        return [scale if does else 1.0 for scale, does in zip(every_scale(cfg), works, strict=True)]
+
+    def every_scale(cfg: float) -> Sequence[float]:
         if stg.cfg:
             return stg.cfg
         if variant.embeds_guidance:
@@ -258,10 +270,14 @@ def plan_run(
             return variant.family.sampling.cfg(variant, values.cfg_schedule, cfg, schedule.timesteps)
         return [cfg] * steps
 
+    attention = _nag(variant, settings, negative)
+
     def guides_of(step: int, cfg: float) -> tuple[Guide, ...]:
+        if not works[step]:
+            return ()
         perturbed = stg.stg[step] if stg.stg else None
         if variant.family.sampling.rescales_clean:
-            return joint_guides(variant, cfg, settings, perturbed)
+            return (*attention, *joint_guides(variant, cfg, settings, perturbed))
         chosen = guides(
             cfg,
             stg=perturbed,
@@ -270,7 +286,11 @@ def plan_run(
             cfg_rescale=settings.cfg_rescale,
             image_scale=None if image_scales is None else image_scales[step],
         )
-        return (*chosen, *variant.family.sampling.guides(variant, entry or {}, schedule.sigmas[step].item(), cfg))
+        return (
+            *attention,
+            *chosen,
+            *variant.family.sampling.guides(variant, entry or {}, schedule.sigmas[step].item(), cfg),
+        )
 
     run = make_run(
         schedule,
@@ -282,6 +302,15 @@ def plan_run(
     )
     embedded = values.cfg if variant.embeds_guidance else None
     return replace(run, embedded_guidance=embedded, variant=variant, request=request, values=values)
+
+
+def _nag(variant: Variant, settings: Guidance, negative: Entry | None) -> tuple[Guide, ...]:
+    network = variant.family.network
+    if settings.nag in (0, 1) or not settings.nag_alpha or network.text_crossing is None:
+        return ()
+    if negative is None:
+        raise SamplingError("nag leads away from the negative prompt, and this run has none. Set nag to 0.")
+    return (Nag(settings.nag, settings.nag_tau, settings.nag_alpha, negative, network.text_crossing, network.blocks),)
 
 
 def _image_scales(
@@ -299,12 +328,26 @@ def _image_scales(
 def describe(run: Run) -> list[str]:
     """Remarks on a planned run for the user: a line of its settings, and advice where there is some."""
     assert run.variant and run.request and run.values
-    lines = [", ".join(_words(run, run.variant, run.request.guidance, run.values))]
+    lines = [", ".join(_words(run, run.variant, run.request.guidance, run.values)), *saved_calls(run)]
     lines += few_steps.remarks(run.variant, run.request)
     makers = run.variant.family.sampling.cfg_schedules[0]
     if run.values.cfg_schedule == CONSTANT != makers:
         lines.append(f"The makers of this model use cfg_schedule {makers} (auto in Video Guidance).")
     return lines
+
+
+def saved_calls(run: Run) -> list[str]:
+    """A remark on guidance that works at a part of the noise levels: how many calls of the model that saves."""
+    assert run.request
+    settings, guided = run.request.guidance, max(len(step.passes) for step in run.steps)
+    if (settings.start, settings.end) == (1, 0):
+        return []
+    works = sum(settings.works_at(step.timestep / 1000) for step in run.steps)
+    calls, whole = sum(len(step.passes) for step in run.steps), guided * len(run.steps)
+    where = f"Guidance from noise {settings.start:g} to {settings.end:g} works in {works} of {len(run.steps)} steps"
+    if calls == whole:
+        return [f"{where} and saves no call."]
+    return [f"{where}: {calls} calls of the model in place of {whole}, about {whole / calls:.2g} times as fast."]
 
 
 def _words(run: Run, variant: Variant, settings: Guidance, values: Values) -> list[str]:

@@ -39,6 +39,7 @@ from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
 from . import files
+from .crossing import CROSSING
 from .few_steps import FEW_STEPS
 from .lora import LORA
 from .versions import BANDS, STATIC, make_variant, sigmas, version_in
@@ -249,7 +250,7 @@ FAMILY = Family(
     id="ltx_video",
     title="LTX-Video",
     recognition=Recognition(find, files.tensors, stated=files.stated),
-    network=Network(predict, condition, blocks="transformer_blocks", cut=cut),
+    network=Network(predict, condition, blocks="transformer_blocks", cut=cut, text_crossing=CROSSING),
     sampling=Sampling(
         sigmas,
         stg=stg,

@@ -28,6 +28,7 @@ from ...base import (
 )
 from ...base.checks import check_encoder, check_vae
 from ..text import umt5
+from .crossing import CROSSING
 from .few_steps import FEW_STEPS
 from .files import recognise_file, tensors
 from .lora import LORA
@@ -179,7 +180,7 @@ FAMILY = Family(
     id="wan",
     title="Wan",
     recognition=Recognition(find, tensors),
-    network=Network(predict, condition),
+    network=Network(predict, condition, text_crossing=CROSSING),
     sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"WanPipeline", "WanImageToVideoPipeline"}),

@@ -145,9 +145,37 @@ class _Guider(comfy.samplers.CFGGuider):
             "sampler_pre_cfg_function": [*before, before_cfg],
             "sampler_post_cfg_function": [*after, after_cfg],
         }
+        positive_pass = next(guidance_pass for guidance_pass in passes if guidance_pass.name == POSITIVE.name)
+        if positive_pass.change is not None:
+            functions["sampler_calc_cond_batch_function"] = self._apart(positive_pass, options)
         if NEGATIVE in passes:  # guidance may need it at cfg 1 too
             functions["disable_cfg1_optimization"] = True
         return super().predict_noise(x, timestep, {**options, **functions}, seed)
+
+    def _apart(self, positive: Pass, options: dict[str, Any]) -> Callable[[dict[str, Any]], list[Tensor]]:
+        """The host's evaluation of both prompts, the positive one with its change and the negative one without."""
+        others = options.get("sampler_calc_cond_batch_function")
+
+        def evaluate(args: dict[str, Any], conds: list[Any]) -> list[Tensor]:
+            if others is not None:
+                return others({**args, "conds": conds})
+            return comfy.samplers.calc_cond_batch(
+                args["model"], conds, args["input"], args["sigma"], args["model_options"]
+            )
+
+        def both(args: dict[str, Any]) -> list[Tensor]:
+            first, second, *further = args["conds"]
+            args = {**args, "model_options": {**args["model_options"]}}
+            args["model_options"].pop("multigpu_clones", None)  # what changes is this MODEL's transformer
+            assert positive.change is not None
+            with positive.change(self.inner_model.diffusion_model):
+                # Caches know a prompt by its place.
+                changed = evaluate(args, [first, *[None] * (len(further) + 1)])[0]
+            if second is None and not further:
+                return [changed, torch.zeros_like(changed)]
+            return [changed, *evaluate(args, [None, second, *further])[1:]]
+
+        return both
 
     def _evaluate(self, guidance_pass: Pass, x: Tensor, timestep: Tensor, options: dict[str, Any]) -> Tensor:
         """The clean latent that a pass expects."""

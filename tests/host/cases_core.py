@@ -17,7 +17,9 @@ import torch
 from boot import call, case, largest
 
 from opent2v.base import VideoModel, VideoVAE
-from opent2v.host import host
+from opent2v.base.few_steps import FewSteps, FewStepsLora
+from opent2v.host import embedded, host
+from opent2v.sampling import Guidance, SamplerRequest, plan_run
 
 scratch = boot.scratch()
 for kind in ("diffusion_models", "vae", "text_encoders"):
@@ -75,6 +77,46 @@ def sampler():
     for solver in ("reference", "euler", "unipc", "dpm++ 2m"):
         results = [sample(model, solver=solver) for model in (core, ours)]
         found[solver] = {"apart": largest(*results), "finite": bool(torch.isfinite(results[0]).all())}
+    return found
+
+
+@case
+def nag():
+    """Normalised attention guidance on core's network, on ours, on the embedded host, and without it."""
+    settings = Guidance(nag=7.0, nag_tau=1.5, nag_alpha=0.4)
+    rows = {}
+    for cfg in (1.0, 3.0):
+        first, second = (sample(model, cfg=cfg, guidance=settings) for model in (core, ours))
+        part = embedded.model(VideoModel(variant, module, scratch))
+        request = SamplerRequest(seed=5, steps=3, cfg=cfg, guidance=settings)
+        entry = {**negative[0][1], "cross_attn": negative[0][0]}
+        run = plan_run(variant, request, (1, 16, 3, 4, 4), negative=entry)
+        third = embedded.sample(part, positive, negative, {"samples": torch.zeros(1, 16, 3, 4, 4)}, run)
+        rows[str(cfg)] = {
+            "ours": largest(first, second),
+            "embedded": largest(second, third),
+            "without": largest(first, sample(cfg=cfg)),
+        }
+    return rows
+
+
+@case
+def few_steps():
+    """A LoRA of few steps travels with core's MODEL and with ours, through clones and other nodes."""
+    lora = FewStepsLora(FewSteps("a test", "", "a test", 3, shift=(5.0,)), "a.safetensors", 1.0)
+    found = {}
+    for name, model in (("core", core), ("ours", ours)):
+        has = host.with_few_steps(model, lora)
+        shifted = call("ModelSamplingSD3", model=has, shift=7.0)[0]
+        line = call(
+            "OpenT2VSampler", model=shifted, seed=5, positive=positive, negative=negative,
+            latent={"samples": torch.zeros(1, 16, 3, 4, 4)},
+        )[1].splitlines()  # fmt: skip
+        found[name] = {
+            "kept": [one.file for one in host.few_steps(shifted.clone())],
+            "before": len(host.few_steps(model)),
+            "lines": line[:2],
+        }
     return found
 
 

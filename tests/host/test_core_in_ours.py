@@ -21,6 +21,20 @@ def test_unet_loaders_wan_in_our_sampler(inside, solver):
     assert found["finite"] is True and found["apart"] <= CLOSE
 
 
+@pytest.mark.parametrize("cfg", ["1.0", "3.0"])
+def test_normalised_attention_guidance_is_the_same_on_both_hosts_and_on_cores_network(inside, cfg):
+    found = inside("core nag")[cfg]
+    assert found["ours"] <= 1e-5 and found["embedded"] <= 1e-5 and found["without"] > 1e-3
+
+
+@pytest.mark.parametrize("name", ["core", "ours"])
+def test_a_lora_of_few_steps_travels_with_the_model(inside, name):
+    found = inside("core few_steps")[name]
+    assert found["kept"] == ["a.safetensors"] and found["before"] == 0
+    assert found["lines"][0].startswith("3 steps, cfg 1, FlowMatchEulerDiscrete")
+    assert found["lines"][1] == "3 steps, cfg 1, shift 5: of a test (a.safetensors)"
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
