@@ -22,14 +22,14 @@ def with_loras(variant: Variant, model: Any, low_noise_model: Any = None) -> tup
     loras, own = host.few_steps(model), variant.few_steps
     others = () if low_noise_model is None else host.few_steps(low_noise_model)
     remarks = [*_disagreement(own, loras), *_strengths((*loras, *others))]
-    if low_noise_model is not None and own is None and bool(loras) != bool(others):
+    chosen = loras or others
+    if low_noise_model is not None and own is None and chosen and not (loras and others):
         has, lacks = ("high", "low") if loras else ("low", "high")
         remarks.append(
-            f"Only the {has}-noise model has a LoRA of few steps ({(loras or others)[-1].file}). The {lacks}-noise one "
+            f"Only the {has}-noise model has a LoRA of few steps ({chosen[-1].file}). The {lacks}-noise one "
             "makes its few steps as a full model and leaves noise: put the LoRA's other file of the two on it."
         )
     remarks += [] if own is not None else _pair_disagreement(loras, others)
-    chosen = loras or others
     if own is not None or not chosen:
         return variant, remarks
     last = chosen[-1]

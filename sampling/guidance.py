@@ -86,7 +86,7 @@ def check_guidance(settings: Guidance, variant: Variant) -> None:
     if settings.picture_cfg and (images is None or images.guidance is None):
         raise SamplingError(f"{variant.title} has no guidance by pictures. Set picture_cfg to 0.")
     for name in ("sound_cfg", "modality"):
-        if getattr(settings, name) and (not variant.is_joint or not variant.family.network.text_crossings):
+        if getattr(settings, name) and (not variant.is_joint or not variant.family.network.crossings):
             raise SamplingError(
                 f"{name} is for models that make picture and sound by attention to each other, such as LTX-2; "
                 f"{variant.title} does not. Set {name} to 0."
@@ -210,7 +210,7 @@ def joint_guides(variant: Variant, cfg: float, settings: Guidance, stg: Stg | No
         names = published.attentions if published else ()
         active.append(Perturbed(replace(stg, rescale=0), network.blocks, names))
     if settings.modality not in (0, 1):
-        active.append(Modality(settings.modality, network.blocks, network.text_crossings))
+        active.append(Modality(settings.modality, network.blocks, network.crossings))
     share = max(settings.cfg_rescale, stg.rescale if stg is not None and stg.scale else 0)
     if share and (active or not math.isclose(cfg, 1)):
         active.append(CleanRescale(share))
