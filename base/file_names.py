@@ -44,3 +44,28 @@ def expert_in(name: str) -> str:
     words = _SEAMS.sub(" ", name)
     stated = _NOISE.search(words) or (_EXPERT.search(words) if is_of_two_experts(name) else None)
     return stated[1].lower() if stated else ""
+
+
+_SWAPPED = {"high": "low", "low": "high"}
+
+
+def partners_of(name: str) -> tuple[str, ...]:
+    """The names that the other file of a pair for two experts may have, the likeliest first.
+
+    Every place where the name says high or low may be the one that tells; in a folder of the side's name all are.
+
+    >>> partners_of("Wan2.2-Lightning_T2V-A14B-4steps-lora_HIGH_fp16")
+    ('Wan2.2-Lightning_T2V-A14B-4steps-lora_LOW_fp16',)
+    """
+    side = expert_in(name)
+    places = list(re.finditer(side, name, re.IGNORECASE)) if side else []
+
+    def swapped(chosen: list[re.Match[str]]) -> str:
+        new = name
+        for place in reversed(chosen):
+            word, other = place[0], _SWAPPED[place[0].lower()]
+            other = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+            new = new[: place.start()] + other + new[place.end() :]
+        return new
+
+    return tuple(dict.fromkeys([*(swapped([place]) for place in reversed(places)), swapped(places)])) if places else ()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..base import FamilyError, Near, Recognised, Shapes, SoundVAE, VideoModel, VideoVAE
+from ..base.file_names import expert_in
 from ..base.recognise import stated
 from ..families import families
 from .containers import open_container
@@ -62,11 +63,12 @@ class ModelFile:
         )
 
 
-def open_file(path: Path, node: str = "") -> ModelFile:
+def open_file(path: Path, node: str = "", expert: str = "") -> ModelFile:
     """Recognise a file from its header.
 
     Args:
         node: that is to load it, in the user's words.
+        expert: "high" or "low" where the user tells which of two experts it is; "": its name or its folder's does.
     Raises:
         ModelFileError: it cannot be read, it is one shard of several, or no family recognises it: with each family's
             reason and what the file looks like.
@@ -76,7 +78,7 @@ def open_file(path: Path, node: str = "") -> ModelFile:
     container = open_container(path)
     header, quantisation = split_header(container)
     shapes = {name: info.shape for name, info in header.items()}
-    parts, reasons = _parts_of(shapes, path.name, container.metadata)
+    parts, reasons = _parts_of(shapes, _telling_name(path, expert), container.metadata)
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons, node))
     stated_type = stated(container.metadata) if "transformer" in parts else ""
@@ -86,8 +88,23 @@ def open_file(path: Path, node: str = "") -> ModelFile:
             f"{parts['transformer'].variant.title} and is sampled in another way. It is not supported: use ComfyUI's "
             "own Load Diffusion Model, or choose a plain text-to-video or image-to-video model."
         )
+    variant = parts["transformer"].variant if "transformer" in parts else None
+    if expert and (variant is None or variant.expert != expert or not variant.boundary):
+        title = "no transformer" if variant is None else variant.title
+        raise FamilyError(
+            f"{path.name}: expert is set to {expert}, and this is {title}, which is not one of two experts. Set expert "
+            "to auto."
+        )
     inside = tuple(prefix for prefix in TEXT_PREFIXES if any(name.startswith(prefix) for name in shapes))
     return ModelFile(path, parts, header, quantisation, inside)
+
+
+def _telling_name(path: Path, expert: str) -> str:
+    """The file's name, behind its folder's where only that tells the expert, or behind what the user tells."""
+    if expert:
+        return f"{expert}_noise/{path.name}"
+    whole = f"{path.parent.name}/{path.name}"
+    return whole if expert_in(whole) and not expert_in(path.name) else path.name
 
 
 def _parts_of(shapes: Shapes, name: str, metadata: Mapping[str, str]) -> tuple[dict[str, Recognised], dict[str, str]]:

@@ -109,6 +109,15 @@ class OpenT2VLoadDiffusionModel:
                         "them, in models/text_encoders or models/diffusion_models. none: the file has all.",
                     },
                 ),
+                "expert": (
+                    ["auto", "high", "low"],
+                    {
+                        "advanced": True,
+                        "default": "auto",
+                        "tooltip": "Which of the two experts of Wan 2.2 A14B the file is. auto: as its name or its "
+                        "folder's says (high_noise, low_noise).",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -123,11 +132,12 @@ class OpenT2VLoadDiffusionModel:
         dtype: str,
         rope_layout: str = "auto",
         connectors: str = NONE,
+        expert: str = "auto",
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
         beside = None if connectors == NONE else chosen(connectors, *self.BESIDE)
-        opened = open_file(path)
+        opened = open_file(path, expert="" if expert == "auto" else expert)
         library("diffusers")
         dtypes = host.device_dtypes(
             DTYPES.get(dtype), stored_dtype(opened), sum(parameter_counts(opened.header).values())
@@ -148,7 +158,7 @@ class OpenT2VLoadDiffusionModel:
 
         key = (str(path), files_state(path), str(dtypes))
         beside_key = () if beside is None else (str(beside), files_state(beside))
-        model = shared((*key, rope_layout, str(is_packed), *beside_key), ["model"], make)["model"]
+        model = shared((*key, rope_layout, expert, str(is_packed), *beside_key), ["model"], make)["model"]
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from ..base import FamilyError, Target, WeightChange
 from ..base.few_steps import FewStepsLora
+from ..base.file_names import partners_of
 from ..host import host
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
-from .inputs import NONE, chosen, combo, files_of, states_of
+from .inputs import NONE, by_name, chosen, combo, files_of, states_of
 from .remarks import with_remarks
 from .shared import files_state
 
 KIND = "loras"
 SLOTS = 5
+# The low-noise file is the chosen one's partner by name.
+PARTNER = "auto"
 _MODEL = ("MODEL", {"tooltip": "The video model, ours or of ComfyUI's own loaders."})
 _CLIP = ("CLIP", {"tooltip": "The text encoder, for LoRAs that change it too."})
 _BLOCKS = (
@@ -117,12 +120,13 @@ class OpenT2VLoadLora:
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
     HAS_INTERMEDIATE_OUTPUT = True
-    RETURN_TYPES = ("MODEL", "CLIP", "STRING")
-    RETURN_NAMES = ("model", "clip", "report")
+    RETURN_TYPES = ("MODEL", "CLIP", "STRING", "MODEL")
+    RETURN_NAMES = ("model", "clip", "report", "low_noise_model")
     OUTPUT_TOOLTIPS = (
         "The model with the LoRA.",
         "The text encoder with the LoRA; as it came in where the file does not change it.",
         "What the file is, what of it fits this model, and how it was applied.",
+        "The low-noise model with its LoRA, where one is connected.",
     )
     DESCRIPTION = "Apply a LoRA of any format and say what it is, what of it fits this model and what was done."
     SEARCH_ALIASES: ClassVar = [
@@ -141,7 +145,7 @@ class OpenT2VLoadLora:
     ]
 
     def __init__(self) -> None:
-        self._applied = Applied()
+        self._applied, self._low = Applied(), Applied()
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -152,13 +156,26 @@ class OpenT2VLoadLora:
                 "strength_model": _strength("How much the video model is changed. 0: not at all, 1: as trained."),
                 "strength_clip": _strength("How much the text encoder is changed. 0: not at all, 1: as trained."),
             },
-            "optional": {"clip": _CLIP, "blocks": _BLOCKS},
+            "optional": {
+                "clip": _CLIP,
+                "blocks": _BLOCKS,
+                "low_noise_model": ("MODEL", {"tooltip": "The second expert of a model with two (Wan 2.2 A14B)."}),
+                "lora_low_noise": (
+                    [PARTNER, NONE, *files_of(KIND)],
+                    {
+                        "default": PARTNER,
+                        "tooltip": "The file for low_noise_model. auto: the file of the same name with low for high, "
+                        "or, where there is none, the same file. none: low_noise_model stays as it is.",
+                    },
+                ),
+                "strength_low_noise": _strength("How much low_noise_model is changed. 0: not at all, 1: as trained."),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
-    def IS_CHANGED(cls, lora: str, **_: Any) -> str:
-        return states_of([lora], KIND)
+    def IS_CHANGED(cls, lora: str, lora_low_noise: str = PARTNER, **_: Any) -> str:
+        return states_of([lora, _partner(lora)[0] if lora_low_noise == PARTNER else lora_low_noise], KIND)
 
     def load(
         self,
@@ -168,11 +185,33 @@ class OpenT2VLoadLora:
         strength_clip: float,
         clip: Any = None,
         blocks: str = "",
+        low_noise_model: Any = None,
+        lora_low_noise: str = PARTNER,
+        strength_low_noise: float = 1.0,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
         files = [(chosen(lora, KIND), strength_model, strength_clip)]
         model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id)
-        return with_remarks((model, clip, report), lines)
+        if low_noise_model is None:
+            low = host.missing("No low_noise_model is connected to Load Video LoRA, so it has none to hand on.")
+        elif lora_low_noise == NONE:
+            low = low_noise_model
+        else:
+            name, remark = _partner(lora) if lora_low_noise == PARTNER else (lora_low_noise, "")
+            second = [(chosen(name, KIND), strength_low_noise, 0.0)]
+            low, _, low_lines, low_report = self._low.run(low_noise_model, None, second, blocks, unique_id)
+            lines += [remark or f"For low_noise_model: {name}", *low_lines]
+            report = "\n".join([report, remark or f"For low_noise_model: {name}", low_report])
+        return with_remarks((model, clip, report, low), lines)
+
+
+def _partner(lora: str) -> tuple[str, str]:
+    """(the file for the low-noise expert that belongs to this one, a remark where it is the same file)."""
+    files = files_of(KIND)
+    name = next((other for other in partners_of(lora) if by_name(files, other) is not None), "")
+    if name:
+        return name, ""
+    return lora, f"No partner of {lora} for low noise is there: low_noise_model gets the same file"
 
 
 class OpenT2VLoraStack:

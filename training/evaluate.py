@@ -14,13 +14,14 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..base.few_steps import with_few_steps
 from ..host import embedded
 from ..loaders import library, load_pipeline, open_folder
 from ..loaders.lora import load_patches, match, read_lora
@@ -46,6 +47,7 @@ class Source:
         decode: what the transformer sees [B, C, T, h, w] -> video [B, 3, F, H, W] in -1..1.
         scheduler: a diffusers scheduler config, with `_class_name`.
         shape: (C, T, h, w) of one clip.
+        levels: (steps, shift or None) -> the noise levels of a LoRA of few steps, without the final 0, or None.
         encode: first pictures [B, 3, 1, H, W] in -1..1 -> what the transformer sees [B, C, 1, h, w]; None where the
             model cannot start from a picture.
         size: width and height of a clip in pixels.
@@ -62,9 +64,11 @@ class Source:
     negative: str
     encode: Callable[[Tensor], Tensor] | None = None
     size: int = 0
+    levels: Callable[[int, float | None], Sequence[float] | None] = lambda steps, shift: None
 
     def schedule(self, steps: int | None, shift: float | None) -> Schedule:
-        return make_schedule(self.scheduler, steps=steps or self.steps, shift=shift)
+        sigmas = lambda total: self.levels(total, shift)  # noqa: E731
+        return make_schedule(self.scheduler, steps=steps or self.steps, shift=shift, sigmas=sigmas)
 
 
 def from_folder(
@@ -80,11 +84,14 @@ def from_folder(
     dtypes = embedded.device_dtypes(None, None)
     parts = load_pipeline(folder, **dtypes, keeps_packed=True)  # pyright: ignore[reportArgumentType]
     model, clip, vae = embedded.model(parts.models[0]), embedded.clip(parts.text), embedded.vae(parts.vae)
+    few = None
     if lora is not None:
         verdict = match(read_lora(lora), embedded.patch_target(model))
         verdict.check()
         model = embedded.apply_patches(model, load_patches(verdict), strength)
-    variant, defaults = folder.variant, folder.variant.defaults
+        few = verdict.few_steps
+    variant = folder.variant if few is None else with_few_steps(folder.variant, few)
+    defaults = variant.defaults
     size, frames = size or defaults.width, frames or defaults.frames
 
     def denoised(x: Tensor, sigma: Tensor, context: Tensor, denoise_mask: Tensor | None = None) -> Tensor:
@@ -114,6 +121,7 @@ def from_folder(
         negative=defaults.negative,
         encode=encode if variant.keeps_clean else None,
         size=size,
+        levels=(lambda steps, shift: None) if few is None else few.levels,
     )
 
 

@@ -25,13 +25,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..base.few_steps import EULER, METADATA
 from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
 from .outlines import PLAIN, embed, encode, negatives
 from .train_lora import FOLDER, TARGETS, Adapted, Lots, broad, peft, write
 from .train_transformer import CHINESE, FRAMES, Pair
 
-TITLE = "opent2v-quickstart in 4 steps at cfg 1"
+TITLE = "opent2v-quickstart-4steps"
 STEPS = 4  # of the student
 # Guidance pulls between two prompts, so the layers that read the prompt learn as well.
 LAYERS = (*TARGETS, "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
@@ -45,6 +46,13 @@ def levels() -> Tensor:
     return make_schedule(export.SCHEDULER, steps=export.OWN["steps"], shift=None).sigmas[
         :: export.OWN["steps"] // STEPS
     ]
+
+
+def schedule_text() -> str:
+    """What the file's header states under `METADATA`, so that samplers take it without being told."""
+    sigmas = [round(sigma, 6) for sigma in levels()[:-1].tolist()]
+    values = {"title": TITLE, "steps": STEPS, "cfg": 1, "shift": [export.SHIFT], "sigmas": sigmas, "solver": EULER}
+    return json.dumps(values)
 
 
 def trajectories(count: int, pair: Pair, scenes: list[world.Scene], space: latents.LatentSpace) -> dict[str, Tensor]:
@@ -198,5 +206,5 @@ def main(argv: list[str] | None = None) -> None:
             state = {"weights": {n: w.detach() for n, w in weights.items()}, "average": average, "way": way}
             torch.save(state | {"solver": solver.state_dict(), "step": number + 1}, checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-            write(average, arguments.out, TITLE, LAYERS)
+            write(average, arguments.out, TITLE, LAYERS, {METADATA: schedule_text()})
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")

@@ -228,7 +228,8 @@ def _by_name(config: dict[str, Any], name: str) -> tuple[str, Published, str]:
     remark = ""
     if is_large and not pictures and not expert and (model.boundary or is_new):
         remark = (
-            "The name tells neither high_noise nor low_noise. If it is one of two experts, rename it: the sampler then "
+            "The name tells neither high_noise nor low_noise. If it is one of two experts, put one of these words into "
+            "the name of the file or of its folder, or set expert of Load Video Diffusion Model: the sampler then "
             "checks that both are connected in their places."
         )
     return expert, model, remark
