@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..base import Shown, SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
 from ..base.few_steps import FewStepsLora
 from ..base.guidance import Conditioning
+from ..base.strengths import Strengths
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
 from ..sampling.windows import Windows
@@ -154,8 +155,19 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """The weights of a MODEL or CLIP, of ours or of the host's own loaders, that LoRA files may change."""
         ...
 
-    def apply_patches(self, thing: ModelOrClip, patches: Sequence[WeightChange], strength: float) -> ModelOrClip:
-        """A MODEL or CLIP with these changes added to those it has; no weight is changed before a run."""
+    def apply_patches(
+        self,
+        thing: ModelOrClip,
+        patches: Sequence[WeightChange],
+        strength: float,
+        strengths: Strengths | None = None,
+    ) -> ModelOrClip:
+        """A MODEL or CLIP with these changes added to those it has; no weight is changed before a run.
+
+        Args:
+            strengths: factors of the strength over the steps that a MODEL makes in `sample`; elsewhere the first one
+                counts in all steps.
+        """
         ...
 
     def with_few_steps(self, model: Model, lora: FewStepsLora) -> Model:

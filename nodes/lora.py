@@ -11,17 +11,15 @@ from torch import Tensor
 
 from ..base import FamilyError, Target, WeightChange
 from ..base.few_steps import FewStepsLora
-from ..base.file_names import partners_of
+from ..base.strengths import Strengths, parse
 from ..host import host
 from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
-from .inputs import NONE, by_name, chosen, combo, files_of, states_of
+from .inputs import NONE, chosen, combo, files_of, states_of
+from .lora_pairs import KIND, PARTNER, over_steps_input, partner_file
 from .remarks import with_remarks
 from .shared import files_state
 
-KIND = "loras"
 SLOTS = 5
-# The low-noise file is the chosen one's partner by name.
-PARTNER = "auto"
 _MODEL = ("MODEL", {"tooltip": "The video model, ours or of ComfyUI's own loaders."})
 _CLIP = ("CLIP", {"tooltip": "The text encoder, for LoRAs that change it too."})
 _BLOCKS = (
@@ -45,7 +43,13 @@ class Applied:
         self._read: dict[Any, tuple[Verdict, tuple[WeightChange, ...]]] = {}
 
     def run(
-        self, model: Any, clip: Any, files: Sequence[tuple[Path, float, float]], blocks: str, node: str | None
+        self,
+        model: Any,
+        clip: Any,
+        files: Sequence[tuple[Path, float, float]],
+        blocks: str,
+        node: str | None,
+        over_steps: Strengths | None = None,
     ) -> tuple[Any, Any, list[str], str]:
         """(MODEL, CLIP, lines for the node, report) with the files applied in their order, all of them or none.
 
@@ -53,8 +57,11 @@ class Applied:
 
         Args:
             files: (path, strength for the MODEL, strength for the CLIP).
+            over_steps: factors of the strength for the MODEL over the steps; None: one in all.
         """
         lines, unplaced, kept, todo = [], [], {}, []
+        if over_steps is not None:
+            lines.append(f"Strength over the steps of Video Sampler: {over_steps.text}")
         targets: dict[str, Target] = {}
         for path, *strengths in files:
             file = read_lora(path)
@@ -83,7 +90,7 @@ class Applied:
         self._read = kept
         for name, (verdict, patches), strength in todo:
             if strength and name == "model":
-                model = host.apply_patches(model, patches, strength)
+                model = host.apply_patches(model, patches, strength, over_steps)
                 few = verdict.few_steps
                 if few is not None and strength > 0:
                     model = host.with_few_steps(model, FewStepsLora(few, verdict.file.path.name, strength))
@@ -169,13 +176,15 @@ class OpenT2VLoadLora:
                     },
                 ),
                 "strength_low_noise": _strength("How much low_noise_model is changed. 0: not at all, 1: as trained."),
+                "strength_over_steps": over_steps_input("strength_model"),
+                "low_noise_over_steps": over_steps_input("strength_low_noise"),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
     def IS_CHANGED(cls, lora: str, lora_low_noise: str = PARTNER, **_: Any) -> str:
-        return states_of([lora, _partner(lora)[0] if lora_low_noise == PARTNER else lora_low_noise], KIND)
+        return states_of([lora, partner_file(lora)[0] if lora_low_noise == PARTNER else lora_low_noise], KIND)
 
     def load(
         self,
@@ -188,30 +197,26 @@ class OpenT2VLoadLora:
         low_noise_model: Any = None,
         lora_low_noise: str = PARTNER,
         strength_low_noise: float = 1.0,
+        strength_over_steps: str = "",
+        low_noise_over_steps: str = "",
         unique_id: str | None = None,
     ) -> dict[str, Any]:
+        strengths, low_strengths = parse(strength_over_steps), parse(low_noise_over_steps)
         files = [(chosen(lora, KIND), strength_model, strength_clip)]
-        model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id)
+        model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id, strengths)
         if low_noise_model is None:
             low = host.missing("No low_noise_model is connected to Load Video LoRA, so it has none to hand on.")
         elif lora_low_noise == NONE:
             low = low_noise_model
         else:
-            name, remark = _partner(lora) if lora_low_noise == PARTNER else (lora_low_noise, "")
+            name, remark = partner_file(lora) if lora_low_noise == PARTNER else (lora_low_noise, "")
             second = [(chosen(name, KIND), strength_low_noise, 0.0)]
-            low, _, low_lines, low_report = self._low.run(low_noise_model, None, second, blocks, unique_id)
+            low, _, low_lines, low_report = self._low.run(
+                low_noise_model, None, second, blocks, unique_id, low_strengths
+            )
             lines += [remark or f"For low_noise_model: {name}", *low_lines]
             report = "\n".join([report, remark or f"For low_noise_model: {name}", low_report])
         return with_remarks((model, clip, report, low), lines)
-
-
-def _partner(lora: str) -> tuple[str, str]:
-    """(the file for the low-noise expert that belongs to this one, a remark where it is the same file)."""
-    files = files_of(KIND)
-    name = next((other for other in partners_of(lora) if by_name(files, other) is not None), "")
-    if name:
-        return name, ""
-    return lora, f"No partner of {lora} for low noise is there: low_noise_model gets the same file"
 
 
 class OpenT2VLoraStack:

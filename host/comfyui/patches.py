@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ...base import FamilyError, NotWhole, Target, WeightChange
 from ...base.few_steps import FewStepsLora
 from ...base.keys import rename
+from ...base.strengths import Strengths
 from ...base.weight_changes import apply_change, storage_of
 from ...families import recognised
 from .finish_loading import finish_each_load
@@ -113,11 +115,41 @@ def _storage(module: nn.Module) -> tuple[str, bool]:
     return storage_of(getattr(weight, "_qdata", weight) for weight in module.parameters())
 
 
-def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
+def apply_patches(
+    thing: Any, patches: Sequence[WeightChange], strength: float, strengths: Strengths | None = None
+) -> Any:
     """A clone with the host's own patches; weights change when it is loaded for a run."""
-    clone = thing.clone()
-    clone.add_patches(host_patches(patches), strength)
+    clone, added = thing.clone(), host_patches(patches)
+    clone.add_patches(added, strength if strengths is None else strength * strengths.parts[0][1])
+    if strengths is not None:
+        kept = clone.get_attachment(_STRENGTHS) or ()
+        clone.set_attachments(_STRENGTHS, (*kept, (strengths, strength, tuple(added.values()))))
     finish_each_load(getattr(clone, "patcher", clone))
+    return clone
+
+
+# Key of a MODEL's attachments: of each LoRA whose strength changes (factors, strength, the host's patches).
+_STRENGTHS = "opent2v_strengths"
+
+
+def strengths_of(model: Any) -> tuple[Strengths, ...]:
+    return tuple(strengths for strengths, _, _ in model.get_attachment(_STRENGTHS) or ())
+
+
+def at_strengths(model: Any, factors: Sequence[float]) -> Any:
+    """A clone with the LoRAs whose strength changes at these factors; the others stay as they are."""
+    if not factors:
+        return model
+    changing = model.get_attachment(_STRENGTHS)
+    now = {
+        id(patch): strength * factor
+        for (_, strength, patches), factor in zip(changing, factors, strict=True)
+        for patch in patches
+    }
+    clone = model.clone()
+    for key, entries in clone.patches.items():
+        clone.patches[key] = [(now.get(id(patch), strength), patch, *rest) for strength, patch, *rest in entries]
+    clone.patches_uuid = uuid.uuid4()
     return clone
 
 

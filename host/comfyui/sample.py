@@ -17,8 +17,10 @@ from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
 from ...sampling import Discrete, ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing, unbind
+from ...sampling.strengths import pieces, refuse_cache
 from .cache import PASS, with_step_cache
 from .model import variant
+from .patches import at_strengths, strengths_of
 from .shift import at_shift
 from .streams import pad_front, without_padding
 
@@ -41,11 +43,15 @@ def sample(
     noise = comfy.sample.prepare_noise(samples, run.seed, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), packing)
     conditionings = run.conditionings(positive, negative)
-    experts = [
-        (at_shift(_in_our_space(expert_model, run.schedule), known, run.shift), part)
-        for expert_model, part in zip((model, second_expert), run.parts, strict=False)
-        if expert_model is not None and part.steps
-    ]
+    pairs = zip((model, second_expert), run.parts, strict=False)
+    experts: list[tuple[Any, ExpertSteps]] = []
+    for expert_model, part in pairs:
+        if expert_model is None or not part.steps:
+            continue
+        refuse_cache(strengths_of(expert_model), step_cache is not None)
+        for piece, factors in pieces(part, strengths_of(expert_model)):
+            changed = _in_our_space(at_strengths(expert_model, factors), run.schedule)
+            experts.append((at_shift(changed, known, run.shift), piece))
     for expert_model, part in experts:
         _check_changes(expert_model, part)
     walked, result = None, samples

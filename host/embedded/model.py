@@ -14,6 +14,7 @@ from torch import Tensor
 from ...base import Variant, VideoModel
 from ...base.few_steps import FewStepsLora
 from ...base.storage import BY_DTYPE
+from ...base.strengths import Strengths
 from ...sampling import prediction
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing
@@ -39,6 +40,8 @@ class Model:
     patches: Patches = ()
     windows: Windows | None = None
     few_steps: tuple[FewStepsLora, ...] = ()
+    # Of each LoRA whose strength changes over the steps: its place in `patches`, its strength, the factors.
+    strengths: tuple[tuple[int, float, Strengths], ...] = ()
 
     def changed(self) -> AbstractContextManager[None]:
         """Run with the LoRAs that were applied."""

@@ -13,6 +13,7 @@ from torch import nn
 from ...base import Target, VideoModel, WeightChange
 from ...base.few_steps import FewStepsLora
 from ...base.packed import unpacked
+from ...base.strengths import Strengths
 from ...base.weight_changes import apply_change, storage_of
 
 # Changes in the order they were added, each with its strength.
@@ -75,8 +76,30 @@ def patch_target(thing: Any) -> Target:
     )
 
 
-def apply_patches(thing: Any, patches: Sequence[WeightChange], strength: float) -> Any:
-    return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
+def apply_patches(
+    thing: Any, patches: Sequence[WeightChange], strength: float, strengths: Strengths | None = None
+) -> Any:
+    if strengths is None:
+        return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
+    place = len(thing.patches)
+    first = strength * strengths.parts[0][1]
+    return replace(
+        thing,
+        patches=(*thing.patches, (tuple(patches), first)),
+        strengths=(*thing.strengths, (place, strength, strengths)),
+    )
+
+
+def strengths_of(model: Any) -> tuple[Strengths, ...]:
+    return tuple(strengths for _, _, strengths in model.strengths)
+
+
+def at_strengths(model: Any, factors: Sequence[float]) -> Any:
+    """The MODEL with the LoRAs whose strength changes at these factors; the others stay as they are."""
+    patches = list(model.patches)
+    for (place, strength, _), factor in zip(model.strengths, factors, strict=True):
+        patches[place] = patches[place][0], strength * factor
+    return replace(model, patches=tuple(patches))
 
 
 def with_few_steps(model: Any, lora: FewStepsLora) -> Any:

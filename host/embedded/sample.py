@@ -14,11 +14,13 @@ from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
 from ...sampling.streams import Packing, unbind
+from ...sampling.strengths import pieces, refuse_cache
 from ...sampling.travel import AT, mixed, mixture, moment_of
 from ...sampling.windows import TIME, Window, blended
 from .machine import free_memory
 from .model import Model
 from .nested import nested
+from .patches import at_strengths, strengths_of
 from .place import check_interrupt
 from .start import Start, as_video, start_of
 
@@ -52,7 +54,13 @@ def sample(
     if not schedule.starts_from_noise:
         x = predicts.model_input(predicts.noised(start.latent, start.noise, first), first)
     pairs = zip((model, second_expert and second_expert.at_shift(run.shift)), run.parts, strict=False)
-    experts = [(expert_model, part) for expert_model, part in pairs if expert_model and part.steps]
+    experts: list[tuple[Model, ExpertSteps]] = []
+    for expert_model, part in pairs:
+        if not expert_model or not part.steps:
+            continue
+        strengths = strengths_of(expert_model)
+        refuse_cache(strengths, step_cache is not None or expert_model.step_cache is not None)
+        experts += [(at_strengths(expert_model, factors), piece) for piece, factors in pieces(part, strengths)]
     for expert_model, part in experts:
         _check_changes(expert_model, part)
     with torch.inference_mode():
