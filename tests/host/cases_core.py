@@ -18,11 +18,13 @@ from boot import call, case, largest
 
 from opent2v.base import VideoModel, VideoVAE
 from opent2v.base.few_steps import FewSteps, FewStepsLora
+from opent2v.base.strengths import parse
 from opent2v.host import embedded, host
+from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.sampling import Guidance, SamplerRequest, plan_run
 
 scratch = boot.scratch()
-for kind in ("diffusion_models", "vae", "text_encoders"):
+for kind in ("diffusion_models", "vae", "text_encoders", "loras"):
     (scratch / kind).mkdir()
     folder_paths.add_model_folder_path(kind, str(scratch / kind))
 
@@ -98,6 +100,32 @@ def nag():
             "without": largest(first, sample(cfg=cfg)),
         }
     return rows
+
+
+@case
+def strengths():
+    """A LoRA whose strength changes over the steps: on core's MODEL, ours and the embedded host's, and at one strength."""
+    torch.manual_seed(8)
+    stem = "diffusion_model.blocks.0.self_attn.q"
+    rows, columns = weights["blocks.0.self_attn.q.weight"].shape
+    pair = {"lora_down": torch.randn(4, columns) * 0.2, "lora_up": torch.randn(rows, 4) * 0.2}
+    name = save("loras", {f"{stem}.{role}.weight": tensor for role, tensor in pair.items()})
+    given = {"lora": name, "strength_model": 0.8, "strength_over_steps": "1 until 50 %, 0.5 until 75 %, then 0"}
+    part = embedded.model(VideoModel(variant, module, scratch))
+    verdict = match(read_lora(scratch / "loras" / name), embedded.patch_target(part))
+    part = embedded.apply_patches(part, load_patches(verdict), 0.8, parse(given["strength_over_steps"]))
+    run = plan_run(variant, SamplerRequest(seed=5, steps=4, cfg=3.0), (1, 16, 3, 4, 4))
+    theirs = embedded.sample(part, positive, negative, {"samples": torch.zeros(1, 16, 3, 4, 4)}, run)
+    loaded = [call("OpenT2VLoadLora", model=model, **given)[0] for model in (core, ours)]
+    results = [sample(model, steps=4) for model in loaded]
+    whole = call("OpenT2VLoadLora", model=ours, lora=name, strength_model=0.8)[0]
+    return {
+        "core": largest(results[0], theirs),
+        "ours": largest(results[1], theirs),
+        "whole": largest(results[1], sample(whole, steps=4)),
+        "again": largest(sample(ours, steps=4), sample(core, steps=4)),
+        "plain": largest(results[1], sample(ours, steps=4)),
+    }
 
 
 @case

@@ -28,6 +28,14 @@ def test_normalised_attention_guidance_is_the_same_on_both_hosts_and_on_cores_ne
 
 
 @pytest.mark.parametrize("name", ["core", "ours"])
+def test_a_strength_that_changes_over_the_steps(inside, name):
+    """The embedded host's are compared with merged weights in tests/nodes/test_lora_pairs.py."""
+    found = inside("core strengths")
+    assert found[name] <= 1e-5 and found["again"] <= 1e-4
+    assert found["whole"] > 1e-4 and found["plain"] > 1e-4
+
+
+@pytest.mark.parametrize("name", ["core", "ours"])
 def test_a_lora_of_few_steps_travels_with_the_model(inside, name):
     found = inside("core few_steps")[name]
     assert found["kept"] == ["a.safetensors"] and found["before"] == 0
