@@ -104,7 +104,7 @@ def nag():
 
 @case
 def strengths():
-    """A LoRA whose strength changes over the steps: on core's MODEL, ours and the embedded host's, and at one strength."""
+    """A LoRA whose strength changes over the steps: on core's MODEL, ours and the embedded host's."""
     torch.manual_seed(8)
     stem = "diffusion_model.blocks.0.self_attn.q"
     rows, columns = weights["blocks.0.self_attn.q.weight"].shape
