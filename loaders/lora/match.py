@@ -13,6 +13,7 @@ from torch import Tensor
 from ...base import FamilyError, Target
 from ...base.few_steps import FewSteps
 from ...base.file_names import expert_in
+from .control import widened
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat, is_of_a_pair
 from .names import Names, WeightSlice
@@ -88,7 +89,7 @@ class Verdict:
         """
         Raises:
             FamilyError: nothing or next to nothing fits, with both names; or the block filter leaves nothing; or all is
-                for the other expert.
+                for the other expert; or it is a control LoRA.
         """
         name = self.file.path.name
         if self.filtered and not self.total:
@@ -100,6 +101,13 @@ class Verdict:
             raise FamilyError(
                 f"{name}: all {self.for_other_expert} changes are for the other expert of the two, not for this MODEL. "
                 "Apply the file to the other MODEL."
+            )
+        layer = widened(self.file, self.misshapen)
+        if layer:
+            raise FamilyError(
+                f"{name}: this LoRA widens {layer}, for a control video or a picture beside the latents, which "
+                f"{self.target.title} does not read. Half of it would spoil the video, so none is applied. Use a LoRA "
+                "for this model, or ComfyUI's own nodes for control models."
             )
         if self.matched > _CHANCE * self.total:
             return
