@@ -8,7 +8,7 @@ from ..host import host
 from ..sampling import SOLVERS, describe
 from ..sampling.caches import CacheRequest
 from ..sampling.caches.report import remarks
-from ..sampling.run import saved_calls
+from ..sampling.describe import saved_calls
 from .guidance import GUIDANCE
 from .inputs import STEP_CACHE, WINDOWS
 from .remarks import with_remarks

@@ -632,7 +632,7 @@ class Runs:
 
         def prompt() -> tuple[Any, list[str]]:
             given = {"model": self.transformer, "clip": self.clip, "lora": f"{self.name}-text.safetensors"}
-            (_, clip, _), remarks = self.pack.call("OpenT2VLoadLora", **given)
+            (_, clip, *_), remarks = self.pack.call("OpenT2VLoadLora", **given)
             return self.pack.first("OpenT2VEncodePrompt", clip=clip, positive=PROMPT)[0][0], remarks
 
         self.recording.case("prompt by a LoRA of the text encoder", prompt)

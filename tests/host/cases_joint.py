@@ -397,7 +397,7 @@ def lora() -> dict[str, Any]:
         nowhere = {"diffusion_model.nowhere.lora_A.weight": torch.ones(4, 8)}
         nowhere["diffusion_model.nowhere.lora_B.weight"] = torch.ones(8, 4)
         save_file(nowhere, tiny.FOLDER / "nowhere.safetensors")
-        ours, _, report = call("OpenT2VLoadLora", model=model, lora=f"lora_{kind}.safetensors", strength_model=0.8)
+        ours, _, report, _ = call("OpenT2VLoadLora", model=model, lora=f"lora_{kind}.safetensors", strength_model=0.8)
         theirs = call("LoraLoaderModelOnly", model=model, lora_name=f"lora_{kind}.safetensors", strength_model=0.8)
         latent = empty(kind, model)
         plain, mine, cores = (sampled(kind, one, latent)[0] for one in (model, ours, theirs))

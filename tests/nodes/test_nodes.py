@@ -28,7 +28,7 @@ def test_every_node_explains_itself(node_id):
 # Inputs that Nodes 2.0 folds away: those whose default is right for nearly every run, or for every model but a few.
 ADVANCED = {
     "OpenT2VLoadModel": ["dtype"],
-    "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "rope_layout"],
+    "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
     "OpenT2VSampler": ["shift", "solver"],
@@ -38,12 +38,15 @@ ADVANCED = {
     "OpenT2VStepCache": [
         *("start", "end", "max_consecutive", "predictor", "device", "memory", "plan", "few_steps", "boundary"),
     ],
-    "OpenT2VGuidance": ["cfg_star", "stg_schedule", "stg_rescale", "stg_blocks", "picture_cfg", "low_noise_cfg"],
+    "OpenT2VGuidance": [
+        *("cfg_star", "stg_schedule", "stg_rescale", "stg_blocks", "picture_cfg", "low_noise_cfg"),
+        *("nag_tau", "nag_alpha", "start", "end"),
+    ],
     "OpenT2VWindows": ["blending", "lead_in"],
     "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
     "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance"],
-    "OpenT2VLoadLora": ["blocks"],
+    "OpenT2VLoadLora": ["blocks", "strength_over_steps", "low_noise_over_steps"],
     "OpenT2VLoraStack": ["blocks"],
     "OpenT2VRows": ["number_column", "text_column"],
 }

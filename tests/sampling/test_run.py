@@ -1,4 +1,7 @@
-"""A run planned without a host: its steps, experts and guidance, and what is said of it. Tests: sampling/run.py."""
+"""A run planned without a host: its steps, experts and guidance, and what is said of it.
+
+Tests: sampling/run.py and sampling/describe.py.
+"""
 
 from __future__ import annotations
 
