@@ -42,7 +42,7 @@ STAYING = {
     "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 290, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
     "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
-    "OpenT2VGuidance": 395, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 400,
+    "OpenT2VGuidance": 430, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
