@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...base import Variant
+from ...sampling import Prediction
 from ...sampling.streams import Packing, seeded_noise, unbind
 from ...sampling.windows import TIME, Window, Windows
 
