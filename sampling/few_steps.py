@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from .run import SamplerRequest
 
 
-def within_range(variant: Variant, steps: int) -> Variant:
+def _whole(request: SamplerRequest, steps: int) -> int:
+    """Steps of the whole schedule, of which a run with denoise below 1 walks the last part."""
+    return max(steps, round(steps / request.denoise)) if request.denoise > 0 else steps
+
+
+def within_range(variant: Variant, request: SamplerRequest) -> Variant:
     """The variant without its few noise levels where the user asks for other counts of steps than its makers name."""
-    few = variant.few_steps
+    few, steps = variant.few_steps, _whole(request, request.steps)
     if few is None or not steps or (few.fewest or few.steps) <= steps <= (few.most or few.steps):
         return variant
     return replace(variant, sigmas=())
@@ -42,7 +47,8 @@ def remarks(variant: Variant, request: SamplerRequest) -> list[str]:
         taken.append("its noise levels")
     lines = [f"{', '.join(taken)}: of {few.title}"] if taken else []
     steps, cfg = request.steps or few.steps, request.cfg or few.cfg
-    is_more, is_less = steps > (few.most or few.steps), steps < (few.fewest or few.steps)
+    whole = _whole(request, steps)
+    is_more, is_less = whole > (few.most or few.steps), whole < (few.fewest or few.steps)
     is_guided = cfg > few.cfg + 0.5 and not variant.embeds_guidance
     if is_guided or ((is_more or is_less) and not few.is_guess):
         burns = "leave noise" if is_less and not is_guided else "burn"

@@ -234,7 +234,7 @@ def plan_run(
     Raises:
         SamplingError: a setting is out of its range or does not suit the model.
     """
-    variant = few_steps.within_range(variant, request.steps)
+    variant = few_steps.within_range(variant, request)
     settings, defaults = request.guidance, variant.defaults
     check_guidance(settings, variant)
     steps, shift = steps_of(variant, request.steps), request.shift or None

@@ -1,6 +1,6 @@
 """The bundled model in 4 steps: what a negative prompt by attention (nag) does at cfg 1, and what a step costs.
 
-    python3 scripts/bench/few_steps.py [--scenes 40] [--nag 11] [--repeat 20]
+    python3 scripts/bench/few_steps.py [--scenes 40] [--nag 11 ...] [--repeat 20]
 
 Prints, for the LoRA of 4 steps at cfg 1 with and without nag, the shares of held-out scenes that come out as asked for,
 and grain and flicker of the ground (training/crispness.py); then the time of a step with nag and with cfg over that of
@@ -27,7 +27,8 @@ LORA = pack.ROOT / "models" / "loras" / "opent2v-quickstart-4steps.safetensors"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=40, help="how many of the 100 held-out scenes")
-    parser.add_argument("--nag", type=float, default=11.0, help="scale of the guidance")
+    parser.add_argument("--nag", type=float, nargs="+", default=[11.0], help="scales of the guidance")
+    parser.add_argument("--negative", help="negative prompt (default: the model's own)")
     parser.add_argument("--repeat", type=int, default=20, help="steps that are timed of each kind")
     arguments = parser.parse_args()
     environment.ensure([])
@@ -52,7 +53,7 @@ def main() -> None:
     variant = with_few_steps(model.part.variant, verdict.few_steps)
     own = variant.defaults
     shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
-    negative = embedded.embed(clip, own.negative)
+    negative = embedded.embed(clip, arguments.negative or own.negative)
     entry = {**negative[0][1], "cross_attn": negative[0][0]}
 
     def sampled(prompt: str, seed: int, **settings):
@@ -60,7 +61,8 @@ def main() -> None:
         return embedded.sample(model, embedded.embed(clip, prompt), negative, {"samples": torch.zeros(shape)}, run)
 
     scenes = world.split()[1][: arguments.scenes]
-    for name, guidance in (("without nag", Guidance()), (f"nag {arguments.nag:g}", Guidance(nag=arguments.nag))):
+    for scale in (0.0, *arguments.nag):
+        name, guidance = f"nag {scale:g}" if scale else "without nag", Guidance(nag=scale)
         rights, crisp = [], []
         for seed, scene in enumerate(scenes):
             latent = sampled(captions.plain(scene), seed, guidance=guidance)
@@ -77,7 +79,7 @@ def main() -> None:
 
     kinds = {
         "cfg 1": {"cfg": 1.0},
-        f"nag {arguments.nag:g}": {"cfg": 1.0, "guidance": Guidance(nag=arguments.nag)},
+        "nag": {"cfg": 1.0, "guidance": Guidance(nag=arguments.nag[0])},
         "cfg 2.5": {"cfg": 2.5},
     }
     times: dict[str, list[float]] = {name: [] for name in kinds}
