@@ -142,8 +142,10 @@ class Run:
 
     @property
     def shift(self) -> float:
-        """The shift that was asked for; 0: the model's own."""
-        return 0.0 if self.request is None else self.request.shift
+        """The shift that was asked for, or that of few steps; 0: the model's own."""
+        few = None if self.variant is None else self.variant.few_steps
+        own = few.shift[0] if few is not None and few.shift else 0.0
+        return own if self.request is None else self.request.shift or own
 
     @property
     def parts(self) -> tuple[ExpertSteps, ...]:

@@ -20,8 +20,11 @@ FEW_STEPS = (
         kinds=(LORA,),
     ),
     FewSteps(
+        "FastH3", r"fast ?h3", "sgl-project/sglang#37139: 8 steps, shift 10, sound 3", steps=8, shift=(10.0, 3.0), solver="",
+    ),
+    FewSteps(
         "a turbo LoRA for MiniMax H3",
-        rf"(?:taomate|turbo|fast ?h3|distil(?:led)?)(?![a-z]).*{_STEPS}|taomate|fast ?h3|turbo(?![a-z])",
+        rf"(?:taomate|turbo|distil(?:led)?)(?![a-z]).*{_STEPS}|taomate|turbo(?![a-z])",
         "its name alone", steps=4, most=8, solver="", kinds=(LORA,), is_guess=True,
     ),
 )  # fmt: skip

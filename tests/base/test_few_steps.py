@@ -90,6 +90,7 @@ REAL = [
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_8step_v1.0_bf16", "", "MiniMax H3 Turbo 544p", 8, 1, (12, 3)),
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_8step_v1.0_comfyui_bf16", "", "MiniMax H3 Turbo 544p", 8, 1, (12, 3)),
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_4step_v1.0_768p_bf16", "", "MiniMax H3 Turbo 768p", 4, 1, (6, 3)),
+    ("minimax_h3", L, "FastH3_lora_rank64", "", "FastH3", 8, 1, (10, 3)),
     ("minimax_h3", L, "minimax_h3_ref2v_turbo_8step_v1.0_768p_bf16", "", "MiniMax H3 Turbo 768p", 8, 1, (6, 3)),
 ]  # fmt: skip
 # Names that hold the same words and mean something else, or belong to no family's few steps.
