@@ -20,7 +20,8 @@ FEW_STEPS = (
         kinds=(LORA,),
     ),
     FewSteps(
-        "FastH3", r"fast ?h3", "sgl-project/sglang#37139: 8 steps, shift 10, sound 3", steps=8, shift=(10.0, 3.0), solver="",
+        "FastH3", r"fast ?h3", "sgl-project/sglang#37139: 8 steps, shift 10, sound 3", steps=8, shift=(10.0, 3.0),
+        solver="",
     ),
     FewSteps(
         "a turbo LoRA for MiniMax H3",
