@@ -162,9 +162,9 @@ def of_file(
     Args:
         names: of the file and of its folder.
     """
-    own = stated(metadata, names[0])
-    if own is not None:
-        return own
+    few = stated(metadata, names[0])
+    if few is not None:
+        return few
     tried = (names[0], " ".join(reversed(names)), *(metadata.get(key, "") for key in _TITLES))
     return next((row for name in tried if (row := known(rows, name, kind, model)) is not None), None)
 

@@ -63,9 +63,9 @@ def partners_of(name: str) -> tuple[str, ...]:
     def swapped(chosen: list[re.Match[str]]) -> str:
         new = name
         for place in reversed(chosen):
-            word, other = place[0], _SWAPPED[place[0].lower()]
-            other = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
-            new = new[: place.start()] + other + new[place.end() :]
+            word, partner = place[0], _SWAPPED[place[0].lower()]
+            partner = partner.upper() if word.isupper() else partner.capitalize() if word[0].isupper() else partner
+            new = new[: place.start()] + partner + new[place.end() :]
         return new
 
     return tuple(dict.fromkeys([*(swapped([place]) for place in reversed(places)), swapped(places)])) if places else ()

@@ -120,11 +120,11 @@ def open_folder(path: Path) -> Folder:
     return replace(folder, variant=layout.inspect(variant, folder.headers(family.network.slot)))
 
 
-def _with_few_steps(variant: Variant, name: str, own: dict[str, Any]) -> Variant:
+def _with_few_steps(variant: Variant, name: str, overrides: dict[str, Any]) -> Variant:
     """A model that is distilled by its folder's name, with its makers' values; what opent2v.json states goes first."""
     few = (
         None
-        if variant.sigmas or "steps" in own
+        if variant.sigmas or "steps" in overrides
         else known(variant.family.sampling.few_steps, name, CHECKPOINT, variant.name)
     )
     if few is None or few.is_guess:

@@ -19,18 +19,18 @@ def with_loras(variant: Variant, model: Any, low_noise_model: Any = None) -> tup
         variant: of the first MODEL.
         low_noise_model: the second expert of two.
     """
-    loras, own = host.few_steps(model), variant.few_steps
+    loras, checkpoint = host.few_steps(model), variant.few_steps
     others = () if low_noise_model is None else host.few_steps(low_noise_model)
-    remarks = [*_disagreement(own, loras), *_strengths((*loras, *others))]
+    remarks = [*_disagreement(checkpoint, loras), *_strengths((*loras, *others))]
     chosen = loras or others
-    if low_noise_model is not None and own is None and chosen and not (loras and others):
+    if low_noise_model is not None and checkpoint is None and chosen and not (loras and others):
         has, lacks = ("high", "low") if loras else ("low", "high")
         remarks.append(
             f"Only the {has}-noise model has a LoRA of few steps ({chosen[-1].file}). The {lacks}-noise one "
             "makes its few steps as a full model and leaves noise: put the LoRA's other file of the two on it."
         )
-    remarks += [] if own is not None else _pair_disagreement(loras, others)
-    if own is not None or not chosen:
+    remarks += [] if checkpoint is not None else _pair_disagreement(loras, others)
+    if checkpoint is not None or not chosen:
         return variant, remarks
     last = chosen[-1]
     return with_few_steps(variant, replace(last.few, title=f"{last.few.title} ({last.file})")), remarks
@@ -40,10 +40,10 @@ def _values(few: FewSteps) -> tuple[Any, ...]:
     return few.steps, few.cfg, few.shift, few.sigmas, few.solver
 
 
-def _disagreement(own: FewSteps | None, loras: tuple[FewStepsLora, ...]) -> list[str]:
-    if own is not None and loras:
+def _disagreement(checkpoint: FewSteps | None, loras: tuple[FewStepsLora, ...]) -> list[str]:
+    if checkpoint is not None and loras:
         return [
-            f"This checkpoint is distilled already ({own.title}: {own.values}), and {loras[-1].file} "
+            f"This checkpoint is distilled already ({checkpoint.title}: {checkpoint.values}), and {loras[-1].file} "
             f"({loras[-1].few.values}) distils it once more: both together burn. Take the LoRA out."
         ]
     if len({_values(lora.few) for lora in loras}) < 2:

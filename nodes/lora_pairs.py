@@ -28,7 +28,7 @@ def over_steps_input(strength: str) -> tuple[str, dict[str, Any]]:
 def partner_file(lora: str) -> tuple[str, str]:
     """(the file for the low-noise expert that belongs to this one, a remark where it is the same file)."""
     files = files_of(KIND)
-    name = next((other for other in partners_of(lora) if by_name(files, other) is not None), "")
+    name = next((partner for partner in partners_of(lora) if by_name(files, partner) is not None), "")
     if name:
         return name, ""
     return lora, f"No partner of {lora} for low noise is there: low_noise_model gets the same file"

@@ -29,8 +29,8 @@ def within_range(variant: Variant, request: SamplerRequest) -> Variant:
 def levels(variant: Variant, steps: int, shift: float | None, shape: tuple[int, ...]) -> Sequence[float] | None:
     """As `Sampling.sigmas`, with what is known of few steps before the family's own."""
     few = variant.few_steps
-    own = few.levels(steps, shift) if few is not None and variant.prediction == "flow" else None
-    return own or variant.family.sampling.sigmas(variant, steps, shift, shape)
+    known = few.levels(steps, shift) if few is not None and variant.prediction == "flow" else None
+    return known or variant.family.sampling.sigmas(variant, steps, shift, shape)
 
 
 def remarks(variant: Variant, request: SamplerRequest) -> list[str]:

@@ -91,17 +91,17 @@ class Nag(Guide):
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             name = next((name for name in _CONTEXTS if name in kwargs), "")
             context = kwargs[name] if name else args[0]
-            negative, further = text(hidden)
-            other = negative.expand(len(hidden), -1, -1)
+            negative, masks = text(hidden)
+            context_away = negative.expand(len(hidden), -1, -1)
             if self.crossing.has_pictures(attention):  # pictures lie before the text, and both prompts see them
-                other = torch.cat([context[:, : context.shape[1] - other.shape[1]], other], 1)
+                context_away = torch.cat([context[:, : context.shape[1] - context_away.shape[1]], context_away], 1)
             if name:
-                second_args, second = args, {**kwargs, name: other}
+                second_args, second = args, {**kwargs, name: context_away}
             else:
-                second_args, second = (other, *args[1:]), dict(kwargs)
+                second_args, second = (context_away, *args[1:]), dict(kwargs)
             for key in self.crossing.masks:
                 if key in second:
-                    second[key] = further.get(key)
+                    second[key] = masks.get(key)
             with _without_output(attention) as output:
                 positive = plain(hidden, *args, **kwargs)
                 away = plain(hidden, *second_args, **second)

@@ -56,10 +56,10 @@ class Step:
     @property
     def passes(self) -> tuple[Pass, ...]:
         """Passes of the model: the negative prompt, the positive one, then the passes that guidance needs besides."""
-        further = [guidance_pass for guide in self.guides for guidance_pass in guide.passes()]
+        guided = [guidance_pass for guide in self.guides for guidance_pass in guide.passes()]
         # A guide may change what the transformer makes of the positive prompt.
-        positive = next((changed for changed in further if changed.name == POSITIVE.name), POSITIVE)
-        passes = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), positive, *further]
+        positive = next((changed for changed in guided if changed.name == POSITIVE.name), POSITIVE)
+        passes = [*([] if math.isclose(self.cfg, 1) else [NEGATIVE]), positive, *guided]
         named = {guidance_pass.name: guidance_pass for guidance_pass in reversed(passes)}
         first = [named.pop(name) for name in (NEGATIVE.name, POSITIVE.name) if name in named]
         return (*first, *reversed(named.values()))

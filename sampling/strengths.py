@@ -17,14 +17,14 @@ def pieces(part: ExpertSteps, strengths: Sequence[Strengths]) -> list[tuple[Expe
         strengths: of the LoRAs on the model; their shares are of this model's own steps.
     """
     count = len(part.steps)
-    factors = [tuple(one.at(step, count) for one in strengths) for step in range(count)]
-    found, start = [], 0
+    factors = [tuple(lora.at(step, count) for lora in strengths) for step in range(count)]
+    divided, start = [], 0
     for values, group in groupby(factors):
         stop = start + len(list(group))
         schedule = part.schedule.part(start, stop)
-        found.append((ExpertSteps(part.expert, schedule, part.steps[start:stop], part.before + start), values))
+        divided.append((ExpertSteps(part.expert, schedule, part.steps[start:stop], part.before + start), values))
         start = stop
-    return found
+    return divided
 
 
 def refuse_cache(strengths: Sequence[Strengths], has_cache: bool) -> None:

@@ -68,7 +68,7 @@ def trajectories(count: int, pair: Pair, scenes: list[world.Scene], space: laten
 
 @torch.no_grad()
 def _batch(start: int, pair: Pair, without: Tensor, scenes: list[world.Scene], space: latents.LatentSpace):
-    dice, own = world.Dice(11_000_003 * (start + 1)), export.OWN
+    dice, defaults = world.Dice(11_000_003 * (start + 1)), export.OWN
     language = "zh" if dice.uniform(0, 1) < CHINESE else "en"
     chosen = [dice.pick(scenes) for _ in range(BATCH)]
     is_plain = [dice.uniform(0, 1) < PLAIN for _ in chosen]
@@ -84,14 +84,14 @@ def _batch(start: int, pair: Pair, without: Tensor, scenes: list[world.Scene], s
         states.append(x)
         flow = pair.transformer(torch.cat([x, x]), torch.cat([sigma, sigma]) * 1000, contexts, return_dict=False)[0]
         positive, negative = flow.chunk(2)
-        return x - broad(sigma) * (negative + own["guidance"] * (positive - negative))
+        return x - broad(sigma) * (negative + defaults["guidance"] * (positive - negative))
 
     side = latents.SIZE // latents.BLOCK
     shape = (BATCH, latents.CHANNELS, (FRAMES - 1) // latents.STRIDE + 1, side, side)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(6_000_000 + start))
-    final = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=own["steps"], shift=None))
+    final = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=defaults["steps"], shift=None))
     kept = [_is_right(clip, scene) for clip, scene in zip(space.decode(final).clamp(-1, 1), chosen, strict=True)]
-    every = torch.stack([*states[:: own["steps"] // STEPS], final], 1)
+    every = torch.stack([*states[:: defaults["steps"] // STEPS], final], 1)
     return {"ids": ids[torch.tensor(kept)], "states": every[torch.tensor(kept)].half()}
 
 
@@ -164,8 +164,8 @@ def main(argv: list[str] | None = None) -> None:
     weights = adapted.weights
     average = {name: w.detach().clone() for name, w in weights.items()}
     solver = torch.optim.AdamW(weights.values(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    own = round(arguments.batch * OWN_STATES)
-    way = set_out(Lots(-1), own, pool, anywhere=True)
+    reached = round(arguments.batch * OWN_STATES)
+    way = set_out(Lots(-1), reached, pool, anywhere=True)
     first, checkpoint = 0, arguments.work / "few_steps.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
         factor = min(1.0, (number + 1) / 50) * min(1.0, max(0.02, (1 - number / arguments.steps) / 0.5))
         solver.param_groups[0]["lr"] = arguments.rate * factor
         lots = Lots(number)
-        others = set_out(lots, arguments.batch - own, pool, anywhere=True)
+        others = set_out(lots, arguments.batch - reached, pool, anywhere=True)
         batch = {name: torch.cat([way[name], others[name]]) for name in way}
         context = embed(pair, pool["ids"][batch["clip"]])
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         solver.step()
         solver.zero_grad(set_to_none=True)
-        way = go_on(way, flow.detach()[:own], lots, pool, sigmas)
+        way = go_on(way, flow.detach()[:reached], lots, pool, sigmas)
         keep = min(KEEP, (number + 1) / (number + 10))
         for name, weight in weights.items():
             average[name].lerp_(weight.detach(), 1 - keep)

@@ -235,12 +235,12 @@ def write(
     out: Path,
     title: str = "opent2v-quickstart, as an outline drawing",
     targets: Sequence[str] = TARGETS,
-    further: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write the adapter in half precision, with the names diffusers gives and a description in the header.
 
     Args:
-        further: entries of the header's metadata.
+        metadata: further entries of the header's metadata.
     """
     tensors = {named(name): w.detach().half().contiguous() for name, w in weights.items()}
     adapter = {"r": RANK, "lora_alpha": RANK, "target_modules": list(targets), "peft_type": "LORA"}
@@ -252,7 +252,7 @@ def write(
         "alpha": str(RANK),
         "license": "apache-2.0",
         "lora_adapter_metadata": json.dumps({f"transformer.{key}": value for key, value in adapter.items()}),
-        **(further or {}),
+        **(metadata or {}),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out, about)

@@ -170,16 +170,16 @@ class _Guider(comfy.samplers.CFGGuider):
             )
 
         def both(args: dict[str, Any]) -> list[Tensor]:
-            first, second, *further = args["conds"]
+            positive_cond, negative_cond, *extra = args["conds"]
             args = {**args, "model_options": {**args["model_options"]}}
             args["model_options"].pop("multigpu_clones", None)  # what changes is this MODEL's transformer
             assert positive.change is not None
             with positive.change(self.inner_model.diffusion_model):
                 # Caches know a prompt by its place.
-                changed = evaluate(args, [first, *[None] * (len(further) + 1)])[0]
-            if second is None and not further:
+                changed = evaluate(args, [positive_cond, *[None] * (len(extra) + 1)])[0]
+            if negative_cond is None and not extra:
                 return [changed, torch.zeros_like(changed)]
-            return [changed, *evaluate(args, [None, second, *further])[1:]]
+            return [changed, *evaluate(args, [None, negative_cond, *extra])[1:]]
 
         return both
 

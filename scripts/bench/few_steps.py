@@ -51,9 +51,9 @@ def main() -> None:
     model = embedded.apply_patches(model, load_patches(verdict), 1.0)
     assert verdict.few_steps is not None, "the LoRA states its schedule"
     variant = with_few_steps(model.part.variant, verdict.few_steps)
-    own = variant.defaults
-    shape = (1, *variant.geometry.latent_shape(own.width, own.height, own.frames))
-    negative = embedded.embed(clip, arguments.negative or own.negative)
+    defaults = variant.defaults
+    shape = (1, *variant.geometry.latent_shape(defaults.width, defaults.height, defaults.frames))
+    negative = embedded.embed(clip, arguments.negative or defaults.negative)
     entry = {**negative[0][1], "cross_attn": negative[0][0]}
 
     def sampled(prompt: str, seed: int, **settings):
@@ -72,7 +72,9 @@ def main() -> None:
             crisp += [crispness(video.clamp(-1, 1), seen)] if seen else []
         shares = {key: 100 * sum(right[key] for right in rights) / len(rights) for key in rights[0]}
         shares["all"] = 100 * sum(all(right.values()) for right in rights) / len(rights)
-        calm = {key: sum(one[key] for one in crisp) / len(crisp) for key in ("edges", "grain", "flicker")}
+        calm = {
+            key: sum(clip_values[key] for clip_values in crisp) / len(crisp) for key in ("edges", "grain", "flicker")
+        }
         words = [f"{key} {share:.0f} %" for key, share in shares.items()]
         words += [f"{key} {value:.3f}" for key, value in calm.items()]
         print(f"{name}, {len(scenes)} scenes: {', '.join(words)}", flush=True)
@@ -83,7 +85,7 @@ def main() -> None:
         "cfg 2.5": {"cfg": 2.5},
     }
     times: dict[str, list[float]] = {name: [] for name in kinds}
-    steps = own.steps
+    steps = defaults.steps
     for n in range(max(1, arguments.repeat // steps) + 1):
         for name, settings in kinds.items():
             began = time.perf_counter()
