@@ -144,8 +144,8 @@ class Run:
     def shift(self) -> float:
         """The shift that was asked for, or that of few steps; 0: the model's own."""
         few = None if self.variant is None else self.variant.few_steps
-        own = few.shift[0] if few is not None and few.shift else 0.0
-        return own if self.request is None else self.request.shift or own
+        makers = few.shift[0] if few is not None and few.shift else 0.0
+        return makers if self.request is None else self.request.shift or makers
 
     @property
     def parts(self) -> tuple[ExpertSteps, ...]:
