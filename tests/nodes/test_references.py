@@ -84,6 +84,16 @@ def test_every_kind_stands_in_the_conditioning(node):
     assert "<Video 1>: 96 x 64, 22 of 45 frames, its sound is <Audio 1>" in said and "<Audio 2>: 0.5 s" in said
 
 
+def test_the_prompt_node_shows_pictures(parts):
+    given = {"clip": parts["clip"], "positive": "a man walks", "negative": "blurry"}
+    (plain, _), _ = call("OpenT2VEncodePrompt", **given)
+    (seeing, avoided), _ = call("OpenT2VEncodePrompt", **given, pictures=pictures(2, 64, 64))
+    label = len("<Picture 1>: ")
+    assert seeing[0][0].shape[1] == plain[0][0].shape[1] + 2 * (label + 4 + 2)
+    assert int((seeing[0][1]["minimax_token_tags"] == 0).sum()) == 2 * (4 + 2)
+    assert avoided[0][0].shape[1] == len("blurry") + 2 * (label + 4 + 2)
+
+
 def test_roles_stand_in_front_of_the_prompt(node, parts, monkeypatch):
     prompts = []
     embed = references.host.embed
