@@ -66,7 +66,8 @@ _LOOKS = (
     Look(("double_blocks.0.img_attn",), f"an image model of the Flux family; use {_HOSTS}"),
     Look(
         ("decoder.3.conv.0.weight", "decoder.layers.3.conv.0.weight", "encoder.2.conv.0.weight", "taesd_decoder."),
-        "a tiny VAE (TAE), which makes previews; it belongs in models/vae_approx and does not take a VAE's place",
+        "a tiny VAE (TAE), for previews and quick decoding. Put it into models/vae_approx and load it with ComfyUI's "
+        "own Load VAE; Decode Video and Decode to Video File take that VAE",
     ),
     Look(
         ("decoder.conv_in.weight",),

@@ -44,11 +44,14 @@ class Session:
     Args:
         models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
         inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
+        own: the folder of the workflow file, where its pictures are looked for if there is no such input/.
     Raises:
         NotADirectoryError: a folder that is none.
     """
 
-    def __init__(self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages) -> None:
+    def __init__(
+        self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages, own: Path | None = None
+    ) -> None:
         if models is not None and not models.is_dir():
             raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
         if inputs is not None and not inputs.is_dir():
@@ -61,7 +64,7 @@ class Session:
 
         self.classes, self.titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
         self._models, self._inputs, self._stages = models and models.resolve(), inputs and inputs.resolve(), stages
-        self._kept = Kept()
+        self._own, self._kept = own and own.resolve(), Kept()
 
     @property
     def loads(self) -> int:
@@ -80,10 +83,11 @@ class Session:
 
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
+        usual = folder.parent / "input"
         embedded.configure(
             models=self._models,
             output=folder,
-            input=self._inputs or folder.parent / "input",
+            input=self._inputs or (usual if usual.is_dir() or self._own is None else self._own),
             on_progress=lambda _, value, total: self._stages.update(value, total),
         )
 
@@ -121,17 +125,18 @@ def run(
     inputs: Path | None = None,
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
+    own: Path | None = None,
 ) -> Any:
     """Run one workflow.
 
     Args:
         text: the workflow file's.
         changes: each "NODE.INPUT=VALUE".
-        models, inputs: as of `Session`.
+        models, inputs, own: as of `Session`.
         output: folder for what is saved; None: output/ of the pack.
         stage_of: (title, class) of a node -> the name of its stage on the terminal; None for a node not worth a line.
     Returns:
         A `headless.Outcome`.
     """
-    session = Session(models=models, inputs=inputs, stages=stages)
+    session = Session(models=models, inputs=inputs, stages=stages, own=own)
     return session.run(text, changes, (output or pack.ROOT / "output").resolve(), stage_of)

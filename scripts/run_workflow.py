@@ -29,6 +29,7 @@ def main() -> int:
         models=arguments.models,
         output=arguments.output,
         inputs=arguments.input,
+        own=arguments.file.parent,
         stages=console.Stages(sys.stderr),
     )
     for remark in outcome.remarks:
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         "--input",
         type=Path,
         metavar="DIR",
-        help="where the workflow's pictures, sounds and videos lie (default: input/ beside the output folder)",
+        help="where the workflow's pictures, sounds and videos lie (default: input/ beside the output folder, else "
+        "the workflow's own folder)",
     )
     console.add_traceback(parser)
     return parser

@@ -70,7 +70,7 @@ def _opened(path: Path) -> Container:
         raise ModelFileError(
             f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
             "code and are not opened. Get the safetensors version of this model, or convert the file with "
-            "scripts/convert.py."
+            "scripts/convert.py, which is in the pack's repository (https://github.com/OpenT2V/opent2v)."
         )
     raise ModelFileError(
         f"{path}: {size} bytes that are neither a safetensors nor a GGUF file (no valid header). "

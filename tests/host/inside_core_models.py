@@ -195,6 +195,22 @@ def cogvideox_15():
 
 
 @case
+def tiny_vae():
+    """A TAEHV of core's own Load VAE in our nodes that decode, beside core's own decoding."""
+    import comfy.sd
+    from comfy.taesd.taehv import TAEHV
+
+    with torch.inference_mode():
+        vae = comfy.sd.VAE(sd=random(TAEHV(latent_channels=16)))
+        latent = {"samples": torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(1))}
+        core = vae.decode(latent["samples"]).flatten(0, 1)
+        ours, *_ = call("OpenT2VDecode", vae=vae, latent=latent)
+        pieces = torch.cat(list(host.decode_stream(vae, latent["samples"], lambda _: None)))
+    off = [(images.cpu() - core.cpu()).abs().max().item() / core.abs().max().item() for images in (ours, pieces)]
+    return {"shape": list(ours.shape), "decoded": off[0], "in pieces": off[1]}
+
+
+@case
 def hunyuan_video():
     """Files of core's HunyuanVideo in the names of ComfyUI before 0.14 and of today's, in core's loader and in ours."""
     import comfy.ops

@@ -123,3 +123,8 @@ def test_an_empty_latent_of_another_scale_has_the_size_that_ksampler_makes(core)
         assert ours == theirs and left == ["samples"], name
     if "of another length" in found:  # hosts whose nodes state a scale
         assert found["EmptyLTXVLatentVideo"][1] == [1, 16, 3, 32, 32] and found["of another length"][1][2] == 6
+
+
+def test_cores_tiny_vae_decodes_in_our_nodes(core):
+    found = core("tiny_vae")
+    assert found["shape"] == [9, 64, 64, 3] and found["decoded"] <= 1e-6 and found["in pieces"] <= 1e-6

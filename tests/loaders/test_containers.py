@@ -65,7 +65,8 @@ def test_a_pickle_under_any_name(tmp_path, zipped):
     torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
     assert message(path) == (
         "this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run code and are not "
-        "opened. Get the safetensors version of this model, or convert the file with scripts/convert.py."
+        "opened. Get the safetensors version of this model, or convert the file with scripts/convert.py, "
+        "which is in the pack's repository (https://github.com/OpenT2V/opent2v)."
     )
 
 

@@ -35,6 +35,28 @@ def test_a_saved_file_runs_again(tmp_path, monkeypatch, capsys):
     assert {node["type"] for node in saved["nodes"]} == {node["type"] for node in json.loads(flow)["nodes"]}
 
 
+@pytest.mark.parametrize("has_input", [False, True])
+def test_pictures_beside_the_workflow_are_read_where_there_is_no_input_folder(tmp_path, monkeypatch, capsys, has_input):
+    from PIL import Image
+
+    flow = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "beside.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    (tmp_path / "flow").mkdir()
+    (tmp_path / "flow" / "flow.json").write_text(json.dumps(flow))
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "flow" / "beside.png")
+    if has_input:
+        (tmp_path / "input").mkdir()
+    code, errors = start(monkeypatch, capsys, tmp_path / "flow" / "flow.json", "--output", tmp_path / "out")
+    assert code == (1 if has_input else 0), errors
+    if has_input:
+        assert "'beside.png' is not in the input folder" in errors
+    else:
+        (saved,) = (tmp_path / "out").glob("*.png")
+        assert Image.open(saved).getpixel((3, 3)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize("folder", ["input", "none"])
 def test_a_missing_picture_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, folder):
     (tmp_path / "input").mkdir()
