@@ -2,9 +2,9 @@
 
     python3 scripts/make/thumbnails.py
 
-Those of video_to_video, step_cache, lora and finishing are frames of those templates' own runs, here and now. The
-other models are not here to run: their templates get a title card, which says that it is an example and shows frames of
-the bundled model.
+Those of video_to_video, step_cache, lora, prompt_travel and finishing are frames of those templates' own runs, here and
+now. The other models are not here to run: their templates get a title card, which says that it is an example and shows
+frames of the bundled model.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def main() -> int:
         _save("step_cache", runs([first, cached], "step cache", "below: half the steps"))
         plain = frames(run("lora", base / "plain", strength_model=0.0))
         _save("lora", runs([plain, frames(run("lora", base))], "LoRA", "above: at strength 0"))
+        longer = frames(run("prompt_travel", base))
+        _save("prompt_travel", runs([first, longer], "prompt travel", "below: three clips long"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
         task = "image to video" if template.starts else "text to video"

@@ -407,3 +407,25 @@ From then on Load Cache Profile takes Calibrate's place, for any prompt; leave t
 4. “Compare Step Cache”说明有多接近。两个种子要相同。
 
 以后用“Load Cache Profile”代替标定，适用于任意提示词，其余可去掉。"""
+
+TRAVELLING = """0.5 s: a red triangle moving to the right on a black background
+1.5 s: a yellow triangle moving to the right on a black background
+2.5 s: a blue triangle moving to the right on a black background"""
+TRAVEL_NOTE = """Three times the length that the model was trained for, with a prompt that travels. The model comes with
+this pack.
+
+1. Encode Video Prompt reads moments in its text: seconds (s), frames (f) or per cent (%). In between, prompts are
+mixed.
+2. Empty Video Latent is 49 frames long; the model was trained on 17.
+3. Video Windows computes overlapping windows of 17 frames at each step, and each gets the prompt of its middle. Memory
+is that of one window.
+
+Longer still: only frames of Empty Video Latent. The same graph takes every model of the pack.
+
+训练长度的三倍，提示词随时间变化。模型随包附带，无需下载。
+
+1. “Encode Video Prompt”的文本里写时刻：秒（s）、帧（f）或百分比（%），两个时刻之间的提示词会混合。
+2. “Empty Video Latent”为 49 帧，模型的训练长度是 17 帧。
+3. “Video Windows”在每一步计算 17 帧的重叠窗口，每个窗口用其中点的提示词。显存只相当于一个窗口。
+
+要更长：只改“Empty Video Latent”的 frames。换其他模型，图不变。"""

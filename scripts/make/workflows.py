@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -24,6 +26,8 @@ from workflow_data import (
     LORA_NOTE,
     QUICKSTART_NOTE,
     TEMPLATES,
+    TRAVEL_NOTE,
+    TRAVELLING,
     VIDEO_NOTE,
     Template,
 )
@@ -37,7 +41,9 @@ def main() -> int:
     environment.ensure()
     pack.mount()
     graphs = {template.name: generation(template) for template in TEMPLATES}
-    graphs |= {build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora)}
+    graphs |= {
+        build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora, prompt_travel)
+    }
     for name, graph in graphs.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -100,15 +106,21 @@ def generation(template: Template) -> Graph:
     return graph
 
 
-def _bundled(note: str, height: int) -> tuple[Graph, int, int, int]:
-    """The page, and the ids of what it begins with: the bundled model above a note, its prompt and an empty latent."""
+def _bundled(
+    note: str, height: int, texts: Mapping[str, Any] | None = None, size: Mapping[str, Any] | None = None
+) -> tuple[Graph, int, int, int]:
+    """The page, and the ids of what it begins with: the bundled model above a note, its prompt and an empty latent.
+
+    Args:
+        texts, size: widgets of the prompt and of the latent that do not keep their default.
+    """
     graph = Graph()
     graph.column(340)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
     graph.note(note, height)
     graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts or {})
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")}, size or {})
     graph.column(340)
     return graph, model, prompt, latent
 
@@ -221,6 +233,18 @@ def step_cache() -> Graph:
     graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_cached"})
     graph.asked = [(prompt, "positive"), (cache, "target_speedup")]
+    return graph
+
+
+def prompt_travel() -> Graph:
+    """The quickstart model beyond its length: windows over time, and a prompt that travels through them."""
+    graph, model, prompt, latent = _bundled(TRAVEL_NOTE, 460, {"positive": TRAVELLING}, {"frames": 49})
+    windows = graph.add("OpenT2VWindows", values={"length": 17, "overlap": 8})
+    links = {**_sampled(model, prompt, latent), "windows": (windows, "windows")}
+    sampler = graph.add("OpenT2VSampler", links, {"seed": 1})
+    graph.column(400)
+    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_travel"})
+    graph.asked = [(prompt, "positive"), (latent, "frames"), (sampler, "seed")]
     return graph
 
 

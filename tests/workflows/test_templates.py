@@ -22,7 +22,7 @@ from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-BUNDLED = ("quickstart", "video_to_video", "finishing", "step_cache", "lora")
+BUNDLED = ("quickstart", "video_to_video", "finishing", "step_cache", "lora", "prompt_travel")
 MODELS = [name for name in NAMES if name not in BUNDLED]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}
@@ -250,6 +250,17 @@ def test_finishing_runs(tmp_path):
     assert len(made) == 34, "17 frames at 16 per second become 34 at 32"
     bottom, rest = made[4][-18:], made[4][:40]
     assert bottom.max() > 200 and rest.shape == (40, 64, 3), "the caption's letters are white"
+
+
+def test_prompt_travel_runs_beyond_the_models_length(tmp_path):
+    output = tmp_path / "videos"
+    embedded.configure(output=output)
+    frames = run(changed("prompt_travel", steps=6), output)
+    assert len(frames) == 49, "the model was trained on 17"
+    red, _, blue = frames[4].reshape(-1, 3).max(0)
+    assert red > 150 > blue, "it begins with a red triangle"
+    red, _, blue = frames[46].reshape(-1, 3).max(0)
+    assert blue > 150 > red, "it ends with a blue one"
 
 
 def test_lora_runs_and_its_strength_counts(tmp_path):
