@@ -44,13 +44,13 @@ class Session:
     Args:
         models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
         inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
-        own: the folder of the workflow file, where its pictures are looked for if there is no such input/.
+        beside: the folder of the workflow file, where its pictures are looked for if there is no such input/.
     Raises:
         NotADirectoryError: a folder that is none.
     """
 
     def __init__(
-        self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages, own: Path | None = None
+        self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages, beside: Path | None = None
     ) -> None:
         if models is not None and not models.is_dir():
             raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
@@ -64,7 +64,7 @@ class Session:
 
         self.classes, self.titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
         self._models, self._inputs, self._stages = models and models.resolve(), inputs and inputs.resolve(), stages
-        self._own, self._kept = own and own.resolve(), Kept()
+        self._beside, self._kept = beside and beside.resolve(), Kept()
 
     @property
     def loads(self) -> int:
@@ -87,7 +87,7 @@ class Session:
         embedded.configure(
             models=self._models,
             output=folder,
-            input=self._inputs or (usual if usual.is_dir() or self._own is None else self._own),
+            input=self._inputs or (usual if usual.is_dir() or self._beside is None else self._beside),
             on_progress=lambda _, value, total: self._stages.update(value, total),
         )
 
@@ -125,18 +125,18 @@ def run(
     inputs: Path | None = None,
     stages: console.Stages,
     stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
-    own: Path | None = None,
+    beside: Path | None = None,
 ) -> Any:
     """Run one workflow.
 
     Args:
         text: the workflow file's.
         changes: each "NODE.INPUT=VALUE".
-        models, inputs, own: as of `Session`.
+        models, inputs, beside: as of `Session`.
         output: folder for what is saved; None: output/ of the pack.
         stage_of: (title, class) of a node -> the name of its stage on the terminal; None for a node not worth a line.
     Returns:
         A `headless.Outcome`.
     """
-    session = Session(models=models, inputs=inputs, stages=stages, own=own)
+    session = Session(models=models, inputs=inputs, stages=stages, beside=beside)
     return session.run(text, changes, (output or pack.ROOT / "output").resolve(), stage_of)

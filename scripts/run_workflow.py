@@ -29,7 +29,7 @@ def main() -> int:
         models=arguments.models,
         output=arguments.output,
         inputs=arguments.input,
-        own=arguments.file.parent,
+        beside=arguments.file.parent,
         stages=console.Stages(sys.stderr),
     )
     for remark in outcome.remarks:
