@@ -96,7 +96,7 @@ def _train(
     drawn: list[Any] = []
 
     def draw() -> None:
-        if is_first and shots:
+        if is_first and shots and not (drawn and drawn[-1].step == training.step):
             drawn.append(finetune.draw(model, vae, shots, work / "samples", training.step, arguments.sample_steps))
         if is_first:
             finetune.write_page(work / "training.html", training, shots, drawn)
@@ -161,7 +161,7 @@ def _load(arguments: argparse.Namespace) -> _Parts:
 
 
 def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, Any]) -> _Parts:
-    from opent2v.nodes import load_files  # pyright: ignore[reportMissingImports]
+    from opent2v.nodes import load_files, load_text  # pyright: ignore[reportMissingImports]
 
     host, path = _host(), arguments.model
     opened = loaders.open_file(path)
@@ -175,11 +175,11 @@ def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, A
     for source in sources:
         prefixes = [opened.text_prefixes] if source == path else []
         inside = loaders.open_text_files(source, *prefixes)
-        encoders += load_files.encoders_for(variant, inside) if len(inside) > 1 else inside
-    if len(encoders) < len(loaders.wanted_kinds(variant)):
-        behind = loaders.find_text(path)
-        encoders += [behind] if behind is not None else []
-    text = loaders.load_text(encoders, variant, dtypes["text_dtype"], load_files.find_tokenizer)
+        encoders += load_text.encoders_for(variant, inside) if len(inside) > 1 else inside
+    behind = [kind for kind in loaders.wanted_kinds(variant).values() if not kind.reads_prompts]
+    if behind and not any(encoder.kind in behind for encoder in encoders):
+        encoders += [inside for inside in loaders.find_text(path) if inside.kind in behind]
+    text = loaders.load_text(encoders, variant, dtypes["text_dtype"], load_text.find_tokenizer)
     vae_file = opened if "vae" in opened.parts and not arguments.vae else None
     if vae_file is None:
         if not arguments.vae:
