@@ -23,6 +23,7 @@ from .shapes import fits_magnitudes
 _EXAMPLES = 2
 # A smaller share of matches is chance: families share a few names, such as that of the last layer.
 _CHANCE = 0.05
+_TRIGGER = 200  # characters of trigger words that a verdict shows
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class Verdict:
                 f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise one. "
                 "Apply it to the other MODEL of the two."
             )
+        trigger = file.metadata.get("modelspec.trigger_phrase", "").strip()[:_TRIGGER]
+        lines += [f"Trigger words: {trigger}"] if trigger else []
         return [*lines, *filter(None, (step_remark(file, self.target.variant), self._families_remark))]
 
     @property

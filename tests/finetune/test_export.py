@@ -58,6 +58,7 @@ def test_our_loader_makes_the_change_that_was_trained(name, tmp_path):
     verdict = match(read_lora(path), host.patch_target(plain))
     verdict.check()
     assert verdict.matched == verdict.total == len(training.adapter.layers)
+    assert "Trigger words: sks" in verdict.lines()
     patched = host.apply_patches(plain, load_patches(verdict), 1.0)
     with patched.changed():
         assert loss_of(training.model, sample) == pytest.approx(changed, rel=1e-5)
