@@ -33,6 +33,7 @@ from .rows import OpenT2VRows
 from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
+from .train import OpenT2VTrainLora
 from .video import OpenT2VDecode, OpenT2VSaveVideo
 from .windows import OpenT2VWindows
 
@@ -77,6 +78,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VMeasureVideo": OpenT2VMeasureVideo,
     "OpenT2VRows": OpenT2VRows,
     "OpenT2VCompareClips": OpenT2VCompareClips,
+    "OpenT2VTrainLora": OpenT2VTrainLora,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -120,6 +122,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VMeasureVideo": "Measure Long Video",
     "OpenT2VRows": "Prompt Rows",
     "OpenT2VCompareClips": "Compare Clips",
+    "OpenT2VTrainLora": "Train Video LoRA",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
