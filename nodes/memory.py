@@ -35,7 +35,7 @@ def text_plan(files: Sequence[TextFile], dtype: torch.dtype | None) -> str:
         f"{n} {name}"
         for n, file in enumerate(files)
         for name, info in file.weights.items()
-        if info.shape[:1] == (file.layout.config["vocab_size"],)
+        if info.shape[:1] == (file.layout.config.get("vocab_size"),)
     }
     return plan(Work(), _weights(header, dtype, packed, tables), host.device_memory("text_encoder"))
 

@@ -50,7 +50,7 @@ def main() -> int:
         _save("prompt_travel", runs([first, longer], "prompt travel", "below: three clips long"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
-        task = "image to video" if template.starts else "text to video"
+        task = "image to video" if template.starts else "reference to video" if template.refers else "text to video"
         _save(template.name, card(template.title, task, first))
     return 0
 

@@ -12,13 +12,14 @@ class File:
     """A published model file: `path` inside the repository `repository` of huggingface.co.
 
     Attributes:
+        gigabytes: 0 where its size is not known here.
         converted: the name it gets from scripts/convert.py, for one that is published as a pickle only.
     """
 
     path: str
     directory: str
     repository: str
-    gigabytes: float
+    gigabytes: float = 0.0
     converted: str = ""
 
     @property
@@ -63,6 +64,20 @@ GEMMA_4 = File(
 )  # fmt: skip
 LTX_25_VAE = File("vae/ltx-2.5-video-vae-conv-bf16.safetensors", "vae", "Lightricks/LTX-2.5", 1.5)
 LTX_25_SOUND = File("vae/ltx-2.5-audio-vae-bf16.safetensors", "vae", "Lightricks/LTX-2.5", 0.37)
+H3 = "Comfy-Org/MiniMax-H3"
+H3_MODEL = File("diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors", "diffusion_models", H3)
+H3_REFERENCES = File("diffusion_models/minimax_h3_ref2va_pruned_int8_convrot.safetensors", "diffusion_models", H3)
+QWEN_3_VL = File("text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors", "text_encoders", H3)
+H3_VAE = File("vae/minimax_h3_video_vae_fp16.safetensors", "vae", H3)
+H3_SOUND = File("vae/minimax_h3_audio_vae_fp32.safetensors", "vae", H3)
+# Of every note of MiniMax H3.
+H3_LICENCE = (
+    "The licence gives no rights in the EU, the UK, South Korea and the USA without MiniMax's authorisation, outputs "
+    'included; "Powered by MiniMax H3" must be shown.'
+)
+H3_LICENCE_ZH = (
+    "许可证：未经 MiniMax 授权，在欧盟、英国、韩国和美国无任何权利，生成内容也包括在内；须标明“Powered by MiniMax H3”。"
+)
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
 
 
@@ -75,6 +90,8 @@ class Template:
         vae: None where it is inside `model`.
         has_sound: makes a sound with the video; `sound` is its VAE, None where it is inside `model`.
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
+        shows: the text encoder reads the picture too.
+        refers: makes its video after a picture, in place of beginning with it.
         english, chinese: a hint at the end of the note.
         values: node -> widgets that do not keep their default.
     """
@@ -89,6 +106,8 @@ class Template:
     chinese: str
     low: File | None = None
     starts: bool = False
+    shows: bool = False
+    refers: bool = False
     has_sound: bool = False
     sound: File | None = None
     vision: File | None = None
@@ -255,6 +274,48 @@ TEMPLATES = (
         "请写出要听到什么。文本投影在 Gemma 文件里。提示词宜长而具体。",
         has_sound=True,
         sound=LTX_25_SOUND,
+    ),
+    Template(
+        "minimax_h3_image_to_video",
+        "MiniMax H3",
+        H3_MODEL,
+        (QWEN_3_VL,),
+        H3_VAE,
+        "The person in the picture turns to the window, rain runs down the glass and drums on the sill. She says "
+        "quietly: 'It has stopped being summer.' The camera comes slowly closer.",
+        "Choose your picture in Load Image; end_image takes a last one. Say what is to be heard. " + H3_LICENCE,
+        "在 Load Image 中选择图片；end_image 可接尾帧。请写出要听到什么。" + H3_LICENCE_ZH,
+        starts=True,
+        shows=True,
+        has_sound=True,
+        sound=H3_SOUND,
+    ),
+    Template(
+        "minimax_h3_text_to_video",
+        "MiniMax H3",
+        H3_MODEL,
+        (QWEN_3_VL,),
+        H3_VAE,
+        "A potter shapes a bowl on a turning wheel, wet clay squeaks under her fingers, a radio plays softly in the "
+        "next room. Close shot from the side, morning light, the camera circles slowly.",
+        "Say what is to be heard. There is no negative prompt. " + H3_LICENCE,
+        "请写出要听到什么。没有负面提示词。" + H3_LICENCE_ZH,
+        has_sound=True,
+        sound=H3_SOUND,
+    ),
+    Template(
+        "minimax_h3_reference_to_video",
+        "MiniMax H3",
+        H3_REFERENCES,
+        (QWEN_3_VL,),
+        H3_VAE,
+        "The person of <Picture 1> walks along a beach at dusk and hums a song, waves roll in and gulls cry. The "
+        "camera moves beside her.",
+        "The prompt names references as <Picture 1>, <Video 1>, <Audio 1>. " + H3_LICENCE,
+        "提示词用 <Picture 1>、<Video 1>、<Audio 1> 指代参考。" + H3_LICENCE_ZH,
+        refers=True,
+        has_sound=True,
+        sound=H3_SOUND,
     ),
     Template(
         "mochi_text_to_video",

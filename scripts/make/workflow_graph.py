@@ -43,7 +43,7 @@ STAYING = {
     "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 430, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
-    "OpenT2VWindows": 330, "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
+    "OpenT2VReferences": 790, "OpenT2VWindows": 330, "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
     "OpenT2VSampler": 515, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350,

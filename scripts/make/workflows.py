@@ -56,7 +56,7 @@ def generation(template: Template) -> Graph:
     graph = Graph()
     graph.column(340)
     graph.note(_note(template), 460)
-    picture = graph.add("LoadImage") if template.starts else None
+    picture = graph.add("LoadImage") if template.starts or template.refers else None
     graph.column(400)
     published = [] if template.model.converted else [template.model]
     model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=published)
@@ -78,8 +78,15 @@ def generation(template: Template) -> Graph:
     if template.vision:
         vision = graph.add("CLIPVisionLoader", values={"clip_name": template.vision.name}, models=[template.vision])
     graph.column(380)
+    if template.refers:
+        links = {"model": (model, "model"), "clip": (clip, "clip"), "vae": (vae, "vae"), "audio_vae": (sound, "vae")}
+        links["picture_1"] = (picture, "IMAGE")
+        latent = graph.add("OpenT2VReferences", links, {"prompt": template.prompt})
+        words, asked = dict.fromkeys(("positive", "negative"), (latent, "positive")), [(latent, "prompt")]
+        return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, [(picture, "image"), *asked])
     texts = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (clip, "clip")}, texts)
+    links = {"clip": (clip, "clip")} | ({"pictures": (picture, "IMAGE")} if template.shows else {})
+    prompt = graph.add("OpenT2VEncodePrompt", links, texts)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     asked = [(prompt, "positive")]
     if picture is None:
@@ -92,6 +99,25 @@ def generation(template: Template) -> Graph:
         asked.insert(0, (picture, "image"))
         latent = graph.add("OpenT2VImageToVideo", links)
         words = {name: (latent, name) for name in words}
+    return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, asked)
+
+
+def _sampled_and_saved(
+    graph: Graph,
+    template: Template,
+    sampled: dict[str, tuple[int, str]],
+    words: dict[str, tuple[int, str]],
+    vaes: tuple[int, int],
+    latent: int,
+    asked: list[tuple[int, str]],
+) -> Graph:
+    """The last two columns, of sampler and file.
+
+    Args:
+        sampled: what the sampler gets besides prompts and latent.
+        vaes: the nodes that load the video's and the sound's.
+    """
+    vae, sound = vaes
     graph.column(340)
     if guidance := template.values.get("OpenT2VGuidance"):
         sampled["guidance"] = (graph.add("OpenT2VGuidance", values=guidance), "guidance")
@@ -100,7 +126,7 @@ def generation(template: Template) -> Graph:
     graph.column(400)
     decoded = _decoded(vae, sampler, latent)
     if template.has_sound:
-        decoded["audio_vae"] = (sound, "audio_vae" if sound == model else "vae")
+        decoded["audio_vae"] = (sound, "vae" if template.sound else "audio_vae")
     graph.add("OpenT2VDecodeToVideo", decoded)
     graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
     return graph
@@ -149,7 +175,8 @@ def _note(template: Template) -> str:
             lines += [f"   python3 scripts/convert.py {original} {file.name}"]
             lines += [f"   {file.name} → models/{file.directory}"]
             continue
-        lines += [f"• {file.name} ({file.gigabytes:g} GB)", f"   {file.repository} → models/{file.directory}"]
+        size = f" ({file.gigabytes:g} GB)" if file.gigabytes else ""
+        lines += [f"• {file.name}{size}", f"   {file.repository} → models/{file.directory}"]
     lines += ["", "0 means the model's own value. " + template.english]
     return "\n".join([*lines, "", "0 表示模型自己的默认值。" + template.chinese])
 

@@ -34,17 +34,18 @@ def variant_of(kind: str) -> tuple[dict[str, Any], Variant]:
 
 
 @cache
-def transformer(kind: str) -> dict[str, Tensor]:
-    """Weights in diffusers' names."""
+def transformer(kind: str, text: int = TEXT) -> dict[str, Tensor]:
+    """Weights in diffusers' names; `text`: width of the prompt's embedding."""
     config, variant = variant_of(kind)
+    config = {**config, "text_dim": text}
     weights = drawn(files.tensors(variant, config))
     return {name: 1 + 0.2 * weight if "norm" in name and weight.ndim == 1 and "linear" not in name else weight
             for name, weight in weights.items()}  # fmt: skip
 
 
-def originals(kind: str, **how: Any) -> dict[str, Tensor]:
+def originals(kind: str, text: int = TEXT, **how: Any) -> dict[str, Tensor]:
     """The same in the makers' names."""
-    return layout.original(transformer(kind), **how) | {
+    return layout.original(transformer(kind, text), **how) | {
         "rope.inv_freq": 10000 ** -(torch.arange(0, 8, 2, dtype=torch.float32) / 8)
     }
 

@@ -193,7 +193,8 @@ def test_app_mode_is_told_what_to_ask_and_what_to_show(name):
     nodes = {str(node["id"]): node for node in flow["nodes"]}
     app = flow["extra"]["linearData"]
     asked = {widget for _, widget in app["inputs"]}
-    assert {"positive"} < asked and ("image" in asked) == (name.endswith("image_to_video"))
+    assert asked & {"positive", "prompt"}
+    assert ("image" in asked) == name.endswith(("image_to_video", "reference_to_video"))
     for number, widget in app["inputs"]:
         inputs = CLASSES[nodes[number]["type"]].INPUT_TYPES()
         assert widget in {**inputs["required"], **inputs.get("optional", {})}
@@ -235,6 +236,7 @@ SIZES = {
     "wan2.2_5b": (64, 64, 5),
     "wan": (32, 32, 5),
     "ltx": (64, 64, 9),
+    "minimax_h3": (32, 32, 22),
     "mochi": (32, 32, 7),
     "cogvideox": (32, 32, 9),
     "hunyuan": (32, 32, 5),

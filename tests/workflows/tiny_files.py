@@ -17,6 +17,8 @@ from opent2v.tests.loaders import text_files
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import ltx2 as tiny_ltx2
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
+from opent2v.tests.tiny import minimax_h3 as tiny_h3
+from opent2v.tests.tiny import minimax_h3_parts as tiny_h3_parts
 from opent2v.tests.tiny import mochi as tiny_mochi
 from opent2v.tests.tiny import open_sora as tiny_open_sora
 from opent2v.tests.tiny import videocrafter as tiny_videocrafter
@@ -34,11 +36,29 @@ def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         make = next(maker for start, maker in MAKERS.items() if name.startswith(start))
         text_files.save(path, make(name), carries_tokenizer="xxl" in name)
+        if name.startswith("qwen3vl"):
+            _write_words(models / "diffusers" / "MiniMaxH3")
         folder = models / "diffusers" / "HunyuanVideo"
         # Those without a tokenizer find that of a folder.
         if name.startswith(("llava", "clip_l", "videocrafter")) and not folder.exists():
             tiny_hunyuan.make(folder)
             _fill_vocabulary(folder / "tokenizer_2" / "tokenizer.json", CLIP_WORDS)
+
+
+def _write_words(folder: Path) -> None:
+    """A tokenizer of Qwen3-VL's size that knows no word, where the loader looks for one."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<unk>": 0} | {f"unused{n}": n for n in range(1, tiny_h3_parts.VOCABULARY)}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(folder / "tokenizer")
+    (folder / "text_encoder").mkdir()
+    (folder / "text_encoder" / "config.json").write_text('{"architectures": ["Qwen3VLTextModel"]}', encoding="utf-8")
+    (folder / "model_index.json").write_text('{"_class_name": "MiniMaxH3Pipeline"}', encoding="utf-8")
 
 
 def _fill_vocabulary(file: Path, size: int) -> None:
@@ -184,6 +204,10 @@ MAKERS: dict[str, Callable[[str], Tensors]] = {
     "ltx-2.5": lambda name: tiny_ltx2.originals(tiny_ltx2.transformer("2.5"), tiny_ltx2.PREFIX),
     "gemma4": lambda name: tiny_ltx2.gemma4(),
     "gemma_3": lambda name: tiny_ltx2.gemma(),
+    "minimax_h3_video_vae": lambda name: tiny_h3_parts.video_vae(),
+    "minimax_h3_audio_vae": lambda name: tiny_h3_parts.sound_vae(),
+    "minimax_h3": lambda name: tiny_h3.originals("pruned", text=tiny_h3_parts.WIDTH),
+    "qwen3vl": lambda name: tiny_h3_parts.encoder(),
     "ltx-video": _ltx,
     "mochi_vae": _mochi_vae,
     "mochi": _mochi,
