@@ -29,7 +29,7 @@ def _statistics(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
 @cache
 def video_vae() -> dict[str, Tensor]:
     """Weights of a video VAE in diffusers' names, with the statistics of its latents."""
-    from diffusers import AutoencoderKLMiniMaxH3
+    from diffusers.models.autoencoders.autoencoder_kl_minimax_h3 import AutoencoderKLMiniMaxH3
 
     shapes = {name: tuple(weight.shape) for name, weight in AutoencoderKLMiniMaxH3(**VIDEO_VAE).named_parameters()}
     weights = drawn(shapes, 3)
@@ -61,7 +61,7 @@ def original_video_vae(weights: dict[str, Tensor], head: int = 64) -> dict[str, 
 @cache
 def sound_vae() -> dict[str, Tensor]:
     """Weights of an audio VAE in the makers' names, as direction and length, with the statistics of its latents."""
-    from diffusers import AutoencoderKLMiniMaxH3Audio
+    from diffusers.models.autoencoders.autoencoder_kl_minimax_h3_audio import AutoencoderKLMiniMaxH3Audio
 
     module = AutoencoderKLMiniMaxH3Audio(**SOUND_VAE)
     state = module.state_dict()
