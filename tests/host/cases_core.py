@@ -135,7 +135,7 @@ def few_steps():
     found = {}
     for name, model in (("core", core), ("ours", ours)):
         has = host.with_few_steps(model, lora)
-        shifted = call("ModelSamplingSD3", model=has, shift=7.0)[0]
+        shifted = call("ModelSamplingSD3", model=has, shift=7.0)
         line = call(
             "OpenT2VSampler", model=shifted, seed=5, positive=positive, negative=negative,
             latent={"samples": torch.zeros(1, 16, 3, 4, 4)},
