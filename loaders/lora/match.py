@@ -103,6 +103,21 @@ class Verdict:
                 f"{name}: all {self.for_other_expert} changes are for the other expert of the two, not for this MODEL. "
                 "Apply the file to the other MODEL."
             )
+        if self.matched > _CHANCE * self.total:
+            self._check_input()
+            return
+        trained_for = origin_text(self.file, self._origin[1]) or "made for an unknown model"
+        raise FamilyError(
+            f"{name}: {trained_for}, this model is {self.target.title}: {self.matched} of {self.total} match."
+            f"{self._example()} Use a LoRA that was trained for this model."
+        )
+
+    def _check_input(self) -> None:
+        """
+        Raises:
+            FamilyError: it widens the layer that reads the latents.
+        """
+        name = self.file.path.name
         layer = widened(self.file, self.misshapen)
         if layer:
             raise FamilyError(
@@ -110,13 +125,6 @@ class Verdict:
                 f"{self.target.title} does not read. Half of it would spoil the video, so none is applied. Use a LoRA "
                 "for this model, or ComfyUI's own nodes for control models."
             )
-        if self.matched > _CHANCE * self.total:
-            return
-        trained_for = origin_text(self.file, self._origin[1]) or "made for an unknown model"
-        raise FamilyError(
-            f"{name}: {trained_for}, this model is {self.target.title}: {self.matched} of {self.total} match."
-            f"{self._example()} Use a LoRA that was trained for this model."
-        )
 
     def lines(self) -> list[str]:
         """The verdict, line by line."""
