@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from .clips import Clip, Refused, read_clips
+from .encode import Encoders
 from .errors import MissingTrainer, TrainingError
 from .export import export
 from .loop import Record, Training
 from .page import write_page
 from .plan import data_lines, plan_lines
-from .prepare import Encoders, Prepared, prepare
+from .prepare import Prepared, prepare
 from .processes import Processes
 from .samples import Drawn, Shot, draw, shots_of
 from .settings import Settings

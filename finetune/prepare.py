@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base import FamilyError, Pictures, Variant
+from ..base import FamilyError, Variant
 from ..base.guidance import Conditioning
 from ..host import host
 from .buckets import Bucket, bucket_of
 from .clips import Clip, Refused, read_clips
+from .encode import (
+    CONTEXT,
+    KNOWN,
+    MASK,
+    PICTURE,
+    STREAMS,
+    VISION,
+    Encoders,
+    completed,
+    embedded,
+    guided_by_first,
+    sound_latent,
+)
 from .errors import TrainingError
 from .frames import measure, read
 from .objective import Sample
@@ -31,43 +42,6 @@ from .settings import Settings
 from .store import Store, key_of
 
 Report = Callable[[str, int, int], None]
-# Names under which parts of an entry are stored.
-_STREAMS, _MASK, _KNOWN, _PICTURE, _VISION, _CONTEXT = "streams", "mask", "known", "picture:", "vision", "context"
-_TEST_PROMPT = "a clip that tells one text encoder from another"
-
-
-@dataclass(frozen=True)
-class Encoders:
-    """
-    Attributes:
-        variant: of the model that is trained.
-        clip, vae, audio_vae: of the host; no audio_vae leaves the sound out.
-        see: (IMAGE [1, H, W, 3]) -> the image encoder's last hidden states but one, for models that read their picture
-            so.
-    """
-
-    variant: Variant
-    clip: Any
-    vae: Any
-    audio_vae: Any = None
-    see: Callable[[Tensor], Tensor] | None = None
-
-    @cached_property
-    def picture_name(self) -> str:
-        """Tells the VAEs by what they make of noise."""
-        side = -(-64 // self.variant.geometry.multiple) * self.variant.geometry.multiple
-        noise = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0))
-        texts = [_hash(host.encode(self.vae, noise))]
-        decoder = None if self.audio_vae is None else host.audio_decoder(self.audio_vae)
-        if decoder is not None and decoder.encode is not None:
-            wave = torch.rand(1, 2, 16_000, generator=torch.Generator().manual_seed(0)) - 0.5
-            texts.append(_hash(decoder.encode({"waveform": wave, "sample_rate": 16_000})))
-        return " ".join(texts)
-
-    @cached_property
-    def text_name(self) -> str:
-        """Tells the text encoders by what they make of a prompt."""
-        return _hash(host.embed(self.clip, _TEST_PROMPT)[0][0])
 
 
 @dataclass(frozen=True)
@@ -102,21 +76,21 @@ class Prepared:
     def sample(self, item: Item, with_picture: bool) -> Sample:
         """The clip as the model sees it."""
         stored, prompt = self.store.get(item.latents), self.store.get(item.prompt)
-        latents: list[Tensor] = stored[_STREAMS]
+        latents: list[Tensor] = stored[STREAMS]
         pairs = list(zip(self.variant.streams, latents, strict=False))
         streams = tuple(stream.normalise(stream.pad_front(latent)) for stream, latent in pairs)
         padding = tuple(stream.front_padding(latent) for stream, latent in pairs)
-        entry: dict[str, Any] = {"cross_attn": prompt.pop(_CONTEXT), **prompt}
+        entry: dict[str, Any] = {"cross_attn": prompt.pop(CONTEXT), **prompt}
         if not with_picture:
             return Sample(streams, entry, padding=padding)
         video = pairs[0][0]
-        entry |= {name.removeprefix(_PICTURE): v for name, v in stored.items() if name.startswith(_PICTURE)}
-        if _VISION in stored:
-            entry["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=stored[_VISION])
-        mask = stored.get(_MASK)
+        entry |= {name.removeprefix(PICTURE): v for name, v in stored.items() if name.startswith(PICTURE)}
+        if VISION in stored:
+            entry["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=stored[VISION])
+        mask = stored.get(MASK)
         if mask is None:
             return Sample(streams, entry, padding=padding)
-        return Sample(streams, entry, video.pad_front(mask), video.normalise(video.pad_front(stored[_KNOWN])), padding)
+        return Sample(streams, entry, video.pad_front(mask), video.normalise(video.pad_front(stored[KNOWN])), padding)
 
 
 def prepare(
@@ -168,7 +142,7 @@ def prepare(
     for n, (key, caption) in enumerate(captions.items()):
         report("Reading captions", n, len(captions))
         if n % processes.count == processes.rank and not store.has(key):
-            store.put(key, _embedded(host.embed(encoders.clip, _completed(variant, caption))))
+            store.put(key, embedded(host.embed(encoders.clip, completed(variant, caption))))
     if processes.is_first:
         store.save_digests()
     processes.wait()
@@ -198,9 +172,9 @@ def prompt_of(encoders: Encoders, store: Store, text: str) -> Conditioning:
     """The CONDITIONING of a prompt, from the store where it is there."""
     key = key_of("prompt", encoders.text_name, text)
     if not store.has(key):
-        store.put(key, _embedded(host.embed(encoders.clip, _completed(encoders.variant, text))))
+        store.put(key, embedded(host.embed(encoders.clip, completed(encoders.variant, text))))
     stored = store.get(key)
-    return [[stored.pop(_CONTEXT), stored]]
+    return [[stored.pop(CONTEXT), stored]]
 
 
 def _check(encoders: Encoders) -> None:
@@ -239,7 +213,7 @@ def _picture_share(encoders: Encoders, settings: Settings) -> float:
     else:
         side = variant.geometry.multiple
         try:
-            _guided(encoders, torch.zeros(variant.geometry.frame_step + 1, side, side, 3))
+            guided_by_first(encoders, torch.zeros(variant.geometry.frame_step + 1, side, side, 3))
             can, reason = True, ""
         except FamilyError as error:
             can, reason = False, str(error)
@@ -272,80 +246,20 @@ def _encoded(encoders: Encoders, store: Store, item: Item, share: float) -> Item
     frames, audio = read(item.clip, item.bucket, encoders.variant.defaults.fps)
     streams = [host.encode(encoders.vae, frames)]
     if audio is not None:
-        streams.append(_sound_latent(encoders, audio, item.bucket))
-    values: dict[str, Any] = {_STREAMS: streams}
+        streams.append(sound_latent(encoders, audio, item.bucket))
+    values: dict[str, Any] = {STREAMS: streams}
     if share and item.bucket.frames > 1:
         try:
-            values |= _guided(encoders, frames)
+            values |= guided_by_first(encoders, frames)
         except FamilyError as error:
             raise TrainingError(str(error)) from error
     store.put(item.latents, values)
     return item
 
 
-def _sound_latent(encoders: Encoders, audio: dict[str, Any], bucket: Bucket) -> Tensor:
-    """The latent of exactly the clip's length; silence behind a shorter sound."""
-    variant, stream = encoders.variant, encoders.variant.sound
-    decoder = host.audio_decoder(encoders.audio_vae)
-    assert stream is not None and decoder is not None and decoder.encode is not None
-    fps, rate = variant.defaults.fps, audio["sample_rate"]
-    wave = audio["waveform"][:1, :2].float()
-    wave = wave.expand(-1, 2, -1) if wave.shape[1] == 1 else wave
-    length = stream.latent_shape(bucket.width, bucket.height, bucket.frames, fps)[1]
-    # Somewhat more than the clip, so that the last latent is there: encoders leave an unfilled one out.
-    samples = int(rate * (bucket.frames / fps + 0.5))
-    wave = torch.nn.functional.pad(wave[..., :samples], (0, max(0, samples - wave.shape[-1])))
-    latent = decoder.encode({"waveform": wave, "sample_rate": rate})
-    if latent.shape[2] < length:
-        raise TrainingError(f"Its sound makes {latent.shape[2]} latents; {length} are needed.")
-    return latent[:, :, :length]
-
-
-def _guided(encoders: Encoders, frames: Tensor) -> dict[str, Any]:
-    """What a family makes of the first frame, by the names of the store.
-
-    Raises:
-        FamilyError: the variant does not start from one picture.
-    """
-    variant = encoders.variant
-    images = variant.family.images
-    if images is None:
-        raise FamilyError(f"{variant.title} takes no pictures.")
-
-    def encode(video: Tensor) -> Tensor:
-        return host.encode(encoders.vae, video[0].permute(1, 2, 3, 0).add(1).div(2))
-
-    first = frames[:1].permute(3, 0, 1, 2)[None] * 2 - 1
-    vision = None if encoders.see is None else encoders.see(frames[:1])
-    guided = images.prepare(variant, Pictures(first, None, len(frames), 1.0, vision, encode))
-    values: dict[str, Any] = {} if guided.mask is None else {_MASK: guided.mask, _KNOWN: guided.samples}
-    for name, value in guided.entries.items():
-        if name == "clip_vision_output":
-            values[_VISION] = value.penultimate_hidden_states
-        else:
-            values[_PICTURE + name] = value
-    return values
-
-
 def _prompt(settings: Settings, clip: Clip) -> str:
     has_trigger = not settings.trigger or settings.trigger.casefold() in clip.caption.casefold()
     return clip.caption if has_trigger else f"{settings.trigger}, {clip.caption}"
-
-
-def _completed(variant: Variant, text: str) -> str:
-    complete = variant.family.text.complete if variant.family.text else None
-    return text if complete is None else complete(text, variant.defaults.fps, 0)
-
-
-def _embedded(conditioning: Conditioning) -> dict[str, Any]:
-    """What the store holds of a CONDITIONING; what only the host's own sampler reads is left out."""
-    context, entries = conditioning[0]
-    kept = {name: v for name, v in entries.items() if v is None or isinstance(v, Tensor | str | bool | int | float)}
-    return {_CONTEXT: context, **kept}
-
-
-def _hash(tensor: Tensor) -> str:
-    return sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def _first(refused: Sequence[Refused]) -> str:

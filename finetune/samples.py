@@ -17,7 +17,8 @@ from ..media import VideoWriter
 from ..media.cover import fit
 from ..sampling import SamplerRequest, plan_run
 from ..sampling.streams import unbind
-from .prepare import Encoders, Prepared, prompt_of
+from .encode import Encoders
+from .prepare import Prepared, prompt_of
 from .store import Store
 
 # Frames of a clip on the contact sheet, and their height in pixels.
