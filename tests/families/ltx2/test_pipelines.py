@@ -25,6 +25,11 @@ STATES, FRAMES, ROWS, COLUMNS, FPS = 8, 17, 2, 3, 24.0
 SHAPES = (1, 128, 3, ROWS, COLUMNS), (1, 8, 18, 16)
 
 
+def projection_of(version):
+    """The projection behind the Gemma 3 that stands for every version's encoder here."""
+    return tiny.projection("2.3" if version == "2.5" else version)
+
+
 def states(tokens: int, seed: int) -> torch.Tensor:
     """What a Gemma of seven layers might make of a prompt: [1, tokens, width, layers]."""
     return torch.randn(1, tokens, tiny.CAPTION, STATES, generator=torch.Generator().manual_seed(seed))
@@ -67,7 +72,7 @@ def pipeline(version: str, class_name: str):
     names = {"aggregate_embed": "text_proj_in", "video_aggregate_embed": "video_text_proj_in"}
     names["audio_aggregate_embed"] = "audio_text_proj_in"
     projection = {}
-    for name, tensor in tiny.projection(version).items():
+    for name, tensor in projection_of(version).items():
         layer, leaf = name.removeprefix(stem).split(".")
         projection[f"{names[layer]}.{leaf}"] = tensor
     connectors.load_state_dict({n: w for n, w in weights.items() if "_connector." in n} | projection)
@@ -95,7 +100,7 @@ def connectorless(version: str):
     from opent2v.base.keys import translate
     from opent2v.families.text import ltx2_projection
 
-    weights = tiny.projection(version)
+    weights = projection_of(version)
     found = ltx2_projection.recognise({name: tuple(w.shape) for name, w in weights.items()})
     assert found is not None
     module = build(ltx2_projection.KIND.class_name, found.config)
