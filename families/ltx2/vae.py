@@ -15,6 +15,7 @@ from ...base import FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename
 from ...base.recognise import layers, without_prefix
 from ...base.resampling import resampled
+from . import sound_pieces
 from .files import renamed
 from .mel import log_mel
 
@@ -228,9 +229,12 @@ def _vocoder_config(shapes: Shapes, stem: str) -> dict[str, Any]:
 def decode_sound(vae: Any, latent: Tensor) -> Tensor:
     """Normalised latent [B, 8, L, 16] -> waveform [B, 2, samples] in -1..1; L latents are 4 L - 3 mel frames."""
     mean, std = _sound_statistics(vae, latent)
-    tokens = _rows(latent) * std + mean
-    mel = vae.decode(_latent(tokens, latent), return_dict=False)[0]
-    return vae.vocoder(mel)
+
+    def decode(piece: Tensor) -> Tensor:
+        tokens = _rows(piece) * std + mean
+        return vae.vocoder(vae.decode(_latent(tokens, piece), return_dict=False)[0])
+
+    return sound_pieces.decoded(decode, latent)
 
 
 def encode_sound(vae: Any, waveform: Tensor, rate: int) -> Tensor:
