@@ -196,12 +196,26 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def joint_guides(variant: Variant, cfg: float, settings: Guidance, stg: Stg | None) -> tuple[Guide, ...]:
-    """The guidances of one step of a model that rescales once, in order of application: LTX-2's four passes."""
+def joint_guides(
+    variant: Variant, cfg: float, settings: Guidance, stg: Stg | None, has_sound: bool = True
+) -> tuple[Guide, ...]:
+    """The guidances of one step of a model that rescales once, in order of application: LTX-2's four passes.
+
+    Args:
+        has_sound: the run makes sound too.
+    Raises:
+        SamplingError: a guidance by the sound is asked for in a run without one.
+    """
+    for name in ("sound_cfg", "modality") if not has_sound else ():
+        if getattr(settings, name) not in (0, 1):
+            raise SamplingError(
+                f"{name} is {getattr(settings, name):g}, and the latent holds a picture only. Set {name} to 0, or "
+                "make the latent with its sound (sound on in Empty Video Latent)."
+            )
     network, defaults = variant.family.network, variant.defaults
     active: list[Guide] = []
     sound_cfg = settings.sound_cfg or (defaults.sound_guidance if math.isclose(cfg, defaults.guidance) else None) or cfg
-    if not math.isclose(sound_cfg, cfg):
+    if has_sound and not math.isclose(sound_cfg, cfg):
         active.append(SoundCfg(sound_cfg))
     if settings.cfg_star and not math.isclose(cfg, 1):
         active.append(CfgStar())

@@ -139,8 +139,7 @@ class Modality(Guide):
         return (Pass("isolated", change=self.isolated),)
 
     def isolated(self, transformer: nn.Module) -> AbstractContextManager[None]:
-        count = len(transformer.get_submodule(self.path))  # pyright: ignore[reportArgumentType]
-        return replaced(attentions(transformer, self.path, range(count), self.names), _nothing_of)
+        return without(transformer, self.path, self.names)
 
     def after_cfg(self, clean: Tensor, results: PassResults) -> Tensor:
         return clean + (self.scale - 1) * (results.clean["positive"] - results.clean["isolated"])
@@ -214,6 +213,12 @@ def values_only(
     """
     with replaced(attentions(transformer, path, numbers, names), _values_of):
         yield
+
+
+def without(transformer: nn.Module, path: str, names: Sequence[str]) -> AbstractContextManager[None]:
+    """Inside the context, the attentions of these names in all blocks at `path` return nothing."""
+    count = len(transformer.get_submodule(path))  # pyright: ignore[reportArgumentType]
+    return replaced(attentions(transformer, path, range(count), names), _nothing_of)
 
 
 @contextmanager

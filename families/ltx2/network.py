@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...base import FamilyError, Variant
+from .guides import weigh
 
 REGISTERS = 128  # the connectors fill up their text to a multiple of this many tokens
+_SOUND_SECONDS = 0.04  # of one latent of sound: 160 samples of 16 kHz, four times
 TEXT_TOKENS = 1024  # at least this many tokens leave the connectors
 
 
@@ -65,9 +67,10 @@ def extend(variant: Variant, transformer: nn.Module) -> None:
             f"This diffusers does not know {variant.title} ({error}). LTX-2 needs diffusers 0.37 or newer, 2.3 needs "
             "0.38 and 2.5 needs 0.40: update it."
         ) from error
+    weigh(transformer)
     arithmetic: Arithmetic = variant.facts["arithmetic"]
     for module in transformer.modules():
-        if type(module).__name__ == "LTX2Attention":
+        if hasattr(module, "norm_q") and hasattr(module, "norm_k"):
             module.norm_q.eps = module.norm_k.eps = arithmetic.qk_eps  # pyright: ignore
     for name in ("av_cross_attn_video_a2v_gate", "av_cross_attn_audio_v2a_gate"):
         gate = getattr(transformer, name)
@@ -153,31 +156,51 @@ def predict(variant: Variant, transformer: Any, x: Any, t: Tensor, conditions: M
         for name in ("denoise_mask", "sound_mask")
     )
     tokens, kept = video.flatten(2).transpose(1, 2), None
-    guides = 0
+    guides, strengths = 0, None
     if "keyframe_idxs" in conditions:
         placed = conditions["keyframe_idxs"].unflatten(1, (3, -1, 2))
         kept = ~(conditions["denoise_mask"][0] < 0)  # tokens that a guide does not fill
         guides = int(kept[-placed.shape[2] :].sum())
         places[:, :, len(kept) - placed.shape[2] :] = placed
+        if "guide_strengths" in conditions:
+            strengths = conditions["guide_strengths"][0].to(t)[kept[-placed.shape[2] :]]
         tokens, places, times = tokens[:, kept], places[:, :, kept], times[:, kept]
+    transformer.weighing.set(strengths, tokens.shape[1])
     marker = None
     if variant.facts["marks_first"]:
         marker = (places[:, 0, :, 0] == 0).to(video.dtype).unsqueeze(-1)
         if guides:
             marker[:, -guides:] = 0
+        if "generated_keyframes" in conditions:
+            first, count = (int(n) * height * width for n in conditions["generated_keyframes"][0])
+            slots = torch.zeros(video.shape[2] * height * width, dtype=torch.bool, device=video.device)
+            slots[first : first + count] = True
+            marker[:, slots if kept is None else slots[kept]] = 1
     places[:, 0] *= 1 / conditions["frame_rate"].to(places)[:, :1, None]
+    sounds = sound.transpose(1, 2).flatten(2)
+    sound_places = transformer.audio_rope.prepare_audio_coords(rows, sound.shape[2], sound.device)
+    reference = 0
+    if "ref_audio" in conditions and not is_alone:
+        heard = conditions["ref_audio"].to(sounds).expand(rows, -1, -1)
+        reference = heard.shape[1]
+        sounds = torch.cat([heard, sounds], 1)
+        sound_places = torch.cat(
+            [_before(transformer, rows, reference, sound.device).to(sound_places), sound_places], 2
+        )
+        sound_times = sound_times.expand(rows, sound.shape[2])
+        sound_times = torch.cat([sound_times.new_zeros(rows, reference), sound_times], 1)
     levels = (times.amax(1), sound_times.amax(1)) if arithmetic.gate == "max" else (t, t)
     _open_gates(transformer, arithmetic, times, sound_times, t)
     outputs = transformer(
         hidden_states=tokens,
-        audio_hidden_states=sound.transpose(1, 2).flatten(2),
+        audio_hidden_states=sounds,
         **_text(variant, conditions["context"]),
         timestep=times,
         audio_timestep=sound_times,
         sigma=levels[0],
         audio_sigma=levels[1],
         video_coords=places,
-        audio_coords=transformer.audio_rope.prepare_audio_coords(rows, sound.shape[2], sound.device),
+        audio_coords=sound_places,
         isolate_modalities=is_alone,
         use_cross_timestep=arithmetic.cross_timestep,
         **({} if marker is None else {"video_keyframes_mask": marker}),
@@ -189,7 +212,13 @@ def predict(variant: Variant, transformer: Any, x: Any, t: Tensor, conditions: M
         whole[:, kept] = flow
         flow = whole
     flow = flow.transpose(1, 2).unflatten(2, (video.shape[2], height, width))
-    return [flow] if is_alone else [flow, outputs[1].unflatten(2, (sound.shape[1], -1)).transpose(1, 2)]
+    return [flow] if is_alone else [flow, outputs[1][:, reference:].unflatten(2, (sound.shape[1], -1)).transpose(1, 2)]
+
+
+def _before(transformer: Any, rows: int, count: int, device: torch.device) -> Tensor:
+    """[B, 1, count, 2]: the seconds of a voice that is heard before the video begins, one latent's length before it."""
+    places = transformer.audio_rope.prepare_audio_coords(rows, count, device)
+    return places - (places[0, 0, -1, 1].item() + _SOUND_SECONDS)
 
 
 def _text(variant: Variant, context: Tensor) -> dict[str, Tensor]:

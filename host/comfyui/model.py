@@ -33,7 +33,7 @@ from .quantised import stored_weights
 from .saving import refuse_saving
 from .shift import TwoShifts, has_two_shifts, in_force
 from .streams import by_stream, packing_of
-from .unread import refuse_other_space, refuse_unread
+from .unread import changed_as_asked, refuse_other_space, refuse_unread
 
 COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 Model = comfy.model_patcher.ModelPatcher
@@ -179,7 +179,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         **kwargs: Any,
     ) -> Tensor:
         options = transformer_options or {}
-        refuse_unread(options)
+        refuse_unread(options, bool(self.opent2v.variant.family.network.crossings))
         if AT in kwargs and "context_window" not in options:
             check_travel(True, 1)
         refuse_other_space(self.model_sampling, self.opent2v.variant.prediction)
@@ -201,7 +201,8 @@ class OpenT2VModel(comfy.model_base.BaseModel):
             self.call_options.transformer_options = kwargs.get("transformer_options") or {}
             try:
                 streams = x if packing is None else packing.unpack(x)
-                output = predict(variant, self.diffusion_model, streams, t, {**conditions, "context": context})
+                with changed_as_asked(variant, self.diffusion_model, self.call_options.transformer_options):
+                    output = predict(variant, self.diffusion_model, streams, t, {**conditions, "context": context})
                 return output if packing is None else packing.pack(output)
             finally:
                 self.call_options.transformer_options = {}

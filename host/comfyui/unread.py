@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from comfy.model_sampling import CONST
+from torch import nn
 
+from ...base import Variant
 from ...sampling import SamplingError
+from ...sampling.guides import values_only, without
+
+# Options by which ComfyUI's nodes isolate the streams of a joint model, in the order of `Network.crossings`.
+_CROSSINGS = ("a2v_cross_attn", "v2a_cross_attn")
 
 
-def refuse_unread(options: Mapping[str, Any]) -> None:
+@contextmanager
+def changed_as_asked(variant: Variant, transformer: nn.Module, options: Mapping[str, Any]) -> Iterator[None]:
+    """The transformer of a joint model as LTXVSpatioTemporalGuidance and LTXVModalityGuidance ask for it in a call."""
+    network, published = variant.family.network, variant.family.sampling.stg(variant)
+    with ExitStack() as stack:
+        if blocks := options.get("stg_self_attn_blocks"):
+            names = published.attentions if published else ("attn1",)
+            stack.enter_context(values_only(transformer, network.blocks, sorted(blocks), names))
+        closed = [
+            name for name, option in zip(network.crossings, _CROSSINGS, strict=False) if not options.get(option, True)
+        ]
+        if closed:
+            stack.enter_context(without(transformer, network.blocks, closed))
+        yield
+
+
+def refuse_unread(options: Mapping[str, Any], is_joint: bool = False) -> None:
     """Raise where the host's options of a call ask for a change of blocks, attention or positions.
 
     ComfyUI's own networks read these options inside; diffusers' transformers do not.
 
+    Args:
+        is_joint: the model reads those of its guidance nodes, see `changed_as_asked`.
+
     Raises:
         SamplingError: naming the nodes that ask.
     """
-    asking = dict.fromkeys(_asking(options))
+    asking = dict.fromkeys(_asking(options, is_joint))
     if not asking:
         return
     advice = ""
@@ -47,7 +73,7 @@ def refuse_other_space(model_sampling: Any, predicts: str) -> None:
     )
 
 
-def _asking(options: Mapping[str, Any]) -> Iterator[str]:
+def _asking(options: Mapping[str, Any], is_joint: bool) -> Iterator[str]:
     for functions in options.get("patches", {}).values():
         yield from map(_node, functions)
     for places in options.get("patches_replace", {}).values():
@@ -55,8 +81,10 @@ def _asking(options: Mapping[str, Any]) -> Iterator[str]:
     rope = options.get("rope_options") or {}
     if any(value != (1.0 if name.startswith("scale") else 0.0) for name, value in rope.items()):
         yield "ScaleROPE"
-    if options.get("stg_self_attn_blocks"):
+    if options.get("stg_self_attn_blocks") and not is_joint:
         yield "LTXVSpatioTemporalGuidance"
+    if not is_joint and not all(options.get(option, True) for option in _CROSSINGS):
+        yield "LTXVModalityGuidance"
 
 
 def _node(change: Callable[..., Any]) -> str:

@@ -30,13 +30,13 @@ OUTCOMES: dict[tuple[str, str], str] = {
     ("rounding", "rounding"): "ModelComputeDtype",
     ("own", "own"): "EasyCache, ModelMergeAdd, ModelMergeSubtract",
     ("nothing", "nothing"): """
-        ChromaRadianceOptions, LTXVModalityGuidance, ModelAttentionBackend, MultiGPU_WorkUnits, SelectModelDevice,
+        ChromaRadianceOptions, ModelAttentionBackend, MultiGPU_WorkUnits, SelectModelDevice,
         UNetCrossAttentionMultiply, UNetSelfAttentionMultiply, UNetTemporalAttentionMultiply, WanAnimate2Cache,
         wanBlockSwap
     """,
     ("refused", "refused"): """
-        FluxKVCache, HyperTile, LTXVSpatioTemporalGuidance, ModelSamplingContinuousEDM, ModelSamplingContinuousV,
-        ModelSamplingDiscrete, ModelSamplingStableCascade, NAGuidance, PatchModelAddDownscale,
+        FluxKVCache, HyperTile, LTXVModalityGuidance, LTXVSpatioTemporalGuidance, ModelSamplingContinuousEDM,
+        ModelSamplingContinuousV, ModelSamplingDiscrete, ModelSamplingStableCascade, NAGuidance, PatchModelAddDownscale,
         PerturbedAttentionGuidance, ScaleROPE, SelfAttentionGuidance, SkipLayerGuidanceDiT,
         SkipLayerGuidanceDiTSimple, SkipLayerGuidanceSD3, TomePatchModel
     """,
