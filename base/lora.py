@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .keys import Rule
 from .types import Shapes
+from .variant import Variant
 
 if TYPE_CHECKING:
     from .variant import Variant
@@ -30,6 +31,8 @@ class LoraNames:
         layout_of: (names of the file's tensors) -> one of `layouts` that they show where shapes do not, or "".
         remark: (variant of the MODEL, name of the file, layers that are there in another shape) -> what the user should
             know, or "".
+        other_version: (variant of the model, the file's name and texts of its metadata) -> the version that the LoRA
+            was made for, where they say one that is not the model's and no layer's size tells; "" otherwise.
     """
 
     layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
@@ -38,6 +41,7 @@ class LoraNames:
     alpha: tuple[str, Callable[[str], str]] | None = None
     layout_of: Callable[[Iterable[str]], str] = lambda _: ""
     remark: Callable[[Variant, str, Iterable[str]], str] = lambda *_: ""
+    other_version: Callable[[Variant, Sequence[str]], str] = lambda *_: ""
 
 
 def width(sizes: LayerSizes, *signs: str) -> int:

@@ -89,13 +89,14 @@ class Applied:
                 )
         self._read = kept
         for name, (verdict, patches), strength in todo:
+            metadata = verdict.file.metadata
             if strength and name == "model":
-                model = host.apply_patches(model, patches, strength, over_steps)
+                model = host.apply_patches(model, patches, strength, over_steps, metadata)
                 few = verdict.few_steps
                 if few is not None and strength > 0:
                     model = host.with_few_steps(model, FewStepsLora(few, verdict.file.path.name, strength))
             elif strength:
-                clip = host.apply_patches(clip, patches, strength)
+                clip = host.apply_patches(clip, patches, strength, metadata=metadata)
         for line in lines:
             (logging.warning if line.startswith("WARNING") else logging.info)(line)
         return model, clip, lines, "\n".join([*lines, *unplaced])

@@ -5,7 +5,11 @@ Layers of the picture alone have the names and sizes of LTX-Video 13B's; only th
 
 from __future__ import annotations
 
-from ...base import LoraNames
+import re
+from collections.abc import Sequence
+
+from ...base import LoraNames, Variant
+from ...base.keys import rename
 from ...base.lora import LayerSizes, width
 from .files import TRANSFORMER_RULES
 
@@ -30,8 +34,22 @@ def _title(sizes: LayerSizes, blocks: int) -> str:
     return "LTX-2 2.3 or 2.5" if any(gate in sizes for gate in _GATES) else "LTX-2"
 
 
+# "LTX-2.3", "ltx2_3", "ltx_2.3_22b", "LTX23"; "ltx-2-19b" is 2.0.
+_VERSION = re.compile(r"ltx[-_ ]?(?:v|video)?[-_ ]?2(?:[-_. ]?([035])(?![0-9]))?(?![0-9b])", re.IGNORECASE)
+
+
+def other_version(variant: Variant, texts: Sequence[str]) -> str:
+    """See `LoraNames.other_version`: the layers of 2.3 and 2.5 have the same sizes, and nearly those of 2.0."""
+    for text in texts:
+        if stated := _VERSION.search(text):
+            version = f"2.{stated[1] or 0}"
+            return "" if version == variant.facts["version"] else f"LTX-2 {version}"
+    return ""
+
+
 LORA = LoraNames(
-    layouts=lambda shapes: {"original": TRANSFORMER_RULES},
+    # diffusers saves the connectors' layers beside the transformer's, in which they are here.
+    layouts=lambda shapes: {"original": TRANSFORMER_RULES, "diffusers": (rename("^connectors", ""),)},
     signs=(
         *_PICTURE,
         *_SOUND,
@@ -40,4 +58,5 @@ LORA = LoraNames(
         *_GATES,
     ),
     title=_title,
+    other_version=other_version,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import comfy.weight_adapter
@@ -115,8 +115,16 @@ def _storage(module: nn.Module) -> tuple[str, bool]:
     return storage_of(getattr(weight, "_qdata", weight) for weight in module.parameters())
 
 
+# Key of a MODEL's or CLIP's attachments under which core keeps the last LoRA's metadata, which its IC-LoRA node reads.
+_METADATA = "lora_metadata"
+
+
 def apply_patches(
-    thing: Any, patches: Sequence[WeightChange], strength: float, strengths: Strengths | None = None
+    thing: Any,
+    patches: Sequence[WeightChange],
+    strength: float,
+    strengths: Strengths | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Any:
     """A clone with the host's own patches; weights change when it is loaded for a run."""
     clone, added = thing.clone(), host_patches(patches)
@@ -124,7 +132,10 @@ def apply_patches(
     if strengths is not None:
         kept = clone.get_attachment(_STRENGTHS) or ()
         clone.set_attachments(_STRENGTHS, (*kept, (strengths, strength, tuple(added.values()))))
-    finish_each_load(getattr(clone, "patcher", clone))
+    patcher = getattr(clone, "patcher", clone)
+    if metadata:
+        patcher.set_attachments(_METADATA, dict(metadata))
+    finish_each_load(patcher)
     return clone
 
 

@@ -77,8 +77,13 @@ def patch_target(thing: Any) -> Target:
 
 
 def apply_patches(
-    thing: Any, patches: Sequence[WeightChange], strength: float, strengths: Strengths | None = None
+    thing: Any,
+    patches: Sequence[WeightChange],
+    strength: float,
+    strengths: Strengths | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Any:
+    """No node here reads a LoRA's metadata from a MODEL."""
     if strengths is None:
         return replace(thing, patches=(*thing.patches, (tuple(patches), strength)))
     place = len(thing.patches)

@@ -144,6 +144,11 @@ class Verdict:
             lines.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
         else:
             lines.append(f"{counts}.{self._example()}")
+        if other := self._other_version():
+            lines.append(
+                f"It fits by shape; by its name it was made for {other}, and this model is {self.target.title}: the "
+                "effect may be weaker or another"
+            )
         if self.for_other_expert:
             lines.append(
                 f"{self.for_other_expert} changes are for the other expert: apply the same file to that MODEL too"
@@ -166,6 +171,13 @@ class Verdict:
     def few_steps(self) -> FewSteps | None:
         """How the model is sampled with this LoRA, where it was distilled to few steps and that is known."""
         return few_steps_of(self.file, self.target.variant)
+
+    def _other_version(self) -> str:
+        variant, file = self.target.variant, self.file
+        names = variant.family.lora if variant else None
+        if variant is None or names is None or self.target.is_text_encoder:
+            return ""
+        return names.other_version(variant, (file.path.name, file.path.parent.name, *file.metadata.values()))
 
     def unplaced(self) -> list[str]:
         """Every change that has no place in the model, and every name that changes nothing, a line each."""
