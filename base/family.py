@@ -21,6 +21,7 @@ from .stg import OwnStg
 from .teacache import TeaCache
 from .text import TextEncoderKind, tokenizer_slot
 from .types import Entry, Shapes
+from .upscaler import RecogniseUpscaler
 from .variant import Variant
 
 # Encoder slot -> (token ids [B, L], mask [B, L], 1 where a token belongs to the prompt, 0 for padding).
@@ -194,12 +195,14 @@ class Images:
             prompt with and without the pictures is multiplied by this, in place of 1. None: no such guidance.
         finish: (variant, dictionary of the positive CONDITIONING, samples [B, C, T, h, w]) -> the finished
             LATENT's samples. None: they stay as they are.
+        at_any_frame: `prepare` takes pictures between the first and the last frame too, `Pictures.middle`.
     """
 
     prepare: Callable[[Variant, Pictures], Guided]
     clips: tuple[int, ...] = ()
     guidance: Callable[[Variant, str, float, Entry, int, int], Tensor | None] | None = None
     finish: Callable[[Variant, Entry, Tensor], Tensor] | None = None
+    at_any_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,7 @@ class Family:
         images: None where no variant takes pictures that the pack prepares.
         references: None where no variant makes a video after pictures, clips and sounds.
         continuation: None where the family goes on from a video's end by its latents or pictures alone.
+        upscaler: recognises the files of its latent upscalers. None: it has none.
         lora: the names that LoRA files use. None: only those of the transformer's own modules are read.
     """
 
@@ -259,6 +263,7 @@ class Family:
     video: Video | None = None
     sound: Sound | None = None
     images: Images | None = None
+    upscaler: RecogniseUpscaler | None = None
     lora: LoraNames | None = None
     references: References | None = None
     continuation: Continuation | None = None

@@ -19,6 +19,7 @@ class Pictures:
         frames: length of the video.
         strength: 1 keeps the pictures as they are; less lets the model change them, where it can.
         vision: output of the image encoder for each picture that is given, [pictures, tokens, width], or None.
+        middle: (frame, picture [1, 3, 1, H, W]) of pictures at other places, for families that take them, see `Images`.
         encode: video [1, 3, F, H, W] in -1..1 -> VAE latent.
     """
 
@@ -28,6 +29,7 @@ class Pictures:
     strength: float
     vision: Tensor | None
     encode: Callable[[Tensor], Tensor]
+    middle: tuple[tuple[int, Tensor], ...] = ()
 
 
 @dataclass(frozen=True)

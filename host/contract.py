@@ -161,12 +161,14 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         patches: Sequence[WeightChange],
         strength: float,
         strengths: Strengths | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ModelOrClip:
         """A MODEL or CLIP with these changes added to those it has; no weight is changed before a run.
 
         Args:
             strengths: factors of the strength over the steps that a MODEL makes in `sample`; elsewhere the first one
                 counts in all steps.
+            metadata: of the LoRA's file, for the host's own nodes that read it from the result.
         """
         ...
 
@@ -254,6 +256,17 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
     def decode(self, vae: Vae, latent: Tensor) -> Tensor:
         """LATENT samples [B, C, T, h, w] or [B, C, h, w] -> IMAGE [B * F, H, W, 3] in 0..1, in tiles where memory is
         short."""
+        ...
+
+    def upscale(self, vae: Vae, network: nn.Module, latent: Tensor) -> Tensor:
+        """A video's latent [B, C, T, h, w] made larger by a latent upscaler, which works on the VAE's own numbers.
+
+        Args:
+            vae: whose latent it is; it normalises what it encodes.
+            network: (latent) -> larger latent, in one dtype; it is moved to the device.
+        Raises:
+            FamilyError: the VAE does not tell how it normalises.
+        """
         ...
 
     def decode_stream(

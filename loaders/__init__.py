@@ -21,6 +21,7 @@ from .text_file import (
     open_text_files,
     wanted_kinds,
 )
+from .upscaler import UpscalerFile, load_upscaler, open_upscaler
 
 __all__ = [
     "DTYPES",
@@ -34,6 +35,7 @@ __all__ = [
     "Quantisation",
     "TensorInfo",
     "TextFile",
+    "UpscalerFile",
     "endings",
     "find_text",
     "is_model_folder",
@@ -43,6 +45,7 @@ __all__ = [
     "load_pipeline",
     "load_sound_vae",
     "load_text",
+    "load_upscaler",
     "load_vae",
     "match_text",
     "most_stored",
@@ -51,6 +54,7 @@ __all__ = [
     "open_folder",
     "open_text_file",
     "open_text_files",
+    "open_upscaler",
     "parameter_counts",
     "tensor_bytes",
     "wanted_kinds",

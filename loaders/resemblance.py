@@ -18,6 +18,7 @@ PART = "a part that is added to a Wan model"
 _HOSTS = "ComfyUI's own Load Diffusion Model"
 _UNKNOWN = f"which this version does not know; use {_HOSTS}"
 LOAD_TEXT_ENCODER, LOAD_VAE = "Load Video Text Encoder", "Load Video VAE"
+UPSCALE_LATENT = "Upscale Video Latent"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ def _is_picture_vae(shapes: Shapes) -> bool:
 _LOOKS = (
     Look(("lora_down", "lora_up", "lora_A", "lora_B", ".hada_w", ".lokr_w"), "a LoRA; it belongs in models/loras"),
     Look(("audio_adaln_single", "audio_patchify_proj"), f"LTX-2, {_UNKNOWN}"),
+    Look(
+        ("post_upsample_res_blocks.",),
+        "a latent upscaler; it belongs in models/latent_upscale_models",
+        UPSCALE_LATENT,
+    ),
     Look(("visual_transformer_blocks.",), f"Kandinsky 5, {_UNKNOWN}"),
     Look(
         ("multitalk_audio_proj", "audio_cross_attn"),

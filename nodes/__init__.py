@@ -34,6 +34,7 @@ from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .train import OpenT2VTrainLora
+from .upscale import OpenT2VUpscaleLatent
 from .video import OpenT2VDecode, OpenT2VSaveVideo
 from .windows import OpenT2VWindows
 
@@ -79,6 +80,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VRows": OpenT2VRows,
     "OpenT2VCompareClips": OpenT2VCompareClips,
     "OpenT2VTrainLora": OpenT2VTrainLora,
+    "OpenT2VUpscaleLatent": OpenT2VUpscaleLatent,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -123,6 +125,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VRows": "Prompt Rows",
     "OpenT2VCompareClips": "Compare Clips",
     "OpenT2VTrainLora": "Train Video LoRA",
+    "OpenT2VUpscaleLatent": "Upscale Video Latent",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -28,10 +28,10 @@ SHOWN = (0.05, 0.1, 0.2, 0.4)
 
 
 def _sampler_inputs() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Video Sampler's own inputs, required and optional, without a step cache and windows over time."""
-    declared = OpenT2VSampler.INPUT_TYPES()
+    """Video Sampler's own inputs, required and optional, without step cache, windows and a second run's levels."""
+    declared, left_out = OpenT2VSampler.INPUT_TYPES(), ("step_cache", "windows", "sigmas")
     optional = declared["optional"]
-    return declared["required"], {name: optional[name] for name in optional if name not in ("step_cache", "windows")}
+    return declared["required"], {name: optional[name] for name in optional if name not in left_out}
 
 
 class OpenT2VCalibrateCache:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ..base import FamilyError, Geometry, Pictures, Variant
+from ..base import FamilyError, Geometry, Guided, Pictures, Variant
 from ..host import host
 from ..media.cover import fit
+from ..sampling.streams import unbind
 from .inputs import require_variant
-from .pairing import latent_record, same_latents
+from .pairing import check_latent_model, latent_record, same_latents
 from .remarks import with_remarks
 from .sizes import used_size
+from .streams import picture
 
 
 def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
@@ -106,6 +110,25 @@ class OpenT2VImageToVideo:
                     "CLIP_VISION_OUTPUT",
                     {"tooltip": "The pictures read by CLIP Vision Encode, for models that ask for it (Wan 2.1)."},
                 ),
+                "latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A latent to put the pictures into, of Upscale Video Latent for a second run; its "
+                        "size and length are used."
+                    },
+                ),
+                "middle_images": (
+                    "IMAGE",
+                    {"tooltip": "Pictures at other frames, for models that take them (LTX-2)."},
+                ),
+                "middle_frames": (
+                    "STRING",
+                    {
+                        "advanced": True,
+                        "default": "",
+                        "tooltip": "The frame of each of middle_images, counted from 0, with commas: 24, 48.",
+                    },
+                ),
             },
         }
 
@@ -122,6 +145,9 @@ class OpenT2VImageToVideo:
         start_image: Tensor | None = None,
         end_image: Tensor | None = None,
         clip_vision_output: Any = None,
+        latent: dict[str, Any] | None = None,
+        middle_images: Tensor | None = None,
+        middle_frames: str = "",
     ) -> dict[str, Any]:
         variant = require_variant(model)
         images = variant.family.images
@@ -132,6 +158,8 @@ class OpenT2VImageToVideo:
                 "with it, or choose an image-to-video model."
             )
         check_vae(vae, variant)
+        if latent is not None:
+            width, height, frames = _size_in(latent, variant)
         (width, height, frames), remarks = used_size(variant, width, height, frames, fps)
         inputs = {"start_image": start_image, "end_image": end_image}
         ready: dict[str, Tensor | None] = dict.fromkeys(inputs)
@@ -140,8 +168,16 @@ class OpenT2VImageToVideo:
                 count = max(n for n in (1, *images.clips) if n <= len(images_given))
                 clip = images_given[:count] if name == "start_image" else images_given[-count:]
                 remarks += _fitted(name, clip, width, height) + _used(images.clips, name, count, len(images_given))
-                # [F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1
-                ready[name] = (fit(clip, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+                ready[name] = _video(clip, width, height)
+        middle: list[tuple[int, Tensor]] = []
+        if middle_images is not None:
+            if not images.at_any_frame:
+                raise FamilyError(
+                    f"{variant.title} takes pictures at its ends only. Disconnect middle_images, or choose LTX-2."
+                )
+            places = _frames_in(middle_frames, len(middle_images), frames)
+            remarks += _fitted("middle_images", middle_images, width, height)
+            middle = [(place, _video(middle_images[n, None], width, height)) for n, place in enumerate(places)]
 
         def encode(video: Tensor) -> Tensor:
             latent = host.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()
@@ -159,15 +195,69 @@ class OpenT2VImageToVideo:
                 strength=strength,
                 vision=None if clip_vision_output is None else clip_vision_output.penultimate_hidden_states,
                 encode=encode,
+                middle=tuple(middle),
             ),
         )
-        # The other streams of a joint model start empty. A mask without streams applies to the video.
-        sizes = [stream.latent_shape(width, height, frames, fps) for stream in variant.streams[1:]]
-        empty = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
-        samples = host.nested([guided.samples, *empty]) if empty else guided.samples
-        latent = {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+        prepared = (
+            _latent(guided, variant, (width, height, frames, fps)) if latent is None else _put_into(latent, guided)
+        )
         both = [[[context, {**entries, **guided.entries}] for context, entries in c] for c in (positive, negative)]
-        return with_remarks((*both, latent, width, height, frames, fps), remarks)
+        return with_remarks((*both, prepared, width, height, frames, fps), remarks)
+
+
+def _video(clip: Tensor, width: int, height: int) -> Tensor:
+    """IMAGE [F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1, in this size."""
+    return (fit(clip, width, height) * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+
+
+def _frames_in(text: str, count: int, frames: int) -> list[int]:
+    """The frames that a text names.
+
+    Raises:
+        ValueError: they are no numbers, not as many as the pictures, or outside of the video.
+    """
+    words = text.replace(",", " ").split()
+    if len(words) != count or not all(word.isdecimal() and 0 < int(word) < frames for word in words):
+        raise ValueError(
+            f"middle_frames is {text!r}; expected the frame of each of the {count} middle_images, from 1 to "
+            f"{frames - 1} with commas."
+        )
+    return [int(word) for word in words]
+
+
+def _latent(guided: Guided, variant: Variant, size: tuple[int, int, int, float]) -> dict[str, Any]:
+    """A new LATENT, whose other streams start empty. A mask without streams applies to the video."""
+    sizes = [stream.latent_shape(*size) for stream in variant.streams[1:]]
+    empty = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
+    samples = host.nested([guided.samples, *empty]) if empty else guided.samples
+    return {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+
+
+def _size_in(latent: dict[str, Any], variant: Variant) -> tuple[int, int, int]:
+    """Width, height and frames of a LATENT's picture, in pixels.
+
+    Raises:
+        FamilyError, ValueError: it is of another model.
+    """
+    check_latent_model(variant, latent, "This model")
+    shape, geometry = picture(latent).shape, variant.geometry
+    if len(shape) != 5 or shape[1] != geometry.channels:
+        raise ValueError(
+            f"latent holds {list(shape)}; {variant.title} works on [batch, {geometry.channels}, frames, height, "
+            "width]. Connect a latent of this model, or none."
+        )
+    return shape[4] * geometry.spatial, shape[3] * geometry.spatial, geometry.frames(shape[2])
+
+
+def _put_into(latent: dict[str, Any], guided: Guided) -> dict[str, Any]:
+    """The LATENT with the pictures where their mask keeps them, and behind it those that are appended."""
+    video, *sounds = unbind(latent["samples"])
+    video = functional.pad(video, (0, 0, 0, 0, 0, guided.samples.shape[2] - video.shape[2]))
+    mask = torch.ones(1, 1, *video.shape[2:]) if guided.mask is None else guided.mask
+    video = torch.where(mask.to(video) < 1, guided.samples.to(video), video)
+    sound_masks = [] if latent.get("noise_mask") is None else unbind(latent["noise_mask"])[1:]
+    masks = host.nested([mask, *sound_masks]) if sound_masks else mask
+    return {**latent, "samples": host.nested([video, *sounds]) if sounds else video, "noise_mask": masks}
 
 
 def rate_of(positive: Any, variant: Variant) -> float:

@@ -129,6 +129,15 @@ class OpenT2VSampler:
                     WINDOWS,
                     {"tooltip": "From Video Windows: a video longer than the model was trained for."},
                 ),
+                "sigmas": (
+                    "STRING",
+                    {
+                        "advanced": True,
+                        "default": "",
+                        "tooltip": "The noise levels to walk, falling, with commas, in place of steps, shift and "
+                        "denoise. LTX-2's second stage: 0.85, 0.725, 0.421875. Empty: by steps, the model's own.",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }

@@ -13,6 +13,7 @@ from ..sampling import Guidance, Run, SamplerRequest, plan_run
 from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
 from ..sampling.guidance import check_guidance
+from ..sampling.schedule import read_sigmas
 from ..sampling.streams import unbind
 from ..sampling.travel import check_travel, travels
 from ..sampling.windows import Windows
@@ -53,6 +54,7 @@ class SamplerInputs:
         inputs = cls.checked(**{name: values[name] for name in names if name in values})
         settings: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
         settings["guidance"] = settings.get("guidance") or Guidance()
+        settings["sigmas"] = read_sigmas(settings.get("sigmas", ""))
         request = SamplerRequest(**settings)
         check_guidance(request.guidance, inputs.variant)
         return inputs, request
@@ -109,8 +111,9 @@ class SamplerInputs:
         library("diffusers")
         second = require_variant(self.models[1]) if len(self.models) > 1 else None
         negative = {**self.negative[0][1], "cross_attn": self.negative[0][0]}
-        shape = tuple(picture(self.latent).shape)
-        return plan_run(self.variant, request, shape, second, self.positive[0][1], negative)
+        video, *sounds = unbind(self.latent["samples"])
+        shape = tuple(video.shape)
+        return plan_run(self.variant, request, shape, second, self.positive[0][1], negative, bool(sounds))
 
     def sample(self, run: Run, cache: CacheRun | None = None, node: str | None = None) -> dict[str, Any]:
         """The finished LATENT.

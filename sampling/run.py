@@ -24,6 +24,7 @@ class SamplerRequest:
     Attributes:
         cfg: scale of classifier-free guidance; 1 is off.
         denoise: share of the whole schedule that is walked, above 0 to 1.
+        sigmas: the noise levels to walk, falling, without the final 0; they take the place of steps, shift and denoise.
     """
 
     seed: int = 0
@@ -32,6 +33,7 @@ class SamplerRequest:
     shift: float = 0.0
     solver: str = "reference"
     denoise: float = 1.0
+    sigmas: tuple[float, ...] = ()
     guidance: Guidance = field(default_factory=Guidance)
 
 
@@ -224,6 +226,7 @@ def plan_run(
     second_expert: Variant | None = None,
     entry: Entry | None = None,
     negative: Entry | None = None,
+    has_sound: bool = True,
 ) -> Run:
     """The run that a request comes to.
 
@@ -233,13 +236,14 @@ def plan_run(
         entry: dictionary of the positive CONDITIONING, for guidance by its pictures.
         negative: dictionary of the negative CONDITIONING and its embedding under "cross_attn", for guidance by
             attention.
+        has_sound: the latent of a model with sound holds one.
     Raises:
         SamplingError: a setting is out of its range or does not suit the model.
     """
     variant = few_steps.within_range(variant, request)
     settings, defaults = request.guidance, variant.defaults
     check_guidance(settings, variant)
-    steps, shift = steps_of(variant, request.steps), request.shift or None
+    steps, shift = len(request.sigmas) or steps_of(variant, request.steps), request.shift or None
     schedule = make_schedule(
         variant.scheduler,
         request.solver,
@@ -249,6 +253,7 @@ def plan_run(
         kind=variant.prediction,
         sigmas=lambda total: few_steps.levels(variant, total, shift, latent_shape),
         seed=request.seed,
+        levels=request.sigmas,
     )
     values = Values(request.cfg or defaults.guidance, cfg_schedule_of(settings, variant))
     if second_expert is not None:
@@ -278,7 +283,7 @@ def plan_run(
             return ()
         perturbed = stg.stg[step] if stg.stg else None
         if variant.family.sampling.rescales_clean:
-            return (*attention, *joint_guides(variant, cfg, settings, perturbed))
+            return (*attention, *joint_guides(variant, cfg, settings, perturbed, has_sound))
         chosen = guides(
             cfg,
             stg=perturbed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -142,6 +143,7 @@ def make_schedule(
     kind: str = "flow",
     sigmas: Callable[[int], Sequence[float] | None] | None = None,
     seed: int = 0,
+    levels: Sequence[float] = (),
 ) -> Schedule:
     """The schedule of one run.
 
@@ -154,12 +156,17 @@ def make_schedule(
         sigmas: (steps of the whole schedule) -> the family's own noise levels for them, without the final 0, or None
             for those of the config.
         seed: of the noise that stochastic schedulers add.
+        levels: the noise levels to walk in place of all others, falling, without the final 0, one for each step.
     Raises:
         SamplingError: values out of range, or a solver nobody knows.
     """
-    total = _whole_schedule(config, solver, steps, shift, denoise)
-    levels = sigmas(total) if sigmas else None
     predicts = prediction(kind, config)
+    if levels:
+        _check_levels(levels, predicts, shift, denoise)
+        # A run that begins below pure noise is the last part of one that does not.
+        levels = levels if levels[0] == 1 else [1.0, *levels]
+    total = _whole_schedule(config, solver, len(levels) or steps, shift, denoise)
+    levels = levels or (sigmas(total) if sigmas else None)
     if isinstance(predicts, Discrete) and shift is not None:
         raise SamplingError(
             f"shift is {shift:g}; this model's noise levels are a fixed table, which nothing shifts. Set shift to 0."
@@ -180,6 +187,41 @@ def make_schedule(
         counted = torch.cat([predicts.sigma(timesteps), torch.zeros(1)])
     generator = torch.Generator().manual_seed((seed + _STEP_SEED) % 2**64)
     return Schedule(scheduler, predicts, counted, timesteps, begin, generator)
+
+
+def _check_levels(levels: Sequence[float], predicts: Prediction, shift: float | None, denoise: float) -> None:
+    shown = ", ".join(f"{level:g}" for level in levels)
+    if not isinstance(predicts, Flow):
+        raise SamplingError(f"sigmas are {shown}; this model's noise levels are a fixed table. Leave sigmas empty.")
+    if any(not 0 < level <= 1 for level in levels) or any(b >= a for a, b in pairwise(levels)):
+        raise SamplingError(
+            f"sigmas are {shown}; expected falling numbers above 0 up to 1 (a last 0 may stand behind them), such as "
+            "0.85, 0.725, 0.421875."
+        )
+    if shift is not None or denoise != 1:
+        raise SamplingError(
+            f"sigmas are {shown}, and shift is {shift or 0:g} and denoise {denoise:g}; sigmas take the place of both. "
+            "Set shift to 0 and denoise to 1, or leave sigmas empty."
+        )
+
+
+def read_sigmas(text: str) -> tuple[float, ...]:
+    """The noise levels in a text with commas or spaces, without a last 0.
+
+    Raises:
+        SamplingError: something in it is no number.
+
+    >>> read_sigmas("0.85, 0.725, 0.421875, 0.0")
+    (0.85, 0.725, 0.421875)
+    """
+    words = text.replace(",", " ").split()
+    try:
+        levels = [float(word) for word in words]
+    except ValueError:
+        raise SamplingError(
+            f"sigmas is {text!r}; expected numbers with commas, such as 0.85, 0.725, 0.421875."
+        ) from None
+    return tuple(levels[:-1] if levels and levels[-1] == 0 else levels)
 
 
 def _flow(config: Mapping[str, Any], solver: str, shift: float, has_levels: bool) -> Any:

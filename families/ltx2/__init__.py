@@ -12,7 +12,7 @@ Source: Lightricks/LTX-2 @d5b526ed (LTX-2 Community License; facts, no code); di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,42 +35,30 @@ from ...base import (
     Video,
 )
 from ...base.stg import OwnStg
+from ..ltx_video.upscaler import recognise as recognise_upscaler
 from ..text import gemma3, gemma4, ltx2_projection
 from . import files, vae
 from .few_steps import FEW_STEPS
+from .guides import strengths_of
 from .lora import LORA
 from .network import REGISTERS, TEXT_TOKENS, extend, predict, prepare
 from .pictures import finish, image_to_video
 from .text import UNPROCESSED, embed
 from .versions import of_vae, sigmas
 
-# Entries of ComfyUI's CONDITIONING that only its own MODEL reads -> the node that makes them.
-_UNREAD = {"ref_audio": "LTXVReferenceAudio", "generated_keyframes": "LTXVAddGeneratedKeyframes"}
-
 
 def condition(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
     """The text as the CLIP made it, padded for the connectors, and ComfyUI's own entries.
 
-    These are "frame_rate", "keyframe_idxs", "attention_mask" and "denoise_mask". Positions and masks stay
+    These are "frame_rate", "keyframe_idxs", "guide_attention_entries", "ref_audio", "generated_keyframes" and
+    "denoise_mask". Positions and masks stay
     two-dimensional: the hosts turn what has more dimensions into the computing dtype, and bf16 rounds pixel 1000 by up
     to 4.
 
     Raises:
-        FamilyError: an entry that only ComfyUI's own MODEL reads, or text of another version.
+        FamilyError: a mask that only ComfyUI's own MODEL reads, or text of another version.
     """
-    for name, node in _UNREAD.items():
-        if entry.get(name) is not None:
-            raise FamilyError(
-                f"{node} is for MODELs of ComfyUI's own loaders; this MODEL does not read what it adds. Take that node "
-                "out, or load the model with ComfyUI's Load Checkpoint."
-            )
-    for guide in entry.get("guide_attention_entries") or ():
-        if guide.get("strength", 1.0) != 1.0 or guide.get("pixel_mask") is not None:
-            raise FamilyError(
-                "LTXVAddGuide has a strength other than 1 or an attention mask, which weighs attention inside "
-                "ComfyUI's own MODEL; this MODEL does not do that. Set its strength to 1 and take the mask out, or "
-                "load the model with ComfyUI's Load Checkpoint."
-            )
+    strengths = strengths_of(entry)
     rate = entry.get("frame_rate") or variant.defaults.fps
     conditions = {**_context(variant, entry), "frame_rate": torch.tensor([[float(rate)]])}
     masks = entry.get("denoise_mask")
@@ -82,6 +70,13 @@ def condition(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
     guides = entry.get("keyframe_idxs")
     if guides is not None and guides.shape[2]:
         conditions["keyframe_idxs"] = guides.float().flatten(1)
+        if strengths is not None:
+            conditions["guide_strengths"] = strengths
+    # The names are ComfyUI's own: its nodes take these conditions out again for a pass without them.
+    if entry.get("ref_audio") is not None:
+        conditions["ref_audio"] = entry["ref_audio"]["tokens"]
+    if entry.get("generated_keyframes") is not None:
+        conditions["generated_keyframes"] = _slots(entry["generated_keyframes"], shape)
     return conditions
 
 
@@ -91,7 +86,7 @@ def cut(variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequenc
     Raises:
         FamilyError: pictures behind the latent's frames, whose places in the video no window knows.
     """
-    if name == "keyframe_idxs":
+    if name in ("keyframe_idxs", "generated_keyframes"):
         raise FamilyError(
             f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
             "from a first picture alone."
@@ -102,6 +97,21 @@ def cut(variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequenc
     count = (shape[stream] if isinstance(shape, list) else shape)[2]
     by_frame = condition.unflatten(1, (count, -1))
     return by_frame[:, list(frames[stream])].flatten(1)
+
+
+def _slots(generated: Mapping[str, int], shape: Any) -> Tensor:
+    """[[first latent frame, number]] of the pictures that are generated with the video.
+
+    Raises:
+        FamilyError: they were made for a latent of another size.
+    """
+    height, width = shape[0][3:]
+    if generated["tokens_per_frame"] != height * width:
+        raise FamilyError(
+            f"The generated keyframes were made for {generated['tokens_per_frame']} tokens in a frame; this latent has "
+            f"{height * width}. Separate them before the latent is made larger."
+        )
+    return torch.tensor([[generated["first_latent_frame"], generated["num_keyframes"]]])
 
 
 def _context(variant: Variant, entry: Entry) -> dict[str, Tensor]:
@@ -159,7 +169,8 @@ FAMILY = Family(
         {"text_encoder": gemma3.KIND, "text_encoder_gemma4": gemma4.KIND, "projection": ltx2_projection.KIND}, embed
     ),
     video=Video(vae.decode, vae.encode, statistics=vae.statistics),
-    images=Images(image_to_video, finish=finish),
+    images=Images(image_to_video, finish=finish, at_any_frame=True),
+    upscaler=recognise_upscaler,
     lora=LORA,
     sound=Sound(vae.decode_sound, vae.sound_rate, vae.encode_sound, vae.input_rate),
 )

@@ -23,7 +23,8 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     Raises:
         FamilyError: no picture is given.
     """
-    known = pictures.start if pictures.start is not None else pictures.end
+    later = [*pictures.middle, *([] if pictures.end is None else [(pictures.frames - 1, pictures.end)])]
+    known = pictures.start if pictures.start is not None or not later else later[0][1]
     if known is None:
         raise FamilyError("No picture is given. Connect a start picture, an end picture or both.")
     height, width = known.shape[-2:]
@@ -32,14 +33,15 @@ def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
     if pictures.start is not None:
         samples[:, :, :1] = pictures.encode(pictures.start).to(samples)
         mask[:, :, 0] = 1 - pictures.strength
-    if pictures.end is None:
+    if not later:
         return Guided({}, samples, mask)
-    end = pictures.encode(pictures.end).to(samples)
-    places = video_places(variant, end)
-    places[:, 0] += pictures.frames - 1
-    end_mask = torch.full_like(end[:, :1], 1 - pictures.strength)
-    samples, mask = torch.cat([samples, end], 2), torch.cat([mask, end_mask], 2)
-    return Guided({"keyframe_idxs": places, APPENDED: 1}, samples, mask)
+    appended = [pictures.encode(picture).to(samples) for _, picture in later]
+    places = [video_places(variant, latent) for latent in appended]
+    for place, (frame, _) in zip(places, later, strict=True):
+        place[:, 0] += frame
+    kept = torch.full_like(appended[0][:, :1], 1 - pictures.strength)
+    entries = {"keyframe_idxs": torch.cat(places, 2), APPENDED: len(appended)}
+    return Guided(entries, torch.cat([samples, *appended], 2), torch.cat([mask, *[kept] * len(appended)], 2))
 
 
 def finish(variant: Variant, entry: Entry, samples: Tensor) -> Tensor:

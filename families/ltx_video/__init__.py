@@ -38,7 +38,7 @@ from ...base.frames import cut_by_frames
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
-from . import files
+from . import files, upscaler
 from .crossing import CROSSING
 from .few_steps import FEW_STEPS
 from .lora import LORA
@@ -189,7 +189,7 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
         latent = (1 - DECODE_NOISE) * latent + DECODE_NOISE * noise
         timestep = torch.full((len(latent),), DECODE_TIMESTEP, device=latent.device, dtype=latent.dtype)
-    mean, std = _statistics(vae, latent)
+    mean, std = statistics(vae, latent)
     # Layers of the 0.9.1 decoder draw noise from the global generator.
     with torch.random.fork_rng(devices=[latent.device] if latent.is_cuda else []):
         torch.manual_seed(seed)
@@ -199,12 +199,14 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
 def encode(vae: nn.Module, video: Tensor) -> Tensor:
     """Video -> normalised latent."""
     latent = vae.encode(video, return_dict=False)[0].mode()  # pyright: ignore[reportCallIssue]
-    mean, std = _statistics(vae, latent)
+    mean, std = statistics(vae, latent)
     return (latent - mean) / std
 
 
-def _statistics(vae: nn.Module, like: Tensor) -> list[Tensor]:
-    return [vae.get_buffer(name).to(like).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std")]
+def statistics(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation) of the latents, per channel [1, C, 1, 1, 1]."""
+    mean, std = (vae.get_buffer(name).to(like).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
+    return mean, std
 
 
 def image_to_video(variant: Variant, pictures: Pictures) -> Guided:
@@ -267,7 +269,8 @@ FAMILY = Family(
         read=read,
     ),
     text=Text({"text_encoder": t5.KIND}, embed),
-    video=Video(decode, encode),
+    video=Video(decode, encode, statistics=statistics),
     images=Images(image_to_video),
+    upscaler=upscaler.recognise,
     lora=LORA,
 )

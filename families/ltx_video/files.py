@@ -25,8 +25,8 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
     """See `Recognition.find`. All versions have the same tensors: `stated` or the name tells them apart."""
     if shapes.get("initial_conv.weight", (0, 0))[1] == 128 and any(n.startswith("upsampler.") for n in shapes):
         raise FamilyError(
-            f"{name} is an upscaler of LTX-Video's latents, which this version cannot use. Choose the model itself "
-            "(ltxv-...-dev or ltxv-...-distilled); its videos can be made at full size directly."
+            f"{name} is a latent upscaler, no model. Put it into models/latent_upscale_models and choose it in Upscale "
+            "Video Latent."
         )
     for marker, layout, rules in (
         ("patchify_proj.weight", "original", TRANSFORMER_RULES),

@@ -11,6 +11,7 @@ from ..comfyui.install import install
 from ..comfyui.model import Model, device_dtypes, fingerprint, model, path, variant
 from ..comfyui.nested import nested
 from ..comfyui.sample import sample
+from ..comfyui.upscale import upscale
 from ..comfyui.vae import Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
 from .cache import apply_step_cache
 from .files import missing, model_files, tokenizer_folder

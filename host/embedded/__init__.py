@@ -11,7 +11,18 @@ from ..embedded.install import install
 from ..embedded.model import Model, device_dtypes, fingerprint, model, path, title, variant
 from ..embedded.nested import nested
 from ..embedded.sample import sample
-from ..embedded.vae import AudioVae, Vae, clip_frames, decode, decode_stream, encode, latent_channels, vae, video
+from ..embedded.vae import (
+    AudioVae,
+    Vae,
+    clip_frames,
+    decode,
+    decode_stream,
+    encode,
+    latent_channels,
+    upscale,
+    vae,
+    video,
+)
 from .cache import apply_step_cache
 from .files import Missing, missing, model_files, tokenizer_folder
 from .machine import device_memory

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...base import SoundVAE, VideoVAE
 from ..memory import or_in_tiles
 from ..pieces import overlapped
+from ..upscale import no_statistics
 from . import machine
 from .place import check_interrupt
 
@@ -120,3 +121,14 @@ def video(path: Path) -> VideoFromFile:
 def encode(vae: Vae, images: Tensor) -> Tensor:
     video = (images[..., :3] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
     return _run(vae.part, vae.part.encode, video.to(vae.device, vae.dtype)).float().cpu()
+
+
+@torch.inference_mode()
+def upscale(vae: Vae, network: nn.Module, latent: Tensor) -> Tensor:
+    video = vae.part.variant.family.video
+    if video is None or video.statistics is None:
+        raise no_statistics()
+    network.to(vae.device)
+    latent = latent.to(vae.device, next(network.parameters()).dtype)
+    mean, std = video.statistics(vae.part.vae, latent)
+    return ((network(latent * std + mean) - mean) / std).float().cpu()

@@ -88,7 +88,9 @@ class Template:
     Attributes:
         model: the transformer, or an all-in-one file; `low` is the low-noise expert of a model with two.
         vae: None where it is inside `model`.
+        upscaler: makes the latent of a first run larger, for a second one at the noise levels `sigmas`.
         has_sound: makes a sound with the video; `sound` is its VAE, None where it is inside `model`.
+        ends: goes to a last picture; hears: is made to a sound.
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
         shows: the text encoder reads the picture too.
         refers: makes its video after a picture, in place of beginning with it.
@@ -108,15 +110,21 @@ class Template:
     starts: bool = False
     shows: bool = False
     refers: bool = False
+    ends: bool = False
+    hears: bool = False
     has_sound: bool = False
     sound: File | None = None
+    upscaler: File | None = None
+    sigmas: str = ""
     vision: File | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def files(self) -> list[File]:
         return [
-            file for file in (self.model, self.low, *self.text, self.vae, self.sound, self.vision) if file is not None
+            file
+            for file in (self.model, self.low, *self.text, self.vae, self.sound, self.upscaler, self.vision)
+            if file is not None
         ]
 
 
@@ -246,6 +254,53 @@ TEMPLATES = (
         "Say what is to be heard. VAEs and text projection are inside the model's file. Long, detailed prompts.",
         "请写出要听到什么。VAE 和文本投影都在模型文件里。提示词宜长而具体。",
         has_sound=True,
+    ),
+    Template(
+        "ltx2.3_first_last_image_to_video",
+        "LTX-2.3 22B",
+        LTX_23,
+        (GEMMA_3,),
+        None,
+        "The flower in the picture opens slowly from bud to full blossom, petals rustle, a bee hums past. The camera "
+        "does not move, morning light wanders over the leaves.",
+        "Choose the first and the last picture in the two Load Image nodes; middle_images takes more between them.",
+        "在两个 Load Image 中选择首帧和尾帧；middle_images 可在中间再加图像。",
+        starts=True,
+        ends=True,
+        has_sound=True,
+    ),
+    Template(
+        "ltx2.3_sound_to_video",
+        "LTX-2.3 22B",
+        LTX_23,
+        (GEMMA_3,),
+        None,
+        "A woman in a recording studio sings into a microphone, her lips follow every word, her hands move with the "
+        "music. Medium shot, warm light, the camera stays still.",
+        "Choose your sound in Load Audio: it stays as it is, and the picture is made to it. Set seconds in Empty Video "
+        "Latent to its length.",
+        "在 Load Audio 中选择声音：它保持原样，画面按它生成。请把“空视频 Latent”的 seconds 设为它的长度。",
+        hears=True,
+        has_sound=True,
+    ),
+    Template(
+        "ltx2.3_two_stage_image_to_video",
+        "LTX-2.3 22B",
+        LTX_23,
+        (GEMMA_3,),
+        None,
+        "The man in the picture pours coffee into a cup, steam rises, the coffee splashes softly and a spoon rings "
+        "against the cup. He looks up and smiles. The camera moves slowly closer, morning light.",
+        "The first run is half as large; the second refines it at three noise levels. width and height are the first "
+        "run's.",
+        "第一遍的尺寸减半，第二遍用三个噪声水平细化。width 和 height 是第一遍的。",
+        starts=True,
+        has_sound=True,
+        upscaler=File(
+            "ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_upscale_models", "Lightricks/LTX-2.3", 1.0
+        ),
+        sigmas="0.85, 0.725, 0.421875",
+        values={"OpenT2VImageToVideo": {"width": 640, "height": 384, "strength": 0.7}},
     ),
     Template(
         "ltx2.5_image_to_video",

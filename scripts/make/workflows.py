@@ -57,6 +57,10 @@ def generation(template: Template) -> Graph:
     graph.column(340)
     graph.note(_note(template), 460)
     picture = graph.add("LoadImage") if template.starts or template.refers else None
+    if template.ends:
+        graph.column(340)
+    last = graph.add("LoadImage") if template.ends else None
+    sound_file = graph.add("LoadAudio") if template.hears else None
     graph.column(400)
     published = [] if template.model.converted else [template.model]
     model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=published)
@@ -96,10 +100,15 @@ def generation(template: Template) -> Graph:
         if vision is not None:
             seen = {"clip_vision": (vision, "CLIP_VISION"), "image": (picture, "IMAGE")}
             links["clip_vision_output"] = (graph.add("CLIPVisionEncode", seen), "CLIP_VISION_OUTPUT")
+        if last is not None:
+            links["end_image"] = (last, "IMAGE")
+            asked.insert(0, (last, "image"))
         asked.insert(0, (picture, "image"))
-        latent = graph.add("OpenT2VImageToVideo", links)
+        latent = graph.add("OpenT2VImageToVideo", links, template.values.get("OpenT2VImageToVideo"))
         words = {name: (latent, name) for name in words}
-    return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, asked)
+    return _sampled_and_saved(
+        graph, template, sampled, words, (vae, sound), latent, asked, sound_file, (picture, prompt)
+    )
 
 
 def _sampled_and_saved(
@@ -110,26 +119,58 @@ def _sampled_and_saved(
     vaes: tuple[int, int],
     latent: int,
     asked: list[tuple[int, str]],
+    sound_file: int | None = None,
+    begun: tuple[int | None, int] | None = None,
 ) -> Graph:
     """The last two columns, of sampler and file.
 
     Args:
         sampled: what the sampler gets besides prompts and latent.
         vaes: the nodes that load the video's and the sound's.
+        sound_file: the node with the sound that the video is made to.
+        begun: the nodes of the start picture and of the prompt, for a second run.
     """
     vae, sound = vaes
+    timed = latent
+    if sound_file is not None:
+        socket = "vae" if template.sound else "audio_vae"
+        links = {"audio_vae": (sound, socket), "audio": (sound_file, "AUDIO"), "latent": (latent, "latent")}
+        latent = graph.add("OpenT2VEncodeAudio", links)
+        asked.insert(0, (sound_file, "audio"))
     graph.column(340)
     if guidance := template.values.get("OpenT2VGuidance"):
         sampled["guidance"] = (graph.add("OpenT2VGuidance", values=guidance), "guidance")
     settings = {"seed": 1, **template.values.get("OpenT2VSampler", {})}
     sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (latent, "latent")}, settings)
+    if template.upscaler and begun is not None:
+        sampler = _second_run(graph, template, sampler, sampled, (vae, *begun))
     graph.column(400)
-    decoded = _decoded(vae, sampler, latent)
+    decoded = _decoded(vae, sampler, timed)
     if template.has_sound:
         decoded["audio_vae"] = (sound, "vae" if template.sound else "audio_vae")
     graph.add("OpenT2VDecodeToVideo", decoded)
-    graph.asked = [*asked, (latent, "frames"), (sampler, "seed")]
+    graph.asked = [*asked, (timed, "frames"), (sampler, "seed")]
     return graph
+
+
+def _second_run(
+    graph: Graph, template: Template, sampler: int, sampled: dict[str, Any], ids: tuple[int, int | None, int]
+) -> int:
+    """An upscaler and a second sampler, with the picture put into the larger latent; the id of the sampler."""
+    assert template.upscaler is not None
+    vae, picture, prompt = ids
+    graph.column(380)
+    links = {"latent": (sampler, "latent"), "vae": (vae, "vae")}
+    file = {"file": template.upscaler.name}
+    larger = graph.add("OpenT2VUpscaleLatent", links, file, models=[template.upscaler])
+    words = {name: (prompt, name) for name in ("positive", "negative")}
+    if picture is not None:
+        links = {"model": sampled["model"], "vae": (vae, "vae"), **words, "start_image": (picture, "IMAGE")}
+        larger = graph.add("OpenT2VImageToVideo", {**links, "latent": (larger, "latent")})
+        words = {name: (larger, name) for name in words}
+    graph.column(340)
+    settings = {"seed": 2, "sigmas": template.sigmas}
+    return graph.add("OpenT2VSampler", {**sampled, **words, "latent": (larger, "latent")}, settings)
 
 
 def _bundled(

@@ -273,7 +273,7 @@ def test_an_upscaler_is_refused_by_name():
     with pytest.raises(FamilyError) as error:
         ltx_video.FAMILY.recognise(shapes, "ltxv-spatial-upscaler-0.9.8.safetensors")
     assert str(error.value).startswith(
-        "ltxv-spatial-upscaler-0.9.8.safetensors is an upscaler of LTX-Video's latents, which this version cannot use."
+        "ltxv-spatial-upscaler-0.9.8.safetensors is a latent upscaler, no model. Put it into"
     )
 
 

@@ -7,16 +7,21 @@ from typing import Any
 import tiny_ltx2 as tiny
 import torch
 from boot import call, case, largest
+from comfy_extras import nodes_lt
 from comfy_extras.nodes_lt import LTXVAddGuide
 
 from opent2v.families.ltx2.network import COMFYUI, MAKERS
 from opent2v.host import embedded
 from opent2v.sampling import SamplerRequest, plan_run
 from opent2v.tests.families.layouts.ltx2 import VERSIONS
+from opent2v.tests.tiny.ltx2 import UPSCALERS
 
 torch.set_grad_enabled(False)
 FRAMES, ROWS, COLUMNS, SOUNDS = 3, 4, 5, 10
-CASES = ("words", "a kept picture", "masks in both", "an appended guide", "picture alone")
+CASES = (
+    "words", "a kept picture", "masks in both", "an appended guide", "picture alone", "weighed guides", "a voice",
+    "generated keyframes",
+)  # fmt: skip
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:
@@ -44,6 +49,21 @@ def start(version: str, name: str) -> tuple[Any, Any, dict[str, Any]]:
         *both, video, latent["noise_mask"] = LTXVAddGuide.append_keyframe(
             *both, 16, video, mask, drawn(1, 128, 1, ROWS, COLUMNS, seed=6), 1.0, (8, 32, 32), causal_fix=True
         )
+    elif name == "weighed guides":
+        mask = torch.ones(1, 1, FRAMES, 1, 1)
+        for place, strength in ((8, 0.7), (16, 1.5)):
+            guide = drawn(1, 128, 1, ROWS, COLUMNS, seed=place)
+            *both, video, mask = LTXVAddGuide.append_keyframe(
+                *both, place, video, mask, guide, strength, (8, 32, 32), causal_fix=True
+            )
+            both = nodes_lt._append_guide_attention_entry(*both, ROWS * COLUMNS, [1, ROWS, COLUMNS], strength)
+        latent["noise_mask"] = mask
+    elif name == "a voice":
+        voice = {"ref_audio": {"tokens": drawn(1, 6, 128, seed=8)}}
+        both = [[[context, {**entries, **voice}] for context, entries in prompt] for prompt in both]
+    elif name == "generated keyframes":
+        slots = {"first_latent_frame": 1, "num_keyframes": 1, "tokens_per_frame": ROWS * COLUMNS}
+        both = [[[c, {**entries, "generated_keyframes": slots}] for c, entries in prompt] for prompt in both]
     return *both, {**latent, "samples": tiny.nested(video, sound)}
 
 
@@ -220,5 +240,52 @@ def cores_nodes_take_our_vaes() -> dict[str, Any]:
         masks = [latent["noise_mask"].unbind()[0] for latent in latents]
         results[kind] = {
             "latent": apart(*(list(latent["samples"].unbind()) for latent in latents)), "mask": largest(*masks),
+        }  # fmt: skip
+    return results
+
+
+@case
+def cores_guidance_nodes_work_on_our_model() -> dict[str, float]:
+    """STG, modality and the voice's identity guidance by core's nodes, on core's MODEL and on ours."""
+    differences = {}
+    for version in VERSIONS:
+        results = []
+        for model in (tiny.cores(version), tiny.ours(version, COMFYUI)):
+            positive, negative, latent = start(version, "a voice")
+            guided = call(
+                "LTXVSpatioTemporalGuidance", model=model, scale=1.0, blocks="1", start_percent=0.0, end_percent=1.0
+            )
+            guided = call("LTXVModalityGuidance", model=guided, modality_scale=3.0, start_percent=0.0, end_percent=1.0)
+            audio = {"waveform": 0.3 * drawn(1, 2, 8000, seed=3), "sample_rate": 16000}
+            guided, positive, negative = call(
+                "LTXVReferenceAudio", model=guided, positive=positive, negative=negative, reference_audio=audio,
+                audio_vae=tiny.cores_vae(tiny.sound_vae_file("2.0")), identity_guidance_scale=2.0, start_percent=0.0,
+                end_percent=1.0,
+            )  # fmt: skip
+            samples = call(
+                "SamplerCustom", model=guided, add_noise=True, noise_seed=7, cfg=3.0, positive=positive,
+                negative=negative, sampler=call("KSamplerSelect", sampler_name="euler"),
+                sigmas=torch.tensor([1.0, 0.8, 0.0]), latent_image=latent,
+            )[0]["samples"]  # fmt: skip
+            results.append(list(samples.unbind()))
+        differences[version] = apart(*results)
+    return differences
+
+
+@case
+def upscalers_equal_cores() -> dict[str, Any]:
+    """Our node with our VAE and with core's, against core's own node, for every kind of upscaler."""
+    results = {}
+    for kind in UPSCALERS:
+        core, latent = tiny.cores_upscaler(kind), {"samples": drawn(1, 128, 3, 4, 6, seed=2)}
+        vaes = [tiny.cores_vae(tiny.video_vae_file("2.3")), tiny.our_vae(tiny.video_vae_file("2.3"))]
+        expected = call("LTXVLatentUpsampler", samples=latent, upscale_model=core, vae=vaes[0])["samples"]
+        ours = [
+            call("OpenT2VUpscaleLatent", latent=latent, vae=vae, file=f"{kind}.safetensors")["samples"] for vae in vaes
+        ]
+        cores_with_ours = call("LTXVLatentUpsampler", samples=latent, upscale_model=core, vae=vaes[1])["samples"]
+        results[kind] = {
+            "ours": largest(ours[1], expected), "ours, core's VAE": largest(ours[0], expected),
+            "core's, our VAE": largest(cores_with_ours, expected), "spread": expected.std().item(),
         }  # fmt: skip
     return results

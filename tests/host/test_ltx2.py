@@ -11,7 +11,10 @@ from .report import cases_of, report_of
 
 pytestmark = pytest.mark.host
 VERSIONS = ("2.0", "2.3", "2.5")
-CASES = ("words", "a kept picture", "masks in both", "an appended guide", "picture alone")
+CASES = (
+    "words", "a kept picture", "masks in both", "an appended guide", "picture alone", "weighed guides", "a voice",
+    "generated keyframes",
+)  # fmt: skip
 RUNS = [f"{version}, {name}" for version in VERSIONS for name in CASES]
 
 
@@ -71,3 +74,14 @@ def test_our_four_passes_equal_cores_guider_and_nodes(ltx2, version):
 @pytest.mark.parametrize("kind", ["2.0", "2.3"])
 def test_cores_nodes_make_the_same_with_our_vaes(ltx2, kind):
     assert all(difference < 1e-4 for difference in ltx2("cores_nodes_take_our_vaes")[kind].values())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cores_guidance_nodes_work_on_our_model(ltx2, version):
+    assert ltx2("cores_guidance_nodes_work_on_our_model")[version] < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["spatial", "rational", "1.5", "temporal"])
+def test_our_upscaler_equals_cores(ltx2, kind):
+    result = ltx2("upscalers_equal_cores")[kind]
+    assert result.pop("spread") > 0.1 and all(difference < 1e-4 for difference in result.values())

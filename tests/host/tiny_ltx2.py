@@ -22,7 +22,7 @@ from opent2v.loaders.single import load_model, load_sound_vae, load_vae, open_fi
 from opent2v.tests.tiny import ltx2 as tiny
 
 FOLDER = scratch()
-for kind in ("diffusion_models", "checkpoints", "vae", "text_encoders", "loras"):
+for kind in ("diffusion_models", "checkpoints", "vae", "text_encoders", "loras", "latent_upscale_models"):
     folder_paths.add_model_folder_path(kind, str(FOLDER))
 folder_paths.set_output_directory(str(FOLDER / "output"))
 
@@ -183,6 +183,17 @@ def _cores_gemma4(ids: list[int]) -> tuple[torch.Tensor, dict[str, Any]]:
     with torch.no_grad():
         context, _, further = model.encode_token_weights({"gemma4": [[(token, 1.0) for token in padded]]})
     return context, further
+
+
+@functools.cache
+def cores_upscaler(kind: str) -> Any:
+    """The LATENT_UPSCALE_MODEL of core's loader; the file serves our node too."""
+    plain = tiny.UPSCALER | tiny.UPSCALERS[kind]
+    ratio, rational = plain.pop("rational_spatial_scale", 2.0), plain.pop("use_rational_resampler")
+    settings = plain | {"spatial_scale": ratio, "rational_resampler": rational}
+    path = FOLDER / f"{kind}.safetensors"
+    save_file({n: w.contiguous() for n, w in tiny.upscaler(kind).items()}, path, {"config": json.dumps(settings)})
+    return call("LatentUpscaleModelLoader", model_name=path.name)
 
 
 def _blocks(*names: tuple[str, dict[str, Any]]) -> list[Any]:

@@ -219,3 +219,84 @@ def test_a_gguf_takes_its_connectors_from_the_file_beside_it(version, tmp_path):
     given = {"model": model, "positive": positive, "negative": negative, "latent": latent, "seed": 1, "steps": 2}
     (result, _), _ = call("OpenT2VSampler", **given, cfg=2.0)
     assert all(torch.isfinite(stream).all() and stream.std() > 0.1 for stream in result["samples"].unbind())
+
+
+def test_a_picture_only_run_plans_no_guidance_by_sound():
+    from opent2v.sampling import Guidance, SamplerRequest, SamplingError, plan_run
+
+    variant = tiny.variant_of("2.3")[1]
+    full = tiny.make_variant(variant.family, tiny.variant_of("2.3")[0], {}, "ltx-2.3-dev.safetensors")
+    shape = 1, 128, 3, 4, 6
+    names = [
+        [
+            guide_pass.name
+            for guide_pass in plan_run(full, SamplerRequest(), shape, None, None, None, has_sound).steps[0].passes
+        ]
+        for has_sound in (True, False)
+    ]
+    assert names == [["negative", "positive"]] * 2
+    guides = [
+        plan_run(full, SamplerRequest(), shape, None, None, None, has_sound).steps[0].guides for has_sound in (True, False)
+    ]
+    assert [type(guide).__name__ for guide in guides[0]] == ["SoundCfg"] and guides[1] == ()
+    for settings in (Guidance(modality=3.0), Guidance(sound_cfg=7.0)):
+        with pytest.raises(SamplingError, match="the latent holds a picture only"):
+            plan_run(full, SamplerRequest(guidance=settings), shape, None, None, None, False)
+
+
+def test_pictures_at_any_frame_are_appended_and_taken_off(version):
+    model, clip, vae, _ = loaded()
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    pictures = torch.rand(2, 64, 96, 3, generator=torch.Generator().manual_seed(1))
+    given = {"model": model, "vae": vae, "positive": positive, "negative": negative, **SIZE}
+    results, _ = call(
+        "OpenT2VImageToVideo", **given, middle_images=pictures, middle_frames="5, 12", start_image=pictures[:1]
+    )
+    seen, _, latent, *_ = results
+    assert latent["samples"].unbind()[0].shape == (1, 128, 5, 2, 3)
+    starts = seen[0][1]["keyframe_idxs"][0, 0, :, 0].reshape(2, -1)
+    assert starts[0].unique().tolist() == [5.0] and starts[1].unique().tolist() == [12.0]
+    (result, _), _ = call(
+        "OpenT2VSampler", model=model, positive=seen, negative=negative, latent=latent, seed=1, steps=2, cfg=1.0
+    )
+    assert result["samples"].unbind()[0].shape == (1, 128, 3, 2, 3)
+    for frames in ("5", "0, 5", "5, 17", "five, 6"):
+        with pytest.raises(
+            ValueError, match=r"middle_frames is .*; expected the frame of each of the 2 middle_images, from 1 to 16"
+        ):
+            call("OpenT2VImageToVideo", **given, middle_images=pictures, middle_frames=frames)
+
+
+def test_a_second_run_starts_from_a_larger_latent_with_its_picture(version, tmp_path):
+    model, clip, vae, _ = loaded()
+    (tmp_path / "models/latent_upscale_models").mkdir()
+    weights = {name: tensor.contiguous() for name, tensor in tiny.upscaler("spatial").items()}
+    save_file(weights, tmp_path / "models/latent_upscale_models/x2.safetensors")
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)
+    words = {"positive": positive, "negative": negative}
+    (first, _), _ = call("OpenT2VSampler", model=model, **words, latent=latent, seed=1, steps=2, cfg=1.0)
+    (larger,), _ = call("OpenT2VUpscaleLatent", latent=first, vae=vae, file="x2.safetensors")
+    picture = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(1))
+    (seen, avoided, both, width, height, frames, _), _ = call(
+        "OpenT2VImageToVideo",
+        model=model,
+        vae=vae,
+        **words,
+        width=0,
+        height=0,
+        frames=0,
+        start_image=picture,
+        latent=larger,
+    )
+    assert (width, height, frames) == (192, 128, 17)
+    video, sound = both["samples"].unbind()
+    assert torch.equal(video[:, :, 1:], larger["samples"].unbind()[0][:, :, 1:])
+    assert torch.equal(sound, first["samples"].unbind()[1]) and both["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1]
+    (second, report), _ = call(
+        "OpenT2VSampler", model=model, positive=seen, negative=avoided, latent=both, seed=2, cfg=1.0,
+        sigmas="0.85, 0.725, 0.421875",
+    )  # fmt: skip
+    made = second["samples"].unbind()
+    assert made[0].shape == (1, 128, 3, 4, 6) and "3 steps" in report and torch.equal(made[0][:, :, 0], video[:, :, 0])
+    assert (made[0][:, :, 1:] - video[:, :, 1:]).abs().max() > 1e-2 and (made[1] - sound).abs().max() > 1e-2

@@ -187,3 +187,24 @@ def all_in_one(version: str) -> dict[str, Tensor]:
     video = {f"vae.{name}": tensor for name, tensor in video_vae(kind).items()}
     inside = {} if version == "2.5" else projection(version)  # that of 2.5 lies in the Gemma's file
     return originals(transformer(version), PREFIX) | inside | video | sound_vae(kind)
+
+
+# Kind of a latent upscaler -> diffusers' config, as published but for its width.
+UPSCALERS: dict[str, dict[str, Any]] = {
+    "spatial": {"use_rational_resampler": False},
+    "rational": {"use_rational_resampler": True},
+    "1.5": {"use_rational_resampler": True, "rational_spatial_scale": 1.5},
+    "temporal": {"spatial_upsample": False, "temporal_upsample": True, "use_rational_resampler": False},
+}
+UPSCALER = {"in_channels": 128, "mid_channels": 32, "num_blocks_per_stage": 1, "dims": 3}
+
+
+@cache
+def upscaler(kind: str) -> dict[str, Tensor]:
+    """Weights of a latent upscaler, which have the same names everywhere."""
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+
+    module = LTX2LatentUpsamplerModel(**UPSCALER, **UPSCALERS[kind])
+    kept = {name: tensor for name, tensor in module.state_dict().items() if "kernel" in name}
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items() if name not in kept}
+    return drawn(shapes, 7) | kept

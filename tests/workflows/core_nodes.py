@@ -22,6 +22,19 @@ class LoadImage:
         return tiny_wan.picture(1, 48, 40), torch.zeros(1, 64, 64)
 
 
+class LoadAudio:
+    RETURN_TYPES = ("AUDIO",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"audio": ("COMBO", {"audio_upload": True})}}
+
+    def load(self, audio: str) -> tuple[dict[str, Any]]:
+        wave = 0.3 * torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(1))
+        return ({"waveform": wave, "sample_rate": 16000},)
+
+
 class CLIPVisionLoader:
     RETURN_TYPES = ("CLIP_VISION",)
     FUNCTION = "load_clip"
@@ -48,10 +61,11 @@ class CLIPVisionEncode:
         return (clip_vision.encode_image(image, crop=crop == "center"),)
 
 
-CORE_CLASSES = {cls.__name__: cls for cls in (LoadImage, CLIPVisionLoader, CLIPVisionEncode)}
+CORE_CLASSES = {cls.__name__: cls for cls in (LoadImage, LoadAudio, CLIPVisionLoader, CLIPVisionEncode)}
 # As ComfyUI's page calls them.
 CORE_TITLES = {
     "LoadImage": "Load Image",
+    "LoadAudio": "Load Audio",
     "CLIPVisionLoader": "Load CLIP Vision",
     "CLIPVisionEncode": "CLIP Vision Encode",
 }

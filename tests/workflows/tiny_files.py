@@ -198,6 +198,7 @@ MAKERS: dict[str, Callable[[str], Tensors]] = {
     "wan2.2_vae": lambda name: _wan_vae(48),
     "wan2": _wan,
     "clip_vision_h": lambda name: {"unread": torch.ones(1)},  # core_nodes.py brings its own
+    "ltx-2.3-spatial-upscaler": lambda name: tiny_ltx2.upscaler("spatial"),
     "ltx-2.3": lambda name: tiny_ltx2.all_in_one("2.3"),
     "ltx-2.5-video-vae": lambda name: tiny_ltx2.video_vae("2.3"),
     "ltx-2.5-audio-vae": lambda name: tiny_ltx2.sound_vae("2.3"),

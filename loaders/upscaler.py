@@ -1,0 +1,75 @@
+"""Latent upscalers in single files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..base.upscaler import UpscalerLayout
+from ..families import families
+from .containers import open_container
+from .errors import ModelFileError
+from .quantised import split_header
+from .resemblance import UPSCALE_LATENT, refuse_shard, resembles
+from .weights import build, fill
+
+
+@dataclass(frozen=True)
+class UpscalerFile:
+    """A recognised latent upscaler; no tensor is read yet."""
+
+    path: Path
+    layout: UpscalerLayout
+
+
+def open_upscaler(path: Path) -> UpscalerFile:
+    """Recognise a latent upscaler from a file's header.
+
+    Raises:
+        ModelFileError: it cannot be read, or holds no latent upscaler that a family of this pack has.
+    """
+    refuse_shard(path)
+    container = open_container(path)
+    header, _ = split_header(container)
+    shapes = {name: info.shape for name, info in header.items()}
+    config = _config(container.metadata)
+    having = [family for family in families().values() if family.upscaler is not None]
+    for family in having:
+        layout = family.upscaler(shapes, config) if family.upscaler else None
+        if layout is not None:
+            return UpscalerFile(path, layout)
+    looks = resembles(shapes, UPSCALE_LATENT)
+    raise ModelFileError(
+        f"{path}: no latent upscaler this pack knows ({len(shapes)} tensors, first {next(iter(shapes), 'none')}). "
+        f"Expected one of {' or '.join(family.title for family in having)}."
+        + (f" It looks like {looks}." if looks else "")
+    )
+
+
+def load_upscaler(
+    file: UpscalerFile, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+) -> nn.Module:
+    """
+    Args:
+        dtype: to store and compute in; None keeps the file's own.
+        on_progress: called with (tensors read, tensors in all).
+    Raises:
+        ModelFileError: a tensor is missing, surplus or of another shape.
+    """
+    module = build(file.layout.class_name, file.layout.config)
+    return fill(module, (file.path,), dtype=dtype, from_folder=False, on_tensor=on_progress)
+
+
+def _config(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """The file's own config, nothing where it has none or one that cannot be read."""
+    config: Any = None
+    with suppress(ValueError):
+        config = json.loads(metadata.get("config", "{}"))
+    return config if isinstance(config, dict) else {}
