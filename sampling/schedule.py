@@ -166,16 +166,16 @@ def make_schedule(
         # A run that begins below pure noise is the last part of one that does not.
         levels = levels if levels[0] == 1 else [1.0, *levels]
     total = _whole_schedule(config, solver, len(levels) or steps, shift, denoise)
-    levels = levels or (sigmas(total) if sigmas else None)
+    final = levels or (sigmas(total) if sigmas else None)
     if isinstance(predicts, Discrete) and shift is not None:
         raise SamplingError(
             f"shift is {shift:g}; this model's noise levels are a fixed table, which nothing shifts. Set shift to 0."
         )
     scheduler = _discrete(config, solver, predicts) if isinstance(predicts, Discrete) else None
-    scheduler = scheduler or _flow(config, solver, own_shift(config) if shift is None else shift, levels is not None)
+    scheduler = scheduler or _flow(config, solver, own_shift(config) if shift is None else shift, final is not None)
     scheduler.set_timesteps(total)
-    if levels is not None:
-        scheduler.sigmas = torch.tensor([*levels, 0.0], dtype=torch.float32)
+    if final is not None:
+        scheduler.sigmas = torch.tensor([*final, 0.0], dtype=torch.float32)
         scheduler.timesteps = scheduler.sigmas[:-1] * 1000
     begin = total - steps
     if hasattr(scheduler, "set_begin_index"):

@@ -30,7 +30,7 @@ SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo")
 # Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
 CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
     "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
-    "LoadAudio": ((), ("AUDIO",), ["", None, None]),
+    "LoadAudio": ((), ("AUDIO",), ["sound.wav", None, None]),
     "CLIPVisionLoader": ((), ("CLIP_VISION",), [""]),
     "CLIPVisionEncode": ((("clip_vision", "CLIP_VISION"), ("image", "IMAGE")), ("CLIP_VISION_OUTPUT",), ["center"]),
 }
@@ -41,14 +41,14 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
 # Nodes 2.0 of frontend 1.35 needs more and stretches the whole page by a fifth, which is enough.
 STAYING = {
     "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 290, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
-    "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 385,
+    "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 450,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 430, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
     "OpenT2VReferences": 790, "OpenT2VWindows": 330, "OpenT2VUpscaleLatent": 195, "OpenT2VEncodeAudio": 250,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
-    "OpenT2VSampler": 515, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
+    "OpenT2VSampler": 540, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
     "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700,
 }  # fmt: skip
 HEIGHTS = STAYING | GROWING

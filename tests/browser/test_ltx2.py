@@ -44,8 +44,11 @@ def page(browser: Browser, server: Server, comfyui: Path) -> Iterator[Page]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_makes_a_file_with_its_sound(page: Page, name: str, screenshots: Path) -> None:
     flow = workflow(name)
-    page.open(flow)
-    small = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "steps": 2, "seconds": 0, "audio": SOUND}
+    for node in flow["nodes"]:
+        if node["type"] == "LoadAudio":
+            node["widgets_values"][0] = SOUND
+    page.load(flow)
+    small = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "steps": 2, "seconds": 0}
     page.tab.evaluate(SMALLER, small)
     (saving,) = (node["id"] for node in flow["nodes"] if node["type"] == "OpenT2VDecodeToVideo")
     file = page.server.base / "output" / page.run(saving)

@@ -300,3 +300,25 @@ def test_a_second_run_starts_from_a_larger_latent_with_its_picture(version, tmp_
     made = second["samples"].unbind()
     assert made[0].shape == (1, 128, 3, 4, 6) and "3 steps" in report and torch.equal(made[0][:, :, 0], video[:, :, 0])
     assert (made[0][:, :, 1:] - video[:, :, 1:]).abs().max() > 1e-2 and (made[1] - sound).abs().max() > 1e-2
+
+
+def test_the_sound_in_the_file_is_in_step(version, tmp_path):
+    """The file's sound against the decoded one, shifted until they agree: a vocoder's noise agrees in one place."""
+    import av
+    import numpy as np
+
+    *_, vae, audio_vae = loaded()
+    generator = torch.Generator().manual_seed(1)
+    picture, sound = torch.randn(1, 128, 7, 2, 2, generator=generator), torch.randn(1, 8, 51, 16, generator=generator)
+    latent = {"samples": embedded.nested([picture, sound])}
+    (frames, audio), _ = call("OpenT2VDecode", vae=vae, latent=latent, audio_vae=audio_vae)
+    call("OpenT2VDecodeToVideo", vae=vae, latent=latent, fps=24.0, filename_prefix="film", audio_vae=audio_vae)
+    (file,) = (tmp_path / "output").rglob("*.mp4")
+    with av.open(file) as film:
+        read = np.concatenate([frame.to_ndarray() for frame in film.decode(audio=0)], 1)[0]
+        rate = film.streams.audio[0].rate
+    heard, second = audio["waveform"][0, 0].numpy(), audio["sample_rate"]
+    assert rate == second and len(frames) == 49 and abs(len(read) / rate - 49 / 24) < 1 / 24
+    middle, reach = heard[second // 2 : second], 2400  # half a second, looked for up to 2,400 samples away
+    likeness = [float(middle @ read[second // 2 + lag :][: len(middle)]) for lag in range(-reach, reach + 1)]
+    assert abs(int(np.argmax(likeness)) - reach) <= rate // 1000, "in step to a millisecond"
