@@ -153,7 +153,7 @@ def stg(variant: Variant) -> OwnStg:
 FAMILY = Family(
     id="ltx2",
     title="LTX-2",
-    recognition=Recognition(find, files.tensors, complete=files.complete, beside=beside),
+    recognition=Recognition(find, files.tensors, stated=files.stated, complete=files.complete, beside=beside),
     network=Network(
         predict,
         condition,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, translate
-from ...base.recognise import LEVELS, layers, without_prefix
+from ...base.recognise import LEVELS, json_object, layers, without_prefix
 from ...base.tensors import Tensors
 from .versions import make_variant
 
@@ -55,6 +55,12 @@ _PUBLISHED = {
     "cross_attn_timestep_scale_multiplier": 1000,
     "causal_offset": 1,
 }
+# Numbers that the makers' header states -> diffusers' names of them.
+_STATED = {
+    "positional_embedding_theta": "rope_theta",
+    "timestep_scale_multiplier": "timestep_scale_multiplier",
+    "av_ca_timestep_scale_multiplier": "cross_attn_timestep_scale_multiplier",
+}
 _CONNECTOR = {"rope_type": "split", "rope_double_precision": True, "rope_base_seq_len": 4096}
 
 
@@ -73,6 +79,33 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             remark = "" if not variant.facts["is_distilled"] else "Distilled: 8 steps at its own noise levels, cfg 1."
             return Recognised("transformer", layout, CLASS, config, variant, rules, prefix, remark)
     return "no audio_patchify_proj.weight, transformer_blocks.0.audio_attn1.to_q.weight"
+
+
+def stated(recognised: Recognised, metadata: Mapping[str, str], name: str) -> Recognised:
+    """See `Recognition.stated`: what the makers' files say in their header of what no shape tells.
+
+    Raises:
+        FamilyError: a value that no published version has and diffusers' class cannot be told.
+    """
+    config = json_object(metadata.get("config")).get("transformer")
+    if recognised.part != "transformer" or not isinstance(config, Mapping):
+        return recognised
+    values = {ours: config[theirs] for theirs, ours in _STATED.items() if isinstance(config.get(theirs), int | float)}
+    if config.get("rope_type") in ("split", "interleaved"):
+        values["rope_type"] = config["rope_type"]
+    if "frequencies_precision" in config:
+        values["rope_double_precision"] = config["frequencies_precision"] == "float64"
+    for side in ("", "audio_"):
+        heads = config.get(f"{side}num_attention_heads")
+        width = recognised.config[f"{side}num_attention_heads"] * recognised.config[f"{side}attention_head_dim"]
+        if isinstance(heads, int) and heads > 0 and width % heads == 0:
+            values |= {f"{side}num_attention_heads": heads, f"{side}attention_head_dim": width // heads}
+    if config.get("causal_temporal_positioning") is False:
+        raise FamilyError(
+            f"{name}: its header says causal_temporal_positioning false, which no published LTX-2 has and this version "
+            "does not compute. Load it with ComfyUI's Load Checkpoint."
+        )
+    return replace(recognised, config={**recognised.config, **values})
 
 
 def renamed(shapes: Shapes, rules: tuple[Rule, ...]) -> dict[str, tuple[int, ...]]:

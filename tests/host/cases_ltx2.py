@@ -289,3 +289,38 @@ def upscalers_equal_cores() -> dict[str, Any]:
             "core's, our VAE": largest(cores_with_ours, expected), "spread": expected.std().item(),
         }  # fmt: skip
     return results
+
+
+@case
+def five_nodes_take_both() -> dict[str, float]:
+    """Tiled decode, advanced sampler, EasyCache, masks of both streams and audio decode."""
+    runs = []
+    for model in (tiny.cores("2.3"), tiny.ours("2.3", COMFYUI)):
+        positive, negative, latent = start("2.3", "masks in both")
+        guided = call("EasyCache", model=model, reuse_threshold=0.2, start_percent=0.1, end_percent=0.9, verbose=False)
+        guider = call("CFGGuider", model=guided, positive=positive, negative=negative, cfg=2.0)
+        samples = call(
+            "SamplerCustomAdvanced", noise=call("RandomNoise", noise_seed=7), guider=guider,
+            sampler=call("KSamplerSelect", sampler_name="euler"), sigmas=torch.linspace(1, 0, 7), latent_image=latent,
+        )[0]["samples"]  # fmt: skip
+        runs.append(list(samples.unbind()))
+    video, sound = runs[0]
+    pictures, heard = [], []
+    for load in (tiny.cores_vae, tiny.our_vae):
+        vae, audio_vae = (load(file("2.3")) for file in (tiny.video_vae_file, tiny.sound_vae_file))
+        pictures.append(
+            call(
+                "VAEDecodeTiled",
+                samples={"samples": video},
+                vae=vae,
+                tile_size=64,
+                overlap=32,
+                temporal_size=16,
+                temporal_overlap=8,
+            )
+        )
+        heard.append(call("LTXVAudioVAEDecode", samples={"samples": sound}, audio_vae=audio_vae)["waveform"])
+    return {
+        "advanced sampler, EasyCache, masks": apart(*runs), "tiled decode": largest(*pictures),
+        "audio decode": largest(*heard), "spread": pictures[0].std().item(),
+    }  # fmt: skip

@@ -85,3 +85,9 @@ def test_cores_guidance_nodes_work_on_our_model(ltx2, version):
 def test_our_upscaler_equals_cores(ltx2, kind):
     result = ltx2("upscalers_equal_cores")[kind]
     assert result.pop("spread") > 0.1 and all(difference < 1e-4 for difference in result.values())
+
+
+@pytest.mark.parametrize("what", ["advanced sampler, EasyCache, masks", "tiled decode", "audio decode"])
+def test_five_nodes_of_cores_make_the_same_of_both(ltx2, what):
+    result = ltx2("five_nodes_take_both")
+    assert result[what] < 1e-4 and result["spread"] > 0.01

@@ -5,6 +5,7 @@ Tests: families/ltx2/files.py, families/ltx2/vae.py, families/ltx2/versions.py, 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -154,3 +155,28 @@ def test_the_projection_of_another_version_is_refused(tmp_path):
         load_text([gemma], variant, torch.float32, lambda *_: None)
     with pytest.raises(ModelFileError, match=r"which LTX-2 2\.5 does not read\. Choose the Gemma 4"):
         load_text([gemma], tiny.variant_of("2.5")[1], torch.float32, lambda *_: None)
+
+
+def test_the_files_own_config_says_what_no_shape_tells():
+    """Without a config the published values hold, which ComfyUI's and diffusers' own defaults are not."""
+    shapes = shapes_of(tiny.originals(tiny.transformer("2.0"), tiny.PREFIX))
+    plain = FAMILY.recognise(shapes, "x.safetensors")
+    assert (
+        isinstance(plain, Recognised) and plain.config["rope_type"] == "split" and plain.config["rope_double_precision"]
+    )
+
+    def recognised(**config):
+        return FAMILY.recognise(shapes, "x.safetensors", {"config": json.dumps({"transformer": config})})
+
+    other = recognised(
+        rope_type="interleaved", frequencies_precision="float32", positional_embedding_theta=5000.0,
+        av_ca_timestep_scale_multiplier=1.0, num_attention_heads=16,
+    )  # fmt: skip
+    assert isinstance(other, Recognised)
+    assert (other.config["rope_type"], other.config["rope_double_precision"]) == ("interleaved", False)
+    assert (other.config["rope_theta"], other.config["cross_attn_timestep_scale_multiplier"]) == (5000.0, 1.0)
+    assert (other.config["num_attention_heads"], other.config["attention_head_dim"]) == (16, 8)
+    assert recognised(rope_type="split", num_attention_heads=7).config == plain.config
+    assert FAMILY.recognise(shapes, "x", {"config": "not JSON"}).config == plain.config
+    with pytest.raises(FamilyError, match="its header says causal_temporal_positioning false"):
+        recognised(causal_temporal_positioning=False)
