@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from .keys import Rule
 from .types import Shapes
-from .variant import Variant
 
 if TYPE_CHECKING:
     from .variant import Variant
