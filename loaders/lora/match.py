@@ -144,9 +144,9 @@ class Verdict:
             lines.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
         else:
             lines.append(f"{counts}.{self._example()}")
-        if other := self._other_version():
+        if version := self._other_version():
             lines.append(
-                f"It fits by shape; by its name it was made for {other}, and this model is {self.target.title}: the "
+                f"It fits by shape; by its name it was made for {version}, and this model is {self.target.title}: the "
                 "effect may be weaker or another"
             )
         if self.for_other_expert:
