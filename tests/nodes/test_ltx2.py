@@ -236,7 +236,8 @@ def test_a_picture_only_run_plans_no_guidance_by_sound():
     ]
     assert names == [["negative", "positive"]] * 2
     guides = [
-        plan_run(full, SamplerRequest(), shape, None, None, None, has_sound).steps[0].guides for has_sound in (True, False)
+        plan_run(full, SamplerRequest(), shape, None, None, None, has_sound).steps[0].guides
+        for has_sound in (True, False)
     ]
     assert [type(guide).__name__ for guide in guides[0]] == ["SoundCfg"] and guides[1] == ()
     for settings in (Guidance(modality=3.0), Guidance(sound_cfg=7.0)):
