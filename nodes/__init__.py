@@ -28,6 +28,7 @@ from .load_video import OpenT2VLoadVideo
 from .lora import OpenT2VLoadLora, OpenT2VLoraStack
 from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
+from .prompt_builder import OpenT2VPromptBuilder
 from .references import OpenT2VReferences
 from .rows import OpenT2VRows
 from .sample import OpenT2VSampler
@@ -81,6 +82,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VCompareClips": OpenT2VCompareClips,
     "OpenT2VTrainLora": OpenT2VTrainLora,
     "OpenT2VUpscaleLatent": OpenT2VUpscaleLatent,
+    "OpenT2VPromptBuilder": OpenT2VPromptBuilder,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -126,6 +128,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VCompareClips": "Compare Clips",
     "OpenT2VTrainLora": "Train Video LoRA",
     "OpenT2VUpscaleLatent": "Upscale Video Latent",
+    "OpenT2VPromptBuilder": "Prompt Builder",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

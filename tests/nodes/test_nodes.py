@@ -49,6 +49,7 @@ ADVANCED = {
     "OpenT2VTrainLora": ["batch", "width", "height", "frames", "caption", "validation", "seed", "checkpointing"],
     "OpenT2VLoadLora": ["blocks", "strength_over_steps", "low_noise_over_steps"],
     "OpenT2VLoraStack": ["blocks"],
+    "OpenT2VPromptBuilder": ["form", "language", "model", "seed"],
     "OpenT2VRows": ["number_column", "text_column"],
 }
 ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]

@@ -1,0 +1,158 @@
+"""A prompt from its parts."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, ClassVar
+
+from ..families import families
+from ..host import InputRefused
+from .inputs import NONE
+from .phrases import GROUPS, LANGUAGES, PhraseError, advice, composed, drawn, word_count, words
+from .remarks import with_remarks
+
+ANY = "any model"
+FORMS = ("as the model likes", "sentences", "tags")
+_QUICKSTART = "quickstart"
+
+
+class OpenT2VPromptBuilder:
+    """Puts a prompt together from subject, action, environment, style, camera and light."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "build"
+    HAS_INTERMEDIATE_OUTPUT = True
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("prompt",)
+    OUTPUT_TOOLTIPS = ("The prompt, for Encode Video Prompt.",)
+    DESCRIPTION = "A prompt from its parts: style, camera and light to choose, wildcards, and what the model likes."
+    SEARCH_ALIASES: ClassVar = [
+        "prompt helper",
+        "prompt generator",
+        "wildcards",
+        "dynamic prompts",
+        "random prompt",
+        "camera movement",
+        "styles",
+        "提示词生成",
+        "运镜",
+        "通配符",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        def text(tooltip: str) -> tuple[str, dict[str, Any]]:
+            return ("STRING", {"multiline": True, "default": "", "tooltip": tooltip})
+
+        def combo(group: str, tooltip: str) -> tuple[list[str], dict[str, Any]]:
+            return ([NONE, *_listed(group)], {"default": NONE, "tooltip": tooltip})
+
+        return {
+            "required": {
+                "subject": text(
+                    "Who or what. Wildcards work in all three texts: choices in braces, __file__ for lines of a file."
+                ),
+                "action": text("What happens, in plain verbs."),
+                "environment": text("Where, when, the weather, what is behind it."),
+                "style": combo("style", "How it looks. Own ones: prompts/words.json in the input folder."),
+                "camera": combo("camera", "How the camera stands or moves, and how near."),
+                "light": combo("light", "Where the light comes from."),
+            },
+            "optional": {
+                "model": (
+                    [ANY, "OpenT2V quickstart", *(family.title for family in families().values())],
+                    {"advanced": True, "default": ANY, "tooltip": "Says on the node what this model's makers advise."},
+                ),
+                "language": (
+                    list(LANGUAGES),
+                    {"advanced": True, "default": "English", "tooltip": "Of the words for style, camera and light."},
+                ),
+                "form": (
+                    list(FORMS),
+                    {"advanced": True, "default": FORMS[0], "tooltip": "Sentences, or tags with commas."},
+                ),
+                "seed": (
+                    "INT",
+                    {
+                        "advanced": True,
+                        "default": 0,
+                        "min": 0,
+                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "control_after_generate": True,
+                        "tooltip": "Of the wildcards: the same seed draws the same words.",
+                    },
+                ),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, style: str | None = None, camera: str | None = None, light: str | None = None) -> bool:
+        # None: the value comes from another node and is not known yet.
+        for group, name in (("style", style), ("camera", camera), ("light", light)):
+            try:
+                if name not in (None, NONE) and name not in words(group):
+                    raise InputRefused(
+                        group, f"There is no {group} {name!r}; expected one of {', '.join(words(group))}."
+                    )
+            except PhraseError as error:
+                raise InputRefused(group, str(error)) from error
+        return True
+
+    @classmethod
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        """Wildcards and words are read from files."""
+        try:
+            return cls().build(**{name: "" if value is None else value for name, value in inputs.items()})["result"][0]
+        except Exception as error:
+            return str(error)
+
+    def build(
+        self,
+        subject: str,
+        action: str,
+        environment: str,
+        style: str,
+        camera: str,
+        light: str,
+        model: str = ANY,
+        language: str = "English",
+        form: str = FORMS[0],
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        hints, code, dice = _advice(model), LANGUAGES[language], random.Random(seed)
+        texts = {"subject": subject, "action": action, "environment": environment}
+        parts = {name: drawn(text, dice) for name, text in texts.items()}
+        for group, name in zip(GROUPS, (style, camera, light), strict=True):
+            parts[group] = words(group)[name][code] if name not in (NONE, "") else ""
+        shape = form if form != FORMS[0] else hints.get("form", "sentences")
+        prompt = composed(parts, code, shape)
+        if not prompt:
+            raise ValueError("Every part is empty. Write at least a subject.")
+        remarks = [prompt, *_remarks(prompt, hints, code, shape, any(parts[group] for group in GROUPS))]
+        return with_remarks((prompt,), remarks)
+
+
+def _listed(group: str) -> list[str]:
+    """Names of a group. A user's file that cannot be used is told when a name is chosen, not when nodes are listed."""
+    try:
+        return list(words(group))
+    except PhraseError:
+        return []
+
+
+def _advice(title: str) -> dict[str, Any]:
+    key = next((key for key, family in families().items() if family.title == title), "")
+    return advice().get(_QUICKSTART if title == "OpenT2V quickstart" else key, {})
+
+
+def _remarks(prompt: str, hints: dict[str, Any], code: str, form: str, has_filming: bool) -> list[str]:
+    if not hints:
+        return []
+    remarks, count = [hints[code]], word_count(prompt)
+    if not hints["least"] <= count <= hints["most"]:
+        remarks.append(f"{count} words; {hints['least']} to {hints['most']} suit this model.")
+    if form == "plain" and has_filming:
+        remarks.append("Style, camera and light are left out: this model does not know them.")
+    if "works" in hints:
+        remarks.append(f"Works: {hints['works']}. Does not: {hints['fails']}.")
+    return remarks
