@@ -102,7 +102,8 @@ class OpenT2VPromptBuilder:
     def IS_CHANGED(cls, **inputs: Any) -> str:
         """Wildcards and words are read from files."""
         try:
-            return cls().build(**{name: "" if value is None else value for name, value in inputs.items()})["result"][0]
+            values: dict[str, Any] = {name: "" if value is None else value for name, value in inputs.items()}
+            return cls().build(**values)["result"][0]
         except Exception as error:
             return str(error)
 

@@ -62,14 +62,14 @@ def main() -> int:
 def run(settings: Any, host: str, port: int, where: str, cores: int) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with batch_ray.cluster(where, settings.replicas, cores) as (_, _, takes):
         from ray import cloudpickle, serve
 
         cloudpickle.register_pickle_by_value(service_worker)
         serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
         serve.run(_application(serve, settings, takes), name=APP, route_prefix="/")
+        for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which sets its own
+            signal.signal(number, lambda *_: stop.set())
         print(f"Serving on http://{host}:{port} (its page: /docs); Ctrl-C stops it.", flush=True)
         stop.wait()
         print("Stopping.", flush=True)
@@ -78,7 +78,7 @@ def run(settings: Any, host: str, port: int, where: str, cores: int) -> None:
 
 def _application(serve: Any, settings: Any, takes: dict[str, float]) -> Any:
     fields = dataclasses.asdict(settings)
-    # Serve's own queue: first come, first served; one more than the app lets in is refused there as well.
+    # The app lets in one video for each worker; what it would let in beyond the queue, Serve refuses.
     worker = serve.deployment(
         service_worker.Worker,
         name=WORKER,

@@ -66,6 +66,8 @@ def make(settings: Settings, worker: Any) -> Any:
     videos = Videos(Path(settings.output), settings.queue, settings.of_client)
     metrics = Metrics(videos, settings.replicas)
     tasks: dict[str, asyncio.Task[None]] = {}
+    # Its waiters are let in in their order, which Serve's router does not promise.
+    free = asyncio.Semaphore(settings.replicas)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -116,13 +118,14 @@ def make(settings: Settings, worker: Any) -> Any:
         except TooMany as error:
             metrics.refused.inc()
             raise HTTPException(429, str(error), headers={"Retry-After": "10"}) from error
-        tasks[video.id] = asyncio.create_task(_follow(worker, videos, video, metrics))
+        tasks[video.id] = asyncio.create_task(_follow(worker, free, videos, video, metrics))
         tasks[video.id].add_done_callback(lambda _: tasks.pop(video.id, None))
         return JSONResponse(_shown(videos, video), 202, headers={"Location": f"/videos/{video.id}"})
 
     create.__annotations__.update(body=model, request=Request)
     described: dict[int | str, dict[str, Any]] = {
         202: {"description": "taken"},
+        400: {"description": "the body is no text"},
         413: {"description": "the body is too large"},
         401: refused[401],
     }
@@ -205,8 +208,16 @@ class Metrics:
         return generate_latest(self._registry).decode()
 
 
-async def _follow(worker: Any, videos: Videos, video: Video, metrics: Metrics) -> None:
-    """Let a worker make a video, and note what it tells. Cancelling this cancels the run."""
+async def _follow(worker: Any, free: asyncio.Semaphore, videos: Videos, video: Video, metrics: Metrics) -> None:
+    """Let a worker make a video when its turn comes. Cancelling this cancels the run."""
+    try:
+        async with free:
+            await _run(worker, videos, video, metrics)
+    finally:
+        metrics.ended.labels(video.state).inc()
+
+
+async def _run(worker: Any, videos: Videos, video: Video, metrics: Metrics) -> None:
     stream = worker.options(stream=True).render.remote(video.id, video.changes)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -226,7 +237,6 @@ async def _follow(worker: Any, videos: Videos, video: Video, metrics: Metrics) -
     except Exception as error:
         videos.end(video, FAILED, error=f"the worker failed: {error}")
     finally:
-        metrics.ended.labels(video.state).inc()
         metrics.seconds.observe(loop.time() - began)
 
 
