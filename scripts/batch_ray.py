@@ -94,7 +94,7 @@ def cluster(where: str, actors: int = 0, cores: int = 4) -> Iterator[tuple[Any, 
     options: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
     if where != "local":
         options["runtime_env"] = {"working_dir": str(_root()), "excludes": _LEFT_OUT}
-    ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **options)
+    _start(ray, address=where, log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
         resources = ray.cluster_resources()
         gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
@@ -103,6 +103,17 @@ def cluster(where: str, actors: int = 0, cores: int = 4) -> Iterator[tuple[Any, 
         yield ray, count, takes
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Start or join Ray; once more where a busy machine took longer than the 30 seconds that Ray waits for itself."""
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        ray.init(**options)
 
 
 def makers(
