@@ -37,10 +37,8 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     "starts processes": (
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_batch_ray.py",
-        "scripts/test_quickstart.py",
+        "scripts/test_quickstart.py", "scripts/test_serve.py",
         "scripts/test_run_workflow.py", "scripts/test_train_lora.py", "test_commands.py", "test_import_time.py",
-        "scripts/test_serve.py", "scripts/test_quickstart.py",
-        "scripts/test_run_workflow.py", "test_commands.py", "test_import_time.py",
     ),
     "trains": ("finetune", "nodes/test_train.py", "training"),
     "needs a ComfyUI": ("browser",),
