@@ -18,7 +18,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
         "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
-        "sampling/caches/test_models.py", "workflows", "workflows_of_old",
+        "nodes/test_packed_folder.py", "sampling/caches/test_models.py", "workflows", "workflows_of_old",
     ),
     "compares with diffusers' pipelines": (
         "families/ltx2/test_pipelines.py", "families/test_cogvideox_pipelines.py", "families/test_wan_pipelines.py",
@@ -33,7 +33,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "loaders/lora/test_unet.py",
     ),
     "tries damaged and odd files": (
-        "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py",
+        "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py", "media/test_reader_kinds.py",
     ),
     "starts processes": (
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_batch_ray.py",
