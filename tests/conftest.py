@@ -33,7 +33,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "loaders/lora/test_unet.py",
     ),
     "tries damaged and odd files": (
-        "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py", "media/test_reader_kinds.py",
+        "loaders/test_damaged.py", "media/test_damaged_media.py", "media/test_odd_files.py",
+        "media/test_reader_kinds.py",
     ),
     "starts processes": (
         "packaging/test_install.py", "packaging/test_missing.py", "scripts/test_batch.py", "scripts/test_batch_ray.py",
