@@ -217,6 +217,7 @@ class Sampling:
             model's makers use one for all.
         stg: (variant) -> how they use spatio-temporal guidance, None where they do not.
         teacache: (variant) -> what TeaCache needs of it, None where nobody has published it.
+        reads_negative: whether a negative prompt is of any use; False for models that were made for cfg 1.
         rescales_clean: what guidance adds to the spread is taken back once behind all of it, and measured on the clean
             latents; False: behind each guidance, on the model's own output.
         guides: (variant, dictionary of the positive CONDITIONING, sigma, cfg) -> the guidance of one step that this
@@ -232,6 +233,7 @@ class Sampling:
     cfg: Callable[[Variant, str, float, Tensor], Sequence[float]] | None = None
     stg: Callable[[Variant], OwnStg | None] = lambda _: None
     teacache: Callable[[Variant], TeaCache | None] = lambda _: None
+    reads_negative: bool = True
     rescales_clean: bool = False
     guides: Callable[[Variant, Entry, float, float], Sequence[Guide]] = lambda *_: ()
     schedulers: Mapping[str, Callable[[Mapping[str, Any], Any], OwnScheduler]] = field(default_factory=dict)

@@ -47,7 +47,7 @@ FAMILY = Family(
     title="MiniMax H3",
     recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED,)),
     network=Network(predict, condition, blocks="transformer_blocks", extend=extend, masking=Masking(kept, grown)),
-    sampling=Sampling(sigmas, few_steps=FEW_STEPS),
+    sampling=Sampling(sigmas, few_steps=FEW_STEPS, reads_negative=False),
     text=Text(
         {"text_encoder": qwen3_vl.KIND, "vision": qwen3_vl_vision.KIND},
         pictured=PicturedText(text.tokens, text.embed),

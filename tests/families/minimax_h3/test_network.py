@@ -14,6 +14,7 @@ from opent2v.base import FamilyError, Pictures, VideoModel
 from opent2v.families.minimax_h3 import layout
 from opent2v.families.minimax_h3.network import SHOWN_SHARES
 from opent2v.loaders import load_model, open_file
+from opent2v.sampling import SamplerRequest, describe, plan_run
 from opent2v.tests.tiny import minimax_h3 as tiny
 
 pytest.importorskip("diffusers", "0.40")
@@ -150,3 +151,10 @@ def test_pictures_become_keyframes_at_both_ends():
         pictures(0, 0)
     with pytest.raises(FamilyError, match="pictures have 23 frames and the video 22: nothing is left to make"):
         pictures(22, 1)
+
+
+def test_the_sampler_says_that_a_negative_prompt_is_unused():
+    variant = tiny.variant_of("full")[1]
+    plans = [plan_run(variant, SamplerRequest(cfg=cfg), SHAPES[0]) for cfg in (0.0, 3.0)]
+    assert "The negative prompt is unused: MiniMax H3 was made to need none." in describe(plans[0])
+    assert "MiniMax H3 was made for cfg 1: set cfg to 0 or 1." in describe(plans[1])
