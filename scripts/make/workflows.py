@@ -82,14 +82,16 @@ def generation(template: Template) -> Graph:
     if template.vision:
         vision = graph.add("CLIPVisionLoader", values={"clip_name": template.vision.name}, models=[template.vision])
     graph.column(380)
-    if template.refers:
+    if template.refers and picture is not None:
         links = {"model": (model, "model"), "clip": (clip, "clip"), "vae": (vae, "vae"), "audio_vae": (sound, "vae")}
         links["picture_1"] = (picture, "IMAGE")
         latent = graph.add("OpenT2VReferences", links, {"prompt": template.prompt})
         words, asked = dict.fromkeys(("positive", "negative"), (latent, "positive")), [(latent, "prompt")]
         return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, [(picture, "image"), *asked])
     texts = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
-    links = {"clip": (clip, "clip")} | ({"pictures": (picture, "IMAGE")} if template.shows else {})
+    links = {"clip": (clip, "clip")} | (
+        {"pictures": (picture, "IMAGE")} if template.shows and picture is not None else {}
+    )
     prompt = graph.add("OpenT2VEncodePrompt", links, texts)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     asked = [(prompt, "positive")]

@@ -24,4 +24,9 @@ def networks() -> dict[str, Shapes]:
 def layouts() -> dict[str, Shapes]:
     made = {f"{title}, original": layout.published(table, **_BLOCKS)[1] for title, table in _TABLES.items()}
     separate = {name: tuple(tensor.shape) for name, tensor in tiny.originals("full", separate=True).items()}
-    return made | {"MiniMax H3, separate q, k, v": separate}
+    layouts = made | {"MiniMax H3, separate q, k, v": separate}
+    # Frequencies follow from the config: a file is whole without them.
+    return {
+        title: {name: shape for name, shape in shapes.items() if name != "rope.inv_freq"}
+        for title, shapes in layouts.items()
+    }
