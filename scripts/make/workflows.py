@@ -86,8 +86,9 @@ def generation(template: Template) -> Graph:
         links = {"model": (model, "model"), "clip": (clip, "clip"), "vae": (vae, "vae"), "audio_vae": (sound, "vae")}
         links["picture_1"] = (picture, "IMAGE")
         latent = graph.add("OpenT2VReferences", links, {"prompt": template.prompt})
-        words, asked = dict.fromkeys(("positive", "negative"), (latent, "positive")), [(latent, "prompt")]
-        return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, [(picture, "image"), *asked])
+        words: dict[str, tuple[int, str]] = {"positive": (latent, "positive"), "negative": (latent, "positive")}
+        asked = [(picture, "image"), (latent, "prompt")]
+        return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, asked)
     texts = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
     links = {"clip": (clip, "clip")} | (
         {"pictures": (picture, "IMAGE")} if template.shows and picture is not None else {}
