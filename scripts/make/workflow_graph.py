@@ -44,7 +44,7 @@ STAYING = {
     "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 450,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
-    "OpenT2VReferences": 790, "OpenT2VWindows": 330, "OpenT2VUpscaleLatent": 195, "OpenT2VEncodeAudio": 250,
+    "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {

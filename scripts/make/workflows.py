@@ -90,9 +90,9 @@ def generation(template: Template) -> Graph:
         asked = [(picture, "image"), (latent, "prompt")]
         return _sampled_and_saved(graph, template, sampled, words, (vae, sound), latent, asked)
     texts = {"positive": template.prompt, **template.values.get("OpenT2VEncodePrompt", {})}
-    links = {"clip": (clip, "clip")} | (
-        {"pictures": (picture, "IMAGE")} if template.shows and picture is not None else {}
-    )
+    links = {"clip": (clip, "clip")}
+    if template.shows and picture is not None:
+        links["pictures"] = (picture, "IMAGE")
     prompt = graph.add("OpenT2VEncodePrompt", links, texts)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     asked = [(prompt, "positive")]
