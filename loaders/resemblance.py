@@ -45,7 +45,11 @@ def _is_picture_vae(shapes: Shapes) -> bool:
 # The first that fits counts.
 _LOOKS = (
     Look(("lora_down", "lora_up", "lora_A", "lora_B", ".hada_w", ".lokr_w"), "a LoRA; it belongs in models/loras"),
-    Look(("audio_adaln_single", "audio_patchify_proj"), f"LTX-2, {_UNKNOWN}"),
+    Look(
+        ("audio_adaln_single", "audio_patchify_proj"),
+        "LTX-2, which is here in part or under names that this version does not read; get the file again, or use "
+        f"{_HOSTS}",
+    ),
     Look(
         ("post_upsample_res_blocks.",),
         "a latent upscaler; it belongs in models/latent_upscale_models",
@@ -56,6 +60,7 @@ _LOOKS = (
         ("multitalk_audio_proj", "audio_cross_attn"),
         f"{PART} for audio (MultiTalk, InfiniteTalk) and no model alone; it is not supported",
     ),
+    Look(("vace_blocks.",), f"{PART} for editing (VACE) and no model alone; it is not supported"),
     Look(
         ("dwpose_embedding", "randomref_embedding_pose"),
         f"{PART} for poses (UniAnimate) and no model alone; it is not supported",

@@ -45,6 +45,7 @@ _BARE = (
     *(rename(f"^{level}", "") for _ in range(3) for level in sorted(LEVELS)),
     *(rename(f"^{name}") for name in ("text_embedding_projection", "vae", "audio_vae", "vocoder", "text_encoders")),
 )
+_FIRST_AUDIO = "transformer_blocks.0.audio_attn1.to_q.weight"
 _HEADS = 32  # of both streams; where attention has gates, they show it
 _CONNECTOR_HEADS = 30  # of 2.0, whose connectors have no gates
 # ComfyUI and diffusers have other defaults, with which a file without metadata would be another model.
@@ -66,19 +67,22 @@ _CONNECTOR = {"rope_type": "split", "rope_double_precision": True, "rope_base_se
 
 def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
     """See `Recognition.find`."""
+    absent = ["audio_patchify_proj.weight", _FIRST_AUDIO]
     for marker, layout, rules in (
         ("audio_patchify_proj.weight", "original", TRANSFORMER_RULES),
         ("audio_proj_in.weight", "diffusers", CONNECTOR_RULES),
     ):
         inside = without_prefix(shapes, marker)
-        if inside is not None and "transformer_blocks.0.audio_attn1.to_q.weight" in inside[1]:
+        if inside is not None and _FIRST_AUDIO not in inside[1]:
+            absent = [_FIRST_AUDIO]
+        elif inside is not None:
             prefix, inner = inside
             named = renamed(inner, rules)
             config = transformer_config(named)
             variant = make_variant(family, config, connector_configs(named), name)
             remark = "" if not variant.facts["is_distilled"] else "Distilled: 8 steps at its own noise levels, cfg 1."
             return Recognised("transformer", layout, CLASS, config, variant, rules, prefix, remark)
-    return "no audio_patchify_proj.weight, transformer_blocks.0.audio_attn1.to_q.weight"
+    return f"no {', '.join(absent)}"
 
 
 def stated(recognised: Recognised, metadata: Mapping[str, str], name: str) -> Recognised:

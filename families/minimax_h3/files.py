@@ -82,12 +82,18 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
     Raises:
         FamilyError: a file with a bank of heads.
     """
+    original = ("video_patch_proj.weight", "audio_patch_proj.weight", "condition_proj.weight")
+    absent: Sequence[str] = original
     for markers, layout, layout_rules in (
-        (("video_patch_proj.weight", "audio_patch_proj.weight", "condition_proj.weight"), "original", RULES),
+        (original, "original", RULES),
         (("proj_in.weight", "audio_proj_in.weight", "context_embedder.weight"), "diffusers", DIFFUSERS_RULES),
     ):
         inside = without_prefix(shapes, markers[0])
-        if inside is None or any(marker not in inside[1] for marker in markers):
+        if inside is None:
+            continue
+        if lacks := [marker for marker in markers if marker not in inside[1]]:
+            if markers is original:  # "proj_in" of the other layout is a name that many models have
+                absent = lacks
             continue
         prefix, inner = inside
         named = renamed(inner, layout_rules)
@@ -103,7 +109,7 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             "transformer", layout, CLASS, config, variant, layout_rules, prefix, variant.remark,
             {INTERLEAVED: split} if is_joint else {},
         )  # fmt: skip
-    return "no video_patch_proj.weight, audio_patch_proj.weight, condition_proj.weight"
+    return f"no {', '.join(absent)}"
 
 
 def renamed(shapes: Shapes, layout_rules: tuple[Rule, ...]) -> dict[str, tuple[int, ...]]:

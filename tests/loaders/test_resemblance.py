@@ -56,14 +56,37 @@ def test_load_video_vae_does_not_send_to_itself(tmp_path):
     assert "choose it in" not in str(error.value)
 
 
-def test_what_is_added_to_a_model_is_called_that_at_once(tmp_path):
-    path = text_files.save(tmp_path / "talk.safetensors", {"multitalk_audio_proj.proj1.weight": torch.zeros(2, 2)})
+@pytest.mark.parametrize(
+    ("names", "purpose"),
+    [
+        (["multitalk_audio_proj.proj1.weight"], "for audio (MultiTalk, InfiniteTalk)"),
+        (["vace_blocks.0.after_proj.weight", "vace_patch_embedding.weight"], "for editing (VACE)"),
+    ],
+)
+def test_what_is_added_to_a_model_is_called_that_at_once(tmp_path, names, purpose):
+    path = text_files.save(tmp_path / "part.safetensors", {name: torch.zeros(2, 2) for name in names})
     with pytest.raises(ModelFileError) as error:
         open_file(path)
     assert str(error.value) == (
-        f"{path}: this is a part that is added to a Wan model for audio (MultiTalk, InfiniteTalk) and no model alone; "
-        "it is not supported."
+        f"{path}: this is a part that is added to a Wan model {purpose} and no model alone; it is not supported."
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "title", "absent"),
+    [
+        (["audio_patchify_proj"], "LTX-2", "transformer_blocks.0.audio_attn1.to_q.weight"),
+        (["audio_proj_in"], "LTX-2", "transformer_blocks.0.audio_attn1.to_q.weight"),
+        (["video_patch_proj"], "MiniMax H3", "audio_patch_proj.weight, condition_proj.weight"),
+        (["video_patch_proj", "condition_proj"], "MiniMax H3", "audio_patch_proj.weight"),
+    ],
+)
+def test_only_what_is_absent_is_called_absent(tmp_path, names, title, absent):
+    tensors = {f"model.diffusion_model.{name}.weight": torch.zeros(2, 2) for name in names}
+    with pytest.raises(ModelFileError) as error:
+        open_file(text_files.save(tmp_path / "cut.safetensors", tensors))
+    assert f"  {title}: no {absent}" in str(error.value).splitlines()
+    assert "LTX-2, which this version does not know" not in str(error.value)
 
 
 @pytest.mark.parametrize("opens", [open_file, open_text_files])
