@@ -28,8 +28,7 @@ class LoraNames:
         alpha: where the makers' own trainer leaves alpha out of the tensors: (entry of the file's metadata, which is
             JSON; (layer in the file's names) -> key of its alpha there).
         layout_of: (names of the file's tensors) -> one of `layouts` that they show where shapes do not, or "".
-        remark: (variant of the MODEL, name of the file, layers that are there in another shape) -> what the user should
-            know, or "".
+        remark: (variant of the MODEL, layers that are there in another shape) -> what the user should know, or "".
         other_version: (variant of the model, the file's name and texts of its metadata) -> the version that the LoRA
             was made for, where they say one that is not the model's and no layer's size tells; "" otherwise.
     """
@@ -39,7 +38,7 @@ class LoraNames:
     title: Callable[[LayerSizes, int], str]
     alpha: tuple[str, Callable[[str], str]] | None = None
     layout_of: Callable[[Iterable[str]], str] = lambda _: ""
-    remark: Callable[[Variant, str, Iterable[str]], str] = lambda *_: ""
+    remark: Callable[[Variant, Iterable[str]], str] = lambda *_: ""
     other_version: Callable[[Variant, Sequence[str]], str] = lambda *_: ""
 
 

@@ -1,12 +1,10 @@
-"""LoRA files for MiniMax H3: the makers' names, rows head by head, and the noise levels of turbo LoRAs.
+"""LoRA files for MiniMax H3: the makers' names, and rows head by head. What turbo LoRAs need stands in `few_steps.py`.
 
-Source: diffusers 0.42.1, loaders/lora_conversion_utils.py (which trainer writes which names; facts, no code);
-huggingface/diffusers-workflow #147 and #148, ModelTC/LightX2V #15 (shifts of the turbo LoRAs).
+Source: diffusers 0.42.1, loaders/lora_conversion_utils.py (which trainer writes which names; facts, no code).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from ...base import LoraNames, Shapes, Variant
@@ -20,12 +18,6 @@ _OUT = "transformer_blocks.{}.attn.to_out.0"
 _FEED = ("transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.ff.net.2")
 _MODULATION = "transformer_blocks.{}.adaln_proj.linear"
 _HEAD_BY_HEAD = "makers' shards, head by head"
-_TURBO = re.compile(r"turbo|lightx2v|distil|lightning", re.IGNORECASE)
-# Picture's short side in the name -> what the LoRA was distilled for.
-_SCHEDULES = {
-    "544": "8 steps at shift 12 (sound 3), this model's own",
-    "768": "4 or 8 steps at shift 6 (sound 3): set shift to 6 in Video Sampler",
-}
 
 
 def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
@@ -44,23 +36,16 @@ def _title(sizes: LayerSizes, blocks: int) -> str:
     return "MiniMax H3" if sizes.get(_MODULATION, (0, 0))[0] == 18 * _WIDTH else ""
 
 
-def _remark(variant: Variant, name: str, misshapen: Iterable[str]) -> str:
-    """What a LoRA's name and its layers of another shape tell."""
-    lines = []
-    if any("adaln_proj" in stem for stem in misshapen):
-        kinds = ("pruned", "full") if variant.facts["table_rows"] else ("full", "pruned")
-        lines.append(
-            f"Its adaln_proj layers are of a {kinds[1]} model and this MODEL is {kinds[0]}: they are left out, since "
-            "turning them into the other kind needs the table's basis, which is in neither file. Use a version of the "
-            f"LoRA for {kinds[0]} models, or the {kinds[1]} model."
-        )
-    if _TURBO.search(name):
-        lines += [
-            f"Turbo LoRA for {side}p: {schedule}."
-            for side, schedule in _SCHEDULES.items()
-            if f"{side}p" in name.lower()
-        ]
-    return " ".join(lines)
+def _remark(variant: Variant, misshapen: Iterable[str]) -> str:
+    """What a LoRA's layers of another shape tell."""
+    if not any("adaln_proj" in stem for stem in misshapen):
+        return ""
+    kinds = ("pruned", "full") if variant.facts["table_rows"] else ("full", "pruned")
+    return (
+        f"Its adaln_proj layers are of a {kinds[1]} model and this MODEL is {kinds[0]}: they are left out, since "
+        "turning them into the other kind needs the table's basis, which is in neither file. Use a version of the "
+        f"LoRA for {kinds[0]} models, or the {kinds[1]} model."
+    )
 
 
 LORA = LoraNames(

@@ -84,7 +84,7 @@ class Verdict:
         names = variant.family.lora if variant else None
         if variant is None or names is None:
             return ""
-        return names.remark(variant, self.file.path.name, [misfit.adapter.stem for misfit in self.misshapen])
+        return names.remark(variant, [misfit.adapter.stem for misfit in self.misshapen])
 
     def check(self) -> None:
         """

@@ -92,6 +92,9 @@ REAL = [
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_4step_v1.0_768p_bf16", "", "MiniMax H3 Turbo 768p", 4, 1, (6, 3)),
     ("minimax_h3", L, "FastH3_lora_rank64", "", "FastH3", 8, 1, (10, 3)),
     ("minimax_h3", L, "minimax_h3_ref2v_turbo_8step_v1.0_768p_bf16", "", "MiniMax H3 Turbo 768p", 8, 1, (6, 3)),
+    ("minimax_h3", L, "minimax_h3_turbo_544p_v1.0", "", "MiniMax H3 Turbo 544p", 8, 1, (12, 3)),
+    ("minimax_h3", L, "minimax_h3_turbo_768p_v1.0", "", "MiniMax H3 Turbo 768p", 8, 1, (6, 3)),
+    ("minimax_h3", L, "MiniMax-H3-768p-4step-lightx2v", "", "MiniMax H3 Turbo 768p", 4, 1, (6, 3)),
 ]  # fmt: skip
 # Names that hold the same words and mean something else, or belong to no family's few steps.
 DECOYS = [
@@ -122,6 +125,8 @@ DECOYS = [
     ("hunyuan_video", C, "hunyuan_video_720_cfgdistill_fp8_e4m3fn"),
     ("ltx2", L, "distillery_tour_ltx2"),
     ("minimax_h3", L, "turbocharger_h3_style"),
+    ("minimax_h3", L, "turbocharger_h3_768p_8steps"),
+    ("minimax_h3", L, "a_portrait_768p"),
 ]  # fmt: skip
 
 

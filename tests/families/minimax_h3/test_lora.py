@@ -130,19 +130,18 @@ def test_fasth3s_gates_are_skipped_and_its_whole_changes_applied(tmp_path, loras
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (
-            "minimax_h3_turbo_544p_v1.0.safetensors",
-            "Turbo LoRA for 544p: 8 steps at shift 12 (sound 3), this model's own.",
-        ),
-        ("MiniMax-H3-768p-4step-lightx2v.safetensors", "4 or 8 steps at shift 6 (sound 3): set shift to 6"),
-        ("a_portrait_768p.safetensors", ""),
-        ("turbo.safetensors", ""),
+        ("minimax_h3_turbo_544p_v1.0", "Few steps (MiniMax H3 Turbo 544p): 8 steps, cfg 1, shift 12 / 3"),
+        ("MiniMax-H3-768p-4step-lightx2v", "Few steps (MiniMax H3 Turbo 768p): 4 steps, cfg 1, shift 6 / 3"),
+        ("a_portrait_768p", ""),
     ],
 )
-def test_a_turbo_loras_noise_levels_are_said(name, said):
-    variant = tiny.variant_of("full")[1]
-    remark = LORA.remark(variant, name, [])
-    assert said in remark and bool(remark) == bool(said)
+def test_a_turbo_loras_steps_and_shifts_are_said_once(tmp_path, loras, name, said):
+    up, down = factors("full")["blocks.1.attn.out_proj"]
+    layer = "diffusion_model.blocks.1.attn.out_proj"
+    tensors = {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+    tiny.save(loras / f"{name}.safetensors", tensors)
+    report = apply(model("full", tmp_path), f"{name}.safetensors")[1]
+    assert said in report and report.count("shift") == bool(said)
 
 
 def test_a_published_loras_layers_tell_the_model():
