@@ -25,6 +25,7 @@ from ..media.finishing import (
 )
 from ..media.settings import exact_fps
 from .inputs import FinishingStep, finishing_input, number, share
+from .sound import at_one_rate
 
 Steps = tuple[Step, ...]
 
@@ -292,7 +293,8 @@ class OpenT2VJoinClips:
     ) -> tuple[Any, Any]:
         images = join(first[..., :3], second[..., :3], overlap, match_colours)
         rate = exact_fps(fps)
-        sound = joined(first_audio, second_audio, (len(first) / rate, len(second) / rate), Fraction(overlap) / rate)
+        sounds = at_one_rate(first_audio, second_audio)
+        sound = joined(*sounds, (len(first) / rate, len(second) / rate), Fraction(overlap) / rate)
         if sound is None:
             sound = host.missing("Join Clips gives a sound only where one is connected to first_audio or second_audio.")
         return images, sound

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..base.resampling import resampled
 from ..host import host
 from ..sampling.streams import unbind
 from .inputs import share
@@ -158,3 +159,21 @@ def _fitted(latent: Tensor, axis: int, length: int) -> tuple[Tensor, list[str]]:
         filled = functional.pad(latent, behind)
         return filled, ["The sound is shorter than the video: the model makes the rest."]
     return latent, []
+
+
+def at_one_rate(
+    first: dict[str, Any] | None, second: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Two sounds (AUDIO) with as many samples a second: the lower rate is brought to the higher one."""
+    if first is None or second is None or first["sample_rate"] == second["sample_rate"]:
+        return first, second
+    rate = max(int(first["sample_rate"]), int(second["sample_rate"]))
+    first, second = (
+        {
+            **sound,
+            "waveform": resampled(sound["waveform"].float(), int(sound["sample_rate"]), rate),
+            "sample_rate": rate,
+        }
+        for sound in (first, second)
+    )
+    return first, second

@@ -9,6 +9,7 @@ import torch
 
 from opent2v.media.finishing import Caption, ColourMatch, Deflicker, FontError, FrameRate, Loop, Watermark
 from opent2v.media.finishing import fonts as font_room
+from opent2v.tests.media import clips
 from opent2v.tests.nodes.calls import call
 
 IMAGES = torch.rand(6, 16, 24, 3)
@@ -69,3 +70,17 @@ def test_a_mask_hides_what_it_covers():
 def test_joining_clips():
     (joined, _), _ = call("OpenT2VJoinClips", first=IMAGES, second=torch.rand(5, 16, 24, 4), overlap=2)
     assert joined.shape == (9, 16, 24, 3) and torch.equal(joined[:4], IMAGES[:4])
+
+
+@pytest.mark.parametrize("rates", [(44100, 32000), (32000, 44100)])
+def test_joined_sounds_have_the_higher_rate(rates):
+    """A model's 32000 samples a second behind a file's 44100, and the reverse: the tone goes on, as loud."""
+    first, second = (clips.sound(1, rate) for rate in rates)
+    frames = torch.rand(16, 8, 8, 3)
+    (_, sound), _ = call(
+        "OpenT2VJoinClips", first=frames, second=frames, overlap=0, first_audio=first, second_audio=second, fps=16.0
+    )
+    assert sound["sample_rate"] == 44100 and sound["waveform"].shape == (1, 2, 88200)
+    expected = clips.sound(1)["waveform"][0, 0]
+    for half in sound["waveform"][0, 0].split(44100):
+        assert (half - expected)[100:-100].abs().max() < 1e-3
