@@ -51,6 +51,7 @@ def main() -> int:
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
         task = "image to video" if template.starts else "reference to video" if template.refers else "text to video"
+        task = "on from a clip" if template.goes_on else task
         task = "sound to video" if template.hears else "first to last image" if template.ends else task
         task = f"{task}, two stages" if template.upscaler else task
         _save(template.name, card(template.title, task, first))

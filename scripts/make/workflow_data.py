@@ -83,7 +83,7 @@ LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Vid
 
 @dataclass(frozen=True)
 class Template:
-    """A graph from text, or from a picture.
+    """A graph from text, from a picture, or from the end of a clip.
 
     Attributes:
         model: the transformer, or an all-in-one file; `low` is the low-noise expert of a model with two.
@@ -94,6 +94,7 @@ class Template:
         starts: begins with a picture; `vision` is the image encoder that reads it, where the model has one.
         shows: the text encoder reads the picture too.
         refers: makes its video after a picture, in place of beginning with it.
+        goes_on: goes on where a clip with sound ends.
         english, chinese: a hint at the end of the note.
         values: node -> widgets that do not keep their default.
     """
@@ -110,6 +111,7 @@ class Template:
     starts: bool = False
     shows: bool = False
     refers: bool = False
+    goes_on: bool = False
     ends: bool = False
     hears: bool = False
     has_sound: bool = False
@@ -371,6 +373,27 @@ TEMPLATES = (
         refers=True,
         has_sound=True,
         sound=H3_SOUND,
+    ),
+    Template(
+        "minimax_h3_continue",
+        "MiniMax H3",
+        H3_MODEL,
+        (QWEN_3_VL,),
+        H3_VAE,
+        "She puts the cup down, stands up and walks to the open door, her steps creak on the boards, outside a "
+        "blackbird sings. The camera turns after her.",
+        "Upload a clip with sound in Load Video Frames, say in the prompt what happens next. Its last 22 frames and "
+        "their sound begin the new clip; overlap takes 1, 5, 22, 39 ... Silent clip: unlink audio and first_audio. "
+        + H3_LICENCE,
+        "在“加载视频帧”中上传带声音的视频，用提示词写接下来发生的事。新片段从它的最后 22 帧及其声音开始；"
+        "overlap 可为 1、5、22、39……无声视频请断开 audio 和 first_audio。" + H3_LICENCE_ZH,
+        goes_on=True,
+        has_sound=True,
+        sound=H3_SOUND,
+        values={
+            "OpenT2VLoadVideo": {"fps": 24, "width": 1344, "height": 768},
+            "OpenT2VContinue": {"overlap": 22},
+        },
     ),
     Template(
         "mochi_text_to_video",

@@ -61,6 +61,11 @@ def generation(template: Template) -> Graph:
         graph.column(340)
     last = graph.add("LoadImage") if template.ends else None
     sound_file = graph.add("LoadAudio") if template.hears else None
+    if template.goes_on:
+        graph.column(340)
+    # No file, because the page would report a missing one as an error.
+    chosen = {"file": "", **template.values.get("OpenT2VLoadVideo", {}), "upload": "image"}
+    clip_file = graph.add("OpenT2VLoadVideo", values=chosen) if template.goes_on else None
     graph.column(400)
     published = [] if template.model.converted else [template.model]
     model = graph.add("OpenT2VLoadDiffusionModel", values={"file": template.model.name}, models=published)
@@ -96,6 +101,8 @@ def generation(template: Template) -> Graph:
     prompt = graph.add("OpenT2VEncodePrompt", links, texts)
     words = {name: (prompt, name) for name in ("positive", "negative")}
     asked = [(prompt, "positive")]
+    if clip_file is not None:
+        return _gone_on(graph, template, sampled, words, (vae, sound), clip_file, asked)
     if picture is None:
         latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
     else:
@@ -153,6 +160,39 @@ def _sampled_and_saved(
         decoded["audio_vae"] = (sound, "vae" if template.sound else "audio_vae")
     graph.add("OpenT2VDecodeToVideo", decoded)
     graph.asked = [*asked, (timed, "frames"), (sampler, "seed")]
+    return graph
+
+
+def _gone_on(
+    graph: Graph,
+    template: Template,
+    sampled: dict[str, tuple[int, str]],
+    words: dict[str, tuple[int, str]],
+    vaes: tuple[int, int],
+    clip: int,
+    asked: list[tuple[int, str]],
+) -> Graph:
+    """The end of a clip behind the prompt, and the columns of sampler, joint and file; arguments as above.
+
+    Args:
+        clip: the node that loads the clip.
+    """
+    decoding = {"vae": (vaes[0], "vae"), "audio_vae": (vaes[1], "vae")}
+    links = {**sampled, **decoding, **words, "images": (clip, "images"), "audio": (clip, "audio")}
+    start = graph.add("OpenT2VContinue", links, template.values.get("OpenT2VContinue"))
+    graph.column(340)
+    words = {name: (start, name) for name in words}
+    sampler = graph.add("OpenT2VSampler", {**sampled, **words, "latent": (start, "latent")}, {"seed": 1})
+    graph.column(300)
+    decoded = graph.add("OpenT2VDecode", {**decoding, "latent": (sampler, "latent")})
+    both = {"first": (clip, "images"), "second": (decoded, "images")}
+    sounds = {"first_audio": (clip, "audio"), "second_audio": (decoded, "audio")}
+    timing = {"overlap": (start, "overlap"), "fps": (start, "fps")}
+    joined = graph.add("OpenT2VJoinClips", {**both, **sounds, **timing})
+    graph.column(400)
+    saved = {"images": (joined, "images"), "fps": (start, "fps"), "audio": (joined, "audio")}
+    graph.add("OpenT2VSaveVideo", saved)
+    graph.asked = [(clip, "file"), *asked, (start, "frames"), (sampler, "seed")]
     return graph
 
 

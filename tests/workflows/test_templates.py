@@ -105,7 +105,10 @@ def test_it_is_valid_where_its_files_are(name, tmp_path):
         path = tmp_path / directory / file
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    embedded.configure(models=tmp_path)
+    for node in flow["nodes"]:
+        if node["type"] == "OpenT2VLoadVideo":
+            node["widgets_values"][0] = tiny_files.put_clip(tmp_path, 5, 32)
+    embedded.configure(models=tmp_path, input=tmp_path)
     assert len(load(flow)) == len(flow["nodes"]) - 1, "all but the note"
 
 
@@ -226,11 +229,17 @@ def test_it_runs_on_tiny_weights_of_the_published_names(name, tmp_path, monkeypa
     monkeypatch.setitem(PUBLISHED, (128, 16, 0, True), PUBLISHED[5120, 16, 0, True])
     output = tmp_path / "videos"
     tiny_files.put(tmp_path / "models", files(read(name)))
-    embedded.configure(models=tmp_path / "models", output=output)
+    embedded.configure(models=tmp_path / "models", output=output, input=tmp_path)
     width, height, count = next(size for start, size in SIZES.items() if name.startswith(start))
-    made = run(changed(name, width=width, height=height, frames=count, steps=2), output)
+    small = {"width": width, "height": height, "frames": count, "steps": 2}
+    prompt = changed(name, **small, **({"overlap": 5} if name.endswith("_continue") else {}))
+    before = 0
+    for node in prompt.values():
+        if node["class_type"] == "OpenT2VLoadVideo":
+            node["inputs"]["file"], before = tiny_files.put_clip(tmp_path, 30, 32), 30 - 5
+    made = run(prompt, output)
     times = 2 if "two_stage" in name else 1
-    assert len(made) == count and made[0].shape == (times * height, times * width, 3)
+    assert len(made) == before + count and made[0].shape == (times * height, times * width, 3)
     assert max(frame.std() for frame in made) > 0, "random weights draw noise, not one colour"
 
 

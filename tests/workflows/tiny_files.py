@@ -1,4 +1,4 @@
-"""Small random weights as the single files that the templates name, in layouts that are published."""
+"""Small random weights as the single files that the templates name, in layouts that are published; and a clip."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from opent2v.tests.families.layouts import ltx_video as ltx_names
 from opent2v.tests.families.layouts import mochi as mochi_names
 from opent2v.tests.families.layouts import wan as wan_names
 from opent2v.tests.loaders import text_files
+from opent2v.tests.media import clips
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import ltx2 as tiny_ltx2
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
@@ -36,13 +37,21 @@ def put(models: Path, files: Iterable[tuple[str, str]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         make = next(maker for start, maker in MAKERS.items() if name.startswith(start))
         text_files.save(path, make(name), carries_tokenizer="xxl" in name)
-        if name.startswith("qwen3vl"):
+        if name.startswith("qwen3vl") and not (models / "diffusers" / "MiniMaxH3").exists():
             _write_words(models / "diffusers" / "MiniMaxH3")
         folder = models / "diffusers" / "HunyuanVideo"
         # Those without a tokenizer find that of a folder.
         if name.startswith(("llava", "clip_l", "videocrafter")) and not folder.exists():
             tiny_hunyuan.make(folder)
             _fill_vocabulary(folder / "tokenizer_2" / "tokenizer.json", CLIP_WORDS)
+
+
+def put_clip(folder: Path, frames: int, side: int) -> str:
+    """Write a clip of a moving bar that sounds, at MiniMax H3's 24 frames per second, and return its name."""
+    bars = torch.full((frames, side, side, 3), 0.2)
+    for n, bar in enumerate(bars):
+        bar[:, n % side] = torch.tensor([1.0, 0.8, 0.1])
+    return clips.save(folder, bars, "moving", fps=24, audio=clips.sound(frames / 24)).name
 
 
 def _write_words(folder: Path) -> None:
