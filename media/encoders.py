@@ -22,6 +22,10 @@ def _quantiser(value: float) -> dict[str, str]:
     return {"flags": "+qscale", "global_quality": f"{round(value * 118)}"}
 
 
+# Pixels; the side of the largest block of H.265.
+NARROW = 64
+
+
 @dataclass(frozen=True)
 class Encoder:
     """One of FFmpeg's encoders and its scale of quality.
@@ -33,6 +37,7 @@ class Encoder:
         rate: rate factor -> options.
         presets: values of `preset_option`; the user's choice of speed against size.
         preset: the one used unless the user says otherwise.
+        narrow_options: options in place of `options` of these names for pictures narrower than `NARROW`.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Encoder:
     presets: tuple[str, ...] = ()
     preset: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    narrow_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,16 @@ FLAC = Sound("flac", _EXACT_RATES)
 # x264 stays above 0 because its lossless mode needs a profile that browsers do not play.
 X264 = Encoder("libx264", (51, 11), presets=_X26_PRESETS, preset="medium")
 # Without log-level x265 writes a page about itself to the console for each video.
-X265 = Encoder("libx265", (51, 13.5), presets=_X26_PRESETS, preset="medium", options={"x265-params": "log-level=error"})
+X265 = Encoder(
+    "libx265",
+    (51, 13.5),
+    presets=_X26_PRESETS,
+    preset="medium",
+    options={"x265-params": "log-level=error"},
+    # Its filter of sample offsets (SAO) writes beyond the end of narrow pictures, which ends the whole process: 40 to 48
+    # pixels, PyAV 18.1.
+    narrow_options={"x265-params": "log-level=error:sao=0"},
+)
 SVT_AV1 = Encoder("libsvtav1", (63, 18), (0, 63), _whole_crf, presets=tuple(map(str, range(14))), preset="8")
 AOM_AV1 = Encoder(
     "libaom-av1", (63, 18), (0, 63), _whole_crf, "cpu-used", tuple(map(str, range(9))), "6", {"row-mt": "1"}

@@ -141,7 +141,7 @@ def tried(family: str, kind: str) -> dict:
     }
     before = subject.stored()
     merged = subject.merged()
-    patched, _, report = ours(model)
+    patched, _, report, *_ = ours(model)
     cores = call("LoraLoaderModelOnly", model=model, lora_name=LORA, strength_model=1.0)
     found |= {
         "effect": off(merged, plain),

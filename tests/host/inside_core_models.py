@@ -131,7 +131,7 @@ def model_of(kind: type, config: dict):
     own.set_inference_dtype(torch.float32, None)
     with torch.device("meta"):
         base = own.get_model({}, "", device="meta")
-    return SimpleNamespace(model=base)
+    return SimpleNamespace(model=base, get_model_object={"model_sampling": base.model_sampling}.get)
 
 
 @case

@@ -14,10 +14,12 @@ import pytest
 from opent2v.media import read_video
 
 _FINE = {"b": "4000000", "qmin": "2", "qmax": "3"}
+# x265's filter of sample offsets writes beyond the end of pictures as narrow as these.
+_QUIET = "sao=0:log-level=none"
 # Codec -> (pixel format, options without reordered pictures, options with them or None).
 CODECS = {
     "libx264": ("yuv420p", {"bf": "0", "g": "8"}, {"bf": "2", "g": "12"}),
-    "libx265": ("yuv420p", {"x265-params": "bframes=0:log-level=none"}, {"x265-params": "bframes=3:log-level=none"}),
+    "libx265": ("yuv420p", {"x265-params": f"bframes=0:{_QUIET}"}, {"x265-params": f"bframes=3:{_QUIET}"}),
     "mpeg4": ("yuv420p", {"g": "8", **_FINE}, {"g": "12", "bf": "2", **_FINE}),
     "mpeg2video": ("yuv420p", {"g": "8", **_FINE}, {"g": "12", "bf": "2", **_FINE}),
     "libvpx": ("yuv420p", {"deadline": "realtime", "cpu-used": "8"}, None),

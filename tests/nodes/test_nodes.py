@@ -31,7 +31,8 @@ ADVANCED = {
     "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
-    "OpenT2VSampler": ["shift", "solver"],
+    "OpenT2VSampler": ["shift", "solver", "sigmas"],
+    "OpenT2VImageToVideo": ["middle_frames"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
     "OpenT2VContentCheck": ["every"],
@@ -54,7 +55,7 @@ ADVANCED = {
 }
 ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]
 for measuring in ("OpenT2VCalibrateCache", "OpenT2VSweepCache"):
-    ADVANCED[measuring] = ADVANCED["OpenT2VSampler"]
+    ADVANCED[measuring] = ["shift", "solver"]
 MOST_OPEN = 6  # widgets of a node as it is placed; Stack Video LoRAs has its slots
 
 

@@ -15,9 +15,14 @@ from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx2 as tiny
 from opent2v.tests.tiny import wan
 
-torch.set_grad_enabled(False)
 STAGE_2 = (0.85, 0.725, 0.421875)
 VARIANT = tiny.variant_of("2.3")[1]
+
+
+@pytest.fixture(autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,13 @@ from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx2 as tiny
 from opent2v.tests.tiny import ltx_video as tiny_ltx_video
 
-torch.set_grad_enabled(False)
 SIZES = {"spatial": (3, 8, 12), "rational": (3, 8, 12), "1.5": (3, 6, 9), "temporal": (5, 4, 6)}
+
+
+@pytest.fixture(autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
 
 
 def drawn(*shape, seed=1):
