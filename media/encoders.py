@@ -78,8 +78,8 @@ X265 = Encoder(
     presets=_X26_PRESETS,
     preset="medium",
     options={"x265-params": "log-level=error"},
-    # Its filter of sample offsets (SAO) writes beyond the end of narrow pictures, which ends the whole process: 40 to 48
-    # pixels, PyAV 18.1.
+    # Its filter of sample offsets (SAO) writes beyond the end of narrow pictures, which ends the whole process: of 40
+    # to 48 pixels, PyAV 18.1.
     narrow_options={"x265-params": "log-level=error:sao=0"},
 )
 SVT_AV1 = Encoder("libsvtav1", (63, 18), (0, 63), _whole_crf, presets=tuple(map(str, range(14))), preset="8")
