@@ -5,6 +5,7 @@ from __future__ import annotations
 from .defaults import Defaults
 from .errors import FamilyError
 from .family import Family, Files, Images, Masking, Network, PicturedText, Sampling, Sound, Text, Video
+from .folder_part import FolderPart
 from .geometry import Geometry
 from .loaded import SoundVAE, TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
@@ -27,6 +28,7 @@ __all__ = [
     "Family",
     "FamilyError",
     "Files",
+    "FolderPart",
     "Geometry",
     "Guided",
     "Images",

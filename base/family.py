@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .crossing import TextCrossing
 from .few_steps import FewSteps
+from .folder_part import FolderPart
 from .guidance import Guide
 from .lora import LoraNames
 from .pictures import Guided, Pictures
@@ -45,6 +46,7 @@ class Files:
         optional: the slots that a folder may lack or leave empty.
         inspect: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None:
             they tell all.
+        parts: slot -> the network of that slot, where folders hold it otherwise than it is built.
     """
 
     pipelines: frozenset[str]
@@ -52,6 +54,11 @@ class Files:
     read: Callable[[Mapping[str, Mapping[str, Any]]], Variant]
     optional: frozenset[str] = frozenset()
     inspect: Callable[[Variant, Collection[str]], Variant] | None = None
+    parts: Mapping[str, FolderPart] = field(default_factory=dict)
+
+    def component(self, slot: str) -> str:
+        """The folder's component that tells of a network."""
+        return self.parts[slot].component if slot in self.parts else slot
 
 
 @dataclass(frozen=True)
@@ -274,11 +281,15 @@ class Family:
     def components(self) -> dict[str, frozenset[str]]:
         """Slot in model_index.json -> class names that may stand there, text encoders and tokenizers included."""
         networks = dict(self.files.components) if self.files else {}
+        parts = self.files.parts if self.files else {}
         texts: dict[str, frozenset[str]] = {}
         for slot, kind in self.text.encoders.items() if self.text else ():
-            texts[slot] = frozenset({kind.class_name})
+            part = parts.get(slot)
+            name, classes = (part.component, part.classes) if part else (slot, frozenset({kind.class_name}))
+            texts[name] = texts.get(name, frozenset()) | classes
             if kind.reads_prompts:
-                texts[tokenizer_slot(slot)] = kind.tokenizers
+                tokenizer = tokenizer_slot(name)
+                texts[tokenizer] = texts.get(tokenizer, frozenset()) | kind.tokenizers
         schedulers = {slot: networks.pop(slot) for slot in ("scheduler",) if slot in networks}
         return {**networks, **texts, **schedulers}
 

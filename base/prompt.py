@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .text import tokenizer_slot
-
 
 @dataclass(frozen=True)
 class Prompt:
@@ -23,7 +21,3 @@ class Prompt:
     prepare: Callable[[str], str] = str.strip
     slot: str = "text_encoder"
     pad: int | None = None
-
-    @property
-    def tokenizer(self) -> str:
-        return tokenizer_slot(self.slot)

@@ -8,7 +8,7 @@ from .errors import ModelFileError
 from .folder import INDEX, Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
 from .libraries import MissingLibrary, library, library_class
-from .pipeline import Pipeline, load_pipeline
+from .pipeline import Pipeline, load_folder_sound, load_pipeline
 from .quantised import Quantisation
 from .resemblance import LOAD_VAE
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
@@ -41,6 +41,7 @@ __all__ = [
     "is_model_folder",
     "library",
     "library_class",
+    "load_folder_sound",
     "load_model",
     "load_pipeline",
     "load_sound_vae",

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..base import Family, Files, Variant
 from ..base.few_steps import CHECKPOINT, known, with_few_steps
+from ..base.keys import Rule, translate
+from ..base.text import tokenizer_slot
 from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
@@ -26,10 +28,10 @@ class Folder:
     """A checked diffusers folder.
 
     Attributes:
-        configs: component -> its config, always with `_class_name`; "index" is model_index.json, "folder" holds
-            the folder's own "name", "opent2v" is the optional opent2v.json with the folder's own defaults (width,
-            height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
-        weights: component -> its files, in order.
+        configs: component, and slot of each network -> its config, always with `_class_name`; "index" is
+            model_index.json, "folder" holds the folder's own "name", "opent2v" is the optional opent2v.json with the
+            folder's own defaults (width, height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
+        weights: slot -> the files of its network, in order.
     """
 
     path: Path
@@ -43,8 +45,17 @@ class Folder:
         assert self.family.files is not None, "only a family with files is looked for in folders"
         return self.family.files
 
+    def rules(self, component: str) -> tuple[Rule, ...]:
+        """Names in the network's files -> the module's, where folders hold the network otherwise than it is built."""
+        part = self.layout.parts.get(component)
+        return part.rules if part else ()
+
+    def tokenizer(self, slot: str) -> Path:
+        """Folder of a text encoder's tokenizer."""
+        return self.path / tokenizer_slot(self.layout.component(slot))
+
     def headers(self, component: str) -> dict[str, TensorInfo]:
-        """The weights of a component, with the shapes of their numbers, over all its shards."""
+        """The weights of a network, with the shapes of their numbers, over all its files."""
         return self.stored(component)[0]
 
     def stored(self, component: str) -> tuple[dict[str, TensorInfo], Quantisation]:
@@ -57,7 +68,17 @@ class Folder:
             weights |= header
             layers |= quantisation.layers
             kinds[quantisation.kind] = None
+        rules = self.rules(component)
+        if rules:
+            kept = {name for name in weights if _belongs(name, rules)}
+            weights = {name: info for name, info in weights.items() if name in kept}
+            layers = {name: layer for name, layer in layers.items() if name in kept}
         return weights, Quantisation(layers, " and ".join(filter(None, kinds)))
+
+
+def _belongs(name: str, rules: tuple[Rule, ...]) -> bool:
+    renamed = translate(name, rules)
+    return renamed is not None and bool(renamed.names)
 
 
 def is_model_folder(path: Path) -> bool:
@@ -105,6 +126,7 @@ def open_folder(path: Path) -> Folder:
         configs["opent2v"] = read_json(path / "opent2v.json")
     try:
         variant = layout.read(configs)
+        configs, weights = _networks(layout, configs, weights)
     except KeyError as error:
         raise ModelFileError(
             f"{path}: a config.json lacks the entry {error}. The folder is damaged or made for another version."
@@ -118,6 +140,21 @@ def open_folder(path: Path) -> Folder:
     if layout.inspect is None:
         return folder
     return replace(folder, variant=layout.inspect(variant, folder.headers(family.network.slot)))
+
+
+def _networks(
+    layout: Files, configs: dict[str, dict[str, Any]], weights: dict[str, tuple[Path, ...]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Path, ...]]]:
+    """(configs by component and by slot, files by slot) of the networks that a folder's components hold."""
+    parts = {
+        slot: part
+        for slot, part in layout.parts.items()
+        if configs.get(part.component, {}).get("_class_name") in part.classes
+    }
+    held = {name for part in layout.parts.values() for name in part.components}
+    files = {slot: paths for slot, paths in weights.items() if slot not in held}
+    files |= {slot: tuple(path for name in part.components for path in weights[name]) for slot, part in parts.items()}
+    return {**configs, **{slot: part.config(configs) for slot, part in parts.items()}}, files
 
 
 def _with_few_steps(variant: Variant, name: str, overrides: dict[str, Any]) -> Variant:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..base import FamilyError, Recognised, TextEncoder, VideoModel, VideoVAE
+from ..base import FamilyError, Recognised, SoundVAE, TextEncoder, VideoModel, VideoVAE
 from ..base.keys import Rule, rename, unwrapped
+from .errors import ModelFileError
 from .folder import Folder
 from .header import TensorInfo
 from .tokenizers import check_size, read_tokenizer
@@ -29,6 +30,15 @@ class Pipeline:
     text: TextEncoder
     vae: VideoVAE
     image_encoder: nn.Module | None = None
+
+
+_SOUND = "audio_vae"
+_VAES = ("vae", _SOUND)
+
+
+def pipeline_parts(folder: Folder) -> list[str]:
+    """Slots of the networks that `load_pipeline` loads: all but the sound's VAE, see `load_folder_sound`."""
+    return [slot for slot in folder.weights if slot != _SOUND]
 
 
 def load_pipeline(
@@ -51,15 +61,16 @@ def load_pipeline(
         ModelFileError: weights that do not fit their config, a damaged file, a tokenizer that cannot be read.
     """
     variant, denoiser = folder.variant, folder.family.network.slot
-    dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in folder.weights}
+    dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in pipeline_parts(folder)}
     dtypes["vae"] = vae_dtype
-    tokenizers = {p.slot: read_tokenizer(folder.path / p.tokenizer) for p in variant.prompts}
+    tokenizers = {p.slot: read_tokenizer(folder.tokenizer(p.slot)) for p in variant.prompts}
     for prompt in variant.prompts:
         vocabulary = folder.configs[prompt.slot].get("vocab_size")
         if isinstance(vocabulary, int):
-            check_size(tokenizers[prompt.slot], vocabulary, f"{folder.path / prompt.tokenizer}: the tokenizer")
+            check_size(tokenizers[prompt.slot], vocabulary, f"{folder.tokenizer(prompt.slot)}: the tokenizer")
     parts = _modules(folder, dtypes, keeps_packed, on_progress)
-    slots, experts = [p.slot for p in variant.prompts], {denoiser: variant}
+    encoders = folder.family.text.encoders if folder.family.text else {}
+    slots, experts = [slot for slot in encoders if slot in parts], {denoiser: variant}
     if "transformer_2" in parts:
         experts = {"transformer": replace(variant, expert="high"), "transformer_2": replace(variant, expert="low")}
 
@@ -99,12 +110,11 @@ def _modules(
     rules: dict[str, tuple[Rule, ...]] = {}
     prefixes: dict[str, str] = {}
     for component in dtypes:
-        config, is_model = folder.configs[component], component == denoiser
-        module = parts[component] = build(
-            config["_class_name"], config, extension(folder.variant) if is_model else None
-        )
+        config = folder.configs[component]
+        module = parts[component] = build(config["_class_name"], config, _extension(folder, component))
         header = folder.headers(component)
         rules[component], prefixes[component] = _other_layout(folder, component, module, header)
+        rules[component] = (*folder.rules(component), *rules[component])
         if component in encoders:
             rules[component] += encoders[component].older_names(module)
         rules[component] += _older_names(module, header)
@@ -128,11 +138,33 @@ def _modules(
             on_tensor=tick,
             keeps_packed=keeps_packed
             if component.startswith(denoiser)
-            else component == "vae" or component in encoders,
-            keeps_convolutions=component == "vae",
+            else component in _VAES or component in encoders,
+            keeps_convolutions=component in _VAES,
         )
         before += counts[component]
     return parts
+
+
+def load_folder_sound(
+    folder: Folder, dtype: torch.dtype | None, on_progress: Callable[[int, int], None] | None = None
+) -> SoundVAE:
+    """The VAE of the sound with its vocoder; arguments and errors as `load_pipeline`.
+
+    Raises:
+        ModelFileError: the folder holds none.
+    """
+    if _SOUND not in folder.weights:
+        raise ModelFileError(f"{folder.path}: {folder.variant.title} makes no sound, so the folder has no audio VAE.")
+    module = _modules(folder, {_SOUND: dtype}, True, on_progress)[_SOUND]
+    return SoundVAE(folder.variant, module, folder.path, lambda: load_folder_sound(folder, dtype))
+
+
+def _extension(folder: Folder, component: str) -> Callable[[nn.Module], None] | None:
+    """The `extend` argument of `build`."""
+    if component == folder.family.network.slot:
+        return extension(folder.variant)
+    part = folder.layout.parts.get(component)
+    return part.extend(folder.configs) if part and part.extend else None
 
 
 def _other_layout(

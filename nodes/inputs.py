@@ -21,6 +21,8 @@ FINISHING = "OPENT2V_FINISHING"
 WINDOWS = "OPENT2V_WINDOWS"
 # Entry of a combo for no file.
 NONE = "none"
+# In place of a kind of model files: diffusers folders with a VAE of the sound, whose component is named behind it.
+SOUND_FOLDERS, _SOUND = "diffusers sound", "audio_vae"
 
 
 def number(
@@ -56,7 +58,8 @@ def files_of(*kinds: str) -> dict[str, Path]:
     """Model files by their name in a combo; the first folder that has a name wins."""
     files: dict[str, Path] = {}
     for kind in kinds:
-        for name, path in host.model_files(kind, endings()).items():
+        listed = sound_folders() if kind == SOUND_FOLDERS else host.model_files(kind, endings())
+        for name, path in listed.items():
             files.setdefault(name, path)
     return files
 
@@ -104,6 +107,11 @@ def model_folders() -> dict[str, Path]:
         for folder in sorted(inside - {root}, key=lambda folder: (len(folder.parts), folder)):
             folders.setdefault(folder.relative_to(root).as_posix(), folder)
     return folders
+
+
+def sound_folders() -> dict[str, Path]:
+    """The diffusers folders that hold a VAE of the sound, as "name/audio_vae"."""
+    return {f"{name}/{_SOUND}": path for name, path in model_folders().items() if (path / _SOUND).is_dir()}
 
 
 def require_variant(model: Any) -> Variant:

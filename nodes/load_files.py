@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,17 +15,20 @@ from ..loaders import (
     LOAD_VAE,
     ModelFile,
     ModelFileError,
+    is_model_folder,
     library,
+    load_folder_sound,
     load_model,
     load_sound_vae,
     load_text,
     load_vae,
     most_stored,
     open_file,
+    open_folder,
     open_text_files,
     parameter_counts,
 )
-from .inputs import NONE, chosen, combo, files_of, states_of
+from .inputs import NONE, SOUND_FOLDERS, chosen, combo, files_of, states_of
 from .load_text import encoders_for, find_tokenizer
 from .memory import model_plan, packed_names, vae_plan
 from .packed import computed_lines, packed_lines
@@ -210,12 +214,12 @@ class OpenT2VLoadVAE:
     OUTPUT_TOOLTIPS = ("The video decoder and encoder.",)
     DESCRIPTION = "Load a video VAE from one safetensors or GGUF file. Its family is recognised."
     SEARCH_ALIASES: ClassVar = ["vae loader", "video vae", "decoder", "load vae", "视频 VAE"]
-    KINDS = ("vae",)
+    KINDS = ("vae", SOUND_FOLDERS)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
-            "required": {"file": combo("A file in models/vae.", "vae")},
+            "required": {"file": combo("A file in models/vae.", *cls.KINDS)},
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -224,7 +228,9 @@ class OpenT2VLoadVAE:
         return states_of(inputs.values(), *cls.KINDS)
 
     def load(self, file: str, unique_id: str | None = None) -> dict[str, Any]:
-        path = chosen(file, "vae")
+        path = chosen(file, *self.KINDS)
+        if is_model_folder(path):
+            return self._of_folder(path, unique_id)
         opened = open_file(path, LOAD_VAE)
         is_sound = "audio_vae" in opened.parts and "vae" not in opened.parts
         library("diffusers")
@@ -247,6 +253,17 @@ class OpenT2VLoadVAE:
         lines = [f"{name} of {recognised.variant.title}, {recognised.layout} layout"]
         lines += packed_lines(opened.quantisation, weights, part)
         return with_remarks((vae,), [*lines, *memory])
+
+    def _of_folder(self, path: Path, unique_id: str | None) -> dict[str, Any]:
+        folder = open_folder(path)
+        library("diffusers")
+
+        def make() -> list[Any]:
+            bar = host.progress(len(folder.headers("audio_vae")), unique_id)
+            return [host.vae(load_folder_sound(folder, SOUND_DTYPE, lambda done, _: bar(done)))]
+
+        vae = shared((str(path), files_state(path), "audio_vae"), ["vae"], make)["vae"]
+        return with_remarks((vae,), [f"Audio VAE of {folder.variant.title}, with the vocoder of its folder"])
 
 
 def _encoder_of(variant: Variant) -> str:

@@ -23,6 +23,7 @@ from ...base import (
     Entry,
     Family,
     FamilyError,
+    Files,
     Images,
     Network,
     Recognised,
@@ -37,7 +38,7 @@ from ...base import (
 from ...base.stg import OwnStg
 from ..ltx_video.upscaler import recognise as recognise_upscaler
 from ..text import gemma3, gemma4, ltx2_projection
-from . import files, vae
+from . import files, folders, vae
 from .few_steps import FEW_STEPS
 from .guides import strengths_of
 from .lora import LORA
@@ -163,6 +164,9 @@ FAMILY = Family(
         reads_rate=True,
         crossings=("audio_to_video_attn", "video_to_audio_attn"),
         cut=cut,
+    ),
+    files=Files(
+        folders.PIPELINES, folders.COMPONENTS, lambda configs: folders.read(FAMILY, configs), parts=folders.PARTS
     ),
     sampling=Sampling(sigmas, stg=stg, rescales_clean=True, few_steps=FEW_STEPS),
     text=Text(

@@ -25,7 +25,7 @@ _STEM = "text_embedding_projection"
 
 
 # Of diffusers' class, for a module without connectors.
-_NO_CONNECTORS = {
+NO_CONNECTORS = {
     f"{stream}_connector_{name}": value
     for stream in ("video", "audio")
     for name, value in (("num_layers", 0), ("num_learnable_registers", None))
@@ -38,7 +38,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
     if f"{video}.weight" in shapes and f"{audio}.weight" in shapes:
         (width, into), (sound_width, _) = shapes[f"{video}.weight"], shapes[f"{audio}.weight"]
         config: dict[str, Any] = {
-            **_NO_CONNECTORS, "caption_channels": into, "text_proj_in_factor": 1, "per_modality_projections": True,
+            **NO_CONNECTORS, "caption_channels": into, "text_proj_in_factor": 1, "per_modality_projections": True,
             "video_hidden_dim": width, "audio_hidden_dim": sound_width, "proj_bias": f"{video}.bias" in shapes,
         }  # fmt: skip
         rules += [rename(f"^{video}", "video_text_proj_in"), rename(f"^{audio}", "audio_text_proj_in")]
@@ -47,7 +47,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
         if f"{name}.weight" in shapes:
             width, into = shapes[f"{name}.weight"]
             config = {
-                **_NO_CONNECTORS, "caption_channels": width, "text_proj_in_factor": into // width,
+                **NO_CONNECTORS, "caption_channels": width, "text_proj_in_factor": into // width,
                 "proj_bias": f"{name}.bias" in shapes,
             }  # fmt: skip
             return TextLayout(_TITLE, config, width, (*rules, rename(f"^{name}", "text_proj_in")))

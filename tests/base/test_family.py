@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -104,16 +105,22 @@ def test_every_family_says_who_it_is_and_names_classes_that_exist(family):
     import diffusers
     import transformers
 
+    if family.id == "ltx2":
+        pytest.importorskip("diffusers", "0.38")
     assert family.id == family.id.lower().strip() and families()[family.id] is family
     # Of a family without folders the pack loads single files.
     assert family.title and (family.files or family.network.predict)
     if family.files is None:
         return
     assert family.files.pipelines
+    pipelines = getattr(diffusers.pipelines, family.id, None)
+    alternatives = Counter(part.component for part in family.files.parts.values())
     for component, classes in family.components.items():
-        known = {name for name in classes if hasattr(diffusers, name) or hasattr(transformers, name)}
-        # Tokenizer classes come and go between transformers 4 and 5.
-        assert known if component.startswith("tokenizer") else known == classes, component
+        known = {name for name in classes if any(hasattr(m, name) for m in (diffusers, transformers, pipelines))}
+        # Tokenizer classes come and go between transformers 4 and 5, and an older one lacks the newest of several
+        # encoders.
+        is_any = component.startswith("tokenizer") or alternatives[component] > 1
+        assert known if is_any else known == classes, component
     assert family.text is not None and {"text_encoder", "tokenizer"} <= family.components.keys()
 
 

@@ -12,8 +12,10 @@ from comfy_extras.nodes_lt import LTXVAddGuide
 
 from opent2v.families.ltx2.network import COMFYUI, MAKERS
 from opent2v.host import embedded
+from opent2v.loaders import load_folder_sound, load_pipeline, open_folder
 from opent2v.sampling import SamplerRequest, plan_run
 from opent2v.tests.families.layouts.ltx2 import VERSIONS
+from opent2v.tests.tiny import ltx2_folders
 from opent2v.tests.tiny.ltx2 import UPSCALERS
 
 torch.set_grad_enabled(False)
@@ -123,6 +125,30 @@ def equal_on_both_hosts() -> dict[str, float]:
                 samples = side.sample(model, positive, negative, dict(latent), run)
                 results.append(list(samples.unbind()) if samples.is_nested else [samples])
             differences[f"{version}, {name}"] = apart(*results)
+    return differences
+
+
+@case
+def folders_equal_on_both_hosts() -> dict[str, float]:
+    """A folder's prompt, the latents of both streams, and the sound."""
+    from opent2v.host import comfyui as real
+
+    dtypes = dict.fromkeys(("model_dtype", "text_dtype", "vae_dtype"), torch.float32)
+    differences = {}
+    for version in VERSIONS:
+        results = []
+        for side in (real, embedded):
+            folder = open_folder(ltx2_folders.folder(version))
+            parts = load_pipeline(folder, **dtypes)
+            model, clip = side.model(parts.models[0]), side.clip(parts.text)
+            streams = [torch.zeros(1, 128, FRAMES, ROWS, COLUMNS), torch.zeros(1, 8, SOUNDS, 16)]
+            samples = side.nested(streams)
+            run = plan_run(folder.variant, SamplerRequest(seed=7, steps=3, cfg=3.0), tuple(samples.shape))
+            prompts = [side.embed(clip, text) for text in ("a red circle moves to the right", "")]
+            video, sound = side.sample(model, *prompts, {"samples": samples}, run).unbind()
+            decoder = side.audio_decoder(side.vae(load_folder_sound(folder, torch.float32)))
+            results.append([video, sound, decoder.decode(sound)["waveform"]])
+        differences[version] = apart(*results)
     return differences
 
 

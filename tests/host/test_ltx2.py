@@ -40,6 +40,11 @@ def test_both_hosts_give_the_same(ltx2, run):
     assert ltx2("equal_on_both_hosts")[run] < 1e-5
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_folder_gives_the_same_on_both_hosts(ltx2, version):
+    assert ltx2("folders_equal_on_both_hosts")[version] < 1e-5
+
+
 @pytest.mark.parametrize("prompt", ["a prompt", "nothing"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_our_conditioning_equals_cores(ltx2, version, prompt):

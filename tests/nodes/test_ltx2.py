@@ -5,6 +5,8 @@ Tests: families/ltx2, nodes/load_files.py, nodes/picture.py, nodes/sound.py
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -12,9 +14,11 @@ from safetensors.torch import save_file
 from opent2v.base import FamilyError
 from opent2v.base.packed import PackedTensor
 from opent2v.host import embedded
+from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.tests.loaders import gguf_files
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import ltx2 as tiny
+from opent2v.tests.tiny import ltx2_folders as folders
 from opent2v.tests.tiny import packed
 
 PROMPT = "a red circle moves to the right"
@@ -325,3 +329,23 @@ def test_the_sound_in_the_file_is_in_step(version, tmp_path):
     middle, reach = heard[second // 2 : second], rate // 24  # half a second, looked for up to a video frame away
     likeness = [float(middle @ read[second // 2 + lag :][: len(middle)]) for lag in range(-reach, reach + 1)]
     assert abs(int(np.argmax(likeness)) - reach) <= rate // 1000, "in step to a millisecond"
+
+
+def test_a_video_with_its_sound_comes_out_of_a_folder(tmp_path):
+    folder = tmp_path / "models" / "diffusers"
+    folder.mkdir(parents=True)
+    shutil.copytree(folders.folder("2.3"), folder / "maker" / "ltx")
+    embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
+    (model, clip, vae, *_), ui = call("OpenT2VLoadModel", model="maker/ltx")
+    assert "choose this folder's audio_vae in Load Video VAE" in remarks(ui)
+    choices = NODE_CLASS_MAPPINGS["OpenT2VLoadVAE"].INPUT_TYPES()["required"]["file"][0]
+    assert choices[-1] == "maker/ltx/audio_vae"
+    (audio_vae,), ui = call("OpenT2VLoadVAE", file="maker/ltx/audio_vae")
+    assert remarks(ui) == "Audio VAE of LTX-2 tiny, with the vocoder of its folder"
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
+    latent = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)[0][0]
+    inputs = {"model": model, "positive": positive, "negative": negative, "latent": latent}
+    (result, _), _ = call("OpenT2VSampler", **inputs, seed=1, steps=2)
+    (frames, audio), _ = call("OpenT2VDecode", vae=vae, latent=result, audio_vae=audio_vae)
+    assert frames.shape == (17, 64, 96, 3) and frames.std() > 0.01
+    assert audio["sample_rate"] == 48000 and audio["waveform"].shape == (1, 2, (4 * 18 - 3) * 480)

@@ -146,7 +146,7 @@ VIDEO_VAES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _settled(module: torch.nn.Module, seed: int) -> dict[str, Tensor]:
+def settled(module: torch.nn.Module, seed: int) -> dict[str, Tensor]:
     """Random weights for a VAE; its filters stay as they are."""
     weights = {name: tensor for name, tensor in module.state_dict().items() if "filter" in name}
     drawn_ones = drawn({n: tuple(t.shape) for n, t in module.state_dict().items() if n not in weights}, seed)
@@ -163,7 +163,7 @@ def video_vae(kind: str) -> dict[str, Tensor]:
     """Weights of a video VAE in the makers' names."""
     from diffusers import AutoencoderKLLTX2Video
 
-    weights = _settled(AutoencoderKLLTX2Video(**VIDEO_VAES[kind]), 3)
+    weights = settled(AutoencoderKLLTX2Video(**VIDEO_VAES[kind]), 3)
     return {layout.original_video_vae(name): tensor for name, tensor in weights.items()}
 
 
@@ -178,7 +178,7 @@ def sound_vae(kind: str) -> dict[str, Tensor]:
     module.vocoder = (
         LTX2Vocoder(hidden_channels=64) if is_first else LTX2VocoderWithBWE(hidden_channels=64, bwe_hidden_channels=64)
     )
-    return {layout.original_sound_vae(name): tensor for name, tensor in _settled(module, 4).items()}
+    return {layout.original_sound_vae(name): tensor for name, tensor in settled(module, 4).items()}
 
 
 def all_in_one(version: str) -> dict[str, Tensor]:
