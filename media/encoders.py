@@ -22,7 +22,7 @@ def _quantiser(value: float) -> dict[str, str]:
     return {"flags": "+qscale", "global_quality": f"{round(value * 118)}"}
 
 
-# Pixels; the side of the largest block of H.265.
+# Pixels of width; the side of the largest block of H.265.
 NARROW = 64
 
 
@@ -78,9 +78,8 @@ X265 = Encoder(
     presets=_X26_PRESETS,
     preset="medium",
     options={"x265-params": "log-level=error"},
-    # Its filter of sample offsets (SAO) writes beyond the end of narrow pictures, which ends the whole process: of 40
-    # to 48 pixels, PyAV 18.1.
-    narrow_options={"x265-params": "log-level=error:sao=0"},
+    # Its vector code writes beyond the end of pictures of 48 pixels and less (PyAV 18.1), which ends the whole process.
+    narrow_options={"x265-params": "log-level=error:asm=0"},
 )
 SVT_AV1 = Encoder("libsvtav1", (63, 18), (0, 63), _whole_crf, presets=tuple(map(str, range(14))), preset="8")
 AOM_AV1 = Encoder(

@@ -174,12 +174,11 @@ blocks = [bytearray(7 * n % 5000) for n in range(3000)]
 
 
 def test_narrow_h265_leaves_the_process_alive(tmp_path):
-    """x265's filter of sample offsets breaks the heap at 48 x 130; three processes of three ended by it."""
-    scripts = Path(__file__).resolve().parents[2] / "scripts"
-    for _ in range(3):
-        command = [sys.executable, "-c", NARROW, str(scripts), str(tmp_path)]
-        child = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert (child.returncode, child.stderr) == (0, "")
+    """x265 writes beyond 48 pixels; glibc's checks of the heap see it each time, and often it shows without them."""
+    checks = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"} if sys.platform == "linux" else {}
+    command = [sys.executable, "-c", NARROW, str(Path(__file__).resolve().parents[2] / "scripts"), str(tmp_path)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **checks})
+    assert child.returncode == 0, child.stderr
 
 
 # --- bad frames ---
