@@ -219,7 +219,7 @@ class OpenT2VLoadVAE:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
-            "required": {"file": combo("A file in models/vae.", *cls.KINDS)},
+            "required": {"file": combo("A file in models/vae, or the sound's VAE of an LTX-2 folder.", *cls.KINDS)},
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
