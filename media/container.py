@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from . import xmp
-from .encoders import NARROW
 from .pyav import av
 from .sink import FrameMaker, Job, is_yuv
 
@@ -34,10 +33,7 @@ class ContainerSink:
         if job.settings.provenance and not self._is_mov:
             self._container.metadata["DIGITAL_SOURCE_TYPE"] = xmp.DIGITAL_SOURCE_TYPE
 
-        encoder, options = kind.encoder(), job.settings.options
-        if job.width < NARROW:
-            options = {**options, **encoder.narrow_options}
-        self._video = self._container.add_stream(encoder.name, rate=job.fps, options=options)
+        self._video = self._container.add_stream(kind.encoder().name, rate=job.fps, options=job.settings.options)
         self._video.width, self._video.height = job.width, job.height
         self._video.pix_fmt = job.pixels
         context = self._video.codec_context

@@ -22,10 +22,6 @@ def _quantiser(value: float) -> dict[str, str]:
     return {"flags": "+qscale", "global_quality": f"{round(value * 118)}"}
 
 
-# Pixels of width; the side of the largest block of H.265.
-NARROW = 64
-
-
 @dataclass(frozen=True)
 class Encoder:
     """One of FFmpeg's encoders and its scale of quality.
@@ -37,7 +33,6 @@ class Encoder:
         rate: rate factor -> options.
         presets: values of `preset_option`; the user's choice of speed against size.
         preset: the one used unless the user says otherwise.
-        narrow_options: options in place of `options` of these names for pictures narrower than `NARROW`.
     """
 
     name: str
@@ -48,7 +43,6 @@ class Encoder:
     presets: tuple[str, ...] = ()
     preset: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    narrow_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,15 +66,7 @@ FLAC = Sound("flac", _EXACT_RATES)
 # x264 stays above 0 because its lossless mode needs a profile that browsers do not play.
 X264 = Encoder("libx264", (51, 11), presets=_X26_PRESETS, preset="medium")
 # Without log-level x265 writes a page about itself to the console for each video.
-X265 = Encoder(
-    "libx265",
-    (51, 13.5),
-    presets=_X26_PRESETS,
-    preset="medium",
-    options={"x265-params": "log-level=error"},
-    # Its vector code writes beyond the end of pictures of 48 pixels and less (PyAV 18.1), which ends the whole process.
-    narrow_options={"x265-params": "log-level=error:asm=0"},
-)
+X265 = Encoder("libx265", (51, 13.5), presets=_X26_PRESETS, preset="medium", options={"x265-params": "log-level=error"})
 SVT_AV1 = Encoder("libsvtav1", (63, 18), (0, 63), _whole_crf, presets=tuple(map(str, range(14))), preset="8")
 AOM_AV1 = Encoder(
     "libaom-av1", (63, 18), (0, 63), _whole_crf, "cpu-used", tuple(map(str, range(9))), "6", {"row-mt": "1"}

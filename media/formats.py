@@ -29,6 +29,7 @@ class Format:
         tag: the codec's four letters in the file where FFmpeg's own choice is not the one players want.
         multiple: width and height must be multiples of these.
         sides: smallest and largest side, in pixels.
+        narrowest: smallest width where it is more than that, in pixels.
         shown: how ComfyUI's page can show the file: "video", "image" or "" (not at all).
         page_reads: the page restores the workflow from the file (frontend 1.35 and 1.49).
         is_hardware: the encoder needs a device, which `works` asks for.
@@ -44,6 +45,7 @@ class Format:
     tag: str = ""
     multiple: tuple[int, int] = (2, 2)
     sides: tuple[int, int] = (1, 16384)
+    narrowest: int = 1
     shown: str = "video"
     page_reads: bool = True
     is_hardware: bool = False
@@ -135,7 +137,18 @@ def _hardware(codec: str, maker: str, encoder: Encoder, pixels: Mapping[int, str
 
 _SOFTWARE = (
     Format("mp4 h264", ".mp4", "mp4", (encoders.X264,), _420, sound=encoders.AAC),
-    Format("mp4 h265", ".mp4", "mp4", (encoders.X265,), _420, sound=encoders.AAC, tag="hvc1", sides=(16, 8192)),
+    # x265 writes beyond the end of pictures up to 48 pixels wide (PyAV 18.1), which ends the whole process.
+    Format(
+        "mp4 h265",
+        ".mp4",
+        "mp4",
+        (encoders.X265,),
+        _420,
+        sound=encoders.AAC,
+        tag="hvc1",
+        sides=(16, 8192),
+        narrowest=64,
+    ),
     Format("mp4 av1", ".mp4", "mp4", _AV1, _420, sound=encoders.AAC, sides=(64, 8192)),
     Format("webm vp9", ".webm", "webm", (encoders.VP9,), {8: "yuv420p"}, {8: "yuva420p"}, sound=encoders.OPUS),
     Format("webm av1", ".webm", "webm", _AV1, _420, sound=encoders.OPUS, sides=(64, 8192)),

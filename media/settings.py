@@ -91,6 +91,11 @@ class SaveSettings:
             raise ValueError(
                 f"The video would be {width}x{height} pixels; {self.kind.key} takes {low} to {high} per side."
             )
+        if width < self.kind.narrowest:
+            raise ValueError(
+                f"The video would be {width} pixels wide; {self.kind.key} takes {self.kind.narrowest} and more, as its "
+                "encoder breaks at narrower pictures. Choose mp4 h264, or a wider video."
+            )
         columns, rows = self.kind.multiple
         if self.size_rule == "crop" and (width < columns or height < rows):
             raise ValueError(

@@ -231,11 +231,14 @@ def test_sizes_that_a_format_does_not_take(tmp_path):
         low, high = FORMATS[key].sides
         with pytest.raises(ValueError, match=rf"would be {side}x{side} pixels; {key} takes {low} to {high} per side"):
             VideoWriter(tmp_path, "clip", SaveSettings(key), fps=16, width=side, height=side)
+    # x265's vector code writes beyond 48 pixels, which glibc's checks of the heap show each time.
+    with pytest.raises(ValueError, match=r"would be 48 pixels wide; mp4 h265 takes 64 and more, .* Choose mp4 h264"):
+        SaveSettings("mp4 h265").stored_size(48, 130)
     with pytest.raises(ValueError, match=r"Nothing would be left of 1x2 pixels after cropping .* set size_rule to pad"):
         SaveSettings(size_rule="crop").stored_size(1, 2)
     for key in available():
         low = FORMATS[key].sides[0]
-        path = save(tmp_path, moving_disc(2, low, low), format=key)
+        path = save(tmp_path, moving_disc(2, max(low, FORMATS[key].narrowest), low), format=key)
         assert len(reread(path)) == 2, key
 
 

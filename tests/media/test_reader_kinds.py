@@ -14,12 +14,10 @@ import pytest
 from opent2v.media import read_video
 
 _FINE = {"b": "4000000", "qmin": "2", "qmax": "3"}
-# x265's vector code writes beyond the end of pictures of 48 pixels.
-_QUIET = "asm=0:log-level=none"
 # Codec -> (pixel format, options without reordered pictures, options with them or None).
 CODECS = {
     "libx264": ("yuv420p", {"bf": "0", "g": "8"}, {"bf": "2", "g": "12"}),
-    "libx265": ("yuv420p", {"x265-params": f"bframes=0:{_QUIET}"}, {"x265-params": f"bframes=3:{_QUIET}"}),
+    "libx265": ("yuv420p", {"x265-params": "bframes=0:log-level=none"}, {"x265-params": "bframes=3:log-level=none"}),
     "mpeg4": ("yuv420p", {"g": "8", **_FINE}, {"g": "12", "bf": "2", **_FINE}),
     "mpeg2video": ("yuv420p", {"g": "8", **_FINE}, {"g": "12", "bf": "2", **_FINE}),
     "libvpx": ("yuv420p", {"deadline": "realtime", "cpu-used": "8"}, None),
@@ -38,8 +36,8 @@ HOLDERS = {
     "flv": ("flv", "libx264"),
     "webm": ("libvpx", "libvpx-vp9"),
 }
-# (width, height), frames per second.
-SHAPES = (((64, 48), Fraction(25)), ((70, 46), Fraction(30000, 1001)), ((48, 98), Fraction(12)))
+# (width, height), frames per second. x265 breaks at pictures up to 48 pixels wide.
+SHAPES = (((64, 48), Fraction(25)), ((70, 46), Fraction(30000, 1001)), ((66, 98), Fraction(12)))
 KINDS = [
     (holder, codec, shape, is_reordered)
     for holder, codecs in HOLDERS.items()
