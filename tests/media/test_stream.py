@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from opent2v.media import VideoWriter
+from opent2v.media.settings import SaveSettings
 from opent2v.media.stream import WAITING, save_stream
 from opent2v.tests.media.clips import read, save
 
@@ -17,12 +18,14 @@ def writer(folder, **options):
     return lambda width, height: VideoWriter(folder, "clip", fps=16, width=width, height=height, **options)
 
 
-def test_the_file_is_the_one_a_writer_alone_makes(tmp_path):
+def test_the_pictures_are_those_that_a_writer_alone_makes(tmp_path):
+    """Told without losses: on some machines x264 makes other bytes of the same small frames."""
+    lossless = "mkv ffv1"
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    streamed = save_stream(iter(FRAMES.split(4)), writer(tmp_path / "a")).path
-    assert streamed.read_bytes() == save(tmp_path / "b", FRAMES).read_bytes()
+    streamed = save_stream(iter(FRAMES.split(4)), writer(tmp_path / "a", settings=SaveSettings(lossless))).path
     assert len(read(streamed)) == 23
+    assert (read(streamed) == read(save(tmp_path / "b", FRAMES, format=lossless))).all()
 
 
 def test_no_frames(tmp_path):

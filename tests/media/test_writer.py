@@ -59,12 +59,14 @@ def test_pictures_keep_their_order_and_place(tmp_path):
     assert centres.tolist() == pytest.approx([8 * n + 3.5 for n in range(12)], abs=1)
 
 
-def test_chunks_give_the_same_file_as_one_call(tmp_path):
+def test_chunks_give_the_same_pictures_as_one_call(tmp_path):
+    """Told without losses: on some machines x264 makes other bytes of the same small frames."""
     clip = torch.rand(9, 48, 64, 3)
-    with VideoWriter(tmp_path, "parts", fps=16, width=64, height=48) as writer:
+    with VideoWriter(tmp_path, "parts", SaveSettings("mkv ffv1"), fps=16, width=64, height=48) as writer:
         for chunk in (clip[:1], clip[1:1], clip[1:6], clip[6:]):
             writer.write(chunk)
-    assert writer.path.read_bytes() == save(tmp_path, clip).read_bytes()
+    assert len(read(writer.path)) == 9
+    assert (read(writer.path) == read(save(tmp_path, clip, format="mkv ffv1"))).all()
 
 
 def test_long_clips_are_converted_piece_by_piece(tmp_path, monkeypatch):

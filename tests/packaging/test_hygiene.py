@@ -172,3 +172,12 @@ def test_node_ids_are_written_out_and_ours():
 def test_ids_that_a_static_scan_would_miss(source):
     with pytest.raises(ValueError, match="written out"):
         literal_ids(source, "M")
+
+
+def test_no_test_switches_gradients_off_for_all_others():
+    """`torch.set_grad_enabled` at import lasts for the whole run, and the trainings' tests then fail by their order.
+
+    Scripts of tests/host run in processes of their own.
+    """
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file.parent.name != "host"]
+    assert [str(file) for file in files if "set_grad_enabled" + "(" in file.read_text(encoding="utf-8")] == []

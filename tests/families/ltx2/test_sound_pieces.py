@@ -13,7 +13,11 @@ from opent2v.families.ltx2 import sound_pieces, vae
 from opent2v.loaders import load_sound_vae, open_file
 from opent2v.tests.tiny import ltx2 as tiny
 
-torch.set_grad_enabled(False)
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_gradients():
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture(scope="module", params=["2.0", "2.3"])

@@ -23,9 +23,14 @@ from opent2v.loaders import ModelFileError, load_sound_vae, load_vae, open_file
 from opent2v.tests.tiny import minimax_h3_parts as tiny
 from opent2v.tests.tiny import packed
 
-torch.set_grad_enabled(False)
 VIDEO = {"original": lambda: tiny.original_video_vae(tiny.video_vae()), "diffusers": tiny.video_vae}
 SOUND = {"original": tiny.plain_sound_vae, "diffusers": tiny.sound_vae}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_gradients():
+    with torch.no_grad():
+        yield
 
 
 def shapes_of(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

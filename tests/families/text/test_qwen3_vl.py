@@ -24,10 +24,15 @@ from opent2v.tests.loaders import gguf_files
 from opent2v.tests.tiny import minimax_h3_parts as tiny
 from opent2v.tests.tiny import packed
 
-torch.set_grad_enabled(False)
 VARIANT = of_parts(FAMILY, tiny.WIDTH)
 PICTURE = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
 SHOWN = [Shown("image", PICTURE), Shown("audio"), Shown("video", PICTURE.repeat(3, 1, 1, 1))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_gradients():
+    with torch.no_grad():
+        yield
 
 
 class Words:
