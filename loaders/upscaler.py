@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from ..base.recognise import json_object
 from ..base.upscaler import UpscalerLayout
 from ..families import families
 from .containers import open_container
@@ -39,7 +37,7 @@ def open_upscaler(path: Path) -> UpscalerFile:
     container = open_container(path)
     header, _ = split_header(container)
     shapes = {name: info.shape for name, info in header.items()}
-    config = _config(container.metadata)
+    config = json_object(container.metadata.get("config"))
     having = [family for family in families().values() if family.upscaler is not None]
     for family in having:
         layout = family.upscaler(shapes, config) if family.upscaler else None
@@ -65,11 +63,3 @@ def load_upscaler(
     """
     module = build(file.layout.class_name, file.layout.config)
     return fill(module, (file.path,), dtype=dtype, from_folder=False, on_tensor=on_progress)
-
-
-def _config(metadata: Mapping[str, str]) -> Mapping[str, Any]:
-    """The file's own config, nothing where it has none or one that cannot be read."""
-    config: Any = None
-    with suppress(ValueError):
-        config = json.loads(metadata.get("config", "{}"))
-    return config if isinstance(config, dict) else {}
