@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .types import Shapes
+
 # A function that splits one tensor into as many tensors as its rule has targets. It works on the rows of weights and
 # biases alike.
 Split = Callable[[Tensor], Sequence[Tensor]]
@@ -132,6 +134,22 @@ def translate(name: str, rules: Sequence[Rule], prefix: str = "") -> Renamed | N
             names += renamed.names
         return Renamed(tuple(names), (rule.split,) if rule.split else ())
     return Renamed((name,))
+
+
+def is_read(name: str, rules: Sequence[Rule], prefix: str = "") -> bool:
+    """Whether the rules lead a tensor of a file anywhere; arguments as `translate`."""
+    renamed = translate(name, rules, prefix)
+    return renamed is not None and bool(renamed.names)
+
+
+def renamed_shapes(shapes: Shapes, rules: Sequence[Rule]) -> dict[str, tuple[int, ...]]:
+    """The shapes of tensors that are not joined, by their new names."""
+    named: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        renamed = translate(name, rules)
+        assert renamed is not None, "without a prefix no name is outside it"
+        named.update(zip(renamed.names, renamed.shapes(shape), strict=True))
+    return named
 
 
 def joined(parts: Mapping[int, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base import Family, Files, Variant
 from ..base.few_steps import CHECKPOINT, known, with_few_steps
-from ..base.keys import Rule, translate
+from ..base.keys import Rule, is_read
 from ..base.text import tokenizer_slot
 from ..families import families
 from .containers import open_container
@@ -70,15 +70,10 @@ class Folder:
             kinds[quantisation.kind] = None
         rules = self.rules(component)
         if rules:
-            kept = {name for name in weights if _belongs(name, rules)}
+            kept = {name for name in weights if is_read(name, rules)}
             weights = {name: info for name, info in weights.items() if name in kept}
             layers = {name: layer for name, layer in layers.items() if name in kept}
         return weights, Quantisation(layers, " and ".join(filter(None, kinds)))
-
-
-def _belongs(name: str, rules: tuple[Rule, ...]) -> bool:
-    renamed = translate(name, rules)
-    return renamed is not None and bool(renamed.names)
 
 
 def is_model_folder(path: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..base import Shapes, TextEncoder, TextEncoderKind, TextLayout, Variant
-from ..base.keys import translate, unwrapped
+from ..base.keys import is_read, unwrapped
 from ..families.text import text_encoders
 from .containers import open_container
 from .containers.gguf import GGUFFile
@@ -75,7 +75,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
             weights = {
                 name: info
                 for name, info in header.items()
-                if name.startswith(prefix) and name != tokenizer and _is_read(name, layout, prefix)
+                if name.startswith(prefix) and name != tokenizer and is_read(name, layout.rules, prefix)
             }
             carries = bool(tokenizer) or (in_metadata and kind.reads_prompts)
             encoders.append(TextFile(path, kind, layout, prefix, tokenizer, carries, weights, quantisation))
@@ -99,12 +99,6 @@ def _kinds_in(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[TextEncoderKi
                 kinds.append((kind, layout))
                 break
     return kinds
-
-
-def _is_read(name: str, layout: TextLayout, prefix: str) -> bool:
-    """Whether a tensor of the file is the encoder's, and not that of another part beside it."""
-    target = translate(name, layout.rules, prefix)
-    return target is not None and bool(target.names)
 
 
 def find_text(path: Path) -> tuple[TextFile, ...]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
-from ...base.keys import Rule, rename, translate
+from ...base.keys import rename, renamed_shapes
 from ...base.recognise import LEVELS, json_object, layers, without_prefix
 from ...base.tensors import Tensors
 from .versions import make_variant
@@ -77,7 +77,7 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             absent = [_FIRST_AUDIO]
         elif inside is not None:
             prefix, inner = inside
-            named = renamed(inner, rules)
+            named = renamed_shapes(inner, rules)
             config = transformer_config(named)
             variant = make_variant(family, config, connector_configs(named), name)
             remark = "" if not variant.facts["is_distilled"] else "Distilled: 8 steps at its own noise levels, cfg 1."
@@ -110,15 +110,6 @@ def stated(recognised: Recognised, metadata: Mapping[str, str], name: str) -> Re
             "does not compute. Load it with ComfyUI's Load Checkpoint."
         )
     return replace(recognised, config={**recognised.config, **values})
-
-
-def renamed(shapes: Shapes, rules: tuple[Rule, ...]) -> dict[str, tuple[int, ...]]:
-    """The shapes in the library's names."""
-    named: dict[str, tuple[int, ...]] = {}
-    for key, shape in shapes.items():
-        target = translate(key, rules)
-        named.update(dict.fromkeys(target.names if target else (), shape))
-    return named
 
 
 def transformer_config(shapes: Shapes) -> dict[str, Any]:
@@ -276,7 +267,7 @@ def complete(transformer: Recognised, beside: Shapes | None) -> Recognised:
             f"This file holds {variant.title} without its connectors, through which the text goes. Choose the file "
             "that has them (ltx-2...embeddings_connector...) in connectors, or an all-in-one file."
         )
-    connectors = connector_configs(renamed(beside, (*_BARE, *CONNECTOR_RULES)))
+    connectors = connector_configs(renamed_shapes(beside, (*_BARE, *CONNECTOR_RULES)))
     if not connectors:
         raise FamilyError(
             "The file in connectors has no video_embeddings_connector and audio_embeddings_connector in it. Choose "

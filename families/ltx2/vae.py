@@ -12,11 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...base import FamilyError, Recognised, Shapes, Variant
-from ...base.keys import Rule, rename
+from ...base.keys import Rule, rename, renamed_shapes
 from ...base.recognise import layers, without_prefix
 from ...base.resampling import resampled
 from . import sound_pieces
-from .files import renamed
 from .mel import log_mel
 
 _STATISTICS = (
@@ -75,7 +74,7 @@ def video_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
         if is_conditioned or is_of_ltx_video not in inner:
             return None
         rules = vae_rules(inner) if layout == "original" else ()
-        config = video_config(renamed(inner, rules))
+        config = video_config(renamed_shapes(inner, rules))
         return Recognised("vae", layout, "AutoencoderKLLTX2Video", config, variant, rules, prefix)
     return None
 
@@ -171,7 +170,7 @@ def sound_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
             "This is the audio VAE of LTX-2 without its vocoder, which makes the sound of what the VAE decodes. Choose "
             "the file that holds both (audio_vae. and vocoder.), or the all-in-one checkpoint."
         )
-    named = renamed(shapes, _SOUND_RULES)
+    named = renamed_shapes(shapes, _SOUND_RULES)
     is_wide = "vocoder.bwe_generator.conv_in.weight" in named
     if is_wide and "vocoder.mel_stft.stft_fn.forward_basis" not in named:
         raise FamilyError(

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
-from ...base.keys import Rule, Split, chunk, rename, swap_halves, translate
+from ...base.keys import Rule, Split, chunk, rename, renamed_shapes, swap_halves
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
 from .network import MODALITIES
@@ -96,7 +96,7 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
                 absent = lacks
             continue
         prefix, inner = inside
-        named = renamed(inner, layout_rules)
+        named = renamed_shapes(inner, layout_rules)
         config = transformer_config(named, inner)
         if named["proj_out.weight"][0] != _PATCH * config["in_channels"]:
             raise FamilyError(_PDD)
@@ -110,16 +110,6 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             {INTERLEAVED: split} if is_joint else {},
         )  # fmt: skip
     return f"no {', '.join(absent)}"
-
-
-def renamed(shapes: Shapes, layout_rules: tuple[Rule, ...]) -> dict[str, tuple[int, ...]]:
-    """The shapes in diffusers' names."""
-    named: dict[str, tuple[int, ...]] = {}
-    for key, shape in shapes.items():
-        target = translate(key, layout_rules)
-        if target is not None:
-            named.update(zip(target.names, target.shapes(shape), strict=True))
-    return named
 
 
 def transformer_config(named: Shapes, stored: Shapes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ...base import Shapes
-from ...base.keys import Rule, rename
+from ...base.keys import rename, renamed_shapes
 from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layers
 
 LAYERS = 50  # that MiniMax H3 reads
@@ -26,11 +26,18 @@ _GGUF = (
     ("ffn_gate", "mlp.gate_proj"), ("ffn_up", "mlp.up_proj"), ("ffn_down", "mlp.down_proj"),
     ("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm"),
 )  # fmt: skip
+_GGUF_RULES = (
+    rename("^token_embd", "embed_tokens"),
+    rename("^output_norm", "norm"),
+    rename("^output"),
+    *(rename(f"^blk.{{}}.{theirs}", f"layers.{{}}.{ours}") for theirs, ours in _GGUF),
+)
 
 
 def recognise(shapes: Shapes) -> TextLayout | None:
     """The language model alone: its names begin with "layers." or, in GGUF files, with "blk."."""
-    named = _named(shapes)
+    gguf = _GGUF_RULES if "token_embd.weight" in shapes else ()
+    named = renamed_shapes(shapes, gguf)
     q, k = ("layers.{}.self_attn." + name for name in ("q_proj.weight", "k_proj.weight"))
     norms = "layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_norm.weight"
     # Gemma's and Qwen 2's, by either names.
@@ -50,36 +57,12 @@ def recognise(shapes: Shapes) -> TextLayout | None:
         "rope_scaling": {"rope_type": "default", "mrope_section": list(_turns(head)), "mrope_interleaved": True},
     }  # fmt: skip
     left_out = (*(rename(f"^layers.{n}") for n in range(LAYERS, count)), rename("^norm"), rename("^lm_head"))
-    gguf = _gguf_rules() if "token_embd.weight" in shapes else ()
     return TextLayout(_TITLES.get(width, f"Qwen3-VL ({width} wide)"), config, width, (*gguf, *left_out))
 
 
 def _turns(head: int) -> Sequence[int]:
     """How many rotations of a head stand for time, height and width."""
     return _TURNS if head == 128 else (head // 2 - 2 * (head // 6), head // 6, head // 6)
-
-
-def _gguf_rules() -> tuple[Rule, ...]:
-    return (
-        rename("^token_embd", "embed_tokens"),
-        rename("^output_norm", "norm"),
-        rename("^output"),
-        *(rename(f"^blk.{{}}.{theirs}", f"layers.{{}}.{ours}") for theirs, ours in _GGUF),
-    )
-
-
-def _named(shapes: Shapes) -> Shapes:
-    """Shapes by transformers' names."""
-    if "token_embd.weight" not in shapes:
-        return shapes
-    named = {}
-    for name, shape in shapes.items():
-        for rule in _gguf_rules():
-            targets = rule.apply(name)
-            if targets is not None:
-                named.update(dict.fromkeys(targets, shape))
-                break
-    return named
 
 
 def without_norm(module: nn.Module) -> None:
