@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,24 +22,38 @@ Marks = tuple[int | None, int | None]
 _FEWEST = 0.9
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Marking:
+    """The part of transformers' tokenizer interface that this pack uses, with marks around a prompt's own tokens."""
+
+    pad_token_id: int = 0
+    eos_token_id: int | None = None
+    bos_token_id: int | None = None
+
+    def ids(self, text: str) -> list[int]:
+        """Of the text's own tokens."""
+        raise NotImplementedError
+
+    def __call__(self, text: str, *, truncation: bool = False, max_length: int | None = None, **_: Any) -> Any:
+        ids = self.ids(text)
+        before, behind = ([] if mark is None else [mark] for mark in (self.bos_token_id, self.eos_token_id))
+        if truncation and max_length is not None:
+            ids = ids[: max_length - len(before) - len(behind)]
+        return SimpleNamespace(input_ids=[*before, *ids, *behind])
+
+
 @dataclass(frozen=True)
-class Sentences:
-    """A sentencepiece model behind the part of transformers' tokenizer interface that this pack uses.
+class Sentences(_Marking):
+    """A sentencepiece model.
 
     transformers 5 reads a bare spiece.model as unknown ids only (found by experiment), so the library itself is used.
     """
 
     processor: Any
-    pad_token_id: int = 0
-    eos_token_id: int | None = 1
-    bos_token_id: int | None = None
+    eos_token_id: int | None = field(default=1, kw_only=True)
 
-    def __call__(self, text: str, *, truncation: bool = False, max_length: int | None = None, **_: Any) -> Any:
-        ids = list(self.processor.encode(text))
-        before, behind = ([] if mark is None else [mark] for mark in (self.bos_token_id, self.eos_token_id))
-        if truncation and max_length is not None:
-            ids = ids[: max_length - len(before) - len(behind)]
-        return SimpleNamespace(input_ids=[*before, *ids, *behind])
+    def ids(self, text: str) -> list[int]:
+        return list(self.processor.encode(text))
 
     def convert_ids_to_tokens(self, token: int) -> str:
         return self.processor.id_to_piece(token)
@@ -77,7 +91,7 @@ def tokenizer_of(
     if inside:
         with open_container(path).tensors() as read:
             raw = read(inside).numpy().tobytes()
-        tokenizer = _from_json(path, inside, raw, marks) if is_json else _sentences(path, inside, raw)
+        tokenizer = _from_json(path, inside, raw) if is_json else _sentences(path, inside, raw)
         check_size(tokenizer, vocabulary, f"{path}: its tokenizer ({inside})")
         return _marked(tokenizer, marks)
     tokenizers: dict[Path, Any] = {}
@@ -151,8 +165,8 @@ def read_tokenizer(folder: Path, marks: Marks = (None, 1)) -> Any:
 
 
 def _marked(tokenizer: Any, marks: Marks) -> Any:
-    """A sentencepiece model with these marks; a tokenizer of transformers has its own."""
-    if not isinstance(tokenizer, Sentences):
+    """A tokenizer from a file or a bare sentencepiece model, with these marks; one of transformers has its own."""
+    if not isinstance(tokenizer, _Marking):
         return tokenizer
     before, behind = marks
     return replace(tokenizer, bos_token_id=before, eos_token_id=behind)
@@ -172,24 +186,17 @@ def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:
 
 
 @dataclass(frozen=True)
-class JsonTokenizer:
-    """A tokenizer.json behind the part of transformers' tokenizer interface that this pack uses.
+class JsonTokenizer(_Marking):
+    """A tokenizer.json.
 
     The text may or may not say which marks a prompt gets (Google's and ComfyUI's differ), so the kind says it.
     """
 
     tokenizer: Any
     raw: bytes
-    pad_token_id: int = 0
-    bos_token_id: int | None = None
-    eos_token_id: int | None = None
 
-    def __call__(self, text: str, *, truncation: bool = False, max_length: int | None = None, **_: Any) -> Any:
-        ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        before, behind = ([] if mark is None else [mark] for mark in (self.bos_token_id, self.eos_token_id))
-        if truncation and max_length is not None:
-            ids = ids[: max_length - len(before) - len(behind)]
-        return SimpleNamespace(input_ids=[*before, *ids, *behind])
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def convert_ids_to_tokens(self, token: int) -> str:
         return self.tokenizer.id_to_token(token)
@@ -205,12 +212,12 @@ class JsonTokenizer:
         return self.raw
 
 
-def _from_json(path: Path, name: str, raw: bytes, marks: Marks) -> JsonTokenizer:
+def _from_json(path: Path, name: str, raw: bytes) -> JsonTokenizer:
     library("transformers")
     from tokenizers import Tokenizer
 
     try:
-        return JsonTokenizer(Tokenizer.from_str(raw.decode()), raw, 0, *marks)
+        return JsonTokenizer(Tokenizer.from_str(raw.decode()), raw)
     except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged text
         raise ModelFileError(f"{path}: its tokenizer ({name}) cannot be read ({error}). Get the file again.") from error
 
