@@ -17,14 +17,14 @@ from torch import Tensor
 
 from ...base import FamilyError, Shown, Variant
 from ...base.references import Continuation, ReferenceClip, ReferenceMedia, References, Referred, Tail
+from .versions import FPS, GROUP_FRAMES, SHORTEST, SOUND_RATE, lengths
 
 _STEP = 32  # pixels of a token along each side
 _SHORT, _MOST = 768, 768 * 1344  # a clip's shorter side, and its pixels
 _LONGEST_SHORT = 2048  # shorter side of a picture that keeps its size
-_BLOCK, _START = 17, 5  # frames of a group of latents, and of the shortest clip
-_SPAN = 40 / 24  # latents of sound for each frame
+_SPAN = SOUND_RATE / FPS  # latents of sound for each frame
 # A single picture, or whole groups: up to seven seconds.
-TAILS = (1, *range(_START, 10 * _BLOCK, _BLOCK))
+TAILS = (1, *lengths(int(7 * FPS)))
 
 
 def check(variant: Variant, media: ReferenceMedia) -> None:
@@ -38,9 +38,9 @@ def check(variant: Variant, media: ReferenceMedia) -> None:
             "to make a video to a sound."
         )
     for n, clip in enumerate(media.clips, 1):
-        if len(clip.frames) < _START:
+        if len(clip.frames) < SHORTEST:
             raise FamilyError(
-                f"clip_{n} has {len(clip.frames)} frames; a clip needs {_START} at {variant.defaults.fps:g} fps. "
+                f"clip_{n} has {len(clip.frames)} frames; a clip needs {SHORTEST} at {variant.defaults.fps:g} fps. "
                 "Connect a longer one, or its picture to a picture input."
             )
     named = [(f"picture_{n}", picture) for n, picture in enumerate(media.pictures, 1)]
@@ -89,7 +89,7 @@ def prepare(variant: Variant, media: ReferenceMedia) -> Referred:
         sound = media.hear(audio)
         shown.append(Shown("audio"))
         blocks.append({"kind": "audio", "ref_audio_t": sound.shape[-1], "audio_latent": sound})
-        remarks.append(f"<Audio {heard}>: {sound.shape[-1] / 40:.1f} s")
+        remarks.append(f"<Audio {heard}>: {sound.shape[-1] / SOUND_RATE:.1f} s")
     return Referred(shown, {"minimax_refs": blocks}, remarks)
 
 
@@ -122,7 +122,7 @@ def _clip(clip: ReferenceClip, media: ReferenceMedia) -> Tensor:
 
 def whole_groups(frames: int) -> int:
     """The longest length of 17n + 5 frames that is no longer than this."""
-    return (frames - _START) // _BLOCK * _BLOCK + _START
+    return (frames - SHORTEST) // GROUP_FRAMES * GROUP_FRAMES + SHORTEST
 
 
 def _side(length: float) -> int:

@@ -22,7 +22,7 @@ STEPS = 20
 PROMPT_TOKENS = 262144  # that Qwen3-VL reads
 LONGEST = 362  # frames of the longest clips that it was trained with
 SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent channels, stereo, latents a second
-_FRAMES, _START = sum(GROUP), sum(GROUP[:2])
+GROUP_FRAMES, SHORTEST = sum(GROUP), sum(GROUP[:2])  # frames of a group of latents, and of the shortest clip
 LICENCE = (
     "MiniMax H3's licence gives no rights in the EU, the UK, South Korea and the USA without MiniMax's authorisation, "
     'to what it makes either, and asks for "Powered by MiniMax H3" to be shown.'
@@ -39,17 +39,17 @@ class GroupedGeometry(Geometry):
 
     @property
     def frame_rule(self) -> str:
-        return f"{_FRAMES}n + {_START}"
+        return f"{GROUP_FRAMES}n + {SHORTEST}"
 
     def nearest(self, frames: int) -> int:
-        return max(0, int((frames - _START) / _FRAMES + 0.5)) * _FRAMES + _START
+        return max(0, int((frames - SHORTEST) / GROUP_FRAMES + 0.5)) * GROUP_FRAMES + SHORTEST
 
     def latent_frames(self, frames: int) -> int:
-        return max(1, (frames - _START) // _FRAMES * len(GROUP) + 2)
+        return max(1, (frames - SHORTEST) // GROUP_FRAMES * len(GROUP) + 2)
 
     def frames(self, latent_frames: int) -> int:
         whole, rest = divmod(latent_frames, len(GROUP))
-        return whole * _FRAMES + sum(GROUP[:rest])
+        return whole * GROUP_FRAMES + sum(GROUP[:rest])
 
 
 def lengths(longest: int) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def lengths(longest: int) -> tuple[int, ...]:
     >>> lengths(40)
     (5, 22, 39)
     """
-    return tuple(range(_START, longest + 1, _FRAMES))
+    return tuple(range(SHORTEST, longest + 1, GROUP_FRAMES))
 
 
 def sound_shape(frames: int, fps: float) -> tuple[int, int, int]:
