@@ -34,6 +34,8 @@ def head_by_head(width: int) -> Split:
     """Queries, keys and values of rows [head 1: q k v, head 2: q k v, ...], for heads of this width."""
 
     def split(rows: Tensor) -> Sequence[Tensor]:
+        if rows.shape[0] % (3 * width):
+            raise ValueError(f"{rows.shape[0]} rows are no heads of {width}")
         parts = rows.unflatten(0, (-1, 3, width)).unbind(1)
         return [part.flatten(0, 1) for part in parts]
 

@@ -12,7 +12,7 @@ files, one and two latent frames, the mean in place of a draw).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from ...base import FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, swap_halves
 from ...base.recognise import layers, without_prefix
 from . import statistics
+from .files import head_by_head
 
 _CLASS = "AutoencoderKLMiniMaxH3"
 # Mean and standard deviation of the pictures that the VAE was trained with, of values in 0..1.
@@ -30,14 +31,6 @@ _PIXEL_MEAN, _PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HEAD = 64  # width of a head of the decoder; no shape tells it
 _ORIGINAL, _DIFFUSERS = "encoder.down.0.block.0.conv1.weight", "encoder.down_blocks.0.resnets.0.conv1.weight"
 _DECODER = "decoder.transformer_blocks.0.scale1"
-
-
-def _heads_apart(rows: Tensor) -> Sequence[Tensor]:
-    """q, k and v, whose rows lie together head by head, as three."""
-    if rows.shape[0] % (3 * _HEAD):
-        raise ValueError(f"{rows.shape[0]} rows are no heads of {_HEAD}")
-    apart = rows.unflatten(0, (-1, 3, _HEAD))
-    return [apart[:, n].flatten(0, 1) for n in range(3)]
 
 
 _RULES: tuple[Rule, ...] = (
@@ -48,7 +41,7 @@ _RULES: tuple[Rule, ...] = (
     rename("^decoder.mask_token"),
     rename("^decoder.x_embedder", "decoder.proj_in"),
     rename("attn.to_out", "attn.to_out.0", is_last=True),
-    rename("attn.to_qkv", *(f"attn.to_{name}" for name in "qkv"), split=_heads_apart),
+    rename("attn.to_qkv", *(f"attn.to_{name}" for name in "qkv"), split=head_by_head(_HEAD)),
     rename("ff.w1", "ff.net.0.proj", split=swap_halves),
     rename("ff.w2", "ff.net.2", is_last=True),
 )
@@ -115,12 +108,10 @@ def encode(vae: Any, video: Tensor) -> Tensor:
     The last clip is filled up with its last frame; a single frame is a picture, of one latent frame. The latents are
     the mean, as ComfyUI takes them.
     """
-    frames, length = video.shape[2], vae.config.clip_length
+    frames = video.shape[2]
     moments = []
-    for clip in video.split(length, dim=2):
-        lacking = length - clip.shape[2] if frames > 1 else 0
-        if lacking:
-            clip = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
+    for piece in video.split(vae.config.clip_length, dim=2):
+        clip = _filled_up(piece, vae.config.clip_length) if frames > 1 else piece
         mean, std = _pixel_statistics(clip.device)
         pixels = ((clip.float() + 1) / 2 - mean) / std
         moments.append(vae._encode_clip(pixels.to(vae.quant_conv.weight.dtype)))
@@ -154,10 +145,7 @@ def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
     faded: Tensor = latent.new_empty(0)  # the frames that this piece and the one before both make
     start = 0
     while left > 0:
-        clip = latent[:, :, start : start + chunk + overlap] * std + mean
-        lacking = chunk + overlap - clip.shape[2]
-        if lacking > 0:
-            clip = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
+        clip = _filled_up(latent[:, :, start : start + chunk + overlap] * std + mean, chunk + overlap)
         frames = vae._decode_clip(clip.to(dtype))
         piece = frames[:, :, dropped : chunk * ratio]
         if start:
@@ -171,6 +159,12 @@ def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
         piece = piece[:, :, :left]
         left -= piece.shape[2]
         yield _pixels(piece)
+
+
+def _filled_up(clip: Tensor, length: int) -> Tensor:
+    """[B, C, F, H, W] with its last frame once more until it has this length."""
+    lacking = length - clip.shape[2]
+    return torch.cat([clip, clip[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2) if lacking else clip
 
 
 def _frames(count: int, chunk: int, ratio: int, first: int) -> int:
