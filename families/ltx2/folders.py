@@ -22,6 +22,7 @@ from ..text.ltx2_projection import KIND as PROJECTION
 from ..text.ltx2_projection import NO_CONNECTORS
 from .files import CLASS, CONNECTORS
 from .network import REGISTERS
+from .vae import with_vocoder
 from .versions import SOUND_CHANNELS, make_variant
 
 GEMMA3, GEMMA4 = "Gemma3ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"
@@ -186,16 +187,7 @@ def _text(class_name: str) -> Callable[[Configs], dict[str, Any]]:
 
 def _with_vocoder(configs: Configs) -> Callable[[nn.Module], None]:
     config = {name: value for name, value in configs["vocoder"].items() if not name.startswith("_")}
-    is_wide = configs["vocoder"]["_class_name"] == _WIDE
-
-    def extend(module: Any) -> None:
-        from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
-
-        # The makers' first pass ends at -1 and 1, see `vae.sound_vae`.
-        wide = {**config, "final_act_fn": "clamp"}
-        module.vocoder = LTX2VocoderWithBWE(**wide) if is_wide else LTX2Vocoder(**config)
-
-    return extend
+    return with_vocoder(config, configs["vocoder"]["_class_name"] == _WIDE)
 
 
 PARTS = {

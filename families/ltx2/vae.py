@@ -6,6 +6,7 @@ autoencoder_kl_ltx2_audio and pipelines/ltx2/vocoder.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -188,24 +189,32 @@ def sound_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
         "latent_channels": named["decoder.conv_in.conv.weight"][1],
     }
     vocoder = _wide_config(named) if is_wide else _vocoder_config(named, "vocoder.")
+    extend = with_vocoder(vocoder, is_wide)
+    return Recognised("audio_vae", "original", "AutoencoderKLLTX2Audio", config, variant, _SOUND_RULES, extend=extend)
+
+
+def with_vocoder(config: Mapping[str, Any], is_wide: bool) -> Callable[[nn.Module], None]:
+    """Adds a vocoder to the VAE of the sound.
+
+    Args:
+        config: of diffusers' class.
+        is_wide: it adds the high frequencies in a second pass, as that of 2.3 and newer does.
+    """
 
     def extend(module: Any) -> None:
         from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 
-        module.vocoder = (LTX2VocoderWithBWE if is_wide else LTX2Vocoder)(**vocoder)
+        # The makers' first pass ends at -1 and 1; diffusers' config has no such end.
+        wide = {**config, "final_act_fn": "clamp"}
+        module.vocoder = LTX2VocoderWithBWE(**wide) if is_wide else LTX2Vocoder(**config)
 
-    return Recognised("audio_vae", "original", "AutoencoderKLLTX2Audio", config, variant, _SOUND_RULES, extend=extend)
+    return extend
 
 
 def _wide_config(shapes: Shapes) -> dict[str, Any]:
     """The config of the vocoder of 2.3 and newer, which adds the high frequencies in a second pass."""
     second = _vocoder_config(shapes, "vocoder.bwe_generator.")
-    # The makers' first pass ends at -1 and 1; diffusers' config has no such end.
-    return {
-        **_vocoder_config(shapes, "vocoder.vocoder."),
-        "final_act_fn": "clamp",
-        **{f"bwe_{name}": value for name, value in second.items()},
-    }
+    return {**_vocoder_config(shapes, "vocoder.vocoder."), **{f"bwe_{name}": value for name, value in second.items()}}
 
 
 def _vocoder_config(shapes: Shapes, stem: str) -> dict[str, Any]:
