@@ -22,12 +22,13 @@ def strengths_of(entry: Entry) -> Tensor | None:
         FamilyError: a picture has a mask for attention.
     """
     guides, placed = entry.get("guide_attention_entries") or (), entry.get("keyframe_idxs")
-    if placed is None or all(guide.get("strength", 1.0) == 1.0 for guide in guides):
-        if any(guide.get("pixel_mask") is not None for guide in guides):
-            raise _masked()
-        return None
     if any(guide.get("pixel_mask") is not None for guide in guides):
-        raise _masked()
+        raise FamilyError(
+            "LTXVAddGuide has an attention mask, which weighs attention inside ComfyUI's own MODEL; this MODEL does "
+            "not do that. Take the mask out, or load the model with ComfyUI's Load Checkpoint."
+        )
+    if placed is None or all(guide.get("strength", 1.0) == 1.0 for guide in guides):
+        return None
     each = [torch.full((guide["pre_filter_count"],), float(guide.get("strength", 1.0))) for guide in guides]
     strengths = torch.cat(each)
     others = placed.shape[2] - len(strengths)  # appended before, by a node that states no strength
@@ -37,13 +38,6 @@ def strengths_of(entry: Entry) -> Tensor | None:
             f"{placed.shape[2]}. Crop the pictures (LTXVCropGuides) before the latent's size is changed."
         )
     return torch.cat([torch.ones(others), strengths])[None]
-
-
-def _masked() -> FamilyError:
-    return FamilyError(
-        "LTXVAddGuide has an attention mask, which weighs attention inside ComfyUI's own MODEL; this MODEL does not do "
-        "that. Take the mask out, or load the model with ComfyUI's Load Checkpoint."
-    )
 
 
 @dataclass

@@ -23,7 +23,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
         return _gguf(shapes)
     if any(name not in shapes for name in ("patch_embed.proj.weight", "deepstack_merger_list.0.norm.weight")):
         return None
-    depth, deep = count_layers(shapes, "blocks.{}.attn.qkv.weight"), 0
+    depth = count_layers(shapes, "blocks.{}.attn.qkv.weight")
     deep = count_layers(shapes, "deepstack_merger_list.{}.norm.weight")
     width, channels, frames, patch = shapes["patch_embed.proj.weight"][:4]
     step = (depth + 1) // (deep + 1)  # 24 layers hand on the state of 5, 11 and 17; 27 that of 8, 16 and 24
