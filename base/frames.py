@@ -13,6 +13,14 @@ from .variant import Variant
 LatentShape = tuple[int, ...] | list[tuple[int, ...]]
 
 
+def appended_pictures(variant: Variant) -> FamilyError:
+    """The refusal of windows over time for pictures behind the latent's frames, whose places no window knows."""
+    return FamilyError(
+        f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
+        "from a first picture alone."
+    )
+
+
 def cut_by_frames(
     variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequence[int]], shape: LatentShape
 ) -> Tensor:

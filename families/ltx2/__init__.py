@@ -35,7 +35,9 @@ from ...base import (
     Variant,
     Video,
 )
+from ...base.frames import appended_pictures
 from ...base.stg import OwnStg
+from ..ltx_video import statistics
 from ..ltx_video.upscaler import recognise as recognise_upscaler
 from ..text import gemma3, gemma4, ltx2_projection
 from . import files, folders, vae
@@ -88,10 +90,7 @@ def cut(variant: Variant, name: str, condition: Tensor, frames: Sequence[Sequenc
         FamilyError: pictures behind the latent's frames, whose places in the video no window knows.
     """
     if name in ("keyframe_idxs", "generated_keyframes"):
-        raise FamilyError(
-            f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
-            "from a first picture alone."
-        )
+        raise appended_pictures(variant)
     stream = {"denoise_mask": 0, "sound_mask": 1}.get(name)
     if stream is None:
         return condition
@@ -172,7 +171,7 @@ FAMILY = Family(
     text=Text(
         {"text_encoder": gemma3.KIND, "text_encoder_gemma4": gemma4.KIND, "projection": ltx2_projection.KIND}, embed
     ),
-    video=Video(vae.decode, vae.encode, statistics=vae.statistics),
+    video=Video(vae.decode, vae.encode, statistics=statistics),
     images=Images(image_to_video, finish=finish, at_any_frame=True),
     upscaler=recognise_upscaler,
     lora=LORA,

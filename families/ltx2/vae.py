@@ -16,6 +16,7 @@ from ...base import FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, renamed_shapes
 from ...base.recognise import layers, without_prefix
 from ...base.resampling import resampled
+from ..ltx_video import statistics
 from . import sound_pieces
 from .mel import log_mel
 
@@ -147,12 +148,6 @@ def encode(vae: Any, video: Tensor) -> Tensor:
     latent = vae.encode(video[:, :, :whole], return_dict=False)[0].mode()
     mean, std = statistics(vae, latent)
     return (latent - mean) / std
-
-
-def statistics(vae: nn.Module, like: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation) of the latents, per channel [1, C, 1, 1, 1]."""
-    mean, std = (vae.get_buffer(name).to(like).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
-    return mean, std
 
 
 def sound_vae(variant: Variant, shapes: Shapes) -> Recognised | None:

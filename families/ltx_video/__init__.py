@@ -34,7 +34,7 @@ from ...base import (
     Video,
 )
 from ...base.checks import check_encoder, check_vae
-from ...base.frames import cut_by_frames
+from ...base.frames import appended_pictures, cut_by_frames
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
@@ -152,10 +152,7 @@ def cut(
         FamilyError: pictures behind the latent's frames, whose places in the video no window knows.
     """
     if name in ("keyframe_idxs", "end_latent", "end_noise"):
-        raise FamilyError(
-            f"Windows over time cut no guides and no end picture of {variant.title}. Take Video Windows out, or start "
-            "from a first picture alone."
-        )
+        raise appended_pictures(variant)
     return cut_by_frames(variant, name, condition, frames, shape)
 
 
