@@ -182,9 +182,7 @@ def load_model(
     )
 
     def again() -> VideoModel:
-        return load_model(
-            open_file(file.path), dtype, rope_layout=rope_layout, keeps_packed=keeps_packed, beside=beside
-        )
+        return load_model(file, dtype, rope_layout=rope_layout, keeps_packed=keeps_packed, beside=beside)
 
     return VideoModel(recognised.variant, module, file.path, again)
 
@@ -194,7 +192,7 @@ def load_vae(
 ) -> VideoVAE:
     """The VAE of a file, layers in few bits as they are stored; arguments and errors as `load_model`."""
     recognised, module = _built(file, "vae", dtype, on_progress)
-    return VideoVAE(recognised.variant, module, file.path, lambda: load_vae(open_file(file.path), dtype))
+    return VideoVAE(recognised.variant, module, file.path, lambda: load_vae(file, dtype))
 
 
 def load_sound_vae(
@@ -202,7 +200,7 @@ def load_sound_vae(
 ) -> SoundVAE:
     """The audio VAE of a file; arguments and errors as `load_model`."""
     recognised, module = _built(file, "audio_vae", dtype, on_progress)
-    return SoundVAE(recognised.variant, module, file.path, lambda: load_sound_vae(open_file(file.path), dtype))
+    return SoundVAE(recognised.variant, module, file.path, lambda: load_sound_vae(file, dtype))
 
 
 def _built(
