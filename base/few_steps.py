@@ -76,6 +76,14 @@ class FewSteps:
         low, high = self.fewest or self.steps, self.most or self.steps
         return f"{low if low == high else f'{low} to {high}'} steps at cfg {self.cfg:g}"
 
+    def remark(self, teller: str) -> str:
+        """What the user should know of a checkpoint.
+
+        Args:
+            teller: that it is one: "its name".
+        """
+        return f"Distilled to few steps, by {teller} ({self.title}): {self.values}. Video Sampler takes these at 0."
+
     def levels(self, steps: int, shift: float | None) -> tuple[float, ...] | None:
         """[steps] noise levels, falling, without the final 0; None leaves them to the model's family.
 

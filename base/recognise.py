@@ -186,7 +186,7 @@ def _names(name: str) -> tuple[str, str]:
 def _few_steps_remark(few: FewSteps) -> str:
     if few.is_guess:
         return f"Distilled, by its name: {few.values}. Its maker may name other steps; set them in the sampler."
-    return f"Distilled to few steps, by its name ({few.title}): {few.values}. Video Sampler takes these at 0."
+    return few.remark("its name")
 
 
 # Networks with the same tensors as a plain model; only ComfyUI's "model_type" in the file's metadata distinguishes

@@ -161,10 +161,8 @@ def _with_few_steps(variant: Variant, name: str, overrides: dict[str, Any]) -> V
     )
     if few is None or few.is_guess:
         return variant
-    remark = (
-        f"Distilled to few steps, by the folder's name ({few.title}): {few.values}. Video Sampler takes these at 0."
-    )
-    return replace(with_few_steps(variant, few), remark=" ".join(filter(None, (variant.remark, remark))))
+    remarks = variant.remark, few.remark("the folder's name")
+    return replace(with_few_steps(variant, few), remark=" ".join(filter(None, remarks)))
 
 
 def has_weights(component: str) -> bool:
