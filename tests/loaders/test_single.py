@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,14 @@ def test_a_file_of_any_name_is_recognised_and_loaded(whole, weights):
     loaded = load_model(file, torch.float32, lambda *counts: seen.append(counts))
     assert all(torch.equal(loaded.transformer.state_dict()[name], tensor) for name, tensor in weights.items())
     assert seen[-1] == (len(weights), len(weights))
+
+
+def test_a_reload_is_the_expert_that_the_user_stated(whole):
+    file = open_file(whole)
+    recognised = file.part("transformer")
+    stated = replace(recognised, variant=replace(recognised.variant, expert="high"))
+    loaded = load_model(replace(file, parts={"transformer": stated}), torch.float32)
+    assert loaded.again is not None and loaded.again().variant.expert == "high"
 
 
 @pytest.mark.parametrize(
