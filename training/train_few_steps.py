@@ -16,18 +16,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..base.few_steps import EULER, METADATA
 from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
+from .lora_run import LoraRun
 from .outlines import PLAIN, embed, encode, negatives
 from .train_lora import FOLDER, TARGETS, Adapted, Lots, broad, peft, write
 from .train_transformer import CHINESE, FRAMES, Pair
@@ -163,48 +161,21 @@ def main(argv: list[str] | None = None) -> None:
     adapted = Adapted(pair, LAYERS)
     weights = adapted.weights
     average = {name: w.detach().clone() for name, w in weights.items()}
-    solver = torch.optim.AdamW(weights.values(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
     reached = round(arguments.batch * OWN_STATES)
     way = set_out(Lots(-1), reached, pool, anywhere=True)
-    first, checkpoint = 0, arguments.work / "few_steps.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for name, weight in weights.items():
-            weight.data.copy_(state["weights"][name])
-        solver.load_state_dict(state["solver"])
-        first, way, average = state["step"], state["way"], state["average"]
-    size = sum(w.numel() for w in weights.values())
-    print(f"{size:,} parameters, {len(pool['ids']):,} trajectories, from step {first}", flush=True)
-    began, losses, last = time.time(), [], min(arguments.steps, arguments.stop or arguments.steps)
-    for number in range(first, last):
-        # Warm up over 50 steps, hold, then fall linearly over the last half.
-        factor = min(1.0, (number + 1) / 50) * min(1.0, max(0.02, (1 - number / arguments.steps) / 0.5))
-        solver.param_groups[0]["lr"] = arguments.rate * factor
-        lots = Lots(number)
+    run = LoraRun(weights, arguments.work / "few_steps.pt", arguments, way=way, average=average)
+    for step in run.steps(f"{len(pool['ids']):,} trajectories"):
+        lots, way, average = Lots(step), run.carried["way"], run.carried["average"]
         others = set_out(lots, arguments.batch - reached, pool, anywhere=True)
         batch = {name: torch.cat([way[name], others[name]]) for name in way}
         context = embed(pair, pool["ids"][batch["clip"]])
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             flow = adapted(batch["x"], sigmas[batch["step"]], context, torch.ones(arguments.batch)).float()
-        loss = loss_of(flow, batch, pool, sigmas)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        solver.step()
-        solver.zero_grad(set_to_none=True)
-        way = go_on(way, flow.detach()[:reached], lots, pool, sigmas)
-        keep = min(KEEP, (number + 1) / (number + 10))
+        run.learn(step, loss_of(flow, batch, pool, sigmas))
+        run.carried["way"] = go_on(way, flow.detach()[:reached], lots, pool, sigmas)
+        keep = min(KEEP, (step + 1) / (step + 10))
         for name, weight in weights.items():
             average[name].lerp_(weight.detach(), 1 - keep)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise SystemExit(f"step {number}: the loss is {losses[-1]}; try a smaller --rate")
-        if (number + 1) % 50 == 0:
-            line = {"step": number + 1, "loss": round(sum(losses) / len(losses), 5), "s": round(time.time() - began, 1)}
-            print(json.dumps(line), flush=True)
-            losses = []
-        if (number + 1) % arguments.save_every == 0 or number + 1 == last:
-            state = {"weights": {n: w.detach() for n, w in weights.items()}, "average": average, "way": way}
-            torch.save(state | {"solver": solver.state_dict(), "step": number + 1}, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        if run.end(step):
             write(average, arguments.out, TITLE, LAYERS, {METADATA: schedule_text()})
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")

@@ -17,17 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import captions, export, latents, world
+from .lora_run import LoraRun
 from .outlines import TURN, clips, embed, negatives, straightened, take_of
 from .train_transformer import FRAMES, Pair
 
@@ -298,46 +296,19 @@ def main(argv: list[str] | None = None) -> None:
                 weight.data.copy_(started[named(name)])
     if arguments.compile:
         pair.transformer.compile()
-    solver = torch.optim.AdamW(weights.values(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
     without, share = negatives(pair), arguments.batch // SIXTHS
     way = set_out(Lots(-1), share * UNDER_WAY, pool)
-    first, checkpoint = 0, arguments.work / "lora.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for name, weight in weights.items():
-            weight.data.copy_(state["weights"][name])
-        solver.load_state_dict(state["solver"])
-        first, way = state["step"], state["way"]
-    size = sum(w.numel() for w in weights.values())
-    print(f"{size:,} parameters, {len(pool['ids']):,} clips, from step {first}", flush=True)
-    began, losses, last = time.time(), [], min(arguments.steps, arguments.stop or arguments.steps)
-    for step in range(first, last):
-        # Warm up over 50 steps, hold, then fall linearly over the last half.
-        factor = min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - step / arguments.steps) / 0.5))
-        solver.param_groups[0]["lr"] = arguments.rate * factor
-        lots = Lots(step)
+    run = LoraRun(weights, arguments.work / "lora.pt", arguments, way=way)
+    for step in run.steps(f"{len(pool['ids']):,} clips"):
+        lots, way = Lots(step), run.carried["way"]
         drawn = lesson(way, lots, pool)
         clip, x, t, strength = (drawn[name] for name in ("clip", "x", "t", "strength"))
         context = torch.cat([embed(pair, pool["ids"][clip]), without[pool["language"][clip]]])
         cfg = pool["cfg"][clip]
         flows = adapted(*(torch.cat([v, v]) for v in (x, t)), context, torch.cat([strength, strength])).chunk(2)
-        loss = loss_of(flows, drawn, cfg)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        solver.step()
-        solver.zero_grad(set_to_none=True)
+        run.learn(step, loss_of(flows, drawn, cfg))
         count = len(way["t"])
-        way = go_on(way, guided(*flows, cfg).detach()[:count], lots, pool, space)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise SystemExit(f"step {step}: the loss is {losses[-1]}; try a smaller --rate")
-        if (step + 1) % 50 == 0:
-            line = {"step": step + 1, "loss": round(sum(losses) / len(losses), 5), "s": round(time.time() - began, 1)}
-            print(json.dumps(line), flush=True)
-            losses = []
-        if (step + 1) % arguments.save_every == 0 or step + 1 == last:
-            state = {"weights": {n: w.detach() for n, w in weights.items()}, "solver": solver.state_dict(), "way": way}
-            torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        run.carried["way"] = go_on(way, guided(*flows, cfg).detach()[:count], lots, pool, space)
+        run.end(step)
     write(weights, arguments.out)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")
