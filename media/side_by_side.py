@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from .cover import scaled
 from .finishing.overlay import draw_text
 
 LAYOUTS = ("row", "column", "grid")
@@ -107,7 +107,7 @@ def _tiles(clips: Sequence[Tensor], labels: Sequence[str], fonts: tuple[Path, ..
     for clip in clips:
         pixels = clip[..., :3].float()
         width = max(1, round(clip.shape[2] * height / clip.shape[1]))
-        tiles.append(pixels if clip.shape[1] == height else _scaled(pixels, width, height))
+        tiles.append(pixels if clip.shape[1] == height else scaled(pixels, width, height))
     if not any(labels):
         return tiles
     bar = max(_LEAST_BAR, round(_BAR * height))
@@ -117,11 +117,6 @@ def _tiles(clips: Sequence[Tensor], labels: Sequence[str], fonts: tuple[Path, ..
         torch.cat([_below(picture, highest).expand(len(tile), -1, -1, -1), tile], dim=1)
         for picture, tile in zip(bars, tiles, strict=True)
     ]
-
-
-def _scaled(pixels: Tensor, width: int, height: int) -> Tensor:
-    planes = pixels.movedim(-1, 1)
-    return functional.interpolate(planes, (height, width), mode="bicubic", antialias=True).clamp(0, 1).movedim(1, -1)
 
 
 def _bar(label: str, height: int, width: int, fonts: tuple[Path, ...]) -> Tensor:
