@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def measure(clip: Clip, fps: float) -> Measured:
     """
     if clip.is_picture:
         picture = _picture(clip.path)
-        return Measured(picture.shape[2], picture.shape[1], 1, Fraction(1), False)
+        return Measured(picture.shape[2], picture.shape[1], 1, False)
     try:
         measured = measure_video(clip.path, fps)
     except VideoError as error:

@@ -103,7 +103,7 @@ def read_video(
     """
     _check(start, count, every, fps, width, height, fit)
     try:
-        film = _opened(path, Fraction(fps).limit_denominator(90_000))
+        film = open_film(path, Fraction(fps).limit_denominator(90_000))
         timeline = film.timeline
         rate = Fraction(fps).limit_denominator(90_000) if fps else timeline.fps
         numbers = timeline.pick(rate, start, count, every)
@@ -126,7 +126,14 @@ def read_video(
     return Video(frames, rate / every, audio, [*film.remarks, *remarks])
 
 
-def _opened(path: Path, fps: Fraction) -> Film | Animation | Pictures:
+def open_film(path: Path, fps: Fraction = Fraction(0)) -> Film | Animation | Pictures:
+    """The reader of a path's kind.
+
+    Args:
+        fps: of numbered pictures, which state none.
+    Raises:
+        VideoError: it cannot be opened.
+    """
     if is_sequence(path):
         return Pictures(path, fps)
     return Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
