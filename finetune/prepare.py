@@ -138,11 +138,11 @@ def prepare(
     refused += [*more, *damaged]
     if not items:
         raise TrainingError(f"Every clip of {data} is refused.{_first(refused)}")
-    captions = {item.prompt: _prompt(settings, item.clip) for item in items}
-    for n, (key, caption) in enumerate(captions.items()):
+    captions = list(dict.fromkeys(_prompt(settings, item.clip) for item in items))
+    for n, caption in enumerate(captions):
         report("Reading captions", n, len(captions))
-        if n % processes.count == processes.rank and not store.has(key):
-            store.put(key, embedded(host.embed(encoders.clip, completed(variant, caption))))
+        if n % processes.count == processes.rank:
+            _embedded(encoders, store, caption)
     if processes.is_first:
         store.save_digests()
     processes.wait()
@@ -170,11 +170,20 @@ def _each(
 
 def prompt_of(encoders: Encoders, store: Store, text: str) -> Conditioning:
     """The CONDITIONING of a prompt, from the store where it is there."""
-    key = key_of("prompt", encoders.text_name, text)
+    stored = store.get(_embedded(encoders, store, text))
+    return [[stored.pop(CONTEXT), stored]]
+
+
+def _embedded(encoders: Encoders, store: Store, text: str) -> str:
+    """The key of a prompt, which is in the store now."""
+    key = _prompt_key(encoders, text)
     if not store.has(key):
         store.put(key, embedded(host.embed(encoders.clip, completed(encoders.variant, text))))
-    stored = store.get(key)
-    return [[stored.pop(CONTEXT), stored]]
+    return key
+
+
+def _prompt_key(encoders: Encoders, text: str) -> str:
+    return key_of("prompt", encoders.text_name, text)
 
 
 def _check(encoders: Encoders) -> None:
@@ -236,7 +245,7 @@ def _item(encoders: Encoders, settings: Settings, store: Store, clip: Clip, with
     latents = key_of(
         "latents", variant.family.id, store.digest(clip.path), sound, *place, encoders.picture_name, share > 0
     )
-    return Item(clip, bucket, latents, key_of("prompt", encoders.text_name, _prompt(settings, clip)))
+    return Item(clip, bucket, latents, _prompt_key(encoders, _prompt(settings, clip)))
 
 
 def _encoded(encoders: Encoders, store: Store, item: Item, share: float) -> Item:
