@@ -121,7 +121,7 @@ class Training:
             while not self.is_over:
                 record = self.take_step()
                 on_step(record)
-                if self.step % self.settings.save_every == 0:
+                if self.step % self.settings.save_every == 0 and not self.is_over:
                     self.save()
         finally:
             self.save()
