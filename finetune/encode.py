@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -28,15 +27,14 @@ class Encoders:
     Attributes:
         variant: of the model that is trained.
         clip, vae, audio_vae: of the host; no audio_vae leaves the sound out.
-        see: (IMAGE [1, H, W, 3]) -> the image encoder's last hidden states but one, for models that read their picture
-            so.
+        clip_vision: the image encoder of the host, for models that read their picture so.
     """
 
     variant: Variant
     clip: Any
     vae: Any
     audio_vae: Any = None
-    see: Callable[[Tensor], Tensor] | None = None
+    clip_vision: Any = None
 
     @cached_property
     def picture_name(self) -> str:
@@ -89,7 +87,9 @@ def guided_by_first(encoders: Encoders, frames: Tensor) -> dict[str, Any]:
         return host.encode(encoders.vae, video[0].permute(1, 2, 3, 0).add(1).div(2))
 
     first = frames[:1].permute(3, 0, 1, 2)[None] * 2 - 1
-    vision = None if encoders.see is None else encoders.see(frames[:1])
+    vision = None
+    if encoders.clip_vision is not None:
+        vision = encoders.clip_vision.encode_image(frames[:1]).penultimate_hidden_states
     guided = images.prepare(variant, Pictures(first, None, len(frames), 1.0, vision, encode))
     values: dict[str, Any] = {} if guided.mask is None else {MASK: guided.mask, KNOWN: guided.samples}
     for name, value in guided.entries.items():

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from ..finetune import (
     Encoders,
     Record,
@@ -157,8 +155,7 @@ class OpenT2VTrainLora:
         if path.exists():
             raise TrainingError(f"{path.name} is in the output folder already, and is never overwritten. Change name.")
         variant, folder = require_variant(model), path.with_suffix("")
-        see = None if clip_vision is None else _reader_of(clip_vision)
-        encoders = Encoders(variant, clip, vae, audio_vae, see)
+        encoders = Encoders(variant, clip, vae, audio_vae, clip_vision)
         prepared = prepare(
             encoders, _data_set(data), folder / "cache", settings,
             report=_bars(unique_id), within=host.file_folders()["input"],
@@ -208,13 +205,6 @@ def _bars(node: str | None) -> Any:
         bars[what](done)
 
     return report
-
-
-def _reader_of(clip_vision: Any) -> Any:
-    def see(image: Tensor) -> Tensor:
-        return clip_vision.encode_image(image).penultimate_hidden_states
-
-    return see
 
 
 def _data_sets() -> dict[str, Path]:

@@ -64,7 +64,7 @@ def main() -> int:
     processes = finetune.Processes.launched(cpu=not _has_gpu())
     parts = _load(arguments)
     say = _say if processes.is_first else lambda lines: None
-    encoders = finetune.Encoders(parts.variant, parts.clip, parts.vae, parts.audio_vae, parts.see)
+    encoders = finetune.Encoders(parts.variant, parts.clip, parts.vae, parts.audio_vae, parts.clip_vision)
     bar = console.Stages()
     prepared = finetune.prepare(
         encoders, arguments.data, arguments.cache or work / "cache", settings,
@@ -130,9 +130,9 @@ class _Parts:
         model: loads the MODEL, or returns it.
     """
 
-    def __init__(self, variant: Any, clip: Any, vae: Any, model: Any, audio_vae: Any = None, see: Any = None):
+    def __init__(self, variant: Any, clip: Any, vae: Any, model: Any, audio_vae: Any = None, clip_vision: Any = None):
         self.variant, self.clip, self.vae, self.model = variant, clip, vae, model
-        self.audio_vae, self.see = audio_vae, see
+        self.audio_vae, self.clip_vision = audio_vae, clip_vision
 
 
 def _load(arguments: argparse.Namespace) -> _Parts:
@@ -151,12 +151,9 @@ def _load(arguments: argparse.Namespace) -> _Parts:
             raise ValueError(f"{path} has two experts, each with a LoRA of its own: choose --expert high or low")
         part = experts.get(arguments.expert) or pipeline.models[0]
         encoder = pipeline.image_encoder
-        see = None
-        if encoder is not None:
-            vision = host.clip_vision(encoder)
-            see = lambda image: vision.encode_image(image).penultimate_hidden_states  # noqa: E731
+        clip_vision = None if encoder is None else host.clip_vision(encoder)
         clip, vae = host.clip(pipeline.text), host.vae(pipeline.vae)
-        return _Parts(part.variant, clip, vae, lambda: host.model(part), None, see)
+        return _Parts(part.variant, clip, vae, lambda: host.model(part), None, clip_vision)
     return _load_files(arguments, loaders, dtypes)
 
 
