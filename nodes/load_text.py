@@ -72,7 +72,7 @@ class OpenT2VLoadTextEncoder:
         for name in names:
             encoders = open_text_files(chosen(name, *self.KINDS))
             files += encoders_for(variant, encoders) if len(encoders) > 1 else encoders
-        files += self._inside(model, variant, files)
+        files += layers_behind(variant, files, host.path(model))
         library("transformers")
         dtype = host.device_dtypes(None, None)["text_dtype"]
         memory = text_plan(files, dtype)
@@ -93,13 +93,18 @@ class OpenT2VLoadTextEncoder:
             lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
         return with_remarks((clip,), [*lines, memory])
 
-    def _inside(self, model: Any, variant: Variant, files: list[TextFile]) -> list[TextFile]:
-        """The layer behind the encoder, where the model has one and its own file holds it."""
-        layers = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
-        path = host.path(model)
-        if path is None or not path.is_file() or not layers or any(file.kind in layers for file in files):
-            return []
-        return [inside for inside in find_text(path) if inside.kind in layers]
+
+def layers_behind(variant: Variant, files: Sequence[TextFile], path: Path | None) -> list[TextFile]:
+    """The layer behind the encoder, where the model has one, no file holds it and the model's own does.
+
+    Args:
+        files: of the text encoders.
+        path: of the model; None where it is of no file.
+    """
+    layers = [kind for kind in wanted_kinds(variant).values() if not kind.reads_prompts]
+    if path is None or not path.is_file() or not layers or any(file.kind in layers for file in files):
+        return []
+    return [inside for inside in find_text(path) if inside.kind in layers]
 
 
 def find_tokenizer(class_name: str, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:

@@ -173,9 +173,7 @@ def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, A
         prefixes = [opened.text_prefixes] if source == path else []
         inside = loaders.open_text_files(source, *prefixes)
         encoders += load_text.encoders_for(variant, inside) if len(inside) > 1 else inside
-    behind = [kind for kind in loaders.wanted_kinds(variant).values() if not kind.reads_prompts]
-    if behind and not any(encoder.kind in behind for encoder in encoders):
-        encoders += [inside for inside in loaders.find_text(path) if inside.kind in behind]
+    encoders += load_text.layers_behind(variant, encoders, path)
     text = loaders.load_text(encoders, variant, dtypes["text_dtype"], load_text.find_tokenizer)
     vae_file = opened if "vae" in opened.parts and not arguments.vae else None
     if vae_file is None:
