@@ -41,7 +41,7 @@ def main() -> None:
     from opent2v.loaders import load_pipeline, open_folder
     from opent2v.loaders.lora import load_patches, match, read_lora
     from opent2v.sampling import Guidance, SamplerRequest, plan_run
-    from opent2v.training import captions, score, world
+    from opent2v.training import captions, evaluate, score, world
     from opent2v.training.crispness import crispness
 
     parts = load_pipeline(open_folder(FOLDER), **embedded.device_dtypes(None, None))
@@ -63,19 +63,17 @@ def main() -> None:
     scenes = world.split()[1][: arguments.scenes]
     for scale in (0.0, *arguments.nag):
         name, guidance = f"nag {scale:g}" if scale else "without nag", Guidance(nag=scale)
-        rights, crisp = [], []
+        records, crisp = [], []
         for seed, scene in enumerate(scenes):
             latent = sampled(captions.plain(scene), seed, guidance=guidance)
             video = embedded.decode(vae, latent).permute(3, 0, 1, 2) * 2 - 1
-            rights.append(score.measure(video).right(scene))
+            records.append({"right": score.measure(video).right(scene)})
             seen = score.shown(video, scene)
             crisp += [crispness(video.clamp(-1, 1), seen)] if seen else []
-        shares = {key: 100 * sum(right[key] for right in rights) / len(rights) for key in rights[0]}
-        shares["all"] = 100 * sum(all(right.values()) for right in rights) / len(rights)
         calm = {
             key: sum(clip_values[key] for clip_values in crisp) / len(crisp) for key in ("edges", "grain", "flicker")
         }
-        words = [f"{key} {share:.0f} %" for key, share in shares.items()]
+        words = [f"{key} {share:.0f} %" for key, share in evaluate.shares(records).items()]
         words += [f"{key} {value:.3f}" for key, value in calm.items()]
         print(f"{name}, {len(scenes)} scenes: {', '.join(words)}", flush=True)
 
