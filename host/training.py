@@ -29,3 +29,14 @@ class TrainingModel:
     dtype: torch.dtype
     fingerprint: str
     conditions: Callable[[Entry, Any], dict[str, Tensor]]
+
+
+def refuse_patches(model: Any) -> None:
+    """
+    Args:
+        model: the host's MODEL.
+    Raises:
+        ValueError: LoRAs are applied to it.
+    """
+    if model.patches:
+        raise ValueError("This MODEL has LoRAs applied; a new one is trained on a model without. Take them out.")

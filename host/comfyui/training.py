@@ -9,7 +9,7 @@ import torch
 
 from ..embedded.model import model as plain_model
 from ..embedded.training import training_model as plain_training_model
-from ..training import TrainingModel
+from ..training import TrainingModel, refuse_patches
 from .model import Model
 
 
@@ -23,8 +23,7 @@ def training_model(model: Model) -> TrainingModel:
         )
     if part.again is None:
         raise ValueError("This MODEL was not loaded from files, so it cannot be loaded once more to be trained.")
-    if model.patches:
-        raise ValueError("This MODEL has LoRAs applied; a new one is trained on a model without. Take them out.")
+    refuse_patches(model)
     mm.unload_all_models()
     mm.soft_empty_cache()
     # The host runs its nodes in inference mode, whose tensors no gradient goes through.

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from ...base import Entry
-from ..training import TrainingModel
+from ..training import TrainingModel, refuse_patches
 from .model import Model, fingerprint
 
 
 def training_model(model: Model) -> TrainingModel:
     """The MODEL's own transformer: an adapter on it is part of the MODEL until it is taken off."""
-    if model.patches:
-        raise ValueError("This MODEL has LoRAs applied; a new one is trained on a model without. Take them out.")
+    refuse_patches(model)
     model.part.transformer.requires_grad_(False)
 
     @torch.no_grad()
