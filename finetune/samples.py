@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ..sampling import SamplerRequest, plan_run
 from ..sampling.streams import unbind
 from .encode import Encoders
 from .prepare import Prepared, prompt_of
-from .store import Store
 
 # Frames of a clip on the contact sheet, and their height in pixels.
 _COLUMNS, _ROW = 5, 160
@@ -52,7 +51,7 @@ class Drawn:
     """
 
     step: int
-    files: list[Path] = field(default_factory=list)
+    files: list[Path]
     sheet: Path | None = None
 
 
@@ -65,9 +64,7 @@ def shots_of(encoders: Encoders, prepared: Prepared, prompts: Sequence[str], see
     variant, store = encoders.variant, prepared.store
     negative = prompt_of(encoders, store, variant.defaults.negative)
     if prepared.pictures == 1:
-        return [
-            _from_clip(prepared, store, n, negative, seed + n) for n in range(min(len(prompts), len(prepared.items)))
-        ]
+        return [_from_clip(prepared, n, negative, seed + n) for n in range(min(len(prompts), len(prepared.items)))]
     sizes = [item.bucket for item in prepared.items if item.bucket.frames > 1] or [prepared.items[0].bucket]
     size = max((sizes.count(bucket), bucket) for bucket in set(sizes))[1]
     return [
@@ -76,10 +73,10 @@ def shots_of(encoders: Encoders, prepared: Prepared, prompts: Sequence[str], see
     ]
 
 
-def _from_clip(prepared: Prepared, store: Store, number: int, negative: Conditioning, seed: int) -> Shot:
+def _from_clip(prepared: Prepared, number: int, negative: Conditioning, seed: int) -> Shot:
     item = prepared.items[number]
     entry = dict(prepared.sample(item, True).entry)
-    context, prompt = entry.pop("cross_attn"), store.get(item.prompt)
+    context, prompt = entry.pop("cross_attn"), prepared.store.get(item.prompt)
     picture = {name: value for name, value in entry.items() if name not in prompt}
     size = item.bucket.width, item.bucket.height, item.bucket.frames
     beside = [[tensor, {**entries, **picture}] for tensor, entries in negative]
@@ -96,7 +93,7 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
     variant = host.variant(model)
     assert variant is not None
     folder.mkdir(parents=True, exist_ok=True)
-    drawn, rows = Drawn(step), []
+    files, rows = list[Path](), list[Tensor]()
     for n, shot in enumerate(shots):
         sizes = [
             stream.latent_shape(*shot.size, variant.defaults.fps)
@@ -114,9 +111,9 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
         with VideoWriter(folder, stem, fps=variant.defaults.fps, width=width, height=height) as writer:
             writer.write(frames)
         assert writer.path is not None
-        drawn.files.append(writer.path)
+        files.append(writer.path)
         rows.append(_row(frames))
-    return Drawn(step, drawn.files, _write_sheet(folder / f"step{step:06}.png", rows))
+    return Drawn(step, files, _write_sheet(folder / f"step{step:06}.png", rows))
 
 
 def _row(frames: Tensor) -> Tensor:
