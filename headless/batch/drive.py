@@ -7,7 +7,7 @@ import itertools
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ RESULTS = "results.csv"
 _SCRATCH = ".batch-"
 # A spreadsheet takes a text that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Jobs of the models to come that are held in memory, about a kilobyte each, to save going through the plan again.
+_HELD = 10_000
 
 # Makes jobs, in this process or in many: their results in any order, each with its job.
 Makers = Callable[[Iterator[Job]], Iterator[tuple[Job, Result]]]
@@ -34,18 +36,23 @@ class Report:
 
     Attributes:
         total: jobs in all.
-        models: how many different sets of models they need.
+        counts: set of models -> jobs that need it, without those that cannot run; in the order in which they come.
         kept: jobs that an earlier start has done.
         refused: (job's number, row, line, problem) of the jobs that cannot run; the first hundred.
     """
 
     total: int = 0
-    models: int = 1
+    counts: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     done: int = 0
     failed: int = 0
     refusals: int = 0
     refused: list[tuple[int, int, int, str]] = field(default_factory=list)
+
+    @property
+    def models(self) -> int:
+        """How many different sets of models the jobs need."""
+        return max(len(self.counts), 1)
 
     @property
     def left(self) -> int:
@@ -58,7 +65,7 @@ def check(plan: Plan) -> Report:
     Raises:
         BatchError, WorkflowError, TableError: the batch as a whole cannot run.
     """
-    report, models = Report(), set[str]()
+    report = Report()
     for job in plan.jobs():
         report.total += 1
         if job.problem:
@@ -66,9 +73,8 @@ def check(plan: Plan) -> Report:
             if len(report.refused) < 100:
                 report.refused.append((job.number, job.row, job.line, job.problem))
         else:
-            models.add(job.model)
+            report.counts[job.model] = report.counts.get(job.model, 0) + 1
     plan.check_columns()
-    report.models = max(len(models), 1)
     return report
 
 
@@ -117,24 +123,44 @@ def run_batch(
 
 
 def _left(plan: Plan, manifest: Manifest, report: Report) -> Iterator[Job]:
-    """The jobs to make: model by model, in the order in which the models come, within a model in the table's."""
-    models: dict[str, None] = {}
-    for turn in range(report.models):
-        model: str | None = None
+    """The jobs to make; those that cannot run go into the manifest."""
+    for job in _by_model(plan, report.counts):
+        if job.problem:
+            manifest.add(job, Result(job.number, 0.0, error=job.problem))
+        elif manifest.is_done(job):
+            report.kept += 1
+        else:
+            yield job
+
+
+def _by_model(plan: Plan, counts: Mapping[str, int]) -> Iterator[Job]:
+    """All jobs: model by model, in the order in which the models come, within a model in the table's."""
+    for turn, (model, *later) in enumerate(_turns(counts)):
+        held: dict[str, list[Job]] = {name: [] for name in later}
         for job in plan.jobs():
             if job.problem:
                 if turn == 0:
-                    manifest.add(job, Result(job.number, 0.0, error=job.problem))
-                continue
-            if turn == 0:
-                models.setdefault(job.model)
-            model = [*models][turn] if model is None else model
-            if job.model != model:
-                continue
-            if manifest.is_done(job):
-                report.kept += 1
-            else:
+                    yield job
+            elif job.model == model:
                 yield job
+            elif job.model in held:
+                held[job.model].append(job)
+        for jobs in held.values():
+            yield from jobs
+
+
+def _turns(counts: Mapping[str, int]) -> list[list[str]]:
+    """The models of each time that the plan is gone through; jobs of all but the first one are held meanwhile."""
+    turns: list[list[str]] = []
+    room = 0
+    for model, count in counts.items():
+        if turns and count <= room:
+            turns[-1].append(model)
+            room -= count
+        else:
+            turns.append([model])
+            room = _HELD
+    return turns or [[""]]
 
 
 def place(output: Path, job: Job, result: Result, file: ResultFile) -> str:

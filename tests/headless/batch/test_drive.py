@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from opent2v.headless.batch import drive
 from opent2v.headless.batch.drive import BatchStopped, check, new_scratch, run_batch, write_results
 from opent2v.headless.batch.manifest import Manifest
 from opent2v.headless.batch.plan import BatchError, Plan, read_grid
@@ -228,6 +229,22 @@ def test_jobs_of_one_model_come_together(tmp_path):
     assert [(row["job"], row["1.name"]) for row in table] == [
         ("1", "second"), ("2", "first"), ("3", "second"), ("4", "first")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("held", "times"), [(0, 4), (4, 2), (10_000, 1)])
+def test_many_models_are_few_times_through_the_plan(tmp_path, monkeypatch, held, times):
+    monkeypatch.setattr(drive, "_HELD", held)
+    batch, jobs, many = Batch(tmp_path), Plan.jobs, plan("3.seed=1..2", "1.name=second|first", "1.dtype=fp32|auto")
+    gone_through = []
+    monkeypatch.setattr(Plan, "jobs", lambda plan: (gone_through.append(1), jobs(plan))[1])
+    batch.make(many)
+    assert [changes[1:] for changes in batch.runs] == [
+        (f"1.name={name}", f"1.dtype={dtype}")
+        for name in ("second", "first")
+        for dtype in ("fp32", "auto")
+        for _ in "12"
+    ]
+    assert len(gone_through) == 1 + times  # the check goes through it once
 
 
 def test_a_results_table_holds_no_formulas(tmp_path):
