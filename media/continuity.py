@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -79,6 +80,12 @@ def joints(
             raise ComparisonError(
                 f"A joint is at frame {start}; the video has frames 1 to {count - 1} to be joined at."
             )
+    pictures = frames[..., :3].movedim(-1, 1)
+
+    @lru_cache(2 * _NEAR + 3)  # those around one joint
+    def flow(n: int) -> Tensor:
+        return flow_between(pictures[n - 1 : n].float(), pictures[n : n + 1].float(), 0.5)
+
     results = []
     for start in starts:
         beside = [n for n in range(max(1, start - _NEAR), min(count, start + _NEAR + 1)) if n not in starts]
@@ -86,9 +93,9 @@ def joints(
             raise ComparisonError(f"There is a joint at every frame around {start}, so nothing to compare it with.")
         psnrs, ssims = zip(*(_step(frames, n) for n in beside), strict=True)
         psnr, similar = _step(frames, start)
-        flow = _flow_change(frames, start)
+        jump = _flow_change(flow, start, count)
         quiet = [n for n in beside if n - 1 not in starts and n + 1 not in starts and 1 < n < count - 1]
-        inside = [_flow_change(frames, n) for n in quiet]
+        inside = [_flow_change(flow, n, count) for n in quiet]
         results.append(
             Joint(
                 start,
@@ -96,7 +103,7 @@ def joints(
                 similar,
                 sum(psnrs) / len(psnrs),
                 sum(ssims) / len(ssims),
-                flow,
+                jump,
                 sum(inside) / len(inside) if inside else 0.0,
                 None if audio is None else _wave_jump(*audio, start / fps),
             )
@@ -168,18 +175,14 @@ def _step(frames: Tensor, n: int) -> tuple[float, float]:
     return step_psnr(frames, n), ssim(pair[:1], pair[1:]).item()
 
 
-def _flow_change(frames: Tensor, n: int) -> float:
-    """Mean difference between the motion to frame n and the motions before and behind it, in pixels."""
-    pictures = frames[..., :3].float().movedim(-1, 1)
+def _flow_change(flow: Callable[[int], Tensor], n: int, count: int) -> float:
+    """Mean difference between the motion to frame n and the motions before and behind it, in pixels.
 
-    def flow(at: int) -> Tensor | None:
-        if not 1 <= at < len(frames):
-            return None
-        return flow_between(pictures[at - 1 : at], pictures[at : at + 1], 0.5)
-
-    now = flow(n)
-    assert now is not None
-    others = [each for each in (flow(n - 1), flow(n + 1)) if each is not None]
+    Args:
+        flow: n -> the motion from the frame before to frame n.
+        count: of the video's frames.
+    """
+    now, others = flow(n), [flow(at) for at in (n - 1, n + 1) if 1 <= at < count]
     return sum((now - each).norm(dim=1).mean().item() for each in others) / max(len(others), 1)
 
 
