@@ -85,10 +85,15 @@ def joined(
     )
     start = int((lengths[0] - fade) * rate)
     overlap = before.shape[2] - start
-    # Sine and cosine: their squares sum to 1, so that unlike sounds stay as loud as they are.
-    angles = torch.linspace(0, torch.pi / 2, overlap + 2)[1:-1].to(before)
-    faded = before[:, :, start:] * angles.cos() + after[:, :, :overlap] * angles.sin()
+    faded = faded_over(before[:, :, start:], after[:, :, :overlap])
     return {"waveform": torch.cat([before[:, :, :start], faded, after[:, :, overlap:]], 2), "sample_rate": rate}
+
+
+def faded_over(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """[..., samples] of a sound that fades at equal power into another one of the same shape."""
+    # Sine and cosine: their squares sum to 1, so that unlike sounds stay as loud as they are.
+    angles = torch.linspace(0, torch.pi / 2, before.shape[-1] + 2)[1:-1].to(before)
+    return before * angles.cos() + after * angles.sin()
 
 
 def as_long(waveform: torch.Tensor | None, channels: int, samples: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .audio import AudioTrack, as_long
+from .audio import AudioTrack, as_long, faded_over
 
 
 class GrowingSound:
@@ -43,8 +43,7 @@ class GrowingSound:
         keep = end - int((start + seconds - fade) * self.rate)
         wave = as_long(None if audio is None else audio["waveform"], self.channels, end - begin)[0]
         overlap = self._held.shape[1]
-        angles = torch.linspace(0, torch.pi / 2, overlap + 2)[1:-1]
-        faded = self._held * angles.cos() + wave[:, :overlap] * angles.sin()
+        faded = faded_over(self._held, wave[:, :overlap])
         ready = wave.shape[1] - keep
         self._held = wave[:, ready:].clone()
         ended = torch.cat([faded, wave[:, overlap:ready]], 1)
