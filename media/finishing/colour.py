@@ -93,19 +93,6 @@ def _moved(f: Tensor, present: Moments, goal: Moments) -> Tensor:
     return torch.addmm(shift.to(f), (back @ (gain * lab)).to(f), f)
 
 
-def match_colours(frames: Tensor, goal: Moments, strength: float = 1.0) -> Tensor:
-    """Frames [n, H, W, 3] with the Lab mean and standard deviation of a reference, a frame at a time.
-
-    Source: Reinhard et al. 2001, Color Transfer between Images; here in CIE Lab.
-    """
-    matched = torch.empty_like(frames)
-    for frame, place in zip(frames, matched, strict=True):
-        f = _responses(_planes(frame))
-        rgb = _rgb(_moved(f, Moments.of(f), goal)).T.reshape(frame.shape)
-        torch.lerp(frame, rgb, strength, out=place)
-    return matched
-
-
 def anchored(frames: Tensor, reference: Tensor, strength: float = 1.0) -> Tensor:
     """Frames [n, H, W, 3] as a whole with the colours of a reference [m, H, W, 3] as a whole.
 
@@ -117,11 +104,17 @@ def anchored(frames: Tensor, reference: Tensor, strength: float = 1.0) -> Tensor
     return recoloured(frames, Moments.of_all(frames), Moments.of_all(reference), strength)
 
 
-def recoloured(frames: Tensor, present: Moments, goal: Moments, strength: float = 1.0) -> Tensor:
-    """Frames [n, H, W, 3], all moved by what brings the present moments to the goal; strength as `anchored`."""
+def recoloured(frames: Tensor, present: Moments | None, goal: Moments, strength: float = 1.0) -> Tensor:
+    """Frames [n, H, W, 3], all moved by what brings the present moments to the goal; strength as `anchored`.
+
+    Args:
+        present: None: those of each frame.
+    Source: Reinhard et al. 2001, Color Transfer between Images; here in CIE Lab.
+    """
     matched = torch.empty_like(frames)
     for frame, place in zip(frames, matched, strict=True):
-        rgb = _rgb(_moved(_responses(_planes(frame)), present, goal)).T.reshape(frame.shape)
+        f = _responses(_planes(frame))
+        rgb = _rgb(_moved(f, present or Moments.of(f), goal)).T.reshape(frame.shape)
         torch.lerp(frame, rgb, strength, out=place)
     return matched
 
@@ -143,4 +136,4 @@ class ColourMatch(Step):
             if goal is None:
                 picture = piece[:1] if self.reference is None else self.reference[:1, ..., :3].to(piece)
                 goal = Moments.of(_responses(_planes(picture)))
-            yield match_colours(piece, goal, self.strength)
+            yield recoloured(piece, None, goal, self.strength)
