@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pack
 
 # Tries of a job whose worker dies, the first included.
 TRIES = 3
@@ -41,14 +43,13 @@ class PackWorkplace:
     comfyui: str = ""
 
     def __call__(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        import dataclasses
         import tempfile
 
         sys.path.insert(0, os.path.join(self.root or os.getcwd(), "scripts"))
         import batch_session
 
-        folders = [Path(folder) if folder else None for folder in (self.models, self.inputs, self.comfyui)]
-        session = batch_session.open_session(batch_session.Host(*folders), Path(self.output))
+        host = batch_session.Host.of_texts(self.models, self.inputs, self.comfyui)
+        session = batch_session.open_session(host, Path(self.output))
         batch = batch_session.room(session)
         place = batch.Workplace(
             lambda changes, folder: session.run(self.text, changes, folder),
@@ -57,7 +58,7 @@ class PackWorkplace:
             loads=lambda: session.loads,
             name=f"process {os.getpid()}",
         )
-        return lambda job: dataclasses.asdict(place.do(batch.Job(**job)))
+        return lambda job: asdict(place.do(batch.Job(**job)))
 
 
 class Worker:
@@ -93,7 +94,7 @@ def cluster(where: str, actors: int = 0, cores: int = 4) -> Iterator[tuple[Any, 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     options: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
     if where != "local":
-        options["runtime_env"] = {"working_dir": str(_root()), "excludes": _LEFT_OUT}
+        options["runtime_env"] = {"working_dir": str(pack.ROOT), "excludes": _LEFT_OUT}
     _start(ray, address=where, log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
         resources = ray.cluster_resources()
@@ -137,7 +138,7 @@ def makers(
                     yield result
                 else:
                     worker = workers[len(running)]
-                running[worker.do.remote(_plain(job))] = (worker, job)
+                running[worker.do.remote(asdict(job))] = (worker, job)
             while running:
                 yield _next(ray, running, batch)[1]
         finally:
@@ -168,13 +169,3 @@ def _next(ray: Any, running: dict[Any, tuple[Any, Any]], batch: Any) -> tuple[An
         return worker, (job, batch.Result(job.number, 0.0, error=text))
     except ray.exceptions.RayError as error:
         return worker, (job, batch.Result(job.number, 0.0, error=f"Ray could not run it: {error}"))
-
-
-def _plain(job: Any) -> dict[str, Any]:
-    import dataclasses
-
-    return dataclasses.asdict(job)
-
-
-def _root() -> Path:
-    return Path(__file__).resolve().parent.parent

@@ -27,6 +27,11 @@ class Host:
     inputs: Path | None = None
     comfyui: Path | None = None
 
+    @classmethod
+    def of_texts(cls, models: str, inputs: str, comfyui: str) -> Host:
+        """Of plain data, as another process gets it; "" is None."""
+        return cls(*(Path(folder) if folder else None for folder in (models, inputs, comfyui)))
+
 
 def open_session(host: Host, output: Path, stages: Any = None) -> Any:
     """A session of `embedded_run` or `comfyui_run`.

@@ -19,11 +19,11 @@ class Worker:
         import batch_session
 
         self._text, self._output, self._tell = text, Path(output), lambda event: None
-        folders = [Path(folder) if folder else None for folder in (models, inputs, comfyui)]
+        host = batch_session.Host.of_texts(models, inputs, comfyui)
         # One thread for all runs: torch's inference mode and ComfyUI's executor belong to a thread.
         self._thread = ThreadPoolExecutor(1)
         self._session = self._thread.submit(
-            batch_session.open_session, batch_session.Host(*folders), self._output, _Stages(lambda: self._tell)
+            batch_session.open_session, host, self._output, _Stages(lambda: self._tell)
         ).result()
 
     async def render(self, key: str, changes: list[str]) -> AsyncIterator[dict[str, Any]]:
