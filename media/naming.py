@@ -127,6 +127,16 @@ def list_inputs(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         return []
 
 
+def split_folder(name: str) -> tuple[str, str]:
+    """(name without the folder noted behind it, that folder: "input", "output" or "temp").
+
+    >>> split_folder("sub/clip.mp4 [output]"), split_folder("clip.mp4")
+    (('sub/clip.mp4', 'output'), ('clip.mp4', 'input'))
+    """
+    noted = re.fullmatch(r"(.*\S)\s*\[(input|output|temp)\]", name, re.DOTALL)
+    return (noted[1], noted[2]) if noted else (name, "input")
+
+
 def check_input(folders: Mapping[str, Path], name: str, is_folder: bool = False) -> Path:
     """The file of a name below a folder, such as "clip.mp4", "sub/clip.mp4" or "clip.mp4 [output]".
 
@@ -139,9 +149,8 @@ def check_input(folders: Mapping[str, Path], name: str, is_folder: bool = False)
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise ValueError(f"file is {name!r}; expected the name of a file in the input folder.")
-    noted = re.fullmatch(r"(.*\S)\s*\[(input|output|temp)\]", name, re.DOTALL)
-    which, folder = (noted[2], folders[noted[2]]) if noted else ("input", folders["input"])
-    names = (noted[1] if noted else name).replace("\\", "/").split("/")
+    plain, which = split_folder(name)
+    folder, names = folders[which], plain.replace("\\", "/").split("/")
     if names[0] == "" or ".." in names:
         raise ValueError(f"file {_short(name)} leads out of the {which} folder; choose a file inside it.")
     path = folder.joinpath(*names)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .naming import check_input
+from .naming import check_input, split_folder
 from .pyav import av
 from .timeline import USUAL_RATE, VideoError, counted
 
@@ -104,7 +104,7 @@ def is_sequence(path: Path) -> bool:
 
 def check_sequence(folders: Mapping[str, Path], name: str) -> Path:
     """The file, folder or pattern of a name; arguments and errors as `check_input` and `Pictures`."""
-    plain = re.sub(r"\s*\[(input|output|temp)\]$", "", name) if isinstance(name, str) else ""
+    plain = split_folder(name)[0] if isinstance(name, str) else ""
     head, separator, last = plain.replace("\\", "/").rpartition("/")
     is_pattern = _PLACE.search(last) is not None and plain.lower().endswith(tuple(_READERS))
     if not is_pattern and not (separator and not last):

@@ -9,6 +9,7 @@ from ..host import host
 from ..media import VideoWriter, check_input, save_location
 from ..media.finishing import Step, finish
 from ..media.joining import Clips, GrowingSound
+from ..media.naming import split_folder
 from ..media.stream import save_stream
 from .inputs import finishing_input
 from .preview import preview
@@ -148,9 +149,7 @@ def _inside(name: str) -> str:
 
 def _matching(name: str) -> list[Path]:
     """The files of a pattern, in the order of their names."""
-    folders = host.file_folders()
-    kind = next((kind for kind in folders if name.endswith(f"[{kind}]")), "input")
-    pattern = name.removesuffix(f"[{kind}]").strip()
+    folders, (pattern, kind) = host.file_folders(), split_folder(name)
     if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
         raise ValueError(f"{pattern!r} leads out of the {kind} folder. Name a file inside it.")
     matches = sorted(path for path in folders[kind].glob(pattern) if path.is_file())
