@@ -16,7 +16,7 @@ from ..host import host
 from ..media import VideoWriter
 from ..media.cover import fit
 from ..sampling import SamplerRequest, plan_run
-from ..sampling.streams import unbind
+from ..sampling.streams import empty_streams, unbind
 from .encode import Encoders
 from .prepare import Prepared, prompt_of
 
@@ -95,15 +95,11 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
     folder.mkdir(parents=True, exist_ok=True)
     files, rows = list[Path](), list[Tensor]()
     for n, shot in enumerate(shots):
-        sizes = [
-            stream.latent_shape(*shot.size, variant.defaults.fps)
-            for stream in variant.streams
-            if stream.is_needed or stream is variant.video
-        ]
-        empty = [torch.zeros(1, *size) for size in sizes]
-        latent = {"samples": empty[0] if len(empty) == 1 else host.nested(empty)}
+        streams = [stream for stream in variant.streams if stream.is_needed or stream is variant.video]
+        empty = empty_streams(streams, *shot.size, variant.defaults.fps)
+        latent = {"samples": host.nested(empty)}
         request = SamplerRequest(seed=shot.seed, steps=steps)
-        run = plan_run(variant, request, (1, *sizes[0]), None, shot.positive[0][1])
+        run = plan_run(variant, request, tuple(empty[0].shape), None, shot.positive[0][1])
         samples = host.sample(model, shot.positive, shot.negative, latent, run)
         frames = host.decode(vae, unbind(samples)[0])
         width, height = frames.shape[2], frames.shape[1]

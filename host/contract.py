@@ -138,7 +138,7 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         ...
 
     def nested(self, streams: Sequence[Tensor]) -> Any:
-        """The samples of a LATENT of several streams, the picture's first: a NestedTensor."""
+        """The samples of a LATENT, the picture's stream first: a NestedTensor, or the Tensor of a single stream."""
         ...
 
     def video(self, path: Path) -> Any:

@@ -13,6 +13,7 @@ from ..base.references import Tail
 from ..host import host
 from ..media.finishing import anchored
 from ..media.settings import exact_fps
+from ..sampling.streams import empty_streams
 from .inputs import require_variant, share
 from .memory import decoded_stream
 from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of
@@ -157,9 +158,7 @@ class OpenT2VContinue:
             positive, negative = (
                 [[context, {**known, **entries}] for context, known in both] for both in (positive, negative)
             )
-            shapes = [stream.latent_shape(width, height, frames, fps) for stream in variant.streams]
-            empty = [torch.zeros(1, *shape) for shape in shapes]
-            start = {"samples": empty[0] if len(empty) == 1 else host.nested(empty)}
+            start = {"samples": host.nested(empty_streams(variant.streams, width, height, frames, fps))}
             remarks.append(line)
             return with_remarks((positive, negative, start, overlap, frames, fps), remarks)
         if way == PICTURE:
@@ -288,8 +287,8 @@ def _start(
     """The LATENT whose first frames are the encoded end of a clip, and how many latent frames that are."""
     width, height, frames = size
     encoded = host.encode(vae, tail).float().cpu()
-    video, *others = variant.streams
-    samples = video.denormalise(torch.zeros(1, *video.latent_shape(width, height, frames, fps)))
+    samples, *others = empty_streams(variant.streams, width, height, frames, fps)
+    samples = variant.video.denormalise(samples)
     if samples.shape[1] != encoded.shape[1] or samples.shape[3:] != encoded.shape[3:]:
         raise FamilyError(
             f"The VAE makes latents of {list(encoded.shape[1:])}; {variant.title} needs "
@@ -299,8 +298,5 @@ def _start(
     samples[:, :, :count] = encoded
     mask = torch.ones(1, 1, *samples.shape[2:])
     mask[:, :, :count] = 0
-    if not others:
-        return {"samples": samples, "noise_mask": mask}, count
-    empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in others]
-    masks = [torch.ones(1, 1, *stream.shape[2:]) for stream in empty]
-    return {"samples": host.nested([samples, *empty]), "noise_mask": host.nested([mask, *masks])}, count
+    masks = [torch.ones(1, 1, *stream.shape[2:]) for stream in others]
+    return {"samples": host.nested([samples, *others]), "noise_mask": host.nested([mask, *masks])}, count

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
-
 from ..base import FamilyError, Variant
 from ..host import host
+from ..sampling.streams import empty_streams
 from .inputs import require_variant
 from .remarks import with_remarks
 from .sizes import size_of, used_size
@@ -135,8 +134,7 @@ class OpenT2VEmptyLatent:
         streams = variant.streams if sound else [stream for stream in variant.streams if stream.name == "video"]
         if not sound and any(stream.is_needed for stream in variant.streams if stream not in streams):
             raise FamilyError(f"{variant.title} makes no picture without its sound. Switch sound on.")
-        empty = [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in streams]
-        samples: Any = empty[0] if len(empty) == 1 else host.nested(empty)
+        samples = host.nested(empty_streams(streams, width, height, frames, fps))
         if len(streams) > 1:
             remarks.append("With sound")
         return with_remarks(({"samples": samples}, width, height, frames, fps), remarks)

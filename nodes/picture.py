@@ -229,8 +229,9 @@ def _latent(guided: Guided, variant: Variant, size: tuple[int, int, int, float])
     """A new LATENT, whose other streams start empty. A mask without streams applies to the video."""
     sizes = [stream.latent_shape(*size) for stream in variant.streams[1:]]
     empty = [guided.samples.new_zeros(len(guided.samples), *size) for size in sizes]
-    samples = host.nested([guided.samples, *empty]) if empty else guided.samples
-    return {"samples": samples} | ({} if guided.mask is None else {"noise_mask": guided.mask})
+    return {"samples": host.nested([guided.samples, *empty])} | (
+        {} if guided.mask is None else {"noise_mask": guided.mask}
+    )
 
 
 def _size_in(latent: dict[str, Any], variant: Variant) -> tuple[int, int, int]:
@@ -256,8 +257,7 @@ def _put_into(latent: dict[str, Any], guided: Guided) -> dict[str, Any]:
     mask = torch.ones(1, 1, *video.shape[2:]) if guided.mask is None else guided.mask
     video = torch.where(mask.to(video) < 1, guided.samples.to(video), video)
     sound_masks = [] if latent.get("noise_mask") is None else unbind(latent["noise_mask"])[1:]
-    masks = host.nested([mask, *sound_masks]) if sound_masks else mask
-    return {**latent, "samples": host.nested([video, *sounds]) if sounds else video, "noise_mask": masks}
+    return {**latent, "samples": host.nested([video, *sounds]), "noise_mask": host.nested([mask, *sound_masks])}
 
 
 def rate_of(positive: Any, variant: Variant) -> float:

@@ -14,6 +14,7 @@ from ..base import FamilyError, References, Variant
 from ..base.references import ReferenceClip, ReferenceMedia
 from ..families import families
 from ..host import host
+from ..sampling.streams import empty_streams
 from .inputs import number, require_variant
 from .picture import check_vae
 from .remarks import with_remarks
@@ -172,9 +173,7 @@ class OpenT2VReferences:
         conditioning = [
             [context, {**entries, **referred.entries}] for context, entries in host.embed(clip, words, referred.shown)
         ]
-        sizes = [stream.latent_shape(width, height, frames, fps) for stream in variant.streams]
-        empty = [torch.zeros(1, *shape) for shape in sizes]
-        samples = empty[0] if len(empty) == 1 else host.nested(empty)
+        samples = host.nested(empty_streams(variant.streams, width, height, frames, fps))
         if words != prompt:
             remarks.append(f"Prompt: {words}")
         return with_remarks(

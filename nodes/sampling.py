@@ -137,7 +137,7 @@ class SamplerInputs:
         if images is not None and images.finish is not None:
             video, *sounds = unbind(samples)
             finished = images.finish(self.variant, self.positive[0][1], video)
-            samples = host.nested([finished, *sounds]) if sounds else finished
+            samples = host.nested([finished, *sounds])
         latent = dict(self.latent)
         if samples.shape[2:] != latent["samples"].shape[2:]:
             latent.pop("noise_mask", None)  # of a latent with appended pictures

@@ -79,7 +79,7 @@ class OpenT2VUpscaleLatent:
         dtype = host.device_dtypes(None, None)["vae_dtype"]
         network = load_upscaler(opened, dtype, lambda done, of: bar(1000 * done // of))
         larger = host.upscale(vae, network, picture).to(picture)
-        samples = host.nested([larger, *sounds]) if sounds else larger
+        samples = host.nested([larger, *sounds])
         result = {name: value for name, value in latent.items() if name != "noise_mask"}
         mask = _sounds_mask(latent.get("noise_mask"), larger)
         result |= {"samples": samples} | ({} if mask is None else {"noise_mask": mask})

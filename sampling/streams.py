@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..base import Stream
 from ..base.guidance import PassResults
 
 
@@ -55,6 +56,11 @@ class Packing:
             replace(packed, clean={name: streams[n] for name, streams in clean.items()}, x=x, stream=n)
             for n, x in enumerate(self.unpack(packed.x))
         ]
+
+
+def empty_streams(streams: Sequence[Stream], width: int, height: int, frames: int, fps: float) -> list[Tensor]:
+    """[1, C, ...] zeros of each stream of a video of this size."""
+    return [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in streams]
 
 
 def seeded_noise(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:

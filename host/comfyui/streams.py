@@ -46,20 +46,16 @@ def pad_front(variant: Variant | None, samples: Any, mask: Any) -> tuple[Any, An
     if not any(padding):
         return samples, mask, padding
     if mask is not None:
-        mask = _joined(
+        mask = nested(
             [
                 stream.pad_front(comfy.utils.reshape_mask(stream_mask, tensor.shape))
                 for stream_mask, (stream, tensor) in zip(unbind(mask), streams, strict=False)
             ]
         )
-    return _joined([stream.pad_front(tensor) for stream, tensor in streams]), mask, padding
+    return nested([stream.pad_front(tensor) for stream, tensor in streams]), mask, padding
 
 
 def without_padding(samples: Any, padding: list[int]) -> Any:
     if not any(padding):
         return samples
-    return _joined([stream[:, :, n:] for stream, n in zip(unbind(samples), padding, strict=True)])
-
-
-def _joined(streams: list[Tensor]) -> Any:
-    return streams[0] if len(streams) == 1 else nested(streams)
+    return nested([stream[:, :, n:] for stream, n in zip(unbind(samples), padding, strict=True)])

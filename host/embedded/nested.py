@@ -52,5 +52,5 @@ class NestedTensor:
         return self.tensors[0].dtype
 
 
-def nested(streams: Sequence[Tensor]) -> NestedTensor:
-    return NestedTensor(streams)
+def nested(streams: Sequence[Tensor]) -> Any:
+    return streams[0] if len(streams) == 1 else NestedTensor(streams)

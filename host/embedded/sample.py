@@ -83,8 +83,7 @@ def sample(
             # part of a change through, each step has blended already.
             x = torch.where(start.mask > 0, x, start.latent)
     streams = zip(variant.streams, samples, start.packing.unpack(x), strict=False)
-    done = [stream.denormalise(x[:, :, stream.front_padding(sample) :]).cpu() for stream, sample, x in streams]
-    return done[0] if len(done) == 1 else nested(done)
+    return nested([stream.denormalise(x[:, :, stream.front_padding(sample) :]).cpu() for stream, sample, x in streams])
 
 
 def _check_changes(model: Model, part: ExpertSteps) -> None:
