@@ -109,6 +109,7 @@ class _Expert:
         self.model, self.steps, self.start, self.stage = model, part.steps, start, stage
         self.predicts = part.schedule.prediction
         self.conditions = {name: model.conditions(entry[0], start.family_shape) for name, entry in entries.items()}
+        self.whole = _Call(self.conditions, start.packing)
         self.stops = {
             name: [(entry[AT], model.conditions(entry, start.family_shape)) for entry in prompts]
             for name, prompts in entries.items()
@@ -124,7 +125,7 @@ class _Expert:
         check_interrupt()
         x = self.start.before(x, sigma, self.predicts)
         now, windows = self.steps[step], self.start.windows(self.model.windows, step)
-        clean = self._windowed(now, windows, x, sigma) if windows else self._passes(now, x, sigma, self.start.packing)
+        clean = self._windowed(now, windows, x, sigma) if windows else self._passes(now, x, sigma, self.whole)
         results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
         return self.start.after(self.start.packing.pack([now.guided(result) for result in results]))
 
@@ -134,13 +135,13 @@ class _Expert:
 
         def evaluate(window: Window, streams: list[Tensor]) -> dict[str, list[Tensor]]:
             check_interrupt()
-            packed = Packing.of(streams)
             conditions = {
                 name: window.conditions(variant, self._at(name, window), self.start.family_shape)
                 for name in self.conditions
             }
-            results = self._passes(now, packed.pack(streams), sigma, packed, conditions, window)
-            return {name: packed.unpack(result) for name, result in results.items()}
+            call = _Call(conditions, Packing.of(streams), window.frames[0])
+            results = self._passes(now, call.packing.pack(streams), sigma, call)
+            return {name: call.packing.unpack(result) for name, result in results.items()}
 
         results = blended(packing.unpack(x), windows, evaluate)
         return {name: packing.pack(streams) for name, streams in results.items()}
@@ -154,26 +155,10 @@ class _Expert:
         before, behind, share = mixture(stops, moment_of(window.frames[0], count, geometry.temporal))
         return mixed(self.stops[name][before][1], self.stops[name][behind][1], share)
 
-    def _passes(
-        self,
-        now: Step,
-        x: Tensor,
-        sigma: Tensor,
-        packing: Packing,
-        conditions: dict[str, dict[str, Tensor]] | None = None,
-        window: Window | None = None,
-    ) -> dict[str, Tensor]:
-        """What the passes of a step give.
-
-        Args:
-            packing: of x.
-            conditions: name of a pass -> its conditions; None: those of the whole latent.
-            window: that x is cut to, or None.
-        """
-        named = self.conditions if conditions is None else conditions
+    def _passes(self, now: Step, x: Tensor, sigma: Tensor, call: _Call) -> dict[str, Tensor]:
+        """What the passes of a step give."""
         plain = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is None]
         changed = [guidance_pass for guidance_pass in now.passes if guidance_pass.change is not None]
-        call = _Call(named, packing, None if window is None else window.frames[0])
         clean = self._plain(plain, x, sigma, call)
         for guidance_pass in changed:
             assert guidance_pass.change is not None
@@ -217,7 +202,7 @@ class _Call:
 
     conditions: dict[str, dict[str, Tensor]]
     packing: Packing
-    frames: tuple[int, ...] | None
+    frames: tuple[int, ...] | None = None
 
     def condition(self, guidance_pass: Pass, rows: int) -> dict[str, Tensor]:
         """A pass's conditions for every latent of the batch."""
