@@ -82,7 +82,12 @@ def travel(text: str, fps: float) -> list[tuple[Place, str]]:
 
 def travels(conditioning: Conditioning) -> bool:
     """Whether a CONDITIONING's prompts belong to moments of the video."""
-    return len(conditioning) > 1 and all(AT in entries for _, entries in conditioning)
+    return are_stops([entries for _, entries in conditioning])
+
+
+def are_stops(prompts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether prompts, by their entries, are several that belong to moments of the video."""
+    return len(prompts) > 1 and all(AT in entries for entries in prompts)
 
 
 def check_travel(is_travelling: bool, windows: int) -> None:

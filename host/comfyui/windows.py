@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...base import Variant
 from ...sampling import SamplingError
-from ...sampling.travel import AT, mixed, mixture, moment_of
+from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
 from ...sampling.windows import FLAT, LOOPED, STATIC, UNIFORM, Window, Windows
 from .model import OpenT2VModel, variant
 
@@ -119,7 +119,7 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
 
     def get_resized_cond(self, cond_in: Any, x_in: Tensor, window: Any, device: Any = None) -> Any:
         """As the host does; of prompts that travel, those of the window's moment as one."""
-        if cond_in is not None and len(cond_in) > 1 and all(AT in cond for cond in cond_in):
+        if cond_in is not None and are_stops(cond_in):
             cond_in = [self._at(cond_in, x_in.shape[self.dim], window.index_list)]
         return super().get_resized_cond(cond_in, x_in, window, device)
 

@@ -15,7 +15,7 @@ from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
 from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
-from ...sampling.travel import AT, mixed, mixture, moment_of
+from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
 from ...sampling.windows import TIME, Window, blended
 from .machine import free_memory
 from .model import Model
@@ -108,13 +108,16 @@ class _Expert:
     ):
         self.model, self.steps, self.start, self.stage = model, part.steps, start, stage
         self.predicts = part.schedule.prediction
-        self.conditions = {name: model.conditions(entry[0], start.family_shape) for name, entry in entries.items()}
-        self.whole = _Call(self.conditions, start.packing)
         self.stops = {
             name: [(entry[AT], model.conditions(entry, start.family_shape)) for entry in prompts]
             for name, prompts in entries.items()
-            if len(prompts) > 1 and all(AT in entry for entry in prompts)
+            if are_stops(prompts)
         }
+        self.conditions = {
+            name: self.stops[name][0][1] if name in self.stops else model.conditions(prompts[0], start.family_shape)
+            for name, prompts in entries.items()
+        }
+        self.whole = _Call(self.conditions, start.packing)
         batch, channels, frames, *sides = start.packing.shapes[0]
         shown = frames if model.windows is None else min(frames, model.windows.length)
         shape = (len(self.conditions) * batch, channels, shown, *sides)
