@@ -148,6 +148,17 @@ class Windows:
                 weights[-overlap:] = torch.linspace(1, lowest, overlap)
         return weights
 
+    def check_streams(self, count: int) -> None:
+        """
+        Raises:
+            SamplingError: `lead_in` for a latent of several streams.
+        """
+        if self.lead_in and count > 1:
+            raise SamplingError(
+                "lead_in of Video Windows is for models that make a picture alone: a sound beside it would not go with "
+                "its picture. Switch it off."
+            )
+
     def over(self, shapes: Sequence[Sequence[int]], step: int) -> list[Window]:
         """The windows of a latent at a step.
 
@@ -155,13 +166,9 @@ class Windows:
             shapes: [B, C, T, ...] of each stream, the video's first.
             step: as in `spans`.
         Raises:
-            SamplingError: `lead_in` for a latent of several streams.
+            SamplingError: see `check_streams`.
         """
-        if self.lead_in and len(shapes) > 1:
-            raise SamplingError(
-                "lead_in of Video Windows is for models that make a picture alone: a sound beside it would not go with "
-                "its picture. Switch it off."
-            )
+        self.check_streams(len(shapes))
         counts = [shape[TIME] for shape in shapes]
         windows = []
         for span in self.spans(counts[0], step):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...base import Variant
 from ...sampling import SamplingError
 from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
-from ...sampling.windows import FLAT, LOOPED, STATIC, UNIFORM, Window, Windows
+from ...sampling.windows import LOOPED, STATIC, UNIFORM, Window, Windows
 from .model import OpenT2VModel, variant
 
 _SCHEDULES = {STATIC: "standard_static", UNIFORM: "standard_uniform", LOOPED: "looped_uniform"}
@@ -66,7 +66,7 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
             raise SamplingError("This ComfyUI has no lead_in for windows over time. Switch it off, or update ComfyUI.")
         super().__init__(
             context_schedule=core.get_matching_context_schedule(_SCHEDULES[windows.schedule]),
-            fuse_method=core.get_matching_fuse_method(windows.blending if windows.overlap else FLAT),
+            fuse_method=core.get_matching_fuse_method(windows.blending),
             context_length=windows.length,
             context_overlap=windows.overlap,
             closed_loop=windows.schedule == LOOPED,
@@ -109,8 +109,7 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
                 "This ComfyUI cuts no latents of picture and sound into windows over time. Update it to 0.33 or newer, "
                 "or take Video Windows out."
             )
-        if self.windows.lead_in:
-            self.windows.over([(1, 1, 1)] * 2, 0)
+        self.windows.check_streams(2)
         if not hasattr(model, "map_context_window_to_modalities"):
             raise SamplingError(
                 f"{type(model).__name__} makes picture and sound together, and ComfyUI does not say how its sound is "
