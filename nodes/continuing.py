@@ -16,7 +16,7 @@ from ..media.settings import exact_fps
 from ..sampling.streams import empty_streams
 from .inputs import require_variant, share
 from .memory import decoded_stream
-from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of
+from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of, wrong_vae
 from .references import hearing
 from .remarks import with_remarks
 from .sizes import used_size
@@ -290,10 +290,8 @@ def _start(
     samples, *others = empty_streams(variant.streams, width, height, frames, fps)
     samples = variant.video.denormalise(samples)
     if samples.shape[1] != encoded.shape[1] or samples.shape[3:] != encoded.shape[3:]:
-        raise FamilyError(
-            f"The VAE makes latents of {list(encoded.shape[1:])}; {variant.title} needs "
-            f"{[samples.shape[1], encoded.shape[2], *samples.shape[3:]]}. Connect the VAE of the same model."
-        )
+        expected = [samples.shape[1], encoded.shape[2], *samples.shape[3:]]
+        raise wrong_vae(f"makes latents of {list(encoded.shape[1:])}", variant, expected)
     count = encoded.shape[2]
     samples[:, :, :count] = encoded
     mask = torch.ones(1, 1, *samples.shape[2:])

@@ -183,7 +183,7 @@ class OpenT2VImageToVideo:
             latent = host.encode(vae, ((video[0] + 1) / 2).permute(1, 2, 3, 0)).float().cpu()
             expected = variant.geometry.latent_shape(width, height, video.shape[2])
             if tuple(latent.shape[1:]) != expected:
-                raise _wrong_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(expected))
+                raise wrong_vae(f"makes latents of {list(latent.shape[1:])}", variant, list(expected))
             return latent
 
         guided = images.prepare(
@@ -353,8 +353,8 @@ def check_vae(vae: Any, variant: Variant) -> None:
         return
     has_channels = vae_variant.geometry.channels == variant.geometry.channels
     if not has_channels or not same_latents(vae_variant.family, variant.family):
-        raise _wrong_vae(f"belongs to {vae_variant.title}", variant, variant.pairs.get("vae", "its own"))
+        raise wrong_vae(f"belongs to {vae_variant.title}", variant, variant.pairs.get("vae", "its own"))
 
 
-def _wrong_vae(fault: str, variant: Variant, expected: Any) -> FamilyError:
+def wrong_vae(fault: str, variant: Variant, expected: Any) -> FamilyError:
     return FamilyError(f"The VAE {fault}; {variant.title} needs {expected}. Connect the VAE of the same model.")

@@ -16,7 +16,7 @@ from ..families import families
 from ..host import host
 from ..sampling.streams import empty_streams
 from .inputs import number, require_variant
-from .picture import check_vae
+from .picture import check_vae, wrong_vae
 from .remarks import with_remarks
 from .sizes import used_size
 from .streams import AUDIO_VAES, check_is_video
@@ -159,10 +159,7 @@ class OpenT2VReferences:
         def encode(images: Tensor) -> Tensor:
             latent = host.encode(vae, images).float().cpu()
             if latent.shape[1] != variant.geometry.channels:
-                raise FamilyError(
-                    f"The VAE makes latents of {latent.shape[1]} channels; {variant.title} needs "
-                    f"{variant.geometry.channels}. Connect the VAE of the same model."
-                )
+                raise wrong_vae(f"makes latents of {latent.shape[1]} channels", variant, variant.geometry.channels)
             return latent
 
         ready = ReferenceMedia(**inputs, keeps_size=reference_size == MAX, width=width, height=height, frames=frames,
