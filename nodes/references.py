@@ -19,6 +19,7 @@ from .inputs import number, require_variant
 from .picture import check_vae, wrong_vae
 from .remarks import with_remarks
 from .sizes import used_size
+from .sound import stereo
 from .streams import AUDIO_VAES, check_is_video
 
 PICTURES, CLIPS, SOUNDS = 9, 3, 3  # inputs of the node; a family may take fewer
@@ -253,11 +254,10 @@ def hearing(variant: Variant, audio_vae: Any, names: Sequence[str]) -> Any:
         )
 
     def hear(audio: Mapping[str, Any]) -> Tensor:
-        waveform = audio["waveform"][:1].float()
+        waveform = audio["waveform"]
         if waveform.ndim != 3 or not waveform.shape[-1]:
             raise FamilyError("A sound is empty: its AUDIO holds no samples. Disconnect it.")
-        both = waveform[:, :2] if waveform.shape[1] >= 2 else waveform.expand(-1, 2, -1)
-        return encoder({**audio, "waveform": both})
+        return encoder({**audio, "waveform": stereo(waveform)})
 
     return hear
 

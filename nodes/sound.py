@@ -62,7 +62,7 @@ class OpenT2VEncodeAudio:
             raise ValueError(f"audio_vae is a VAE for pictures. Connect the model's audio VAE there ({AUDIO_VAES}).")
         if decoder.encode is None:
             raise ValueError("This audio VAE decodes only. LTX-2's encodes sounds.")
-        picture, *sounds = unbind(latent["samples"])
+        _, *sounds = unbind(latent["samples"])
         if not sounds:
             raise ValueError(
                 "The latent holds a picture only. Make it with Empty Video Latent for a model with sound (sound on)."
@@ -73,21 +73,15 @@ class OpenT2VEncodeAudio:
                 f"The latent's sound has {room.shape[1]} channels; this audio VAE encodes {decoder.channels}. Use the "
                 "audio VAE that belongs to the model that the latent was made for."
             )
-        waveform = _stereo(audio["waveform"])
+        waveform = stereo(audio["waveform"])
         encoded = decoder.encode({**audio, "waveform": waveform}).to(room)
         axis = decoder.time_axis
         fitted, remarks = _fitted(encoded, axis, room.shape[axis])
-        samples = host.nested([picture, fitted.expand(len(room), *fitted.shape[1:])])
-        masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
-        mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
-        kept = torch.full((1, 1, *room.shape[2:]), 1.0)
         count = min(encoded.shape[axis], room.shape[axis])
-        kept.narrow(axis, 0, count).fill_(1 - keep)  # what lies behind the sound's end is made anew
+        prepared = _with_sound(latent, fitted.expand(len(room), *fitted.shape[1:]), axis, count, keep)
         seconds = waveform.shape[-1] / audio["sample_rate"]
         line = f"{seconds:.1f} s of sound, {count} of {room.shape[axis]} latents"
-        return with_remarks(
-            ({**latent, "samples": samples, "noise_mask": host.nested([mask, kept])},), [line, *remarks]
-        )
+        return with_remarks((prepared,), [line, *remarks])
 
 
 def kept_sound(
@@ -109,17 +103,28 @@ def kept_sound(
     if decoder is None or decoder.encode is None:
         raise ValueError(f"audio is connected and nothing encodes it. Connect the model's audio VAE ({AUDIO_VAES}).")
     waveform = part_of(audio, span)["waveform"]
-    picture, room = unbind(latent["samples"])[:2]
+    room = sounds[0]
     encoded, axis = decoder.encode({**audio, "waveform": waveform}).to(room), decoder.time_axis
     count = min(encoded.shape[axis], max(int(room.shape[axis] * share), 1))
     sound = room.clone()
     sound.narrow(axis, 0, count).copy_(encoded.narrow(axis, 0, count))
+    remark = f"The sound goes on from its last {float(span[1] - span[0]):.1f} s, encoded anew."
+    return _with_sound(latent, sound, axis, count), remark
+
+
+def _with_sound(latent: dict[str, Any], sound: Tensor, axis: int, count: int, keep: float = 1.0) -> dict[str, Any]:
+    """A LATENT with another sound, of which this many latents stay and what lies behind them is made anew.
+
+    Args:
+        axis: of the sound's latents that is time.
+        keep: how much of them stays, 0 to 1.
+    """
+    picture = unbind(latent["samples"])[0]
     masks = unbind(latent["noise_mask"]) if latent.get("noise_mask") is not None else []
     mask = masks[0] if masks else torch.ones(1, 1, *picture.shape[2:])
-    kept = torch.ones(1, 1, *room.shape[2:])
-    kept.narrow(axis, 0, count).fill_(0)
-    changed = {"samples": host.nested([picture, sound]), "noise_mask": host.nested([mask, kept])}
-    return {**latent, **changed}, f"The sound goes on from its last {float(span[1] - span[0]):.1f} s, encoded anew."
+    kept = torch.ones(1, 1, *sound.shape[2:])
+    kept.narrow(axis, 0, count).fill_(1 - keep)
+    return {**latent, "samples": host.nested([picture, sound]), "noise_mask": host.nested([mask, kept])}
 
 
 def part_of(audio: dict[str, Any], span: tuple[Fraction, Fraction]) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def part_of(audio: dict[str, Any], span: tuple[Fraction, Fraction]) -> dict[str,
         ValueError: the sound ends before.
     """
     rate = int(audio["sample_rate"])
-    waveform = _stereo(audio["waveform"])[:, :, int(span[0] * rate) : int(span[1] * rate)]
+    waveform = stereo(audio["waveform"])[:, :, int(span[0] * rate) : int(span[1] * rate)]
     if not waveform.shape[2]:
         raise ValueError(
             "The sound ends before the overlap begins, so there is nothing to go on from. Disconnect audio."
@@ -137,7 +142,7 @@ def part_of(audio: dict[str, Any], span: tuple[Fraction, Fraction]) -> dict[str,
     return {**audio, "waveform": waveform}
 
 
-def _stereo(waveform: Tensor) -> Tensor:
+def stereo(waveform: Tensor) -> Tensor:
     """[1, 2, samples] of an AUDIO's waveform [B, channels, samples].
 
     Raises:
