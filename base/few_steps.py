@@ -71,9 +71,14 @@ class FewSteps:
         return ", ".join(words)
 
     @property
+    def step_range(self) -> tuple[int, int]:
+        """The lowest and the highest number of steps that the makers name."""
+        return self.fewest or self.steps, self.most or self.steps
+
+    @property
     def range_text(self) -> str:
         """ "4 to 8 steps at cfg 1"."""
-        low, high = self.fewest or self.steps, self.most or self.steps
+        low, high = self.step_range
         return f"{low if low == high else f'{low} to {high}'} steps at cfg {self.cfg:g}"
 
     def remark(self, teller: str) -> str:

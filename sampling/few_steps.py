@@ -21,7 +21,10 @@ def _whole(request: SamplerRequest, steps: int) -> int:
 def within_range(variant: Variant, request: SamplerRequest) -> Variant:
     """The variant without its few noise levels where the user asks for other counts of steps than its makers name."""
     few, steps = variant.few_steps, _whole(request, request.steps)
-    if few is None or not steps or (few.fewest or few.steps) <= steps <= (few.most or few.steps):
+    if few is None or not steps:
+        return variant
+    low, high = few.step_range
+    if low <= steps <= high:
         return variant
     return replace(variant, sigmas=())
 
@@ -47,8 +50,8 @@ def remarks(variant: Variant, request: SamplerRequest) -> list[str]:
         taken.append("its noise levels")
     lines = [f"{', '.join(taken)}: of {few.title}"] if taken else []
     steps, cfg = request.steps or few.steps, request.cfg or few.cfg
-    whole = _whole(request, steps)
-    is_more, is_less = whole > (few.most or few.steps), whole < (few.fewest or few.steps)
+    whole, (low, high) = _whole(request, steps), few.step_range
+    is_more, is_less = whole > high, whole < low
     is_guided = cfg > few.cfg + 0.5 and not variant.embeds_guidance
     if is_guided or ((is_more or is_less) and not few.is_guess):
         burns = "leave noise" if is_less and not is_guided else "burn"
