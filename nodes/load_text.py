@@ -127,8 +127,9 @@ def _tokenizer_folders(class_name: str = "") -> Iterator[Path]:
     for folder in sorted(model_folders().values(), key=lambda folder: folder.is_relative_to(bundled)):
         for config in sorted(folder.glob("text_encoder*/config.json")):
             tokenizer = folder / tokenizer_slot(config.parent.name)
-            named = f'"{class_name}"' if class_name else ""
-            if tokenizer.is_dir() and named in config.read_text(encoding="utf-8", errors="replace"):
+            if not tokenizer.is_dir():
+                continue
+            if not class_name or f'"{class_name}"' in config.read_text(encoding="utf-8", errors="replace"):
                 yield tokenizer
 
 
