@@ -14,6 +14,7 @@ import tiny_ltx2 as ltx2
 import torch
 from boot import call, case, largest
 from cases_cache import FOLDER, ksampler, settings
+from cases_core import refusal
 
 from opent2v.families.ltx2.network import MAKERS
 from opent2v.host import comfyui as real
@@ -203,14 +204,6 @@ def cores_windows() -> dict[str, float]:
         cases_core.sample(in_cores_windows(cases_core.core), latent, solver="euler"),
     )
     return apart
-
-
-def refusal(run: Any) -> str:
-    try:
-        run()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "nothing was refused"
 
 
 @case
