@@ -9,6 +9,8 @@ from functools import lru_cache
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from . import encoders
 from .encoders import Encoder, Sound
 from .pyav import av, is_there
@@ -101,8 +103,7 @@ class Format:
                 raise ValueError(f"crf is {crf!r}; {self.key} takes {low:g} (best) to {high:g}, or -1: from quality.")
             options |= encoder.rate(float(crf))
         elif encoder.scale is not None:
-            worst, best = encoder.scale
-            options |= encoder.rate(worst + (best - worst) * quality / 100)
+            options |= encoder.rate(float(np.interp(quality, list(encoder.scale), list(encoder.scale.values()))))
         if preset and preset not in encoder.presets:
             if not encoder.presets:
                 raise ValueError(f"preset is {preset!r}, but {self.key} has no presets. Leave preset empty.")

@@ -285,6 +285,8 @@ def test_rate_factor_and_preset():
     assert (options["crf"], options["preset"]) == ("23.5", "slow")
     assert FORMATS["mp4 h264"].options(80, None, "")["preset"] == "medium"
     assert FORMATS["webm vp9"].options(80, None, None)["crf"] == "25"
+    crfs = [FORMATS["mp4 av1"].options(quality, None, None)["crf"] for quality in (0, 40, 80, 90, 100)]
+    assert crfs == ["63", "45", "27", "17", "7"]
     assert FORMATS["mov prores 422 hq"].options(0, 2, None)["global_quality"] == "236"
 
 
