@@ -67,8 +67,14 @@ def test_formatting_is_not_drawn(text, drawn):
         (
             "WEBVTT\n\nintro\n00:00.000 --> 00:02.000\nHello\n\nNOTE a\n\n"
             "end\n00:02.000 --> 00:04.000 align:start\nBye",
-            [Line("Hello\nNOTE a", 0, 2), Line("Bye", 2, 4)],
+            [Line("Hello", 0, 2), Line("Bye", 2, 4)],
         ),
+        (
+            "WEBVTT - title\n\nSTYLE\n::cue {\n  color: red\n}\n\n00:00.000 --> 00:01.000\n<c.red>A</c>\nNOTE b\n\n"
+            "NOTE\nc\n\nREGION\nid:d\n\n00:01.000 --> 00:02.000\nB\n\nSTYLE\ne",
+            [Line("A\nNOTE b", 0, 1), Line("B", 1, 2)],
+        ),
+        ("0:00:00.000,0:00:01.000\nA\n\n0:00:01.000,0:00:02.000\nB", [Line("A", 0, 1), Line("B", 1, 2)]),
         (
             "1\n00:00:00,000 --> 00:00:02,000\nA\n2\n00:00:02,000 --> 00:00:04,000\nB",
             [Line("A", 0, 2), Line("B", 2, 4)],
@@ -84,16 +90,91 @@ def test_subtitles_as_people_have_them(text, lines):
     assert read_captions(text) == lines
 
 
-ASS = (
+ASS_HEAD = (
     "[Script Info]\nScriptType: v4.00+\n\n[Events]\n"
     "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
-    "Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}Hello{\\i0}\\Nthere\n"
 )
+SSA_HEAD = ASS_HEAD.replace("v4.00+", "v4.00").replace("Layer", "Marked")
 
 
-def test_other_formats_are_read_by_pysubs2():
+def said_in_ass(text, kind="Dialogue", end="0:00:02.50"):
+    return f"{kind}: 0,0:00:01.00,{end},Default,,0,0,0,,{text}\n"
+
+
+ASS = ASS_HEAD + said_in_ass("{\\i1}Hello{\\i0}\\Nthere")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ASS, ["Hello\nthere"]),
+        (ASS.replace("\n", "\r\n"), ["Hello\nthere"]),
+        (
+            ASS_HEAD + said_in_ass("no", "Comment") + said_in_ass("no", end="0:00:01.00") + said_in_ass("yes, all"),
+            ["yes, all"],
+        ),
+        (ASS_HEAD + said_in_ass("{\\p1}m 0 0 l 9 9{\\p0}words") + said_in_ass("{\\an7\\p4}m 0 0 b 1 1"), ["words"]),
+        (ASS_HEAD + said_in_ass("{\\pos(1,2)\\k20}ka{\\kf30}ra\\hoke"), ["kara oke"]),
+        (SSA_HEAD + said_in_ass("Hi").replace(": 0", ": Marked=0"), ["Hi"]),
+        ("{1}{1}2\n{2}{5}Hello|{y:i}there", ["Hello\nthere"]),
+        ("[10][25]Hello|there", ["Hello\nthere"]),
+        (
+            '<?xml version="1.0"?>\n<tt xmlns="http://www.w3.org/ns/ttml"><body><div>'
+            '<p begin="00:00:01.000" end="00:00:02.500">Hello<br/>there</p></div></body></tt>',
+            ["Hello\nthere"],
+        ),
+    ],
+)
+def test_other_formats_are_read_by_pysubs2(text, words):
     pytest.importorskip("pysubs2", reason="pysubs2 is not installed; what is said then has a test of its own")
-    assert read_captions(ASS) == [Line("Hello\nthere", 1.0, 2.5)]
+    assert read_captions(text) == [Line(word, 1.0, 2.5) for word in words]
+
+
+def test_times_without_an_end_and_sami():
+    pytest.importorskip("pysubs2", reason="pysubs2 is not installed; what is said then has a test of its own")
+    for text in ("00:00:01:Hello", "<SAMI><BODY><SYNC Start=1000><P>Hello<SYNC Start=2000><P>&nbsp;</BODY></SAMI>"):
+        (line,) = read_captions(text)
+        assert (line.text, line.start) == ("Hello", 1.0) and 1 < (line.end or 0) < 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{10}{50}Hello",
+            "The captions are in MicroDVD form, whose times count frames, and do not say how many a second",
+        ),
+        (
+            ASS_HEAD + said_in_ass("x").replace("0:00:01.00", "later"),
+            "The captions look like ASS, but cannot be read (Fail",
+        ),
+        (
+            ASS_HEAD + "Dialogue: none\n",
+            "The captions look like ASS, but no line of words was read from them. Save them",
+        ),
+        (
+            '<tt xmlns="http://www.w3.org/ns/ttml"><body><p begin=',
+            "The captions look like TTML, but cannot be read (un",
+        ),
+        ("[ar:x]\n[00:01.00]Hello", "The captions are in LRC form, which is not read. Save them as SRT."),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Failed to parse:RuntimeWarning")
+def test_other_formats_that_cannot_be_read(text, said):
+    pytest.importorskip("pysubs2", reason="pysubs2 is not installed; what is said then has a test of its own")
+    with pytest.raises(ValueError) as error:
+        read_captions(text)
+    assert str(error.value).startswith(said)
+
+
+def test_subtitles_of_pysubs2_are_drawn_at_their_times():
+    """The drawn shape of the file leaves no letters, and the words look as plain ones do."""
+    pytest.importorskip("pysubs2", reason="pysubs2 is not installed; what is said then has a test of its own")
+    shape = said_in_ass("{\\p1}m 0 0 l 100 0 100 100 0 100{\\p0}", end="0:00:04.00")
+    frames, *_ = run(Caption(tuple(read_captions(ASS + shape)), size=0.15), frames=black(8), fps=2)
+    assert [bool(frame.any()) for frame in frames] == [False, False, True, True, True, False, False, False]
+    plain, *_ = run(Caption((Line("Hello\nthere"),), size=0.15), frames=black(1))
+    assert torch.equal(frames[2], plain[0])
 
 
 def test_other_formats_without_pysubs2(monkeypatch):
