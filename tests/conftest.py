@@ -25,8 +25,9 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     "builds the published networks": (
         "families/test_cogvideox_files.py", "families/test_hunyuan_video_files.py", "families/test_ltx_video_files.py",
-        "families/test_mochi_files.py", "families/test_videocrafter_files.py", "families/test_wan_files.py",
-        "families/test_whole.py", "loaders/lora/test_families_apart.py", "loaders/lora/test_real_keys.py",
+        "families/minimax_h3/test_published.py", "families/test_mochi_files.py",
+        "families/test_videocrafter_files.py", "families/test_wan_files.py", "families/test_whole.py",
+        "loaders/lora/test_families_apart.py", "loaders/lora/test_real_keys.py",
     ),
     "tries LoRA formats on every family": (
         "loaders/lora/test_bad_files.py", "loaders/lora/test_formats.py", "loaders/lora/test_text_encoders.py",

@@ -34,18 +34,18 @@ def variant_of(kind: str) -> tuple[dict[str, Any], Variant]:
 
 
 @cache
-def transformer(kind: str, text: int = TEXT) -> dict[str, Tensor]:
-    """Weights in diffusers' names; `text`: width of the prompt's embedding."""
+def transformer(kind: str, text: int = TEXT, hidden: int = SIZES["hidden_size"]) -> dict[str, Tensor]:
+    """Weights in diffusers' names; `text`: width of the prompt's embedding, `hidden`: of the rows."""
     config, variant = variant_of(kind)
-    config = {**config, "text_dim": text}
+    config = {**config, "text_dim": text, "hidden_size": hidden}
     weights = drawn(files.tensors(variant, config))
     return {name: 1 + 0.2 * weight if "norm" in name and weight.ndim == 1 and "linear" not in name else weight
             for name, weight in weights.items()}  # fmt: skip
 
 
-def originals(kind: str, text: int = TEXT, **how: Any) -> dict[str, Tensor]:
+def originals(kind: str, text: int = TEXT, hidden: int = SIZES["hidden_size"], **how: Any) -> dict[str, Tensor]:
     """The same in the makers' names."""
-    return layout.original(transformer(kind, text), **how) | {
+    return layout.original(transformer(kind, text, hidden), **how) | {
         "rope.inv_freq": 10000 ** -(torch.arange(0, 8, 2, dtype=torch.float32) / 8)
     }
 

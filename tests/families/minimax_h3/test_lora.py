@@ -17,6 +17,7 @@ from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file
 from opent2v.tests.families.layouts import minimax_h3 as layout
 from opent2v.tests.loaders.lora.applied import apply, loras
+from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import minimax_h3 as tiny
 
 pytest.importorskip("diffusers", "0.40")
@@ -142,6 +143,27 @@ def test_a_turbo_loras_steps_and_shifts_are_said_once(tmp_path, loras, name, sai
     tiny.save(loras / f"{name}.safetensors", tensors)
     report = apply(model("full", tmp_path), f"{name}.safetensors")[1]
     assert said in report and report.count("shift") == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"), [("minimax_h3_turbo_768p_v1.0", 6, 12.0), ("minimax_h3_turbo_544p_v1.0", 12, 6.0)]
+)
+def test_a_shift_that_does_not_fit_a_turbo_lora_is_told_with_the_right_one(tmp_path, loras, name, right, wrong):
+    up, down = factors("full")["blocks.1.attn.out_proj"]
+    layer = "diffusion_model.blocks.1.attn.out_proj"
+    tiny.save(loras / f"{name}.safetensors", {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up})
+    changed, _ = apply(model("full", tmp_path), f"{name}.safetensors")
+    conditioning = [[torch.randn(1, 9, tiny.TEXT), {}]]
+    latent = {"samples": embedded.nested([torch.zeros(1, 24, 2, 2, 2), torch.zeros(1, 32, 2, 8)])}
+
+    def said(shift: float) -> str:
+        inputs = {"model": changed, "positive": conditioning, "negative": conditioning, "latent": latent}
+        return call("OpenT2VSampler", **inputs, seed=1, steps=4, shift=shift)[0][1]
+
+    assert f"was made with shift {right}; shift {wrong:g} blurs or leaves noise." in said(wrong)
+    for fitting in (0.0, float(right)):
+        assert "was made with shift" not in said(fitting)
+    assert f"shift {right} / 3: of MiniMax H3 Turbo" in said(0.0)
 
 
 def test_a_published_loras_layers_tell_the_model():

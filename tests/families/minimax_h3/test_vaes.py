@@ -174,7 +174,7 @@ def test_a_sound_at_another_rate_and_of_one_side_fills_both(tmp_path):
     assert latent.shape == (1, 32, 2, 40) and torch.equal(latent[:, :, 0], latent[:, :, 1])
 
 
-@pytest.mark.parametrize("frames", [5, 22, 124, 362])
+@pytest.mark.parametrize("frames", [5, 22, 124, 362, 1008])
 def test_picture_and_sound_end_within_half_a_frame_of_each_other(frames):
     variant = of_parts(FAMILY)
     assert variant.sound is not None
