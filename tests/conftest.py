@@ -14,7 +14,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "runs whole models, step by step": (
         "base/test_memory.py", "families/test_cogvideox.py", "families/test_hunyuan_video.py",
         "families/test_ltx_video.py", "families/test_ltx_video_guidance.py", "families/test_mochi.py",
-        "families/test_open_sora.py",
+        "families/test_open_sora.py", "nodes/test_seam.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
         "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
