@@ -12,6 +12,7 @@ from .crossing import TextCrossing
 from .few_steps import FewSteps
 from .folder_part import FolderPart
 from .guidance import Guide
+from .joint import JointAttention
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .recognise import Near, Recognised, Recognition, recognise
@@ -93,6 +94,7 @@ class Network:
         masking: for a model that neither gets the kept parts of a LATENT with the run's noise nor clean, see
             `Variant.keeps_clean`. None: one of the two.
         text_crossing: its attention to the prompt, where that is apart from the picture's; None: they share one.
+        joint: how it carries a second prompt, where prompt and picture share one attention; None: it cannot.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
         cut: (variant, name of a condition, the condition, places of the frames that a window over time shows of each
             stream, shape as `condition` gets it) -> the condition for that window; raises FamilyError where that
@@ -110,6 +112,7 @@ class Network:
     prepare: Callable[[Variant, nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     crossings: tuple[str, ...] = ()
     text_crossing: TextCrossing | None = None
+    joint: JointAttention | None = None
     reads_rate: bool = False
     cut: Callable[[Variant, str, Tensor, Sequence[Sequence[int]], Any], Tensor] | None = None
     masking: Masking | None = None

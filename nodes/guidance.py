@@ -136,8 +136,8 @@ class OpenT2VGuidance:
                     "nag",
                     100.0,
                     0.5,
-                    "Normalised attention guidance (Wan, LTX-Video): a negative prompt that works at cfg 1, for models "
-                    "and LoRAs of few steps; a step takes no second call. 0 and 1: off; 5 to 11: common.",
+                    "Normalised attention guidance: a negative prompt that works at cfg 1, for models and LoRAs of few "
+                    "steps; a step takes no second call. 0 and 1: off; 5 to 11: common.",
                 ),
                 "nag_tau": (
                     "FLOAT",

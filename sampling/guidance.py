@@ -105,15 +105,16 @@ def check_guidance(settings: Guidance, variant: Variant) -> None:
 def check_nag(settings: Guidance, variant: Variant) -> None:
     """
     Raises:
-        SamplingError: a setting of normalised attention guidance is out of its range, or the model has no attention to
-            the prompt alone.
+        SamplingError: a setting of normalised attention guidance is out of its range, or nothing is known of where the
+            model attends to the prompt.
     """
     if settings.nag in (0, 1):
         return
-    if variant.family.network.text_crossing is None:
+    network = variant.family.network
+    if network.text_crossing is None and network.joint is None:
         raise SamplingError(
-            f"nag works on attention to the prompt apart from that to the picture, which {variant.title} has not; Wan "
-            "and LTX-Video have. Set nag to 0, and cfg above 1 for a negative prompt."
+            f"nag works inside attention to the prompt, and where {variant.title} has that is not known here. Set nag "
+            "to 0, and cfg above 1 for a negative prompt."
         )
     if settings.nag < 0 or settings.nag_tau < 1 or not 0 <= settings.nag_alpha <= 1:
         raise SamplingError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import FamilyError
+from ..base.forwards import replaced
 from ..base.guidance import NEGATIVE, Conditioning, Guide, Pass, PassResults
 from ..base.stg import Stg
 
@@ -219,23 +220,6 @@ def without(transformer: nn.Module, path: str, names: Sequence[str]) -> Abstract
     """Inside the context, the attentions of these names in all blocks at `path` return nothing."""
     count = len(transformer.get_submodule(path))  # pyright: ignore[reportArgumentType]
     return replaced(attentions(transformer, path, range(count), names), _nothing_of)
-
-
-@contextmanager
-def replaced(attentions: Sequence[Any], forward_of: Callable[[Any], Any]) -> Iterator[None]:
-    """Inside the context, each attention has another forward."""
-    before = []
-    try:
-        for attention in attentions:
-            # Other packs put a forward of their own there.
-            before.append((attention, vars(attention).get("forward")))
-            attention.forward = forward_of(attention)
-        yield
-    finally:
-        for attention, forward in before:
-            del attention.forward
-            if forward is not None:
-                attention.forward = forward
 
 
 def _values_of(attention: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..base import Entry, FamilyError
 from ..base.crossing import TextCrossing
+from ..base.forwards import replaced, without_output
 from ..base.guidance import Guide, Pass
-from .guides import replaced
+from ..base.joint import JointAttention
 
 # What attention's last layer is called in diffusers' modules and in ComfyUI's.
 _OUTPUTS = ("to_out", "o")
@@ -45,7 +46,7 @@ class Nag(Guide):
     Args:
         scale, tau, alpha: see `normalised`.
         negative: the dictionary of the negative CONDITIONING, its embedding under "cross_attn".
-        crossing: how the transformer attends to the prompt.
+        attention: how the transformer attends to the prompt.
         path: of the transformer's block list.
     """
 
@@ -53,7 +54,7 @@ class Nag(Guide):
     tau: float
     alpha: float
     negative: Entry
-    crossing: TextCrossing
+    attention: TextCrossing | JointAttention
     path: str
 
     @property
@@ -64,28 +65,29 @@ class Nag(Guide):
         return (Pass("positive", change=self.guided),)
 
     def guided(self, transformer: nn.Module) -> AbstractContextManager[None]:
+        if isinstance(self.attention, JointAttention):
+            return self.attention.carry(transformer, self.negative, self._mixed)
+        return self._crossed(transformer, self.attention)
+
+    def _mixed(self, positive: Tensor, negative: Tensor) -> Tensor:
+        return normalised(positive, negative, self.scale, self.tau, self.alpha)
+
+    def _crossed(self, transformer: nn.Module, crossing: TextCrossing) -> AbstractContextManager[None]:
         blocks: Any = transformer.get_submodule(self.path)
-        attentions = [self._attention(block) for block in blocks]
+        attentions = [_attention(block, crossing) for block in blocks]
         projected: list[tuple[Tensor, dict[str, Tensor]]] = []
 
         def text(hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             # Asked for within the transformer's call, when its host has brought the layers to the device.
             if not projected:
-                projected.append(self.crossing.project(transformer, self.negative, hidden))
+                projected.append(crossing.project(transformer, self.negative, hidden))
             return projected[0]
 
-        return replaced(attentions, lambda attention: self._forward(attention, text))
+        return replaced(attentions, lambda attention: self._forward(attention, crossing, text))
 
-    def _attention(self, block: nn.Module) -> Any:
-        for name in self.crossing.names:
-            if hasattr(block, name):
-                return getattr(block, name)
-        raise FamilyError(
-            f"Normalised attention guidance looks for {' or '.join(self.crossing.names)} in each block of the "
-            f"transformer, and {type(block).__name__} has none. Set nag of Video Guidance to 0."
-        )
-
-    def _forward(self, attention: Any, text: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]) -> Any:
+    def _forward(
+        self, attention: Any, crossing: TextCrossing, text: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+    ) -> Any:
         plain = attention.forward
 
         def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -93,35 +95,28 @@ class Nag(Guide):
             context = kwargs[name] if name else args[0]
             negative, masks = text(hidden)
             context_away = negative.expand(len(hidden), -1, -1)
-            if self.crossing.has_pictures(attention):  # pictures lie before the text, and both prompts see them
+            if crossing.has_pictures(attention):  # pictures lie before the text, and both prompts see them
                 context_away = torch.cat([context[:, : context.shape[1] - context_away.shape[1]], context_away], 1)
             if name:
                 second_args, second = args, {**kwargs, name: context_away}
             else:
                 second_args, second = (context_away, *args[1:]), dict(kwargs)
-            for key in self.crossing.masks:
+            for key in crossing.masks:
                 if key in second:
                     second[key] = masks.get(key)
-            with _without_output(attention) as output:
+            with without_output(attention, next(name for name in _OUTPUTS if name in attention._modules)) as last:
                 positive = plain(hidden, *args, **kwargs)
                 away = plain(hidden, *second_args, **second)
-            mixed = normalised(positive, away, self.scale, self.tau, self.alpha)
-            for layer in output if isinstance(output, nn.ModuleList) else [output]:
-                mixed = layer(mixed)
-            return mixed
+            return last(self._mixed(positive, away))
 
         return forward
 
 
-@contextmanager
-def _without_output(attention: nn.Module) -> Iterator[nn.Module]:
-    """Inside the context, attention returns what its last layer would read; that layer is handed out."""
-    name = next(name for name in _OUTPUTS if name in attention._modules)
-    output = attention._modules[name]
-    assert output is not None
-    nothing = nn.Identity()
-    attention._modules[name] = nn.ModuleList([nothing, nothing]) if isinstance(output, nn.ModuleList) else nothing
-    try:
-        yield output
-    finally:
-        attention._modules[name] = output
+def _attention(block: nn.Module, crossing: TextCrossing) -> Any:
+    for name in crossing.names:
+        if hasattr(block, name):
+            return getattr(block, name)
+    raise FamilyError(
+        f"Normalised attention guidance looks for {' or '.join(crossing.names)} in each block of the transformer, and "
+        f"{type(block).__name__} has none. Set nag of Video Guidance to 0."
+    )

@@ -312,11 +312,12 @@ def plan_run(
 
 def _nag(variant: Variant, settings: Guidance, negative: Entry | None) -> tuple[Guide, ...]:
     network = variant.family.network
-    if settings.nag in (0, 1) or not settings.nag_alpha or network.text_crossing is None:
+    attention = network.text_crossing or network.joint
+    if settings.nag in (0, 1) or not settings.nag_alpha or attention is None:
         return ()
     if negative is None:
         raise SamplingError("nag leads away from the negative prompt, and this run has none. Set nag to 0.")
-    return (Nag(settings.nag, settings.nag_tau, settings.nag_alpha, negative, network.text_crossing, network.blocks),)
+    return (Nag(settings.nag, settings.nag_tau, settings.nag_alpha, negative, attention, network.blocks),)
 
 
 def _image_scales(

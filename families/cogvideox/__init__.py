@@ -39,6 +39,7 @@ from ...base import (
 from ...base.checks import check_encoder
 from ..text import t5
 from . import files
+from .joint import JOINT
 from .lora import LORA
 from .scheduler import CogVideoXDPMScheduler
 from .teacache import teacache
@@ -313,7 +314,7 @@ FAMILY = Family(
     id="cogvideox",
     title="CogVideoX",
     recognition=Recognition(find, files.tensors),
-    network=Network(predict, condition, blocks="transformer_blocks"),
+    network=Network(predict, condition, blocks="transformer_blocks", joint=JOINT),
     sampling=Sampling(
         cfg_schedules=("constant", "dynamic", "dynamic (reference)"),
         cfg=cfg,

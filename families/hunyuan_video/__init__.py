@@ -39,6 +39,7 @@ from ...base.noise_levels import shifted, straight
 from ..text import clip, llama
 from . import files
 from .few_steps import FEW_STEPS
+from .joint import JOINT
 from .lora import LORA
 from .teacache import teacache
 
@@ -201,7 +202,7 @@ FAMILY = Family(
     id="hunyuan_video",
     title="HunyuanVideo",
     recognition=Recognition(find, files.tensors),
-    network=Network(predict, condition, blocks="transformer_blocks"),
+    network=Network(predict, condition, blocks="transformer_blocks", joint=JOINT),
     sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline"}),

@@ -33,6 +33,7 @@ from ...base.noise_levels import linear_quadratic, shifted, straight
 from ..text import t5
 from . import files
 from .few_steps import FEW_STEPS
+from .joint import JOINT
 from .lora import LORA
 from .teacache import teacache
 
@@ -165,7 +166,7 @@ FAMILY = Family(
     id="mochi",
     title="Mochi",
     recognition=Recognition(find, files.tensors),
-    network=Network(predict, condition, blocks="transformer_blocks"),
+    network=Network(predict, condition, blocks="transformer_blocks", joint=JOINT),
     sampling=Sampling(sigmas, teacache=teacache, few_steps=FEW_STEPS),
     files=Files(
         pipelines=frozenset({"MochiPipeline"}),

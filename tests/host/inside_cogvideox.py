@@ -20,7 +20,7 @@ from opent2v.base import Pictures  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_pipeline, open_folder  # noqa: E402
-from opent2v.sampling import make_run, make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, SamplerRequest, make_run, make_schedule, plan_run  # noqa: E402
 from opent2v.tests.tiny import cogvideox as tiny_cog  # noqa: E402
 
 torch.set_grad_enabled(False)
@@ -46,6 +46,25 @@ def load(side, kind, dtype=torch.float32):
 
 def both(kind):
     return load(embedded, kind), load(real, kind)
+
+
+@case
+def nag():
+    """Normalised attention guidance: the hosts' difference, and what it changes."""
+    found = {}
+    for kind in ("5b-i2v", "1.5"):
+        results = []
+        for parts in both(kind):
+            (context, entries), *_ = parts.prompts[1]
+            shape = (1, 16, 5, 4, 6)
+            for scale in (7.0, 0.0):
+                request = SamplerRequest(seed=3, steps=3, cfg=1.0, guidance=Guidance(nag=scale))
+                run = plan_run(parts.variant, request, shape, negative={**entries, "cross_attn": context})
+                samples = parts.side.sample(parts.model, *parts.prompts, {"samples": torch.zeros(shape)}, run)
+                results.append(parts.variant.normalise(samples.cpu()))
+        ours, plain, theirs, _ = results
+        found[kind] = {"apart": largest(ours, theirs), "without": largest(ours, plain)}
+    return found
 
 
 def sampled(parts, solver="reference", cfg=6.0, steps=5, denoise=1.0, **latent):

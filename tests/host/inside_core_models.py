@@ -20,6 +20,7 @@ from opent2v.base import FamilyError  # noqa: E402
 from opent2v.host import host  # noqa: E402
 from opent2v.loaders import load_model, open_file  # noqa: E402
 from opent2v.nodes.inputs import require_variant  # noqa: E402
+from opent2v.sampling import Guidance  # noqa: E402
 
 scratch = boot.scratch()
 folder_paths.add_model_folder_path("diffusion_models", str(scratch))
@@ -170,7 +171,7 @@ def sampled(model, positive, samples, **given):
 
 @case
 def cogvideox_15():
-    """Core's MODEL and ours of one file in Video Sampler, by solver; empty where this ComfyUI has none."""
+    """Core's MODEL and ours of one file in Video Sampler, by run; empty where this ComfyUI has none."""
     try:
         from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel as Network
     except ImportError:
@@ -185,11 +186,12 @@ def cogvideox_15():
     ours = host.model(load_model(open_file(scratch / "cog.safetensors"), torch.float32))
     positive = [[torch.randn(1, 226, 4096, generator=torch.Generator().manual_seed(2)) * 0.2, {}]]
     apart = {}
-    for solver, frames in (("reference", 3), ("euler", 2)):  # three: one more is put in front
-        one, other = (
-            sampled(m, positive, torch.zeros(1, 16, frames, 4, 4), solver=solver, steps=2) for m in (theirs, ours)
-        )
-        apart[solver] = largest(one, other) / other.abs().mean().item()
+    negative = [[torch.randn(1, 226, 4096, generator=torch.Generator().manual_seed(3)) * 0.2, {}]]
+    led = {"cfg": 1.0, "negative": negative, "guidance": Guidance(nag=7.0)}
+    # Three frames: one more is put in front.
+    for name, frames, given in (("reference", 3, {}), ("euler", 2, {"solver": "euler"}), ("nag", 2, led)):
+        one, other = (sampled(m, positive, torch.zeros(1, 16, frames, 4, 4), steps=2, **given) for m in (theirs, ours))
+        apart[name] = largest(one, other) / other.abs().mean().item()
     untouched = type(theirs.get_model_object("model_sampling")).__mro__
     return {"apart": apart, "still core's": any(kind.__name__ == "V_PREDICTION_DDPM" for kind in untouched)}
 

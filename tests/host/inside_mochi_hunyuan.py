@@ -24,7 +24,7 @@ import nodes as core  # noqa: E402
 from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_vae, open_file, open_folder  # noqa: E402
-from opent2v.sampling import make_run, make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, SamplerRequest, make_run, make_schedule, plan_run  # noqa: E402
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan  # noqa: E402
 from opent2v.tests.tiny import mochi as tiny_mochi  # noqa: E402
 
@@ -97,9 +97,9 @@ def hosts():
     }
 
 
-@case
-def mochi():
-    """Core's transformer, saved and read back. It has the published width built in, so only the depth is small."""
+@functools.cache
+def mochi_models():
+    """(core's transformer, its MODEL, our part). It has the published width built in, so only the depth is small."""
     torch.manual_seed(1)
     config = comfy.supported_models.GenmoMochi(
         {
@@ -112,7 +112,19 @@ def mochi():
     config.set_inference_dtype(torch.float32, None)
     base = config.get_model({})
     theirs = randomise(base.diffusion_model, 1)
-    part = load_model(read_back(theirs, "mochi"), torch.float32)
+    # UNETLoader builds the published depth of 48 whatever the file holds, so what it returns is made by hand.
+    return (
+        theirs,
+        comfy.model_patcher.ModelPatcher(base, CPU, CPU),
+        load_model(read_back(theirs, "mochi"), torch.float32),
+    )
+
+
+@case
+def mochi():
+    """Core's transformer, saved and read back."""
+    theirs, patcher, part = mochi_models()
+    torch.manual_seed(1)
     x, context = torch.randn(2, 12, 3, 8, 6), torch.randn(2, 10, 16)
     mask = torch.ones(2, 10, dtype=torch.long)  # core adds a mask of floats as it is
     mask[:, 7:] = 0
@@ -121,8 +133,6 @@ def mochi():
     made = part.predict(
         x, sigma * 1000, part.conditions({"cross_attn": context, "attention_mask": mask}, tuple(x.shape))
     )
-    # UNETLoader builds the published depth of 48 whatever the file holds, so what it returns is made by hand.
-    patcher = comfy.model_patcher.ModelPatcher(base, CPU, CPU)
     prompts = [[[context[:1], {"attention_mask": mask[:1]}]], [[context[1:], {"attention_mask": mask[1:]}]]]
     latent = {"samples": torch.zeros(1, 12, 3, 8, 6)}
     return {
@@ -236,6 +246,49 @@ def guidance():
     told = sampled(model.pair[0], set_by_node, model.latent, cfg=6.0)
     handle.remove()
     return {"effect": largest(three, six), "set by a node": largest(three, told), "calls": len(calls)}
+
+
+def nag_of(core_model, part, prompts, latent):
+    """Normalised attention guidance on core's network, on ours, on the embedded host, and without it."""
+    settings = {"steps": 2, "cfg": 1.0, "guidance": Guidance(nag=7.0, nag_tau=1.5, nag_alpha=0.4)}
+    first, second = (sampled(model, prompts, latent, **settings) for model in (core_model, real.model(part)))
+    positive, negative = prompts
+    request = SamplerRequest(seed=3, **settings)
+    entry = {**negative[0][1], "cross_attn": negative[0][0]}
+    run = plan_run(part.variant, request, tuple(latent["samples"].shape), negative=entry)
+    positive = [[c, {"guidance": 1.0, **values}] for c, values in positive]
+    third = part.variant.normalise(embedded.sample(embedded.model(part), positive, negative, latent, run))
+    return {
+        "ours": largest(first, second) / second.abs().max().item(),
+        "embedded": largest(second, third) / second.abs().max().item(),
+        "without": largest(second, sampled(real.model(part), prompts, latent, cfg=1.0, steps=2)),
+    }
+
+
+@case
+def nag_mochi():
+    _, patcher, part = mochi_models()
+    context, masks = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(6)), torch.ones(2, 10)
+    masks[0, 7:], masks[1, 4:] = 0, 0
+    prompts = [[[context[n : n + 1], {"attention_mask": masks[n : n + 1].long()}]] for n in (0, 1)]
+    return nag_of(patcher, part, prompts, {"samples": torch.zeros(1, 12, 2, 4, 4)})
+
+
+def nag_hunyuan(name, channels, tells):
+    model = hunyuan_video(name, channels, tells)
+    words = -model.words[:, :4]
+    prompts = [[[model.words, model.entries]], [[words, model.entries]]]
+    return nag_of(model.pair[0], model.part, prompts, model.latent)
+
+
+@case
+def nag_hunyuan_t2v():
+    return nag_hunyuan(*TEXT)
+
+
+@case
+def nag_hunyuan_image_to_video():
+    return nag_hunyuan(*PICTURE)
 
 
 @case

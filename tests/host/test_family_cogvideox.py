@@ -26,6 +26,13 @@ def test_the_same_latents_on_both_hosts(inside):
     assert {case: error for case, error in inside("hosts").items() if error > 5e-5} == {}
 
 
+@pytest.mark.parametrize("kind", ["5b-i2v", "1.5"])
+def test_normalised_attention_guidance_is_the_same_on_both_hosts(inside, kind):
+    """On core's own network: test_core_models.py; against the paper's formula: tests/sampling/test_nag_joint.py."""
+    found = inside("nag")[kind]
+    assert found["apart"] <= 1e-5 and found["without"] > 1e-3
+
+
 def test_cores_arithmetic_of_v_models_is_ours(inside):
     for kind in ("2b", "5b"):
         found = inside("core_sampling")[kind]

@@ -55,6 +55,13 @@ def test_cores_model_in_our_sampler(inside, model, family, task):
     assert found["apart"] <= 1e-4 and found["scale"] > 1
 
 
+@pytest.mark.parametrize("model", ["mochi", "hunyuan_t2v", "hunyuan_image_to_video"])
+def test_normalised_attention_guidance_is_the_same_on_both_hosts_and_on_cores_network(inside, model):
+    """The embedded host's is compared with the paper's formula in tests/sampling/test_nag_joint.py."""
+    found = inside(f"nag_{model}")
+    assert found["ours"] <= 1e-5 and found["embedded"] <= 1e-5 and found["without"] > 1e-3
+
+
 def test_cores_hunyuan_video_is_told_cfg_as_guidance(inside):
     result = inside("guidance")
     assert result["effect"] > 1e-2

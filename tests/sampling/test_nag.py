@@ -149,10 +149,13 @@ def test_settings_out_of_range(settings, said):
     assert said in str(error.value)
 
 
-def test_a_model_with_one_attention_for_prompt_and_picture_is_refused():
+def test_a_model_whose_attention_to_the_prompt_is_not_known_is_refused():
     variant = tiny_mochi.hosted()[0].part.variant
-    with pytest.raises(SamplingError, match=r"which Mochi .*has not; Wan and LTX-Video have"):
-        plan_run(variant, SamplerRequest(guidance=Guidance(nag=5)), (1, 12, 3, 4, 4), negative={})
+    unknown = replace(variant.family, network=replace(variant.family.network, joint=None))
+    with pytest.raises(SamplingError, match=r"where Mochi .*has that is not known here\. Set nag to 0"):
+        plan_run(
+            replace(variant, family=unknown), SamplerRequest(guidance=Guidance(nag=5)), (1, 12, 3, 4, 4), negative={}
+        )
     with pytest.raises(SamplingError, match="this run has none"):
         plan_run(tiny.shared()[0].part.variant, SamplerRequest(guidance=Guidance(nag=5)), SHAPE)
 
