@@ -120,6 +120,38 @@ def test_quoted_messages_are_in_the_code(node: str, language: str, code_texts: l
             assert any(piece in text for text in code_texts), f"no text in the code holds {piece!r}, of {message!r}"
 
 
+# Modules whose remarks and refusals are read beside a run of few steps; of some, one function.
+REMARKS = {
+    "base/few_steps.py": "remark", "base/strengths.py": "", "sampling/few_steps.py": "", "sampling/strengths.py": "",
+    "nodes/few_steps.py": "", "nodes/lora_pairs.py": "partner_file", "loaders/lora/origin.py": "step_remark",
+}  # fmt: skip
+
+
+def sentences(path: str, function: str) -> list[list[str]]:
+    """Of each text that the code fills in, its fixed pieces, sentence by sentence, without short ones."""
+    tree: ast.AST = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    if function:
+        tree = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function)
+    filled = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            fixed = [
+                part.value for part in node.values if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            pieces = [piece.strip(" .,:;/()") for text in fixed for piece in text.split(". ")]
+            filled.append([piece for piece in pieces if len(piece) > 14])
+    return [pieces for pieces in filled if pieces]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", REMARKS)
+def test_every_remark_on_few_steps_is_quoted(path: str, language: str) -> None:
+    pages = "\n".join(help_page(node, language).read_text(encoding="utf-8") for node in NODE_CLASS_MAPPINGS)
+    remarks = sentences(path, REMARKS[path])
+    assert remarks
+    assert [pieces for pieces in remarks if not any(piece in pages for piece in pieces)] == []
+
+
 @pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
 def test_both_languages_quote_the_same_messages(node: str) -> None:
     english, chinese = (

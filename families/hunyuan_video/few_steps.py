@@ -10,6 +10,7 @@ FEW_STEPS = (
         cfg=6.0, shift=(17.0,),
     ),
     FewSteps(
-        "AccVideo", r"acc ?vid(?:eo)?(?![a-z])", "aejion/AccVideo: 5 steps", steps=5, most=8, cfg=6.0, shift=(7.0,),
+        "AccVideo", r"acc ?vid(?:eo)?(?![a-z])", "aejion/AccVideo @239ff40, README: 5 steps, embedded cfg 6, shift 7",
+        steps=5, most=8, cfg=6.0, shift=(7.0,),
     ),
 )  # fmt: skip

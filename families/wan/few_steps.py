@@ -65,19 +65,23 @@ FEW_STEPS = (
         sigmas=DMD_SIGMAS, solver=RENOISED, kinds=(CHECKPOINT,),
     ),
     FewSteps(
-        "FusioniX", r"fusioni?x(?![a-z])", "vrgamedevgirl84/Wan14BT2VFusioniX: 8 to 10 steps, cfg 1, shift 1, uni_pc",
+        "FusioniX", r"fusioni?x(?![a-z])",
+        "by its users: 8 to 10 steps, cfg 1, shift 1, uni_pc; MeiGen-AI/InfiniteTalk, README: 8 steps, shift 2, no cfg",
         steps=8, most=10, shift=(1.0,), solver="",
     ),
     FewSteps(
-        "Rapid AllInOne", r"rapid (?:\w+ )?(?:aio|all ?in ?one)", "Phr00t/WAN2.2-14B-Rapid-AllInOne: 4 steps, cfg 1",
+        "Rapid AllInOne", r"rapid (?:\w+ )?(?:aio|all ?in ?one)",
+        "its maker's announcement (reddit.com/comments/1mddzji): 4 steps, cfg 1; the shift by its users",
         shift=(5.0,), kinds=(CHECKPOINT,),
     ),
     FewSteps(
-        "AccVideo", r"acc ?vid(?:eo)?(?![a-z])", "aejion/AccVideo, WanX: 10 steps", steps=10, shift=(5.0,), solver="",
+        "AccVideo", r"acc ?vid(?:eo)?(?![a-z])",
+        "aejion/AccVideo @5172700, README and sample_wanx_t2v.py: 10 steps, unipc, shift 5, no cfg",
+        steps=10, shift=(5.0,), solver="",
     ),
     FewSteps(
         "Wan2.2-TI2V-5B-Turbo", r"5b (?:\w+ )?turbo(?![a-z])|turbo .*ti2v 5b",
-        "quanhaol/Wan2.2-TI2V-5B-Turbo: 4 steps, cfg 1",
+        "quanhaol/Wan2.2-TI2V-5B-Turbo @22af21f, README: 4 steps, no cfg, by Self-Forcing, whose levels these are",
         shift=(5.0,), sigmas=FOUR_SIGMAS, solver=RENOISED, models="5B",
     ),
     FewSteps(

@@ -20,6 +20,7 @@ from opent2v.base.few_steps import (
     stated,
 )
 from opent2v.families import families
+from opent2v.families.ltx_video.versions import version_in
 
 L, C, X2V = LORA, CHECKPOINT, "LightX2V step distillation"
 # family, kind, name as its maker published it, name of the model -> title, steps, cfg, shift
@@ -85,8 +86,11 @@ REAL = [
     ("hunyuan_video", L, "hunyuan_video_accvid_5_steps_lora_rank16_fp8_e4m3fn", "", "AccVideo", 5, 6, (7,)),
     ("mochi", C, "FastMochi-diffusers", "", "FastMochi", 8, 1.5, ()),
     ("ltx_video", L, "ltxv-13b-0.9.7-distilled-lora128", "13B 0.9.7", "LTX-Video distilled LoRA", 7, 1, ()),
+    ("ltx_video", L, "ltxv_13b_097_distilled_lora_rank128", "13B 0.9.7", "LTX-Video distilled LoRA", 7, 1, ()),
     ("ltx2", L, "ltx-2-19b-distilled-lora-384", "2.0", "LTX-2 distilled LoRA", 8, 1, ()),
     ("ltx2", L, "ltx-2.3-22b-distilled-lora-384", "2.3", "LTX-2 distilled LoRA", 8, 1, ()),
+    ("ltx2", L, "LTX23_22b_distilled_lora_dynamic_fro09_avg_rank_105_bf16", "2.3", "LTX-2 distilled LoRA", 8, 1, ()),
+    ("ltx2", L, "ltx-2.5-22b-distilled-lora-450", "2.5", "LTX-2 distilled LoRA", 8, 1, ()),
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_8step_v1.0_bf16", "", "MiniMax H3 Turbo 544p", 8, 1, (12, 3)),
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_8step_v1.0_comfyui_bf16", "", "MiniMax H3 Turbo 544p", 8, 1, (12, 3)),
     ("minimax_h3", L, "minimax_h3_fl2v_turbo_4step_v1.0_768p_bf16", "", "MiniMax H3 Turbo 768p", 4, 1, (6, 3)),
@@ -124,6 +128,8 @@ DECOYS = [
     ("hunyuan_video", L, "fast_car_chase_hunyuan"),
     ("hunyuan_video", C, "hunyuan_video_720_cfgdistill_fp8_e4m3fn"),
     ("ltx2", L, "distillery_tour_ltx2"),
+    ("ltx2", L, "ltx23_ic_lora_union_control"),
+    ("ltx_video", L, "ltxv_098_camera_orbit"),
     ("minimax_h3", L, "turbocharger_h3_style"),
     ("minimax_h3", L, "turbocharger_h3_768p_8steps"),
     ("minimax_h3", L, "a_portrait_768p"),
@@ -142,6 +148,20 @@ def test_a_real_name_comes_to_its_row(family, kind, name, model, title, steps, c
 @pytest.mark.parametrize(("family", "kind", "name"), DECOYS)
 def test_a_name_that_only_looks_like_one_comes_to_none(family, kind, name):
     assert known(families()[family].sampling.few_steps, f"{name}.safetensors", kind) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("ltxv-13b-0.9.8-distilled", "0.9.8"), ("ltxv-13b-098-distilled-fp8", "0.9.8"),
+        ("LTXV_13B_097_distilled", "0.9.7"), ("ltxv-2b-0.9.6-distilled-04-25", "0.9.6"),
+        ("ltxv_2b_096_distilled", "0.9.6"), ("ltx-video-2b-v0.9.1", "0.9.1"), ("ltxv_style_1098", ""),
+        ("ltxv-13b-20250908", ""),
+    ],
+)  # fmt: skip
+def test_the_version_of_an_ltx_video_checkpoint_without_dots(name, version):
+    """Its distilled checkpoints are variants of their own, told by version and by the word."""
+    assert version_in(name) == version
 
 
 def test_the_table_is_as_long_as_it_should_be():
