@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...base import FamilyError, Target
 from ...base.few_steps import FewSteps
 from ...base.file_names import expert_in
+from .blocks import block_filter
 from .control import widened
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat, is_of_a_pair
@@ -297,37 +297,3 @@ def _whole_blocks(pick: Tensor, size: int) -> bool:
     if len(pick) % size or bool((pick[::size] % size).any()):
         return False
     return bool((pick.reshape(-1, size) - pick[::size, None] == torch.arange(size)).all())
-
-
-def block_filter(text: str) -> Callable[[str], bool]:
-    """A function (layer's name) -> whether the LoRA may change the layer.
-
-    Args:
-        text: numbers and ranges of blocks ("0-9, 15"), and words of which one must be a part of the name ("attn1",
-            "ffn"), separated by commas.
-    Raises:
-        FamilyError: a range whose end lies before its start, or a part that is neither a range nor a word.
-    """
-    numbers: set[int] = set()
-    words: list[str] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        span = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", part)
-        if span:
-            first, last = int(span[1]), int(span[2] or span[1])
-            if last < first:
-                raise FamilyError(f"The block filter has the range {part!r}. Expected the smaller number first: 0-9.")
-            numbers |= set(range(first, last + 1))
-        elif re.fullmatch(r"[A-Za-z][\w.]*", part):
-            words.append(part)
-        else:
-            raise FamilyError(
-                f"The block filter has {part!r}. Expected numbers of blocks, ranges and words of layers' names, "
-                "separated by commas: 0-9, 15, attn1."
-            )
-
-    def is_selected(stem: str) -> bool:
-        block = re.search(r"(?<=[._])\d+(?=[._]|$)", stem)
-        in_block = not numbers or (block is not None and int(block[0]) in numbers)
-        return in_block and (not words or any(word in stem for word in words))
-
-    return is_selected
