@@ -12,6 +12,7 @@ from ...base import WeightChange
 from ...base.weight_changes import is_old_glora
 from ..containers import open_container
 from ..errors import ModelFileError
+from .control import for_all_inputs
 from .file import Adapter, LoraFile
 from .match import Verdict
 from .names import WeightSlice
@@ -52,6 +53,7 @@ def patches_of(
             alpha = _number(_finite(read(key), key, verdict.file)[0]) if key else None
         scale = scale_of(scaled, alpha, verdict.file.metadata)
         _check_product(adapter, largest, scale, verdict.file)
+        tensors = for_all_inputs(adapter, tensors, verdict.target.shapes[places[0].name])
         patches += [_patch(adapter, verdict.target.prefix, place, tensors, scale) for place in places]
         if on_progress:
             on_progress(n)

@@ -13,7 +13,7 @@ from ...base import FamilyError, Target
 from ...base.few_steps import FewSteps
 from ...base.file_names import expert_in
 from .blocks import block_filter
-from .control import widened
+from .control import is_narrower, narrower_remark, refuse_widened
 from .file import Adapter, LoraFile
 from .keys import expert, forms, is_flat, is_of_a_pair
 from .names import Names, WeightSlice
@@ -104,7 +104,9 @@ class Verdict:
                 "Apply the file to the other MODEL."
             )
         if self.matched > _CHANCE * self.total:
-            self._check_input()
+            shapes = self._shapes
+            whole = [adapter for adapter, _ in self.places if not is_narrower(adapter, shapes[adapter.stem])]
+            refuse_widened(self.file, self.target.title, self.misshapen, whole)
             return
         trained_for = origin_text(self.file, self._origin[1]) or "made for an unknown model"
         raise FamilyError(
@@ -112,19 +114,10 @@ class Verdict:
             f"{self._example()} Use a LoRA that was trained for this model."
         )
 
-    def _check_input(self) -> None:
-        """
-        Raises:
-            FamilyError: it widens the layer that reads the latents.
-        """
-        name = self.file.path.name
-        layer = widened(self.file, self.misshapen)
-        if layer:
-            raise FamilyError(
-                f"{name}: this LoRA widens {layer}, for a control video or a picture beside the latents, which "
-                f"{self.target.title} does not read. Half of it would spoil the video, so none is applied. Use a LoRA "
-                "for this model, or ComfyUI's own nodes for control models."
-            )
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Stem of a change -> shape of the first weight that it goes to."""
+        return {adapter.stem: self.target.shapes[places[0].name] for adapter, places in self.places}
 
     def lines(self) -> list[str]:
         """The verdict, line by line."""
@@ -165,7 +158,8 @@ class Verdict:
             )
         trigger = file.metadata.get("modelspec.trigger_phrase", "").strip()[:_TRIGGER]
         lines += [f"Trigger words: {trigger}"] if trigger else []
-        return [*lines, *filter(None, (step_remark(file, self.target.variant), self._families_remark))]
+        narrower = narrower_remark([adapter for adapter, _ in self.places], self._shapes)
+        return [*lines, *filter(None, (narrower, step_remark(file, self.target.variant), self._families_remark))]
 
     @property
     def few_steps(self) -> FewSteps | None:
@@ -278,7 +272,8 @@ def _misfit(adapter: Adapter, places: Sequence[WeightSlice], names: Names) -> Mi
     rows, columns = sum(names.size(p)[0] for p in places), names.size(places[0])[1]
     size = adapter.size[0], adapter.size[1] or columns
     if size != (rows, columns):
-        return Misfit(adapter, size, (rows, columns))
+        is_known = len(places) == 1 and is_narrower(adapter, names.target.shapes[places[0].name])
+        return None if is_known else Misfit(adapter, size, (rows, columns))
     dora, channels = adapter.shapes.get("dora"), names.target.shapes[places[0].name][1:2]
     if dora is not None and not fits_magnitudes(dora, rows, *channels):
         return Misfit(adapter, size, (rows, columns), f"has magnitudes {list(dora)} for {[rows, *channels]}")

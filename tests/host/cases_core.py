@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import boot
+import comfy.lora
 import comfy.model_base
 import comfy.model_patcher
 import comfy.sd
@@ -20,6 +21,7 @@ from opent2v.base import VideoModel, VideoVAE
 from opent2v.base.few_steps import FewSteps, FewStepsLora
 from opent2v.base.strengths import parse
 from opent2v.host import embedded, host
+from opent2v.loaders import load_model, open_file
 from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.sampling import Guidance, SamplerRequest, plan_run
 
@@ -126,6 +128,30 @@ def strengths():
         "again": largest(sample(ours, steps=4), sample(core, steps=4)),
         "plain": largest(results[1], sample(ours, steps=4)),
     }
+
+
+@case
+def narrower():
+    """A LoRA of the text-to-video model's input layer on models that read a picture beside the latents."""
+    dice = torch.Generator().manual_seed(9)
+    plain = weights["patch_embedding.weight"]
+    wide = torch.randn(len(plain), 36, *plain.shape[2:], generator=dice)
+    name = "wide.safetensors"
+    comfy.utils.save_torch_file({**weights, "patch_embedding.weight": wide}, str(scratch / "diffusion_models" / name))
+    theirs = call("UNETLoader", unet_name=name, weight_dtype="default")
+    part = load_model(open_file(scratch / "diffusion_models" / name), torch.float32)
+    down = torch.randn(2, 16, *plain.shape[2:], generator=dice)
+    up = torch.randn(len(plain), 2, 1, 1, 1, generator=dice)
+    stem = "diffusion_model.patch_embedding"
+    lora = save("loras", {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up})
+    merged = wide.clone()
+    merged[:, :16] += 0.5 * torch.einsum("or,rctyx->octyx", up[:, :, 0, 0, 0], down)
+    found = {}
+    for side, model in (("core", theirs), ("ours", host.model(part))):
+        changed = call("OpenT2VLoadLora", model=model, lora=lora, strength_model=0.5)[0]
+        key = f"{stem}.weight"
+        found[side] = largest(comfy.lora.calculate_weight(changed.patches[key], wide.clone(), key), merged)
+    return found
 
 
 @case

@@ -35,6 +35,12 @@ def test_a_strength_that_changes_over_the_steps(inside, name):
     assert found["whole"] > 1e-4 and found["plain"] > 1e-4
 
 
+def test_a_lora_for_fewer_channels_changes_the_first_of_the_input_layer(inside):
+    """The embedded host's: tests/loaders/lora/test_control.py."""
+    found = inside("core narrower")
+    assert max(found.values()) <= 1e-5 and set(found) == {"core", "ours"}
+
+
 @pytest.mark.parametrize("name", ["core", "ours"])
 def test_a_lora_of_few_steps_travels_with_the_model(inside, name):
     found = inside("core few_steps")[name]
