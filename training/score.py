@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .matte import Colours, cover_of, spread
 from .world import BACKGROUNDS, COLOURS, UPRIGHT, Scene, Take, area
 
 ATTRIBUTES = ("colour", "background", "motion", "shape")
@@ -29,8 +30,6 @@ _SEEN, _TRACEABLE = 0.3, 0.2
 # counts as still.
 _TYPICAL_MOVE, _TYPICAL_GROWTH, _TYPICAL_TURN = 0.45, 0.75, 1.1 * math.pi
 _STILL = 0.4
-# Lowest contrast between shape and background, as a distance in RGB 0..1; the world's lowest is 0.33.
-_CONTRAST = 0.12
 # The middle of a shape, in radii of a circle of its area (the inside of a star in a line of 3.5 pixels reaches a
 # little less far), and how much of it has to be ground for an outline drawing.
 _MIDDLE, _HOLLOW = 0.25, 0.5
@@ -121,18 +120,6 @@ def shown(video: Tensor, scene: Scene) -> Take | None:
 
 
 @dataclass(frozen=True)
-class _Colours:
-    """Of the ground and of what differs most from it, both [3] in 0..1."""
-
-    ground: Tensor
-    front: Tensor
-
-    @property
-    def contrast(self) -> float:
-        return float((self.front - self.ground).norm())
-
-
-@dataclass(frozen=True)
 class _Seen:
     """The shape on the frames of a clip, F of them.
 
@@ -152,16 +139,13 @@ class _Seen:
     angles: dict[str, Tensor]
 
 
-def _see(video: Tensor) -> tuple[_Colours, _Seen | None]:
+def _see(video: Tensor) -> tuple[Colours, _Seen | None]:
     """The colours, and the shape unless most frames show nothing but background."""
-    rgb = ((video.float() + 1) / 2).clamp(0, 1)
-    back = _border(rgb)
-    colours = _Colours(back.median(1).values, _front(rgb, back))
-    if colours.contrast < _CONTRAST:
+    colours, drawn = cover_of(video)
+    if drawn is None:
         return colours, None
-    drawn = _cover(rgb, back, colours.front)
     # Only the shape and a seam around it: faint stains elsewhere would pull the moments.
-    matte = _filled(drawn * _spread(drawn > 0.5))
+    matte = _filled(drawn * spread(drawn > 0.5))
     area = matte.mean((1, 2))  # [F], share of the frame
     # A frame's weight is the share of the shape that it shows.
     weight = (area / area.median().clamp_min(0.003)).clamp(0, 1)
@@ -183,31 +167,6 @@ def _motion(raw: dict[str, float]) -> str:
     }
     most = max(amounts, key=lambda name: amounts[name])
     return most if amounts[most] > _STILL else "still"
-
-
-def _border(rgb: Tensor) -> Tensor:
-    """[3, F, H, W] -> [3, F]: each frame's median colour along its border."""
-    edge = max(1, rgb.shape[-1] // 21)
-    sides = (rgb[..., :edge, :], rgb[..., -edge:, :], rgb[..., edge:-edge, :edge], rgb[..., edge:-edge, -edge:])
-    return torch.cat([s.flatten(2) for s in sides], 2).median(2).values
-
-
-def _front(rgb: Tensor, back: Tensor) -> Tensor:
-    """The shape's colour [3]: the median over the inside of what differs most from the background."""
-    distance = (rgb - back[:, :, None, None]).square().sum(0).sqrt()  # [F, H, W]
-    high = distance.flatten().topk(max(1, distance.numel() // 50)).values[-1]
-    mask = distance > 0.6 * high
-    # The inside alone: edge pixels are mixed with the background.
-    inside = ~_spread(~mask)
-    chosen = inside if int(inside.sum()) >= 20 else mask
-    return rgb[:, chosen].median(1).values if bool(chosen.any()) else rgb.flatten(1).median(1).values
-
-
-def _cover(rgb: Tensor, back: Tensor, front: Tensor) -> Tensor:
-    """[F, H, W] in 0..1: how much of each pixel has the shape's colour."""
-    way = front[:, None] - back  # [3, F]
-    cover = ((rgb - back[:, :, None, None]) * way[:, :, None, None]).sum(0) / way.square().sum(0)[:, None, None]
-    return cover.clamp(0, 1)
 
 
 def _filled(matte: Tensor) -> Tensor:
@@ -236,19 +195,6 @@ def _hollow(drawn: Tensor, filled: Tensor, x: Tensor, y: Tensor) -> float:
     middle = (dx * dx + dy * dy).sqrt() < radius.clamp_min(1 / width)
     empty = ((filled - drawn).clamp(min=0) * middle).sum((1, 2)) / middle.sum((1, 2))
     return float((empty * area).sum() / area.sum())
-
-
-def _spread(mask: Tensor) -> Tensor:
-    """[F, H, W] bool -> the same, grown by a thirty-second of the width to every side."""
-    reach = max(1, mask.shape[-1] // 32)
-    for axis in (1, 2):
-        grown = mask.clone()
-        for shift in range(1, reach + 1):
-            kept = mask.shape[axis] - shift
-            grown.narrow(axis, shift, kept).logical_or_(mask.narrow(axis, 0, kept))
-            grown.narrow(axis, 0, kept).logical_or_(mask.narrow(axis, shift, kept))
-        mask = grown
-    return mask
 
 
 def _centroid(matte: Tensor) -> tuple[Tensor, Tensor]:
