@@ -30,18 +30,17 @@ class Sample:
     """One clip as the model sees it.
 
     Attributes:
-        streams: clean latents [1, C, ...], normalised and padded in front.
+        streams: clean latents [1, C, ...], normalised and padded in front. Padding frames are learned as all others:
+            a sampling run makes them too, and the others attend to them.
         entry: the prompt's and the pictures' entries of a CONDITIONING, "cross_attn" among them.
         mask: [1, 1, T, h, w] of the video, 1 is learned and 0 is given; None: all is learned.
         known: [1, C, T, h, w] the given part of the video's latents, normalised; None where there is no mask.
-        padding: padding frames in front of each stream, which are not learned.
     """
 
     streams: tuple[Tensor, ...]
     entry: Entry
     mask: Tensor | None = None
     known: Tensor | None = None
-    padding: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def losses(
 ) -> Tensor:
     """The mean squared error of the model's own prediction, for each sample; [B] float32 on the model's device.
 
-    What is given, and padding, does not count. Samples whose conditions have the same shapes go through the model in
+    What is given does not count. Samples whose conditions have the same shapes go through the model in
     one call.
 
     Args:
@@ -139,14 +138,10 @@ def losses(
     total = torch.zeros(len(samples), device=model.device)
     for n, output in enumerate(outputs):
         squares = (output.float() - predicts.target(clean[n], noise[n], sigmas)).square()
-        skipped = samples[0].padding[n]
-        weight = mask if n == 0 else None
-        if skipped:
-            squares, weight = squares[:, :, skipped:], None if weight is None else weight[:, :, skipped:]
-        if weight is None:
+        if mask is None or n:
             total = total + squares.flatten(1).mean(1)
         else:
-            weight = weight.expand_as(squares)
+            weight = mask.expand_as(squares)
             total = total + (squares * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
     return total
 

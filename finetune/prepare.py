@@ -79,18 +79,17 @@ class Prepared:
         latents: list[Tensor] = stored[STREAMS]
         pairs = list(zip(self.variant.streams, latents, strict=False))
         streams = tuple(stream.normalise(stream.pad_front(latent)) for stream, latent in pairs)
-        padding = tuple(stream.front_padding(latent) for stream, latent in pairs)
         entry: dict[str, Any] = {"cross_attn": prompt.pop(CONTEXT), **prompt}
         if not with_picture:
-            return Sample(streams, entry, padding=padding)
+            return Sample(streams, entry)
         video = pairs[0][0]
         entry |= {name.removeprefix(PICTURE): v for name, v in stored.items() if name.startswith(PICTURE)}
         if VISION in stored:
             entry["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=stored[VISION])
         mask = stored.get(MASK)
         if mask is None:
-            return Sample(streams, entry, padding=padding)
-        return Sample(streams, entry, video.pad_front(mask), video.normalise(video.pad_front(stored[KNOWN])), padding)
+            return Sample(streams, entry)
+        return Sample(streams, entry, video.pad_front(mask), video.normalise(video.pad_front(stored[KNOWN])))
 
 
 def prepare(

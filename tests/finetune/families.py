@@ -85,18 +85,23 @@ def entry_of(variant: Any, pooled: int) -> dict[str, Any]:
     return {"cross_attn": context, "pooled_output": torch.randn(1, pooled, generator=generator)}
 
 
+def shapes_of(name: str) -> list[tuple[int, ...]]:
+    """Of a LATENT of the model's own size, [1, C, ...] for each stream, without padding frames."""
+    variant = hosted(name).part.variant
+    defaults = variant.defaults
+    frames = defaults.frames if defaults.frames < 30 else variant.geometry.frame_step + 1
+    width, height = (defaults.width, defaults.height) if defaults.width < 128 else (96, 64)
+    return [(1, *stream.latent_shape(width, height, frames, defaults.fps)) for stream in variant.streams]
+
+
 def sample_of(name: str, seed: int = 0, pictures: bool = False) -> Sample:
     """A clip of the model's own size: random latents, and a random prompt."""
     part = hosted(name).part
     variant, pooled = part.variant, getattr(part.transformer.config, "pooled_projection_dim", 1)
-    generator, defaults = torch.Generator().manual_seed(seed), variant.defaults
-    frames = defaults.frames if defaults.frames < 30 else variant.geometry.frame_step + 1
-    width, height = (defaults.width, defaults.height) if defaults.width < 128 else (96, 64)
-    sizes = [stream.latent_shape(width, height, frames, defaults.fps) for stream in variant.streams]
-    latents = [torch.randn(1, *size, generator=generator) for size in sizes]
+    generator = torch.Generator().manual_seed(seed)
+    latents = [torch.randn(shape, generator=generator) for shape in shapes_of(name)]
     streams = tuple(s.pad_front(latent) for s, latent in zip(variant.streams, latents, strict=True))
-    padding = tuple(s.front_padding(latent) for s, latent in zip(variant.streams, latents, strict=True))
-    sample = Sample(streams, entry_of(variant, pooled), padding=padding)
+    sample = Sample(streams, entry_of(variant, pooled))
     if not pictures:
         return sample
     mask = torch.ones_like(streams[0][:, :1])

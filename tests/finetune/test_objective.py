@@ -46,9 +46,7 @@ def by_hand(name: str, sample, noises, level: float) -> float:
     with torch.no_grad():
         output = part.predict(noisy if variant.is_joint else noisy[0], t, conditions)
     outputs = output if variant.is_joint else [output]
-    skipped = sample.padding
-    pieces = [(o - g)[:, :, skip:] for o, g, skip in zip(outputs, target, skipped, strict=True)]
-    return sum((piece.double() ** 2).mean().item() for piece in pieces)
+    return sum(((o - g).double() ** 2).mean().item() for o, g in zip(outputs, target, strict=True))
 
 
 def sigma_of(name: str, level: float) -> torch.Tensor:
