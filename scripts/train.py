@@ -3,6 +3,7 @@
     transformer, vae, export    the bundled model: transformer with text encoder, VAE, and the folder of both
     lora                        its outline LoRA; needs peft
     few-steps                   its LoRA for 4 steps at cfg 1; needs peft
+    concept                     clips of a new concept for scripts/train_lora.py, and how well it was learned
     quickstart                  the next bundled model, VAE and transformer in turns
     quickstart-transformer, quickstart-vae    its parts alone
 
@@ -25,6 +26,7 @@ PARTS = {
     "export": "export",
     "lora": "train_lora",
     "few-steps": "train_few_steps",
+    "concept": "concept",
     "quickstart": "quickstart.train",
     "quickstart-transformer": "quickstart.train_transformer",
     "quickstart-vae": "quickstart.train_vae",
