@@ -6,21 +6,24 @@
 from __future__ import annotations
 
 from .clips import Clip, Refused, read_clips
+from .effect import Effect, Judge
 from .encode import Encoders
 from .errors import MissingTrainer, TrainingError
-from .export import export
+from .export import export, write_card
 from .loop import Record, Training
 from .page import write_page
 from .plan import data_lines, plan_lines
 from .prepare import Prepared, prepare
 from .processes import Processes
-from .samples import Drawn, Shot, draw, shots_of
+from .samples import Drawn, Shot, draw, held_out_shots, shots_of
 from .settings import Settings
 
 __all__ = [
     "Clip",
     "Drawn",
+    "Effect",
     "Encoders",
+    "Judge",
     "MissingTrainer",
     "Prepared",
     "Processes",
@@ -33,9 +36,11 @@ __all__ = [
     "data_lines",
     "draw",
     "export",
+    "held_out_shots",
     "plan_lines",
     "prepare",
     "read_clips",
     "shots_of",
+    "write_card",
     "write_page",
 ]

@@ -6,7 +6,8 @@ Source: Hu et al. 2021 (arXiv 2106.09685); peft 0.21, tuners/lora.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,13 +23,16 @@ _NAME = "default"
 
 
 def trained_layers(transformer: nn.Module, layers: str) -> list[str]:
-    """The linear layers in the transformer's numbered blocks that a LoRA is put on.
+    """The linear layers that a LoRA is put on: all of them, or those of a kind in the transformer's numbered blocks.
 
     Args:
         layers: one of `LAYERS`.
     Raises:
         TrainingError: there is none.
     """
+    linear = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
+    if layers == LAYERS[2]:
+        return linear
     ends = ATTENTION if layers == LAYERS[1] else (*ATTENTION, *FEED_FORWARD)
     # A UNet's middle block is one; all others stand in lists.
     lists = tuple(
@@ -36,11 +40,8 @@ def trained_layers(transformer: nn.Module, layers: str) -> list[str]:
         for name, child in transformer.named_children()
         if isinstance(child, nn.ModuleList) or name == "mid_block"
     )
-    named = [
-        name
-        for name, module in transformer.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith(lists) and name.endswith(tuple(f".{end}" for end in ends))
-    ]
+    endings = tuple(f".{end}" for end in ends)
+    named = [name for name in linear if name.startswith(lists) and name.endswith(endings)]
     if not named:
         raise TrainingError(f"{type(transformer).__name__} has no {layers} layers in blocks: it is not trained here.")
     return named
@@ -89,6 +90,18 @@ class Adapter:
     def state(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""
         return {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Within it the transformer computes as if there were no adapter."""
+        wrapped: list[Any] = [self.transformer.get_submodule(name) for name in self.layers]
+        for layer in wrapped:
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in wrapped:
+                layer.enable_adapters(True)
 
     def remove(self) -> None:
         """Give the transformer its plain layers back."""

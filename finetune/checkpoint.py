@@ -28,14 +28,14 @@ def save(
     """
     tensors = {_WEIGHT + name: weight.detach() for name, weight in adapter.weights.items()}
     tensors |= {_BEST + name: weight for name, weight in best.items()}
-    names = list(adapter.weights)
     plain: dict[str, Any] = {}
-    for number, values in optimizer.state_dict()["state"].items():
-        for key, value in values.items():
+    # Not its `state_dict()`, in which bitsandbytes nests what it holds in 8 bits.
+    for name, weight in adapter.weights.items():
+        for key, value in optimizer.state.get(weight, {}).items():
             if isinstance(value, Tensor):
-                tensors[f"{_STATE}{names[number]}:{key}"] = value
+                tensors[f"{_STATE}{name}:{key}"] = value
             else:
-                plain[f"{names[number]}:{key}"] = value
+                plain[f"{name}:{key}"] = value
     write_tensors(path, tensors, {"state": json.dumps(dict(state)), "optimizer": json.dumps(plain)})
 
 

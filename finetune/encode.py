@@ -14,7 +14,9 @@ from ..base import FamilyError, Pictures, Variant
 from ..base.guidance import Conditioning
 from ..host import host
 from .buckets import Bucket
+from .clips import Clip
 from .errors import TrainingError
+from .frames import read
 
 # Names under which parts of a clip are stored; entries of a CONDITIONING for its first frame have PICTURE in front.
 STREAMS, MASK, KNOWN, PICTURE, VISION, CONTEXT = "streams", "mask", "known", "picture:", "vision", "context"
@@ -54,7 +56,26 @@ class Encoders:
         return _hash(host.embed(self.clip, _TEST_PROMPT)[0][0])
 
 
-def sound_latent(encoders: Encoders, audio: dict[str, Any], bucket: Bucket) -> Tensor:
+def encoded(encoders: Encoders, clip: Clip, bucket: Bucket, share: float) -> dict[str, Any]:
+    """The latents of a clip and, where `share` of the steps gives the first frame, what is made of it; names as above.
+
+    Raises:
+        TrainingError: something of the clip is lost, or the model cannot start from its first frame.
+    """
+    frames, audio = read(clip, bucket, encoders.variant.defaults.fps)
+    streams = [host.encode(encoders.vae, frames)]
+    if audio is not None:
+        streams.append(_sound_latent(encoders, audio, bucket))
+    values: dict[str, Any] = {STREAMS: streams}
+    if share and bucket.frames > 1:
+        try:
+            values |= guided_by_first(encoders, frames)
+        except FamilyError as error:
+            raise TrainingError(str(error)) from error
+    return values
+
+
+def _sound_latent(encoders: Encoders, audio: dict[str, Any], bucket: Bucket) -> Tensor:
     """The latent of exactly the clip's length; silence behind a shorter sound."""
     variant, stream = encoders.variant, encoders.variant.sound
     decoder = host.audio_decoder(encoders.audio_vae)

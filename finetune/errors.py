@@ -16,7 +16,7 @@ class MissingTrainer(ImportError):
 
 
 def trainer_library(name: str) -> ModuleType:
-    """Import "peft" or "accelerate".
+    """Import "peft", "accelerate" or "bitsandbytes".
 
     Raises:
         MissingTrainer: with the command that installs it.
@@ -24,7 +24,8 @@ def trainer_library(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
+        packages = name if name == "bitsandbytes" else "peft accelerate"
         raise MissingTrainer(
             f"Training a LoRA needs {name}, which cannot be imported ({error}). Install it and restart: "
-            f'"{sys.executable}" -m pip install peft accelerate'
+            f'"{sys.executable}" -m pip install {packages}'
         ) from error

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .effect import Effect
 from .loop import Training
+from .optimizer import OPTIMIZERS
 from .plan import bucket_counts
 from .store import write_tensors
 
@@ -48,7 +50,7 @@ def metadata_of(training: Training, name: str) -> dict[str, str]:
         "ss_network_dim": rank,
         "ss_network_alpha": rank,
         "ss_learning_rate": settings.rate,
-        "ss_optimizer": "AdamW",
+        "ss_optimizer": "AdamW8bit" if training.optimizer_name == OPTIMIZERS[2] else "AdamW",
         "ss_lr_scheduler": "constant_with_warmup",
         "ss_lr_warmup_steps": settings.warmup,
         "ss_max_train_steps": settings.steps,
@@ -68,13 +70,17 @@ def metadata_of(training: Training, name: str) -> dict[str, str]:
 
 def export(training: Training, path: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
     """Write the weights with the lowest validation loss, or the last ones, and a card (Markdown) beside the file."""
-    weights = training.best or training.adapter.state()
-    write_tensors(path, tensors_of(training, weights, dtype), metadata_of(training, path.stem))
-    path.with_suffix(".md").write_text(card(training, path), encoding="utf-8")
+    write_tensors(path, tensors_of(training, training.weights, dtype), metadata_of(training, path.stem))
+    write_card(training, path)
     return path
 
 
-def card(training: Training, path: Path) -> str:
+def write_card(training: Training, path: Path, effect: Effect = Effect()) -> None:  # noqa: B008 - frozen
+    """Write the card of a LoRA's file, with what the LoRA changes where that is measured."""
+    path.with_suffix(".md").write_text(card(training, path, effect), encoding="utf-8")
+
+
+def card(training: Training, path: Path, effect: Effect = Effect()) -> str:  # noqa: B008 - frozen
     """What a person who gets the file wants to know, in Markdown."""
     settings, variant, prepared = training.settings, training.model.part.variant, training.prepared
     last = training.history[-1].loss if training.history else None
@@ -89,9 +95,10 @@ def card(training: Training, path: Path) -> str:
         "Steps": f"{training.step} of {settings.steps}, {settings.batch} clips each"
         + (", ended since the validation loss had stopped falling" if training.ended_early else ""),
         "Rank": f"{settings.rank}, alpha {settings.alpha or settings.rank:g} (multiplied in), {settings.layers} layers",
-        "Rate": f"{settings.rate:g}, AdamW, {settings.warmup} steps of warmup",
+        "Rate": f"{settings.rate:g}, {training.optimizer_name}, {settings.warmup} steps of warmup",
         "Loss of the last step": "" if last is None else f"{last:.5f}",
         "Lowest validation loss": f"{training.lowest:.5f}" if training.best else "",
+        **effect.rows,
     }
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items() if text), ""]
     examples = [item.clip.caption.splitlines()[0] for item in prepared.items[:3]]

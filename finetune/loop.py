@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from . import checkpoint
 from .adapter import Adapter, trained_layers
 from .errors import TrainingError
 from .objective import NoiseLevels, Sample, can_join, draw_noise, losses
+from .optimizer import optimizer_of, resolved
 from .order import Order, generator_of
 from .prepare import Item, Prepared
 from .processes import Processes
@@ -57,6 +58,7 @@ class Training:
         TrainingError: the checkpoint is of another training; nothing can be trained.
     Attributes:
         step: how many steps are done.
+        optimizer_name: the optimiser that the setting comes to.
         best: weights with the lowest validation loss; empty where none was measured.
         history: a record of each step since the start of this process, and of the checkpoint's before.
     """
@@ -78,6 +80,7 @@ class Training:
         for n, item in enumerate(learned):
             buckets.setdefault(item.bucket, []).append(n)
         self.learned = learned
+        self.optimizer_name = resolved(settings.optimizer, model.device)
         self.order = Order([buckets[bucket] for bucket in sorted(buckets)], settings.batch, settings.seed)
         transformer: Any = model.part.transformer
         layers = trained_layers(transformer, settings.layers)
@@ -86,7 +89,7 @@ class Training:
         self._checkpoints = settings.checkpointing and getattr(transformer, "_supports_gradient_checkpointing", False)
         if self._checkpoints:
             transformer.enable_gradient_checkpointing()
-        self.optimizer = torch.optim.AdamW(self.adapter.weights.values(), lr=settings.rate, weight_decay=0.01)
+        self.optimizer = optimizer_of(self.optimizer_name, self.adapter.weights.values(), settings.rate)
         self.step, self.best, self.lowest, self.worse = 0, dict[str, Tensor](), math.inf, 0
         self.history: list[Record] = []
         try:
@@ -103,13 +106,19 @@ class Training:
     def numbers(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to go on: settings, clips and model."""
         clips = sha256(" ".join(item.latents + item.prompt for item in self.prepared.items).encode()).hexdigest()[:16]
-        return {**self.settings.numbers(), "clips": clips, "model": self.model.fingerprint}
+        numbers = {**self.settings.numbers(), "optimizer": self.optimizer_name}
+        return {**numbers, "clips": clips, "model": self.model.fingerprint}
 
     @property
     def is_over(self) -> bool:
         """Whether the last step is done, or the validation loss has not fallen for `patience` measurements."""
         stopped = self.settings.patience and self.worse >= self.settings.patience
         return self.step >= self.settings.steps or bool(stopped)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What is saved: the weights with the lowest validation loss, or the last ones."""
+        return self.best or self.adapter.state()
 
     @property
     def ended_early(self) -> bool:
@@ -177,6 +186,18 @@ class Training:
             total += self._losses([self._drawn(item, "validation", number, n)]).sum()
         self.processes.sum([total])
         return total.item() / len(jobs)
+
+    @torch.no_grad()
+    def loss_of(self, item: Item, number: int, tries: int, prompt: str) -> float:
+        """Mean loss of a clip with a caption under the same few noises each time.
+
+        Args:
+            number: tells the noises of one clip from those of another.
+            prompt: key of the caption in the store.
+        """
+        captioned = replace(item, prompt=prompt)
+        drawn = [self._drawn(captioned, "effect", number, n) for n in range(tries)]
+        return sum(self._losses([sample]).item() for sample in drawn) / tries
 
     @torch.enable_grad()
     def try_step(self) -> None:

@@ -10,11 +10,12 @@ import torch
 
 from .clips import Refused
 from .loop import Training
+from .optimizer import OPTIMIZERS, remark
 from .prepare import Item, Prepared
 
 _GIB = 2**30
-# Bytes a trained number takes: itself, its gradient and AdamW's two averages, in fp32.
-_BYTES = 16
+# Bytes a trained number takes: itself and its gradient in fp32, and AdamW's two averages in fp32 or in 8 bits.
+_BYTES, _BYTES_8_BIT = 16, 10
 
 
 def bucket_counts(items: Sequence[Item]) -> dict[str, int]:
@@ -61,8 +62,10 @@ def plan_lines(training: Training) -> list[str]:
         training.try_step()
         seconds = (time.perf_counter() - began) * -(-settings.batch // training.processes.count)
         lines.append(f"about {_time(seconds * left)} at {seconds:.2f} s a step with the largest clips")
+    lines.append(remark(settings.optimizer, training.optimizer_name))
     weights = sum(weight.nbytes for weight in model.part.transformer.parameters())
-    lines.append(f"{(weights + training.adapter.size * _BYTES) / _GIB:.2f} GiB for weights, gradients and averages")
+    each = _BYTES_8_BIT if training.optimizer_name == OPTIMIZERS[2] else _BYTES
+    lines.append(f"{(weights + training.adapter.size * each) / _GIB:.2f} GiB for weights, gradients and averages")
     if model.device.type == "cuda":
         lines[-1] += f", {torch.cuda.max_memory_allocated(model.device) / _GIB:.2f} GiB with the largest clip"
     return lines

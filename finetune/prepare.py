@@ -8,7 +8,7 @@ encoder nor VAE is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +31,8 @@ from .encode import (
     Encoders,
     completed,
     embedded,
+    encoded,
     guided_by_first,
-    sound_latent,
 )
 from .errors import TrainingError
 from .frames import measure, read
@@ -64,6 +64,7 @@ class Prepared:
     Attributes:
         pictures: share of the steps in which the first frame is given.
         remarks: what the user should know.
+        encoders: encode a clip anew each time it is learned; None: its latents are stored.
     """
 
     variant: Variant
@@ -72,10 +73,17 @@ class Prepared:
     store: Store = field(repr=False)
     pictures: float = 0.0
     remarks: tuple[str, ...] = ()
+    encoders: Encoders | None = field(default=None, repr=False)
+
+    def _latents(self, item: Item) -> dict[str, Any]:
+        if self.encoders is None:
+            return self.store.get(item.latents)
+        values = encoded(self.encoders, item.clip, item.bucket, self.pictures)
+        return {name: _cloned(value) for name, value in values.items()}
 
     def sample(self, item: Item, with_picture: bool) -> Sample:
         """The clip as the model sees it."""
-        stored, prompt = self.store.get(item.latents), self.store.get(item.prompt)
+        stored, prompt = self._latents(item), self.store.get(item.prompt)
         latents: list[Tensor] = stored[STREAMS]
         pairs = list(zip(self.variant.streams, latents, strict=False))
         streams = tuple(stream.normalise(stream.pad_front(latent)) for stream, latent in pairs)
@@ -101,6 +109,7 @@ def prepare(
     report: Report = lambda what, done, total: None,
     processes: Processes = Processes(),  # noqa: B008 - frozen
     within: Path | None = None,
+    streams: bool = False,
 ) -> Prepared:
     """Measure, check and encode every clip of a data set.
 
@@ -109,6 +118,8 @@ def prepare(
         cache: folder of the store.
         report: called with what is done, how many are done, and how many there are; may raise.
         within: as `read_clips`.
+        streams: store no latents; clips are read once to see that they can be, and encoded in each step. For data
+            beyond the disk; VAEs stay in memory, and each step takes longer.
     Raises:
         TrainingError: a setting, the data set or the model cannot be used, or every clip is refused.
     """
@@ -130,8 +141,8 @@ def prepare(
     )
     items, damaged = _each(
         items,
-        lambda item: _encoded(encoders, store, item, share),
-        lambda done: report("Encoding clips", done, len(items)),
+        lambda item: _read(encoders, item) if streams else _encoded(encoders, store, item, share),
+        lambda done: report("Reading clips" if streams else "Encoding clips", done, len(items)),
         processes,
     )
     refused += [*more, *damaged]
@@ -146,7 +157,8 @@ def prepare(
         store.save_digests()
     processes.wait()
     report("Reading captions", len(captions), len(captions))
-    return Prepared(variant, tuple(items), tuple(refused), store, share, tuple(remarks))
+    kept = replace(encoders, clip=None) if streams else None
+    return Prepared(variant, tuple(items), tuple(refused), store, share, tuple(remarks), kept)
 
 
 def _each(
@@ -249,20 +261,22 @@ def _item(encoders: Encoders, settings: Settings, store: Store, clip: Clip, with
 
 def _encoded(encoders: Encoders, store: Store, item: Item, share: float) -> Item:
     """The item, whose latents are in the store now."""
-    if store.has(item.latents):
-        return item
-    frames, audio = read(item.clip, item.bucket, encoders.variant.defaults.fps)
-    streams = [host.encode(encoders.vae, frames)]
-    if audio is not None:
-        streams.append(sound_latent(encoders, audio, item.bucket))
-    values: dict[str, Any] = {STREAMS: streams}
-    if share and item.bucket.frames > 1:
-        try:
-            values |= guided_by_first(encoders, frames)
-        except FamilyError as error:
-            raise TrainingError(str(error)) from error
-    store.put(item.latents, values)
+    if not store.has(item.latents):
+        store.put(item.latents, encoded(encoders, item.clip, item.bucket, share))
     return item
+
+
+def _read(encoders: Encoders, item: Item) -> Item:
+    """The item, whose clip can be read whole."""
+    read(item.clip, item.bucket, encoders.variant.defaults.fps)
+    return item
+
+
+def _cloned(value: Any) -> Any:
+    """A copy, through which gradients go, of what a host computed in inference mode."""
+    if isinstance(value, list):
+        return [_cloned(item) for item in value]
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _prompt(settings: Settings, clip: Clip) -> str:

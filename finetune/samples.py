@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from ..media.cover import fit
 from ..sampling import SamplerRequest, plan_run
 from ..sampling.streams import empty_streams, unbind
 from .encode import Encoders
+from .loop import split
 from .prepare import Prepared, prompt_of
+from .settings import Settings
 
 # Frames of a clip on the contact sheet, and their height in pixels.
 _COLUMNS, _ROW = 5, 160
@@ -53,6 +55,20 @@ class Drawn:
     step: int
     files: list[Path]
     sheet: Path | None = None
+
+
+def held_out_shots(
+    encoders: Encoders, prepared: Prepared, settings: Settings, prompts: Sequence[str], count: int, seed: int
+) -> list[Shot]:
+    """At most `count` shots that no step learns from: these prompts, or where there are none those of held-out clips.
+
+    Without prompts and held-out clips there is nothing to draw, and the list is empty.
+    """
+    held = tuple(split(prepared.items, settings)[1])
+    texts = list(prompts or dict.fromkeys(item.clip.caption for item in held))[:count]
+    if not texts or (prepared.pictures == 1 and not held):
+        return []
+    return shots_of(encoders, replace(prepared, items=held or prepared.items), texts, seed)
 
 
 def shots_of(encoders: Encoders, prepared: Prepared, prompts: Sequence[str], seed: int) -> list[Shot]:
@@ -90,26 +106,41 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
         model: the MODEL that is trained.
         steps: of the sampler; 0 is the model's own.
     """
-    variant = host.variant(model)
-    assert variant is not None
     folder.mkdir(parents=True, exist_ok=True)
     files, rows = list[Path](), list[Tensor]()
     for n, shot in enumerate(shots):
-        streams = [stream for stream in variant.streams if stream.is_needed or stream is variant.video]
-        empty = empty_streams(streams, *shot.size, variant.defaults.fps)
-        latent = {"samples": host.nested(empty)}
-        request = SamplerRequest(seed=shot.seed, steps=steps)
-        run = plan_run(variant, request, tuple(empty[0].shape), None, shot.positive[0][1])
-        samples = host.sample(model, shot.positive, shot.negative, latent, run)
-        frames = host.decode(vae, unbind(samples)[0])
+        frames = render(model, vae, shot, steps)
         width, height = frames.shape[2], frames.shape[1]
         stem = f"step{step:06}_{n + 1}"
-        with VideoWriter(folder, stem, fps=variant.defaults.fps, width=width, height=height) as writer:
+        with VideoWriter(folder, stem, fps=_fps(model), width=width, height=height) as writer:
             writer.write(frames)
         assert writer.path is not None
         files.append(writer.path)
         rows.append(_row(frames))
     return Drawn(step, files, _write_sheet(folder / f"step{step:06}.png", rows))
+
+
+def render(model: Any, vae: Any, shot: Shot, steps: int = 0) -> Tensor:
+    """IMAGE [F, H, W, 3] of a shot, as Video Sampler makes it.
+
+    Args:
+        model, steps: as `draw`.
+    """
+    variant = host.variant(model)
+    assert variant is not None
+    streams = [stream for stream in variant.streams if stream.is_needed or stream is variant.video]
+    empty = empty_streams(streams, *shot.size, variant.defaults.fps)
+    run = plan_run(
+        variant, SamplerRequest(seed=shot.seed, steps=steps), tuple(empty[0].shape), None, shot.positive[0][1]
+    )
+    samples = host.sample(model, shot.positive, shot.negative, {"samples": host.nested(empty)}, run)
+    return host.decode(vae, unbind(samples)[0])
+
+
+def _fps(model: Any) -> float:
+    variant = host.variant(model)
+    assert variant is not None
+    return variant.defaults.fps
 
 
 def _row(frames: Tensor) -> Tensor:

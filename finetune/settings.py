@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import TrainingError
+from .optimizer import OPTIMIZERS
 
-LAYERS = ("attention and feed-forward", "attention")
+LAYERS = ("attention and feed-forward", "attention", "all linear")
 PICTURES = ("auto", "never", "always")
 
 
@@ -20,11 +21,12 @@ class Settings:
         rank: of the low-rank matrices.
         alpha: the change is multiplied by alpha / rank; 0 is the rank.
         rate: of AdamW.
+        optimizer: one of `OPTIMIZERS`; "auto" is 8-bit AdamW on a GPU where bitsandbytes is installed, else AdamW.
         steps: the optimiser's, at most.
         batch: clips of a step, whose gradients are averaged.
         together: clips of a step that go through the model in one call; more takes more memory.
         warmup: steps in which the rate rises.
-        layers: one of `LAYERS`.
+        layers: one of `LAYERS`; "all linear" has those outside of the blocks too, which read the noise level and draw.
         shift: of the noise levels of a flow model; 0 is how its own sampler spreads them.
         pictures: whether the first frame is given. "auto": always for a model that starts from a picture, in half the
             steps for a model that can do without, never for the others.
@@ -59,6 +61,7 @@ class Settings:
     save_every: int = 100
     checkpointing: bool = True
     seed: int = 0
+    optimizer: str = OPTIMIZERS[0]
 
     def check(self) -> None:
         """
@@ -79,9 +82,10 @@ class Settings:
             raise TrainingError(f"rate is {self.rate}; expected above 0, up to 1. 1e-4 is usual.")
         if not 0 <= self.validation < 1:
             raise TrainingError(f"validation is {self.validation}; expected 0 (none) to below 1.")
-        for name, choices in (("layers", LAYERS), ("pictures", PICTURES)):
+        for name, choices in (("layers", LAYERS), ("pictures", PICTURES), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in choices:
-                raise TrainingError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}.")
+                known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise TrainingError(f"{name} is {getattr(self, name)!r}; expected {known}.")
 
     @property
     def scale(self) -> float:

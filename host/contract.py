@@ -196,11 +196,13 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """
         ...
 
-    def training_model(self, model: Model) -> TrainingModel:
-        """The transformer of a MODEL of ours, for training.
+    def training_model(self, model: Model, from_file: Callable[[Path], VideoModel] | None = None) -> TrainingModel:
+        """The transformer of a MODEL, for training.
 
+        Args:
+            from_file: loads the network of a file, for a MODEL of the host's own loader; None refuses those.
         Raises:
-            ValueError: the MODEL is of another loader, or LoRAs are applied to it.
+            ValueError: the MODEL is of a loader that does not tell its file, or LoRAs are applied to it.
         """
         ...
 

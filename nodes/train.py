@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..base import VideoModel
 from ..finetune import (
     Encoders,
+    Judge,
     Record,
     Settings,
     Training,
     TrainingError,
     data_lines,
     export,
+    held_out_shots,
     plan_lines,
     prepare,
+    write_card,
 )
 from ..finetune.clips import LISTS, PICTURES, VIDEOS
+from ..finetune.optimizer import OPTIMIZERS
 from ..host import host
+from ..loaders import load_model, open_file
 from ..loaders.lora import load_patches, match, read_lora
 from ..media.naming import check_name
 from .inputs import AUDIO_VAES, by_name, number, require_variant
@@ -122,6 +128,22 @@ class OpenT2VTrainLora:
                     "BOOLEAN",
                     {**advanced, "default": True, "tooltip": "Far less memory, and a third slower. Off: faster."},
                 ),
+                "optimizer": (
+                    list(OPTIMIZERS),
+                    {
+                        **advanced,
+                        "tooltip": "adamw 8-bit needs bitsandbytes and takes a quarter of AdamW's memory. auto: 8-bit "
+                        "on a GPU where bitsandbytes is installed.",
+                    },
+                ),
+                "judge": _whole(
+                    2,
+                    0,
+                    100,
+                    "Prompts of held-out clips that are drawn without and with the LoRA at the end, so that its card "
+                    "says what it changes. 0: none.",
+                    **advanced,
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -145,6 +167,7 @@ class OpenT2VTrainLora:
         name: str,
         audio_vae: Any = None,
         clip_vision: Any = None,
+        judge: int = 2,
         unique_id: str | None = None,
         **values: Any,
     ) -> dict[str, Any]:
@@ -162,7 +185,9 @@ class OpenT2VTrainLora:
         )  # fmt: skip
         lines = data_lines(prepared)
         host.say(lines, unique_id)
-        training = Training(host.training_model(model), prepared, settings, folder)
+        unseen = held_out_shots(encoders, prepared, settings, (), judge, settings.seed)
+        training = Training(host.training_model(model, _network_of_file), prepared, settings, folder)
+        measured = Judge(training)
         try:
             lines += plan_lines(training)
             host.say(lines, unique_id)
@@ -174,12 +199,22 @@ class OpenT2VTrainLora:
             training.run(on_step)
             lines += _outcome(training)
             export(training, path)
+            if judge:
+                measured.held_out()
         finally:
             training.close()
         verdict = match(read_lora(path), host.patch_target(model))
         trained = host.apply_patches(model, load_patches(verdict), 1.0)
+        measured.samples(model, trained, vae, unseen)
+        write_card(training, path, measured.effect)
+        lines += [f"{name}: {text}" for name, text in measured.effect.rows.items()]
         lines.append(f"Saved as {path}")
         return with_remarks((trained, str(path), "\n".join(lines)), lines)
+
+
+def _network_of_file(path: Path) -> VideoModel:
+    """The network in a file of the host's own loader, with its weights as they are stored."""
+    return load_model(open_file(path), None, keeps_packed=True)
 
 
 def _outcome(training: Training) -> list[str]:

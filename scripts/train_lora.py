@@ -29,11 +29,12 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "rank": (int, "of the LoRA: more holds more, and makes a larger file"),
     "alpha": (float, "strength is alpha / rank; 0: the rank"),
     "rate": (float, "learning rate"),
+    "optimizer": (str, "auto (8-bit AdamW on a GPU where bitsandbytes is installed), adamw or 'adamw 8-bit'"),
     "steps": (int, "at most"),
     "batch": (int, "clips a step"),
     "together": (int, "clips in one call of the model; more is faster and takes more memory"),
     "warmup": (int, "steps in which the rate rises"),
-    "layers": (str, "'attention and feed-forward' or 'attention'"),
+    "layers": (str, "'attention and feed-forward', 'attention' or 'all linear'"),
     "shift": (float, "of the noise levels; 0: the model's own"),
     "pictures": (str, "whether the first frame is given: auto, never or always"),
     "trigger": (str, "words put in front of captions that lack them"),
@@ -60,6 +61,8 @@ def main() -> int:
         checkpointing=not arguments.no_checkpointing,
     )
     settings.check()
+    if arguments.judge < 0:
+        raise ValueError(f"--judge is {arguments.judge}; expected 0 (none) or more prompts")
     output, work = _places(arguments.output, arguments.work)
     processes = finetune.Processes.launched(cpu=not _has_gpu())
     parts = _load(arguments)
@@ -69,13 +72,18 @@ def main() -> int:
     prepared = finetune.prepare(
         encoders, arguments.data, arguments.cache or work / "cache", settings,
         report=_reporter(bar) if processes.is_first else lambda *_: None, processes=processes,
+        streams=arguments.stream,
     )  # fmt: skip
     say(finetune.data_lines(prepared))
     prompts = arguments.prompt or list(dict.fromkeys(item.clip.caption for item in prepared.items))[:2]
     shots = finetune.shots_of(encoders, prepared, prompts, arguments.sample_seed) if arguments.sample_every else []
+    unseen = finetune.held_out_shots(
+        encoders, prepared, settings, arguments.judge_prompt or [], arguments.judge, arguments.sample_seed
+    )
     parts.clip = encoders = None  # the text encoder leaves memory
     model = parts.model()
     training = finetune.Training(_host().training_model(model), prepared, settings, work, processes)
+    judge = finetune.Judge(training)
     try:
         say(finetune.plan_lines(training))
         if arguments.plan:
@@ -83,11 +91,27 @@ def main() -> int:
         _train(finetune, training, arguments, work, shots, model, parts.vae, processes.is_first)
         if processes.is_first:
             finetune.export(training, output, _dtype(arguments.save_as))
+            if arguments.judge:
+                judge.held_out()
             say([f"LoRA     {output}", f"card     {output.with_suffix('.md')}", f"page     {work / 'training.html'}"])
     finally:
         training.close()
-        processes.wait()
+    if processes.is_first:
+        _judge(finetune, judge, output, model, parts.vae, unseen, arguments.sample_steps)
+    processes.wait()
     return 0
+
+
+def _judge(finetune: Any, judge: Any, output: Path, model: Any, vae: Any, unseen: Sequence[Any], steps: int) -> None:
+    """Say what the file changes, and write it into its card."""
+    from opent2v.loaders.lora import load_patches, match, read_lora  # pyright: ignore[reportMissingImports]
+
+    if unseen:
+        host = _host()
+        trained = host.apply_patches(model, load_patches(match(read_lora(output), host.patch_target(model))), 1.0)
+        judge.samples(model, trained, vae, unseen, steps)
+    finetune.write_card(judge.training, output, judge.effect)
+    _say([f"{name}: {text}" for name, text in judge.effect.rows.items()])
 
 
 def _train(
@@ -253,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="the LoRA's file; it must not exist yet")
     add("--work", type=Path, help="folder for checkpoint, cache and samples (default: beside the output)")
     add("--cache", type=Path, help="folder for latents and prompts, which trainings may share")
+    add("--stream", action="store_true", help="store no latents, encode clips in each step: for data beyond the disk")
     add("--text-encoder", type=Path, action="append", help="of a model in a single file; may be repeated")
     add("--vae", type=Path, help="of a model in a single file")
     add("--audio-vae", type=Path, help="of a model with sound")
@@ -266,6 +291,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample-every", type=int, default=250, help="steps between samples; 0: none")
     add("--sample-steps", type=int, default=0, help="of the sampler for samples; 0: the model's own")
     add("--sample-seed", type=int, default=0, help="of the first sample; the next ones count on")
+    add("--judge", type=int, default=4, help="held-out prompts drawn with and without the LoRA, for its card; 0: none")
+    add("--judge-prompt", action="append", help="of those; may be repeated (default: captions of held-out clips)")
     add("--save-as", default="bfloat16", choices=("bfloat16", "float16", "float32"), help="numbers of the LoRA's file")
     add("--plan", action="store_true", help="check the clips, print the plan and stop")
     console.add_traceback(parser)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...base import Entry
+from ...base import Entry, VideoModel
 from ..training import TrainingModel, refuse_patches
 from .model import Model, fingerprint
 
 
-def training_model(model: Model) -> TrainingModel:
+def training_model(model: Model, from_file: Callable[[Path], VideoModel] | None = None) -> TrainingModel:
     """The MODEL's own transformer: an adapter on it is part of the MODEL until it is taken off."""
     refuse_patches(model)
     model.part.transformer.requires_grad_(False)

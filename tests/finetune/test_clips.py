@@ -227,7 +227,7 @@ def test_ten_bits_and_variable_rates(tmp_path):
 def test_a_second_pass_reads_nothing_twice(tmp_path, monkeypatch):
     data.folder_of(tmp_path / "clips", 2)
     first = prepare(tmp_path)
-    monkeypatch.setattr(sys.modules["opent2v.finetune.prepare"], "read", _never)
+    monkeypatch.setattr(sys.modules["opent2v.finetune.encode"], "read", _never)
     again = prepare(tmp_path)
     assert [item.latents for item in again.items] == [item.latents for item in first.items]
     changed = tmp_path / "clips" / "clip0.txt"
@@ -265,7 +265,7 @@ def test_a_data_set_of_which_nothing_is_left(tmp_path):
         ({"rank": 0}, "rank is 0; expected a whole number from 1"),
         ({"rate": 2.0}, "rate is 2.0; expected above 0"),
         ({"validation": 1.0}, "validation is 1.0"),
-        ({"layers": "all"}, "layers is 'all'; expected attention and feed-forward or attention"),
+        ({"layers": "all"}, "layers is 'all'; expected attention and feed-forward, attention or all linear"),
         ({"pictures": "always"}, "text-to-video model and cannot start from a picture"),
     ],
 )

@@ -154,6 +154,47 @@ def test_cached_clips_have_the_numbers_of_the_encoders():
     assert torch.equal(sample.entry["cross_attn"], host.embed(clip, item.clip.caption)[0][0])
 
 
+@pytest.mark.parametrize("kind", ["plain", "ti2v"])
+def test_streamed_clips_train_to_the_numbers_of_stored_ones(tmp_path, kind):
+    """Nothing of a clip is kept from step to step: neither on disk nor in memory."""
+    settings = dataclasses.replace(SETTINGS, steps=3)
+    model, clip, vae = wan.shared(kind)
+    encoders = finetune.Encoders(model.part.variant, clip, vae)
+    weights = []
+    for streams in (False, True):
+        path = tmp_path / f"streams{streams}"
+        ready = finetune.prepare(encoders, folder() / "clips", path / "cache", settings, streams=streams)
+        stored = sum("streams/0" in _names(file) for file in (path / "cache").rglob("*.safetensors"))
+        assert stored == (0 if streams else 12)
+        trained = Training(host.training_model(model), ready, settings, path)
+        try:
+            with torch.inference_mode():  # as hosts run their nodes
+                trained.take_step()
+                before = _tensors()
+                trained.take_step()
+                trained.take_step()
+                assert _tensors() <= before
+            weights.append(trained.adapter.state())
+        finally:
+            trained.close()
+    assert all(torch.equal(weights[1][name], weight) for name, weight in weights[0].items())
+
+
+def _names(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+def _tensors() -> int:
+    """How many tensors of a clip's size are alive."""
+    import gc
+
+    gc.collect()
+    return sum(type(thing) is torch.Tensor and thing.ndim == 5 for thing in gc.get_objects())
+
+
 def test_each_epoch_has_every_clip_in_batches_of_one_bucket():
     order = Order([[0, 1, 2], [10, 11, 12, 13, 14]], 2, seed=3)
     assert order.steps == 5

@@ -8,11 +8,13 @@ import boot
 import folder_paths
 import torch
 from boot import call, case, largest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from opent2v import finetune
 from opent2v.host import comfyui as side
 from opent2v.host import embedded
+from opent2v.loaders import load_model, open_file
+from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.sampling import make_run, make_schedule
 from opent2v.tests.finetune import data
 from opent2v.tests.tiny import wan
@@ -71,15 +73,54 @@ def _embedded() -> dict[str, torch.Tensor]:
         training.close()
 
 
+def _core_file() -> str:
+    """A transformer in the makers' names, in a file."""
+    import original
+
+    path = scratch / "core_wan.safetensors"
+    if not path.exists():
+        save_file({name: weight.contiguous() for name, weight in original.transformer()[1].items()}, path)
+    return str(path)
+
+
 @case
-def core_model() -> str:
-    """A MODEL of another loader is refused in words."""
+def core_model() -> dict:
+    """A MODEL of the host's own loader is trained as one of ours from the same file, and wears the LoRA."""
+    import comfy.sd
+
+    data.folder_of(scratch / "input" / "core", 2)
+    core = comfy.sd.load_diffusion_model(_core_file())
+    if getattr(core, "cached_patcher_init", None) is None:
+        return {"refused": _refusal(core)}
+    ours = side.model(load_model(open_file(Path(_core_file())), None))
+    _, text, vae = wan.parts(wan.folder())
+    clip = side.clip(text)
+    shared = {"clip": clip, "vae": side.vae(vae), "data": "core", "judge": 0}
+    with torch.inference_mode():
+        trained, file, _ = call("OpenT2VTrainLora", model=core, name="of_core", **shared, **SETTINGS, **DEFAULTS)
+        _, same, _ = call("OpenT2VTrainLora", model=ours, name="of_ours", **shared, **SETTINGS, **DEFAULTS)
+    weights, expected = load_file(file), load_file(same)
+    prompts = [side.embed(clip, text) for text in ("a red triangle", "blurry")]
+    worn = side.apply_patches(ours, load_patches(match(read_lora(Path(same)), side.patch_target(ours))), 1.0)
+    return {
+        "weights": max(largest(weights[name], tensor) for name, tensor in expected.items()),
+        "effect": largest(sampled(trained, *prompts), sampled(core, *prompts)),
+        "sampled": largest(sampled(trained, *prompts), sampled(worn, *prompts)),
+    }
+
+
+@case
+def core_model_without_a_file() -> str:
+    """A MODEL whose file the host does not know is refused in words."""
     import comfy.sd
     import original
 
-    model = comfy.sd.load_diffusion_model_state_dict(original.transformer()[1])
+    return _refusal(comfy.sd.load_diffusion_model_state_dict(original.transformer()[1]))
+
+
+def _refusal(model) -> str:
     try:
-        side.training_model(model)
+        side.training_model(model, lambda path: load_model(open_file(path), None))
     except ValueError as error:
         return str(error)
     return "taken"
