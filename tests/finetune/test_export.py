@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors import safe_open
 
 from opent2v import finetune
 from opent2v.finetune import Settings, Training
+from opent2v.finetune.adapter import trained_layers
 from opent2v.finetune.buckets import Bucket
 from opent2v.finetune.clips import Clip, Refused
 from opent2v.finetune.objective import draw_noise, losses
@@ -22,8 +24,8 @@ from opent2v.tests.finetune import families
 SETTINGS = Settings(steps=3, batch=1, rank=4, alpha=8, rate=5e-2, warmup=0, validation=0.0, trigger="sks")
 
 
-def trained(name: str, folder):
-    """A training of three steps, whose prepared clip is a random sample."""
+def trained(name: str, folder, settings: Settings = SETTINGS):
+    """A training of a few steps, whose prepared clip is a random sample."""
     model, sample = families.training_model(name), families.sample_of(name)
 
     class OneClip(Prepared):
@@ -33,7 +35,7 @@ def trained(name: str, folder):
     item = Item(Clip("a.mp4", folder / "a.mp4", "sks ball\nrolls"), Bucket(32, 32, 9), "latents", "prompt")
     refused = (Refused("b.mp4", "It is broken."),)
     ready = OneClip(model.part.variant, (item,), refused, None)  # pyright: ignore
-    training = Training(model, ready, SETTINGS, folder)
+    training = Training(model, ready, settings, folder)
     training.run()
     return training, sample
 
@@ -60,6 +62,22 @@ def test_our_loader_makes_the_change_that_was_trained(name, tmp_path):
     assert verdict.matched == verdict.total == len(training.adapter.layers)
     assert "Trigger words: sks" in verdict.lines()
     patched = host.apply_patches(plain, load_patches(verdict), 1.0)
+    with patched.changed():
+        assert loss_of(training.model, sample) == pytest.approx(changed, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wan", "cogvideox 2b", "hunyuan_video", "ltx_video", "mochi", "videocrafter"])
+def test_layers_outside_of_the_blocks_are_read_back(name, tmp_path):
+    settings = dataclasses.replace(SETTINGS, layers="all linear", steps=1)
+    training, sample = trained(name, tmp_path, settings)
+    changed = loss_of(training.model, sample)
+    path = finetune.export(training, tmp_path / "my.safetensors", torch.float32)
+    training.close()
+    blocks = trained_layers(training.model.part.transformer, "attention and feed-forward")
+    assert len(training.adapter.layers) > len(blocks)
+    verdict = match(read_lora(path), host.patch_target(families.hosted(name)))
+    assert verdict.matched == verdict.total == len(training.adapter.layers)
+    patched = host.apply_patches(families.hosted(name), load_patches(verdict), 1.0)
     with patched.changed():
         assert loss_of(training.model, sample) == pytest.approx(changed, rel=1e-5)
 

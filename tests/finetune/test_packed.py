@@ -35,7 +35,7 @@ def gradients(path, keeps_packed: bool):
     return loss.item(), {name: weight.grad for name, weight in adapter.weights.items()}, held
 
 
-@pytest.mark.parametrize("kind", ["int8", "fp8", "nvfp4"])
+@pytest.mark.parametrize("kind", packed.KINDS)
 def test_gradients_go_past_packed_weights(tmp_path, kind):
     exact = packed.write(tmp_path / "packed.safetensors", packed_models.state("wan"), kind)
     packed.write(tmp_path / "plain.safetensors", exact, "")

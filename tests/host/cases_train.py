@@ -11,6 +11,10 @@ from boot import call, case, largest
 from safetensors.torch import load_file, save_file
 
 from opent2v import finetune
+from opent2v.finetune.buckets import Bucket
+from opent2v.finetune.clips import Clip
+from opent2v.finetune.objective import Sample
+from opent2v.finetune.prepare import Item, Prepared
 from opent2v.host import comfyui as side
 from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file
@@ -83,29 +87,51 @@ def _core_file() -> str:
     return str(path)
 
 
+class OneClip(Prepared):
+    """A random clip and prompt of the width that the host's Wan reads."""
+
+    def sample(self, item, with_picture):
+        generator = torch.Generator().manual_seed(0)
+        clean = torch.randn(1, 16, 3, 4, 4, generator=generator)
+        return Sample((clean,), {"cross_attn": torch.randn(1, 8, 4096, generator=generator)})
+
+
+def _lora_on(model, name: str) -> Path:
+    """The file of a short training on a MODEL."""
+    trained = side.training_model(model, lambda path: load_model(open_file(path), None))
+    item = Item(Clip("a.mp4", scratch, "a ball"), Bucket(32, 32, 9), "latents", "prompt")
+    settings = finetune.Settings(steps=2, rank=4, rate=1e-2, warmup=0, validation=0.0)
+    ready = OneClip(trained.part.variant, (item,), (), None)  # pyright: ignore[reportArgumentType]
+    training = finetune.Training(trained, ready, settings, scratch / name)
+    try:
+        training.run()
+        return finetune.export(training, scratch / f"{name}.safetensors", torch.float32)
+    finally:
+        training.close()
+
+
 @case
 def core_model() -> dict:
     """A MODEL of the host's own loader is trained as one of ours from the same file, and wears the LoRA."""
     import comfy.sd
 
-    data.folder_of(scratch / "input" / "core", 2)
     core = comfy.sd.load_diffusion_model(_core_file())
     if getattr(core, "cached_patcher_init", None) is None:
         return {"refused": _refusal(core)}
     ours = side.model(load_model(open_file(Path(_core_file())), None))
-    _, text, vae = wan.parts(wan.folder())
-    clip = side.clip(text)
-    shared = {"clip": clip, "vae": side.vae(vae), "data": "core", "judge": 0}
     with torch.inference_mode():
-        trained, file, _ = call("OpenT2VTrainLora", model=core, name="of_core", **shared, **SETTINGS, **DEFAULTS)
-        _, same, _ = call("OpenT2VTrainLora", model=ours, name="of_ours", **shared, **SETTINGS, **DEFAULTS)
-    weights, expected = load_file(file), load_file(same)
-    prompts = [side.embed(clip, text) for text in ("a red triangle", "blurry")]
-    worn = side.apply_patches(ours, load_patches(match(read_lora(Path(same)), side.patch_target(ours))), 1.0)
+        files = {name: _lora_on(model, name) for name, model in (("core", core), ("ours", ours))}
+    weights, expected = (load_file(file) for file in files.values())
+    context = [[torch.randn(1, 8, 4096, generator=torch.Generator().manual_seed(1)), {}]]
+    plain, changed = {}, {}
+    for name, model in (("core", core), ("ours", ours)):
+        plain[name] = sampled(model, context, context)
+        patches = load_patches(match(read_lora(files["core"]), side.patch_target(model)))
+        changed[name] = sampled(side.apply_patches(model, patches, 1.0), context, context)
     return {
         "weights": max(largest(weights[name], tensor) for name, tensor in expected.items()),
-        "effect": largest(sampled(trained, *prompts), sampled(core, *prompts)),
-        "sampled": largest(sampled(trained, *prompts), sampled(worn, *prompts)),
+        "effect": largest(changed["core"], plain["core"]),
+        "difference": largest(changed["core"], changed["ours"]),
     }
 
 

@@ -37,7 +37,7 @@ def test_a_model_of_cores_loader_is_trained_as_ours(inside):
         assert "does not tell which file it is from" in outcome["refused"]
         return
     assert outcome["weights"] == 0
-    assert outcome["effect"] > 1e-4 and outcome["sampled"] <= 1e-4
+    assert outcome["effect"] > 1e-4 and outcome["difference"] <= 1e-4
 
 
 def test_a_model_without_a_file_is_refused(inside):
