@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .cache import OpenT2VApplyStepCache, OpenT2VLoadCacheProfile, OpenT2VStepCache
-from .cache_tools import OpenT2VCalibrateCache, OpenT2VCompareCache, OpenT2VSweepCache
+from .calibrate_cache import OpenT2VCalibrateCache
+from .compare_cache import OpenT2VCompareCache
 from .compare_clips import OpenT2VCompareClips
 from .content import OpenT2VContentCheck
 from .continuing import OpenT2VContinue
@@ -34,6 +35,7 @@ from .rows import OpenT2VRows
 from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
+from .sweep_cache import OpenT2VSweepCache
 from .train import OpenT2VTrainLora
 from .upscale import OpenT2VUpscaleLatent
 from .video import OpenT2VDecode, OpenT2VSaveVideo

@@ -1,4 +1,7 @@
-"""Calibrating, planning by the profile, comparing and sweeping, through the nodes."""
+"""Calibrating, planning by the profile, comparing and sweeping, through the nodes.
+
+Tests: nodes/calibrate_cache.py, nodes/compare_cache.py, nodes/sweep_cache.py
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,93 @@
+"""Compare a run under a step cache with the full one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..media.compare import ComparisonError, Likeness, compare, described, table
+from ..sampling import SamplingError
+from .remarks import with_remarks
+from .streams import same_streams
+
+
+class OpenT2VCompareCache:
+    """A cached run against the run without a cache."""
+
+    CATEGORY = "OpenT2V"
+    FUNCTION = "compare"
+    HAS_INTERMEDIATE_OUTPUT = True
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "FLOAT", "FLOAT")
+    RETURN_NAMES = ("report", "psnr", "ssim")
+    OUTPUT_TOOLTIPS = (
+        "PSNR, SSIM, motion and a verdict.",
+        "Decibels; 100 where both are equal.",
+        "Structural similarity, the mean of all frames.",
+    )
+    DESCRIPTION = "Compare a cached video with the uncached one of the same seed: PSNR, SSIM, motion, and a verdict."
+    SEARCH_ALIASES: ClassVar = ["psnr", "ssim", "quality", "teacache quality", "difference", "对比"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {},
+            "optional": {
+                "images": ("IMAGE", {"tooltip": "Frames of the cached run."}),
+                "reference_images": ("IMAGE", {"tooltip": "Frames without a cache, of the same seed."}),
+                "latent": ("LATENT", {"tooltip": "The cached run's latent, where nothing is decoded."}),
+                "reference_latent": ("LATENT", {"tooltip": "The latent without a cache, of the same seed."}),
+            },
+        }
+
+    def compare(
+        self,
+        images: Tensor | None = None,
+        reference_images: Tensor | None = None,
+        latent: dict[str, Any] | None = None,
+        reference_latent: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        pairs = {"images": (images, reference_images), "latent": (latent, reference_latent)}
+        for name, (value, reference) in pairs.items():
+            if (value is None) != (reference is None):
+                has, lacks = (f"reference_{name}", name) if value is None else (name, f"reference_{name}")
+                raise SamplingError(f"{has} is connected and {lacks} is not: both are needed. Connect it as well.")
+        rows: dict[str, Likeness] = {}
+        if images is not None and reference_images is not None:
+            rows["frames"] = likeness_of_images(images, reference_images)
+        if latent is not None and reference_latent is not None:
+            for name, *pair in same_streams(latent["samples"], reference_latent["samples"]):
+                rows[name] = _likeness(*map(_frames, pair), is_pixels=False)
+        if not rows:
+            raise SamplingError(
+                "There is nothing to compare: connect images and reference_images, or latent and reference_latent."
+            )
+        first = next(iter(rows.values()))
+        report = table(rows)
+        return with_remarks((report, min(first.psnr, 100.0), first.ssim), report.split("\n"))
+
+
+def likeness_of_images(images: Tensor, reference: Tensor) -> Likeness:
+    return _likeness(images[..., :3].permute(0, 3, 1, 2), reference[..., :3].permute(0, 3, 1, 2))
+
+
+def _likeness(cached: Tensor, reference: Tensor, is_pixels: bool = True) -> Likeness:
+    """
+    Raises:
+        SamplingError: the clips cannot be compared.
+    """
+    if cached.shape != reference.shape:
+        raise SamplingError(
+            f"The cached run is {described(cached)}, the reference {described(reference)}; only runs of the same size "
+            "and length can be compared. Give both samplers the same empty latent."
+        )
+    try:
+        return compare(cached, reference, is_pixels, "cached run")
+    except ComparisonError as error:
+        raise SamplingError(str(error)) from error
+
+
+def _frames(samples: Tensor) -> Tensor:
+    """[B, C, T, h, w] or [B, C, h, w] -> [F, C, h, w]; a sound counts as one frame."""
+    return samples if samples.ndim == 4 else samples.transpose(1, 2).flatten(0, 1)
