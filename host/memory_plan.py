@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..base import Variant
+from ..base.remarks import fits, look, refused
 from ..base.units import bytes_text
 from .memory import DeviceMemory
 
@@ -158,16 +159,20 @@ def plan(work: Work, weights: Weights, memory: DeviceMemory) -> str:
     )
     beside = memory.device - work.nbytes - weights.layer
     if weights.nbytes <= beside:
-        return f"{sizes}: all of it fits"
+        return fits(f"{sizes}: all of it fits")
     if beside > 0 and memory.weights > memory.device and weights.nbytes <= beside + memory.main:
         waiting = bytes_text(weights.nbytes - beside)
-        return f"{sizes}: about {waiting} of the weights wait in main memory for their turn, which is slower"
+        return look(f"{sizes}: about {waiting} of the weights wait in main memory for their turn, which is slower")
     room = memory.weights - work.nbytes - weights.layer
     smaller = next((kind for kind in _KINDS if weights.count * kind[0] / 8 < min(room, 0.9 * weights.nbytes)), None)
     weights_fit = weights.nbytes + weights.layer <= memory.weights
     if (beside <= 0 and weights.nbytes <= room) or (smaller is None and weights_fit):
-        return f"{sizes}: {work.lower}"
+        return look(f"{sizes}: {work.lower}")
     if smaller is None:
-        return f"{sizes}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
+        return refused(
+            f"{sizes}: it does not fit, nor would a file of this model in fewer bits. Choose a smaller model"
+        )
     bits, kind = smaller
-    return f"{sizes}: it does not fit. {kind} of this model would, with about {bytes_text(weights.count * bits / 8)}"
+    return refused(
+        f"{sizes}: it does not fit. {kind} of this model would, with about {bytes_text(weights.count * bits / 8)}"
+    )

@@ -134,8 +134,8 @@ def _motion(clip: Tensor, reference: Tensor) -> tuple[float | None, float | None
     return motion, (a @ b).item() / size if has_rhythm else None
 
 
-def table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> str:
-    """A table for the user: one line for each clip, after a line of headings.
+def table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> list[tuple[str, ...]]:
+    """The cells of a table for the user: a line for each clip, after a line of headings.
 
     Args:
         columns: cells between a clip's name and its numbers, with headings under "run".
@@ -145,7 +145,7 @@ def table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None 
         worst = f"{row.worst:.3f} ({row.worst_frame + 1})"
         rhythm = "-" if row.rhythm is None else f"{row.rhythm:.2f}"
         cells[name] = (_db(row.psnr), f"{row.ssim:.3f}", worst, _share(row.motion), rhythm, row.verdict)
-    return "\n".join(" | ".join((name, *(columns or {}).get(name, ()), *row)) for name, row in cells.items())
+    return [(name, *(columns or {}).get(name, ()), *row) for name, row in cells.items()]
 
 
 def _db(value: float) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from ..base.remarks import Remark
 from ..sampling import steps_of
 from ..sampling.caches import StepCache, planned, recording_run
-from ..sampling.caches.plan import estimate
+from ..sampling.caches.plan import estimate, mask_text
+from ..sampling.caches.report import EXPERTS
 from ..sampling.calibration import Profile
 from .inputs import PROFILE
 from .remarks import with_remarks
@@ -70,16 +72,21 @@ class OpenT2VCalibrateCache:
 def _plans(profile: Profile) -> list[str]:
     """Plans of policy optimal at some thresholds, with Step Cache's other defaults."""
     experts = sorted({row.expert for row in profile.rows})
-    lines = []
+    lines: list[str] = []
     for threshold in SHOWN:
         settings = StepCache(policy="optimal", threshold=threshold, profile=profile.rows)
         plan: list[bool] = []
+        strips = []
         for expert in experts:
             levels = [row.sigma for row in profile.rows if row.expert == expert and row.label == "positive"]
-            plan += planned(settings, [*levels, 0.0], expert) or []
+            part = planned(settings, [*levels, 0.0], expert) or []
+            label = EXPERTS[expert] if len(experts) > 1 else ""
+            strips.append({"label": label, "steps": mask_text(part)})
+            plan += part
         computed = len(plan) - sum(plan)
-        lines.append(
+        text = (
             f"Policy optimal, threshold {threshold:g}: {computed} of {len(plan)} steps computed, about "
             f"{estimate(plan):.2f} x"
         )
+        lines.append(Remark(text, plans=strips))
     return lines

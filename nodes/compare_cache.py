@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..base.remarks import FITS, LOOK, REFUSED, Remark, as_table
 from ..media.compare import ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplingError
 from .remarks import with_remarks
 from .streams import same_streams
+
+# PSNR in decibels from which a clip's likeness has this verdict, by the bands of media.compare.
+_LEVELS = ((25.0, FITS), (20.0, LOOK), (-math.inf, REFUSED))
 
 
 class OpenT2VCompareCache:
@@ -64,8 +69,16 @@ class OpenT2VCompareCache:
                 "There is nothing to compare: connect images and reference_images, or latent and reference_latent."
             )
         first = next(iter(rows.values()))
-        report = table(rows)
-        return with_remarks((report, min(first.psnr, 100.0), first.ssim), report.split("\n"))
+        report = drawn_table(rows)
+        return with_remarks((str(report), min(first.psnr, 100.0), first.ssim), [report])
+
+
+def drawn_table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> Remark:
+    """The table of `media.compare.table` as a remark, with a verdict for each clip of pixels."""
+    levels = [
+        next(level for low, level in _LEVELS if row.psnr >= low) if row.is_pixels else "" for row in rows.values()
+    ]
+    return as_table(table(rows, columns), levels)
 
 
 def likeness_of_images(images: Tensor, reference: Tensor) -> Likeness:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..media.continuity import described, drift, joints, loop_loss
+from ..base.remarks import as_table
+from ..media.continuity import Joint, described, drift, joints, loop_loss
 from .inputs import number
 from .remarks import with_remarks
 
@@ -46,13 +47,32 @@ class OpenT2VMeasureVideo:
         }
 
     def measure(self, images: Tensor, joints: str, fps: float, audio: dict[str, Any] | None = None) -> dict[str, Any]:
-        lines = _lines(images, _numbers(joints), fps, audio)
-        return with_remarks(("\n".join(lines),), lines)
+        measured, lines = _measured(images, _numbers(joints), fps, audio)
+        shown = [_table(measured, lines[: len(measured)])] if measured else []
+        return with_remarks(("\n".join(lines),), [*shown, *lines[len(measured) :]])
 
 
-def _lines(images: Tensor, starts: list[int], fps: float, audio: dict[str, Any] | None) -> list[str]:
+def _measured(
+    images: Tensor, starts: list[int], fps: float, audio: dict[str, Any] | None
+) -> tuple[list[Joint], list[str]]:
+    """The joints, and a line for each of them, for drift and for the loop."""
     sound = None if audio is None else (audio["waveform"][0], int(audio["sample_rate"]))
-    return described(joints(images, starts, fps, sound), drift(images, fps), loop_loss(images))
+    measured = joints(images, starts, fps, sound)
+    return measured, described(measured, drift(images, fps), loop_loss(images))
+
+
+def _table(measured: list[Joint], lines: list[str]) -> str:
+    """The joints as a table; where nothing is drawn, their lines."""
+    head = ["joint at frame", "across, dB", "inside, dB", "SSIM", "inside", "flow jump, px", "inside, px", "wave"]
+    rows = [
+        [
+            str(joint.frame), f"{joint.psnr:.1f}", f"{joint.psnr_inside:.1f}", f"{joint.ssim:.3f}",
+            f"{joint.ssim_inside:.3f}", f"{joint.flow_jump:.2f}", f"{joint.flow_inside:.2f}",
+            "-" if joint.wave_jump is None else f"{joint.wave_jump:.2f}",
+        ]
+        for joint in measured
+    ]  # fmt: skip
+    return as_table([head, *rows], text="\n".join(lines))
 
 
 def _numbers(text: str) -> list[int]:

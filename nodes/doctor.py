@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..base import FamilyError, Variant
+from ..base.remarks import fits, look, refused
 from ..base.units import bytes_text
 from ..loaders import (
     ModelFile,
@@ -68,7 +69,7 @@ def report(path: Path) -> list[str]:
     try:
         header = open_container(path).header
     except ModelFileError as error:
-        return [str(error)]
+        return [refused(str(error))]
     kinds = Counter(info.dtype for info in header.values())
     stored = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = f"{path.name}: {len(header)} tensors ({stored}), {bytes_text(tensor_bytes(header))}"
@@ -81,12 +82,12 @@ def _kind_lines(path: Path) -> list[str]:
     try:
         return _model_lines(open_file(path))
     except FamilyError as error:
-        return str(error).splitlines()
+        return [refused(line) for line in str(error).splitlines()]
     except ModelFileError as error:
         reason = str(error)
     with suppress(ModelFileError):
         return _text_lines(open_text_files(path))
-    return reason.splitlines()
+    return [refused(line) for line in reason.splitlines()]
 
 
 def _model_lines(file: ModelFile) -> list[str]:
@@ -141,8 +142,8 @@ def _encoders_inside(file: ModelFile) -> list[str]:
 def _place(path: Path, part: str) -> str:
     folder = _FOLDERS[part]
     if folder in path.parts:
-        return f"Belongs in models/{folder}, where it is"
-    return f"Belongs in models/{folder}; it lies in {path.parent.name}"
+        return fits(f"Belongs in models/{folder}, where it is")
+    return look(f"Belongs in models/{folder}; it lies in {path.parent.name}")
 
 
 def _memory(file: ModelFile, variant: Variant) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..base.remarks import drawings, lines
+
 KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, headless/outcome.py in a terminal
+REPORT = "opent2v_report"  # the same remarks with their drawings, for web/remarks.js
 
 
 def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:
@@ -13,5 +16,8 @@ def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict
     No remarks are told as well: they take the last run's off the node. The class of such a node says
     HAS_INTERMEDIATE_OUTPUT, by which ComfyUI sends the remarks again when it has the result already: a page that was
     loaded anew does not know them (ComfyUI 0.19 and newer).
+
+    Args:
+        remarks: texts; a `base.remarks.Remark` is drawn as what it is.
     """
-    return {"ui": {**ui, KEY: remarks}, "result": result}
+    return {"ui": {**ui, KEY: lines(remarks), REPORT: drawings(remarks)}, "result": result}

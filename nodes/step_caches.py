@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Variant
+from ..base.remarks import prefixed
 from ..host import host
 from ..sampling import SamplingError, own_shift, scheduler_class
 from ..sampling.caches import CacheRequest, CacheRun, cache_runs
@@ -59,7 +60,7 @@ def foreseen(cache: CacheRun, experts: Sequence[Sequence[float]]) -> list[str]:
     for expert, sigmas in enumerate(experts):
         if len(sigmas) > 1:
             expected = preview(cache.request.resolve(sigmas, expert), sigmas, expert)
-            lines += [f"{EXPERTS[expert]}: {line}" for line in expected] if len(experts) > 1 else expected
+            lines += [prefixed(EXPERTS[expert], line) for line in expected] if len(experts) > 1 else expected
     return lines
 
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..media.compare import Likeness, table
+from ..base.remarks import look
+from ..media.compare import Likeness
 from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs
 from ..sampling.caches.report import loop_seconds, summary
 from .calibrate_cache import measured_inputs
-from .compare_cache import likeness_of_images
+from .compare_cache import drawn_table, likeness_of_images
 from .inputs import STEP_CACHE, check_latent
 from .memory import decoded
 from .remarks import with_remarks
@@ -79,9 +80,9 @@ class OpenT2VSweepCache:
                 latent, duration = sweep.uncached(fewer)
                 rows[control] = likeness_of_images(sweep.frames(latent), frames)
                 speeds[control] = (f"{fewer} of {fewer}", f"{whole / duration:.2f} x")
-        lines = [f"{steps} steps without a cache: {whole:.1f} s", *table(rows, speeds).split("\n")]
+        lines: list[str] = [f"{steps} steps without a cache: {whole:.1f} s", drawn_table(rows, speeds)]
         why = {line: None for run in runs if not run.stages for settings in run.resolved for line in settings.notes}
-        lines += why  # the cache was off
+        lines += map(look, why)  # the cache was off
         return with_remarks(("\n".join(lines), reference), lines)
 
 

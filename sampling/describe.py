@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..base import Variant
 from ..base.guidance import NEGATIVE
+from ..base.remarks import look
 from . import few_steps
 from .guidance import CONSTANT, Guidance
 from .guides import SoundCfg
@@ -17,11 +18,11 @@ def describe(run: Run) -> list[str]:
     lines += few_steps.remarks(run.variant, run.request)
     makers = run.variant.family.sampling.cfg_schedules[0]
     if run.values.cfg_schedule == CONSTANT != makers:
-        lines.append(f"The makers of this model use cfg_schedule {makers} (auto in Video Guidance).")
+        lines.append(look(f"The makers of this model use cfg_schedule {makers} (auto in Video Guidance)."))
     if not run.variant.family.sampling.reads_negative:
         title = run.variant.family.title
         lines.append(
-            f"{title} was made for cfg 1: set cfg to 0 or 1."
+            look(f"{title} was made for cfg 1: set cfg to 0 or 1.")
             if any(NEGATIVE in step.passes for step in run.steps)
             else f"The negative prompt is unused: {title} was made to need none."
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..base import Variant
+from ..base.remarks import look
 
 if TYPE_CHECKING:
     from .run import SamplerRequest
@@ -55,9 +56,9 @@ def remarks(variant: Variant, request: SamplerRequest) -> list[str]:
     is_guided = cfg > few.cfg + 0.5 and not variant.embeds_guidance
     if is_guided or ((is_more or is_less) and not few.is_guess):
         burns = "leave noise" if is_less and not is_guided else "burn"
-        lines.append(f"{few.title} was made for {few.range_text}; {steps} steps at {cfg_name} {cfg:g} {burns}.")
+        lines.append(look(f"{few.title} was made for {few.range_text}; {steps} steps at {cfg_name} {cfg:g} {burns}."))
     if request.shift and few.shift and not math.isclose(request.shift, few.shift[0]):
         lines.append(
-            f"{few.title} was made with shift {few.shift[0]:g}; shift {request.shift:g} blurs or leaves noise."
+            look(f"{few.title} was made with shift {few.shift[0]:g}; shift {request.shift:g} blurs or leaves noise.")
         )
     return lines

@@ -11,6 +11,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
+from ...base.remarks import drawings, lines
 from ..tags import graph_tags
 
 PACK = Path(__file__).resolve().parent.parent.parent
@@ -59,7 +60,8 @@ def say(remarks: list[str], node: str | None) -> None:
 
     page = getattr(PromptServer, "instance", None)
     if page is not None and node is not None:
-        page.send_sync("opent2v_remarks", {"node": node, "remarks": remarks}, page.client_id)
+        message = {"node": node, "remarks": lines(remarks), "report": drawings(remarks)}
+        page.send_sync("opent2v_remarks", message, page.client_id)
 
 
 def progress(total: int, node: str | None = None) -> Callable[[int], None]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...base import FamilyError, Target
 from ...base.few_steps import FewSteps
 from ...base.file_names import expert_in
+from ...base.remarks import fits, look
 from .blocks import block_filter
 from .control import is_narrower, narrower_remark, refuse_widened
 from .file import Adapter, LoraFile
@@ -132,15 +133,22 @@ class Verdict:
         counts += f", {len(self.unmatched)} unmatched" if self.unmatched else ""
         counts += f", {self.filtered} left out by the block filter" if self.filtered else ""
         if self.is_partial:
-            lines.append(f"WARNING: only {counts}. This LoRA was most likely made for another model.{self._example()}")
+            lines.append(
+                look(f"WARNING: only {counts}. This LoRA was most likely made for another model.{self._example()}")
+            )
         elif family and self.target.variant and family != self.target.variant.family.id:
-            lines.append(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
+            lines.append(
+                look(f"WARNING: {counts}, by names and shapes that two families share. Use a LoRA for this model.")
+            )
         else:
-            lines.append(f"{counts}.{self._example()}")
+            verdict = fits if self.matched == self.total else look
+            lines.append(verdict(f"{counts}.{self._example()}"))
         if version := self._other_version():
             lines.append(
-                f"It fits by shape; by its name it was made for {version}, and this model is {self.target.title}: the "
-                "effect may be weaker or another"
+                look(
+                    f"It fits by shape; by its name it was made for {version}, and this model is {self.target.title}: "
+                    "the effect may be weaker or another"
+                )
             )
         if self.for_other_expert:
             lines.append(
@@ -153,8 +161,10 @@ class Verdict:
         named = expert_in(name) or expert_in(f"{file.path.parent.name} {name}")
         if expert and named not in ("", expert):
             lines.append(
-                f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise one. "
-                "Apply it to the other MODEL of the two."
+                look(
+                    f"WARNING: by its name the file is for the {named}-noise model, this MODEL is the {expert}-noise "
+                    "one. Apply it to the other MODEL of the two."
+                )
             )
         trigger = file.metadata.get("modelspec.trigger_phrase", "").strip()[:_TRIGGER]
         lines += [f"Trigger words: {trigger}"] if trigger else []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ...base.remarks import look, steps_strip
 from ...base.units import bytes_text
 from .plan import estimate, least_threshold, mask_text, planned
 from .request import AUTO
@@ -33,18 +34,24 @@ def preview(settings: StepCache, sigmas: Sequence[float], expert: int = 0) -> li
     computed = len(plan) - sum(plan)
     lines = [
         *settings.notes,
-        f"Plan: {mask_text(plan)} ({computed} of {len(plan)} steps computed, about {estimate(plan):.2f} x)",
+        steps_strip(
+            f"Plan: {mask_text(plan)} ({computed} of {len(plan)} steps computed, about {estimate(plan):.2f} x)",
+            mask_text(plan),
+        ),
     ]
     if not any(plan):
         has_strength = POLICIES[settings.policy].has_strength
         least = least_threshold(settings, sigmas, expert, any) if has_strength else None
         lines.append(
-            f"Nothing will be reused; the lowest threshold that reuses a step is {least:.3g}."
-            if least
-            else "Nothing will be reused: no step between start and end may be. Lower start, raise end or change plan."
+            look(
+                f"Nothing will be reused; the lowest threshold that reuses a step is {least:.3g}."
+                if least
+                else "Nothing will be reused: no step between start and end may be. Lower start, raise end or change "
+                "plan."
+            )
         )
     elif sum(plan) > MUCH * len(plan):
-        lines.append("More than 60 % of the steps will be reused: expect another video than without the cache.")
+        lines.append(look("More than 60 % of the steps will be reused: expect another video than without the cache."))
     return lines
 
 
@@ -54,7 +61,10 @@ def remarks(run: CacheRun) -> list[str]:
     masks = mask_texts(run)
     if not masks:
         return lines
-    lines += [masks["all"]] if list(masks) == ["all"] else [f"{name}: {text}" for name, text in masks.items()]
+    if list(masks) == ["all"]:
+        lines.append(steps_strip(masks["all"], masks["all"]))
+    else:
+        lines += [steps_strip(f"{name}: {text}", text, name) for name, text in masks.items()]
     forced = reasons(run)
     if forced:
         lines.append("Computed whatever the rule says: " + ", ".join(f"{why} {n}" for why, n in forced.items()))
@@ -66,7 +76,7 @@ def remarks(run: CacheRun) -> list[str]:
         )
     peak = max((stage.peak for stage in run.stages), default=0)
     lines += [f"{bytes_text(peak)} kept at most"] if peak else []
-    return [*lines, *warnings(run)]
+    return [*lines, *map(look, warnings(run))]
 
 
 def warnings(run: CacheRun) -> list[str]:

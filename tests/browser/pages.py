@@ -209,8 +209,8 @@ class Page:
         """Remarks to be seen on the nodes, by node."""
         shown = self.tab.evaluate(
             """() => app.graph.nodes.map(({ id, widgets }) => {
-              const element = widgets?.find(({ name }) => name === 'opent2v_remarks')?.element
-              return [Number(id), element?.checkVisibility() && element.clientHeight > 0 ? element.innerText : '']
+              const { element, value } = widgets?.find(({ name }) => name === 'opent2v_remarks') ?? {}
+              return [Number(id), element?.checkVisibility() && element.clientHeight > 0 ? value : '']
             })"""
         )
         return {node: text for node, text in shown if text}

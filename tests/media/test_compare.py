@@ -52,7 +52,7 @@ def test_the_worst_frame_is_named():
     cached[3] = noisy(1)[3]
     found = compare(cached, reference)
     assert found.worst_frame == 3 and found.worst < 0.5 and found.ssim > 0.7
-    assert "(4)" in table({"a": found})
+    assert table({"a": found})[1][3].endswith("(4)")
 
 
 def test_half_the_motion_and_a_standing_reference():

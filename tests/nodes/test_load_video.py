@@ -28,7 +28,7 @@ def test_frames_sound_and_numbers(folder):
     (images, audio, fps, frames, width, height), ui = call("OpenT2VLoadVideo", file="clip_00001.mp4")
     assert images.shape == (24, 48, 64, 3) and (fps, frames, width, height) == (12.0, 24, 64, 48)
     assert audio["waveform"].shape == (1, 2, 32000) and audio["sample_rate"] == 16000
-    assert ui == {"opent2v_remarks": []}
+    assert ui == {"opent2v_remarks": [], "opent2v_report": []}
 
 
 def test_a_silent_video_gives_no_audio_as_core_does(folder):

@@ -108,6 +108,7 @@ def test_the_whole_graph_with_its_defaults(tmp_path, which):
         "images": [{"filename": "OpenT2V_00001.mp4", "subfolder": "", "type": "output"}],
         "animated": (True,),
         "opent2v_remarks": [],
+        "opent2v_report": [],
     }
     with av.open(file) as container:
         stream = container.streams.video[0]

@@ -112,5 +112,6 @@ def test_only_formats_a_video_can_be_read_from():
 def test_finishing_frames():
     images = torch.rand(20, 16, 16, 3)
     (frames, fps, notes), ui = call("OpenT2VFinishFrames", images=images, finishing=(Loop(2),), fps=8.0)
-    assert frames.shape == (18, 16, 16, 3) and fps == 8 and notes == "" and ui == {"opent2v_remarks": []}
+    assert frames.shape == (18, 16, 16, 3) and fps == 8 and notes == ""
+    assert ui == {"opent2v_remarks": [], "opent2v_report": []}
     assert torch.equal(frames[:16], images[2:18])

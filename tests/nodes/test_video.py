@@ -195,6 +195,7 @@ def test_an_old_workflow_saves_as_before(output):
         "images": [{"filename": "old_00001.mp4", "subfolder": "", "type": "output"}],
         "animated": (True,),
         "opent2v_remarks": [],
+        "opent2v_report": [],
     }
     with av.open(returned["result"][0]) as container:
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"

@@ -1,0 +1,34 @@
+"""A remark is its text everywhere, and knows how it is drawn."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from opent2v.base.remarks import Remark, as_table, drawings, fits, lines, look, prefixed, refused, steps_strip
+
+
+@pytest.mark.parametrize(("kind", "name"), [(fits, "fits"), (look, "look"), (refused, "refused")])
+def test_a_verdict_is_its_text_wherever_texts_are_joined(kind, name):
+    verdict = kind("All of it fits.")
+    assert verdict == "All of it fits." and "\n".join([verdict, "b"]) == "All of it fits.\nb"
+    assert json.loads(json.dumps(drawings([verdict, "b"]))) == [{"text": verdict, "verdict": name}, {"text": "b"}]
+
+
+def test_a_table_is_a_line_for_each_row():
+    rows = [("run", "PSNR"), ("a", "30 dB"), ("b", "20 dB")]
+    table = as_table(rows, ["fits", "look"])
+    assert lines([table, "end"]) == ["run | PSNR", "a | 30 dB", "b | 20 dB", "end"]
+    assert table.drawing == {"table": [list(row) for row in rows], "verdicts": ["fits", "look"]}
+    assert as_table(rows).drawing["verdicts"] == ["", ""]
+    assert as_table(rows, text="two runs") == "two runs"
+
+
+def test_a_prefix_names_the_strips_too_and_leaves_other_drawings():
+    strip = prefixed("high noise", steps_strip("Plan: CrC", "CrC", "positive"))
+    assert strip == "high noise: Plan: CrC" and isinstance(strip, Remark)
+    assert strip.drawing == {"plans": [{"label": "high noise positive", "steps": "CrC"}]}
+    warning = prefixed("low noise", look("More."))
+    assert isinstance(warning, Remark) and warning.drawing == {"verdict": "look"}
+    assert not isinstance(prefixed("low noise", "20 steps"), Remark)
