@@ -2,7 +2,7 @@
 
 from .host import host
 from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from .nodes.lora import read_for_host
+from .nodes.lora_for_host import read_for_host
 
 host.install(read_for_host)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
-
-from torch import Tensor
 
 from ..base import FamilyError, Target, WeightChange
 from ..base.few_steps import FewStepsLora
 from ..base.strengths import Strengths, parse
 from ..host import host
-from ..loaders.lora import LoraFile, Verdict, held_lora, load_patches, match, patches_of, read_lora
+from ..loaders.lora import LoraFile, Verdict, load_patches, match, read_lora
 from .inputs import NONE, chosen, combo, files_of, states_of
 from .lora_pairs import KIND, PARTNER, over_steps_input, partner_file
 from .remarks import with_remarks
@@ -273,26 +271,3 @@ class OpenT2VLoraStack:
                 files.append((chosen(name, KIND), strength, strength))
         model, clip, lines, report = self._applied.run(model, clip, files, blocks, unique_id)
         return with_remarks((model, clip, report), lines)
-
-
-def read_for_host(target: Target, tensors: Mapping[str, Tensor], must_fit: bool) -> Sequence[WeightChange]:
-    """What the host's own LoRA loaders apply to our MODELs and CLIPs; what does not fit is in the log.
-
-    Args:
-        must_fit: nothing of the file has found a place in a model of the host's own.
-    Raises:
-        FamilyError: the file changes the video model, and next to nothing of it fits this one.
-        ModelFileError: no LoRA is in the file.
-    """
-    file = held_lora(tensors)
-    verdict = match(file, target)
-    if must_fit and not target.is_text_encoder:
-        file.check()
-        try:
-            if file.adapters:
-                verdict.check()
-        except FamilyError as error:
-            raise FamilyError(f"{error} Load Video LoRA says more of it, by the file's name and metadata.") from error
-    for line in verdict.lines() if verdict.total else ():
-        (logging.warning if line.startswith("WARNING") else logging.info)(line)
-    return patches_of(verdict, lambda name: tensors[name])

@@ -65,7 +65,8 @@ def start_with_pack(comfyui: Path, *options: str) -> ModuleType:
     core = start(comfyui, *options)
     asyncio.run(core.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
     pack.mount()
-    import_module("opent2v.host").host.install(import_module("opent2v.nodes.lora").read_for_host)  # as the root does
+    # As the root does.
+    import_module("opent2v.host").host.install(import_module("opent2v.nodes.lora_for_host").read_for_host)
     core.NODE_CLASS_MAPPINGS.update(import_module("opent2v.nodes").NODE_CLASS_MAPPINGS)
     import_module("torch").set_num_threads(1)
     return core

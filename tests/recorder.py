@@ -262,7 +262,7 @@ class Pack:
             # What the root module does; older versions did it on import.
             side = getattr(import_module("opent2v.host"), "host", None)
             if side is not None:
-                side.install(import_module("opent2v.nodes.lora").read_for_host)
+                side.install(import_module("opent2v.nodes.lora_for_host").read_for_host)
 
     def has_input(self, node: str, name: str) -> bool:
         inputs = self.classes[node].INPUT_TYPES()

@@ -1,4 +1,7 @@
-"""The two LoRA nodes: verdict, strengths, order, what is read when, and what saved files and Inspect Model File say."""
+"""The two LoRA nodes: verdict, strengths, order, what is read when, and what saved files and Inspect Model File say.
+
+Tests: nodes/lora.py, nodes/lora_for_host.py
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from opent2v.loaders import ModelFileError
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.nodes import lora as nodes
 from opent2v.nodes.doctor import report as inspected
+from opent2v.nodes.lora_for_host import read_for_host
 from opent2v.tests.nodes.calls import call, remarks
 from opent2v.tests.tiny import wan as tiny
 
@@ -264,7 +268,7 @@ def test_the_report_lists_every_name_without_a_place(folder):
 
 def test_a_hosts_loader_gets_what_the_node_would_apply():
     target = embedded.patch_target(tiny.shared()[0])
-    read = nodes.read_for_host(target, draw(1), True)
+    read = read_for_host(target, draw(1), True)
     assert sorted(change.key for change in read) == ["blocks.0.attn1.to_q.weight", "blocks.1.ffn.net.0.proj.weight"]
 
 
@@ -272,14 +276,14 @@ def test_a_hosts_loader_refuses_what_does_not_fit_as_the_node_does():
     model, clip, _ = tiny.shared()
     target, other = embedded.patch_target(model), elsewhere("blocks.7.attn1.to_q")
     with pytest.raises(FamilyError) as refused:
-        nodes.read_for_host(target, other, True)
+        read_for_host(target, other, True)
     assert str(refused.value) == (
         "The LoRA: made for a Wan model 4 wide, this model is Wan tiny: 0 of 1 match. For example the model has no "
         "transformer.blocks.7.attn1.to_q. Use a LoRA that was trained for this model. Load Video LoRA says more of it, "
         "by the file's name and metadata."
     )
     with pytest.raises(ModelFileError, match="The LoRA: no LoRA is in this file"):
-        nodes.read_for_host(target, {"weight": torch.ones(1)}, True)
+        read_for_host(target, {"weight": torch.ones(1)}, True)
     # The host's own half has taken it, or it is for the text encoder, whose half the loader asks for too.
-    assert nodes.read_for_host(target, other, False) == ()
-    assert nodes.read_for_host(embedded.patch_target(clip), other, True) == ()
+    assert read_for_host(target, other, False) == ()
+    assert read_for_host(embedded.patch_target(clip), other, True) == ()
