@@ -69,3 +69,17 @@ def partners_of(name: str) -> tuple[str, ...]:
         return new
 
     return tuple(dict.fromkeys([*(swapped([place]) for place in reversed(places)), swapped(places)])) if places else ()
+
+
+# Of the shards of one model: "model-00001-of-00006.safetensors".
+SHARD = re.compile(r"-(?P<number>\d+)-of-(?P<count>\d+)(?!\d)")
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is one of several that make one model, by its name.
+
+    >>> is_shard("model-00001-of-00006.safetensors"), is_shard("model-00001-of-00001.safetensors")
+    (True, False)
+    """
+    shard = SHARD.search(name)
+    return shard is not None and int(shard["count"]) > 1

@@ -14,7 +14,7 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
-from .quantised import Quantisation, StoredLayer, split_header
+from .quantised import Quantisation, split_headers
 from .shards import read_json, weight_files
 
 INDEX = "model_index.json"
@@ -59,21 +59,15 @@ class Folder:
         return self.stored(component)[0]
 
     def stored(self, component: str) -> tuple[dict[str, TensorInfo], Quantisation]:
-        """(as `headers`; how they are stored); errors as `split_header`."""
-        weights: dict[str, TensorInfo] = {}
-        layers: dict[str, StoredLayer] = {}
-        kinds: dict[str, None] = {}
-        for path in self.weights[component]:
-            header, quantisation = split_header(open_container(path))
-            weights |= header
-            layers |= quantisation.layers
-            kinds[quantisation.kind] = None
+        """(as `headers`; how they are stored); errors as `split_headers`."""
+        weights, quantisation = split_headers(open_container(path) for path in self.weights[component])
         rules = self.rules(component)
         if rules:
             kept = {name for name in weights if is_read(name, rules)}
             weights = {name: info for name, info in weights.items() if name in kept}
-            layers = {name: layer for name, layer in layers.items() if name in kept}
-        return weights, Quantisation(layers, " and ".join(filter(None, kinds)))
+            layers = {name: layer for name, layer in quantisation.layers.items() if name in kept}
+            quantisation = replace(quantisation, layers=layers)
+        return weights, quantisation
 
 
 def is_model_folder(path: Path) -> bool:
@@ -166,7 +160,9 @@ def _with_few_steps(variant: Variant, name: str, overrides: dict[str, Any]) -> V
 
 
 def has_weights(component: str) -> bool:
-    return component != "scheduler" and component not in _PROCESSORS and not component.startswith("tokenizer")
+    return (
+        not component.endswith("scheduler") and component not in _PROCESSORS and not component.startswith("tokenizer")
+    )
 
 
 def _needed(family: Family, layout: Files) -> str:
@@ -200,7 +196,7 @@ def _foreign_class(where: Path, component: str, class_name: str, title: str, all
 
 
 def _read_component(folder: Path, component: str) -> dict[str, Any]:
-    if component == "scheduler":
+    if component.endswith("scheduler"):
         return read_json(folder / "scheduler_config.json")
     if component in _PROCESSORS:
         return read_json(folder / "preprocessor_config.json")

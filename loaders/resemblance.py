@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..base import Shapes
-from .containers.gguf import JOIN_PARTS
-from .errors import ModelFileError
 
-# Of the shards of one model: "model-00001-of-00006.safetensors".
-_SHARD = re.compile(r"-0*(\d+)-of-0*(\d+)(?!\d)")
 # Beginning of what is added to a model and is none alone.
 PART = "a part that is added to a Wan model"
 _HOSTS = "ComfyUI's own Load Diffusion Model"
@@ -103,19 +97,3 @@ def resembles(shapes: Shapes, node: str = "") -> str:
             advice = f"choose it in {look.node}" if look.node != node else "of a model that this version does not know"
             return f"{look.meaning}{';' if look.node != node else ''} {advice}"
     return ""
-
-
-def refuse_shard(path: Path) -> None:
-    """
-    Raises:
-        ModelFileError: by its name the file is one of several that make one model.
-    """
-    shard = _SHARD.search(path.stem)
-    if shard is None or int(shard[2]) <= 1:
-        return
-    if path.suffix.lower() == ".gguf":
-        raise ModelFileError(f"{path}: is part {int(shard[1])} of {int(shard[2])} {JOIN_PARTS}")
-    raise ModelFileError(
-        f"{path}: is part {shard[1]} of {shard[2]} of a model. Such shards are no model alone: put the whole "
-        "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."
-    )

@@ -1,4 +1,4 @@
-"""The weights of one component in a diffusers folder: a file or shards, also of a variant or without an index."""
+"""The files of one network: those of a diffusers folder's component, or all shards of one that the user chooses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..base.file_names import SHARD, is_shard
 from .containers import endings
+from .containers.gguf import JOIN_PARTS
 from .errors import ModelFileError
 
 STEMS = ("diffusion_pytorch_model", "model")
@@ -24,6 +26,43 @@ _PREFERRED = ("", "bf16", "fp16")
 
 class _Incomplete(ModelFileError):
     """Shards are missing."""
+
+
+def shard_set(path: Path) -> tuple[Path, ...]:
+    """All shards of the model that a safetensors file is a shard of, in their order; any other file alone.
+
+    Raises:
+        ModelFileError: shards are missing, or they are parts of a GGUF file.
+    """
+    shard = SHARD.search(path.name)
+    if shard is None or not is_shard(path.name):
+        return (path,)
+    if path.suffix.lower() == ".gguf":
+        refuse_shard(path)
+    try:
+        return tuple(path.parent / name for name in _numbers(path.parent, shard, path.name))
+    except _Incomplete as error:
+        raise ModelFileError(
+            f"{path}: is one of several shards of a model. {error} Put all of them into this folder, or get the model "
+            "as one file."
+        ) from None
+
+
+def refuse_shard(path: Path) -> None:
+    """
+    Raises:
+        ModelFileError: by its name the file is one of several that make one model.
+    """
+    shard = SHARD.search(path.stem)
+    if shard is None or not is_shard(path.stem):
+        return
+    part, count = int(shard["number"]), int(shard["count"])
+    if path.suffix.lower() == ".gguf":
+        raise ModelFileError(f"{path}: is part {part} of {count} {JOIN_PARTS}")
+    raise ModelFileError(
+        f"{path}: is part {part} of {count} of a model. Such shards are no model alone: put the whole "
+        "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."
+    )
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -90,7 +129,9 @@ def _candidates(folder: Path, names: Sequence[str]) -> list[_Candidate]:
             named = match.groupdict()
             variant = next((text for text in match.groups() if text and text not in named.values()), "")
             rank = _PREFERRED.index(variant) if variant in _PREFERRED else len(_PREFERRED)
-            files = [partial(_indexed, folder / name), partial(_numbered, folder, match), partial(list, [name])][way]
+            files = [partial(_indexed, folder / name), partial(_numbers, folder, match, name), partial(list, [name])][
+                way
+            ]
             # A file that stands alone counts more than shards without an index.
             candidates.setdefault((rank, variant, (0, 2, 1)[way], STEMS.index(named["stem"])), files)
             break
@@ -110,11 +151,11 @@ def _indexed(index: Path) -> list[str]:
     return _whole(index.parent, names)
 
 
-def _numbered(folder: Path, shard: re.Match[str]) -> list[str]:
-    """All shards of one that says how many there are."""
+def _numbers(folder: Path, shard: re.Match[str], name: str) -> list[str]:
+    """All shards of one whose name says how many there are."""
     (first, last), width = shard.span("number"), len(shard["number"])
     count = min(int(shard["count"]), 10_000)
-    return _whole(folder, [f"{shard[0][:first]}{n:0{width}}{shard[0][last:]}" for n in range(1, count + 1)])
+    return _whole(folder, [f"{name[:first]}{n:0{width}}{name[last:]}" for n in range(1, count + 1)])
 
 
 def _whole(folder: Path, names: list[str]) -> list[str]:

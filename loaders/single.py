@@ -16,8 +16,9 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .header import TensorInfo
-from .quantised import Quantisation, split_header
-from .resemblance import LOAD_VAE, PART, refuse_shard, resembles
+from .quantised import Quantisation, split_header, split_headers
+from .resemblance import LOAD_VAE, PART, resembles
+from .shards import shard_set
 from .weights import build, extension, fill
 
 # Prefixes of the parts beside the transformer in all-in-one files.
@@ -31,6 +32,7 @@ class ModelFile:
     """A file whose parts are recognised; no tensor is read yet.
 
     Attributes:
+        files: the file, or all shards of the model that it is a shard of.
         parts: "transformer", "vae" and "audio_vae", whichever the file holds.
         header: the weights, with the shapes of their numbers.
         text_prefixes: prefixes of the text encoders in the file; none for most files.
@@ -41,6 +43,7 @@ class ModelFile:
     header: Mapping[str, TensorInfo]
     quantisation: Quantisation
     text_prefixes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def weights_of(self, part: str) -> dict[str, TensorInfo]:
         """The part of the header that belongs to "transformer", "vae" or "audio_vae", under whole names."""
@@ -70,18 +73,19 @@ def open_file(path: Path, node: str = "", expert: str = "") -> ModelFile:
         node: that is to load it, in the user's words.
         expert: "high" or "low" where the user tells which of two experts it is; "": its name or its folder's does.
     Raises:
-        ModelFileError: it cannot be read, it is one shard of several, or no family recognises it: with each family's
-            reason and what the file looks like.
+        ModelFileError: it cannot be read, other shards of its model are missing, or no family recognises it: with each
+            family's reason and what the file looks like.
         families.FamilyError: a variant that its family knows and refuses.
     """
-    refuse_shard(path)
-    container = open_container(path)
-    header, quantisation = split_header(container)
+    files = shard_set(path)
+    containers = [open_container(file) for file in files]
+    header, quantisation = split_headers(containers)
+    metadata = containers[0].metadata
     shapes = {name: info.shape for name, info in header.items()}
-    parts, reasons = _parts_of(shapes, _telling_name(path, expert), container.metadata)
+    parts, reasons = _parts_of(shapes, _telling_name(path, expert), metadata)
     if not parts:
         raise ModelFileError(_nobody(path, shapes, reasons, node))
-    stated_type = stated(container.metadata) if "transformer" in parts else ""
+    stated_type = stated(metadata) if "transformer" in parts else ""
     if stated_type:
         raise FamilyError(
             f"{path.name}: by its metadata this is {stated_type}, which has the tensors of "
@@ -96,7 +100,7 @@ def open_file(path: Path, node: str = "", expert: str = "") -> ModelFile:
             "to auto."
         )
     inside = tuple(prefix for prefix in TEXT_PREFIXES if any(name.startswith(prefix) for name in shapes))
-    return ModelFile(path, parts, header, quantisation, inside)
+    return ModelFile(path, parts, header, quantisation, inside, files)
 
 
 def _telling_name(path: Path, expert: str) -> str:
@@ -172,7 +176,7 @@ def load_model(
     module = _module(file, recognised, extension(recognised.variant))
     fill(
         module,
-        (file.path,) if beside is None else (file.path, beside),
+        file.files if beside is None else (*file.files, beside),
         dtype=dtype or (torch.bfloat16 if file.quantisation.layers else None),
         rules=rules,
         prefix=recognised.prefix,
@@ -210,7 +214,7 @@ def _built(
     module = _module(file, recognised, recognised.extend)
     fill(
         module,
-        (file.path,),
+        file.files,
         dtype=dtype,
         rules=recognised.rules,
         prefix=recognised.prefix,

@@ -16,8 +16,9 @@ from .containers.gguf import GGUFFile
 from .errors import ModelFileError
 from .gguf_tokenizer import TOKENIZER_KINDS, tokenizer_kind
 from .header import TensorInfo
-from .quantised import Quantisation, split_header
-from .resemblance import LOAD_TEXT_ENCODER, refuse_shard, resembles
+from .quantised import Quantisation, split_header, split_headers
+from .resemblance import LOAD_TEXT_ENCODER, resembles
+from .shards import shard_set
 from .tokenizers import FindTokenizer, tokenizer_of
 from .weights import build, check, fill
 
@@ -34,6 +35,7 @@ class TextFile:
         tokenizer: whole name of the tensor with its tokenizer, "" where the file has none.
         carries_tokenizer: in that tensor, or in the metadata of a GGUF file.
         weights: its part of the file's header, under whole names.
+        files: the file, or all shards of the model that it is a shard of.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class TextFile:
     carries_tokenizer: bool = False
     weights: Mapping[str, TensorInfo] = field(default_factory=dict, repr=False)
     quantisation: Quantisation = field(default_factory=Quantisation, repr=False)
+    files: tuple[Path, ...] = ()
 
 
 def open_text_file(path: Path, prefix: str = "") -> TextFile:
@@ -58,11 +61,13 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
         prefixes: what the names of text encoders may start with; up to four more levels may stand behind them, as
             in ComfyUI's own checkpoints ("text_encoders.umt5xxl.transformer.").
     Raises:
-        ModelFileError: it cannot be read, or it holds no text encoder that this pack knows.
+        ModelFileError: it cannot be read, other shards of its model are missing, or it holds no text encoder that this
+            pack knows.
     """
-    refuse_shard(path)
-    file = open_container(path)
-    header, quantisation = split_header(file)
+    files = shard_set(path)
+    containers = [open_container(shard) for shard in files]
+    header, quantisation = split_headers(containers)
+    file = containers[0]
     in_metadata = isinstance(file, GGUFFile) and tokenizer_kind(file) in TOKENIZER_KINDS
     shapes = {unwrapped(name): info.shape for name, info in header.items() if name.startswith(tuple(prefixes))}
     encoders: list[TextFile] = []
@@ -78,7 +83,7 @@ def open_text_files(path: Path, prefixes: Sequence[str] = ("",)) -> tuple[TextFi
                 if name.startswith(prefix) and name != tokenizer and is_read(name, layout.rules, prefix)
             }
             carries = bool(tokenizer) or (in_metadata and kind.reads_prompts)
-            encoders.append(TextFile(path, kind, layout, prefix, tokenizer, carries, weights, quantisation))
+            encoders.append(TextFile(path, kind, layout, prefix, tokenizer, carries, weights, quantisation, files))
     if encoders:
         return tuple(encoders)
     *others, last = (title for kind in text_encoders().values() for title in kind.published)
@@ -172,7 +177,7 @@ def load_text(
     rules = {slot: (*file.layout.rules, *file.kind.older_names(modules[slot])) for slot, file in chosen.items()}
     counts = {}
     for slot, file in chosen.items():
-        counts[slot] = check(modules[slot], (file.path,), file.kind.tied, rules[slot], file.prefix, False)
+        counts[slot] = check(modules[slot], file.files, file.kind.tied, rules[slot], file.prefix, False)
     total, before = sum(counts.values()), 0
     for slot, file in chosen.items():
 
@@ -182,7 +187,7 @@ def load_text(
 
         fill(
             modules[slot],
-            (file.path,),
+            file.files,
             dtype=dtype,
             tied=file.kind.tied,
             rules=rules[slot],

@@ -15,7 +15,8 @@ from ..families import families
 from .containers import open_container
 from .errors import ModelFileError
 from .quantised import split_header
-from .resemblance import UPSCALE_LATENT, refuse_shard, resembles
+from .resemblance import UPSCALE_LATENT, resembles
+from .shards import refuse_shard
 from .weights import build, fill
 
 

@@ -100,6 +100,8 @@ def _model_lines(file: ModelFile) -> list[str]:
     model = file.parts.get("transformer")
     is_whole = model is not None and ("vae" in file.parts or bool(file.text_prefixes))
     lines += _encoders_inside(file)
+    if len(file.files) > 1:
+        lines.append(f"Read together with the other shards: {len(file.files)} files")
     lines.append(_place(file.path, "all" if is_whole else next(iter(file.parts))))
     if model is not None:
         lines += [f"Goes with, in models/{folder}: {names}" for folder, names in model.variant.pairs.items()]

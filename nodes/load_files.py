@@ -100,8 +100,8 @@ class OpenT2VLoadDiffusionModel:
                         "advanced": True,
                         "default": "auto",
                         "tooltip": "How an Open-Sora 2.0 file has stored its positions, and a MiniMax H3 file its "
-                        "queries, keys and values (interleaved: merged from MiniMaxAI's shards); no tensor tells. The "
-                        "wrong one makes noise. auto: as published.",
+                        "queries, keys and values (interleaved: head by head, as MiniMaxAI's shards); no tensor tells. "
+                        "The wrong one makes noise. auto: as published.",
                     },
                 ),
                 "connectors": (
@@ -160,12 +160,13 @@ class OpenT2VLoadDiffusionModel:
             tick = lambda done, _: bar(done)  # noqa: E731
             return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed, beside))]
 
-        key = (str(path), files_state(path), str(dtypes))
+        key = (str(path), *map(files_state, opened.files), str(dtypes))
         beside_key = () if beside is None else (str(beside), files_state(beside))
         model = shared((*key, rope_layout, expert, str(is_packed), *beside_key), ["model"], make)["model"]
         assert recognised is not None  # load_model has refused every other file
         stored_as = _stored_as(opened, dtypes["model_dtype"], is_packed)
         remarks = [f"{recognised.variant.title}, {recognised.layout} layout, stored as {stored_as}"]
+        remarks += [f"Read from {len(opened.files)} shards"] if len(opened.files) > 1 else []
         remarks += (
             computed_lines(opened.quantisation, opened.weights_of("transformer"), "transformer") if is_packed else []
         )
@@ -219,7 +220,11 @@ class OpenT2VLoadVAE:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
-            "required": {"file": combo("A file in models/vae, or the sound's VAE of an LTX-2 folder.", *cls.KINDS)},
+            "required": {
+                "file": combo(
+                    "A file in models/vae, or the sound's VAE of a folder of LTX-2 or MiniMax H3.", *cls.KINDS
+                )
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -263,7 +268,8 @@ class OpenT2VLoadVAE:
             return [host.vae(load_folder_sound(folder, SOUND_DTYPE, lambda done, _: bar(done)))]
 
         vae = shared((str(path), files_state(path), "audio_vae"), ["vae"], make)["vae"]
-        return with_remarks((vae,), [f"Audio VAE of {folder.variant.title}, with the vocoder of its folder"])
+        with_vocoder = ", with the vocoder of its folder" if "vocoder" in folder.configs else ""
+        return with_remarks((vae,), [f"Audio VAE of {folder.variant.title}{with_vocoder}"])
 
 
 def _encoder_of(variant: Variant) -> str:

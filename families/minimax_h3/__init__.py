@@ -45,7 +45,7 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
 FAMILY = Family(
     id="minimax_h3",
     title="MiniMax H3",
-    recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED,)),
+    recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED, files.STACKED)),
     network=Network(predict, condition, blocks="transformer_blocks", extend=extend, masking=Masking(kept, grown)),
     sampling=Sampling(sigmas, few_steps=FEW_STEPS, reads_negative=False),
     text=Text(

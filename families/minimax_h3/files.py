@@ -1,7 +1,8 @@
 """Single files of MiniMax H3: the transformer in the makers' names (ComfyUI's) or diffusers', full or pruned.
 
 The makers' own shards hold queries, keys and values head by head, all one-file versions one after the other: no tensor
-tells the two apart. Source of the names: see `network.py`.
+tells the two apart, and a shard's name does. Source of the names: see `network.py`; of the two layouts: diffusers
+0.42.1, scripts/convert_minimax_h3_to_diffusers.py and loaders/single_file_utils.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...base import Family, FamilyError, Recognised, Shapes, Variant
+from ...base.file_names import is_shard
 from ...base.keys import Rule, Split, chunk, rename, renamed_shapes, swap_halves
 from ...base.recognise import layers, without_prefix
 from ...base.tensors import Tensors
@@ -20,8 +22,8 @@ from .versions import make_variant
 
 CLASS = "MiniMaxH3Transformer3DModel"
 HEAD = 128  # width of a head in all published files
-# What the user chooses where a one-file version was merged from the makers' shards.
-INTERLEAVED = "interleaved"
+# What the user chooses where a one-file version was merged from the makers' shards, or cut into shards.
+INTERLEAVED, STACKED = "interleaved", "stacked"
 _QKV = ("to_q", "to_k", "to_v")
 _PATCH = 4  # latent pixels of a row of the video
 _PDD = (
@@ -105,12 +107,11 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
         table = named.get("time_embedder.adaln_t_table", (0,))
         has_gate = any(".to_gate_compress." in key for key in inner)
         variant = make_variant(family, config, table[0], name, has_gate)
-        split = rules(head_by_head(config["attention_head_dim"]))
-        is_joint = layout == "original" and any(".qkv_proj." in key for key in inner)
-        return Recognised(
-            "transformer", layout, CLASS, config, variant, layout_rules, prefix, variant.remark,
-            {INTERLEAVED: split} if is_joint else {},
-        )  # fmt: skip
+        layouts: dict[str, tuple[Rule, ...]] = {}
+        if layout == "original" and any(".qkv_proj." in key for key in inner):
+            layouts = {INTERLEAVED: rules(head_by_head(config["attention_head_dim"])), STACKED: RULES}
+            layout_rules = layouts[INTERLEAVED if is_shard(name) else STACKED]
+        return Recognised("transformer", layout, CLASS, config, variant, layout_rules, prefix, variant.remark, layouts)
     return f"no {', '.join(absent)}"
 
 

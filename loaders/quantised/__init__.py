@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -62,6 +62,19 @@ class Quantisation:
     def stays_packed(self) -> bool:
         """Whether layers can keep their weights packed."""
         return any(layer.format.stays_packed for layer in self.layers.values())
+
+
+def split_headers(files: Iterable[Container]) -> tuple[dict[str, TensorInfo], Quantisation]:
+    """As `split_header`, over all files of a network."""
+    weights: dict[str, TensorInfo] = {}
+    layers: dict[str, StoredLayer] = {}
+    kinds: dict[str, None] = {}
+    for file in files:
+        header, quantisation = split_header(file)
+        weights |= header
+        layers |= quantisation.layers
+        kinds[quantisation.kind] = None
+    return weights, Quantisation(layers, " and ".join(filter(None, kinds)))
 
 
 def split_header(file: Container) -> tuple[dict[str, TensorInfo], Quantisation]:

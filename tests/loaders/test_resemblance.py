@@ -92,13 +92,27 @@ def test_only_what_is_absent_is_called_absent(tmp_path, names, title, absent):
 @pytest.mark.parametrize("opens", [open_file, open_text_files])
 def test_a_shard_alone_is_told_as_one(tmp_path, opens):
     """Half a UMT5 was taken for a T5 of another model."""
-    tensors = text_files.once(text_files.t5(True).state_dict())
-    path = text_files.save(tmp_path / "model-00001-of-00002.safetensors", dict(sorted(tensors.items())[:12]))
-    with pytest.raises(ModelFileError, match=r"is part 1 of 2 of a model\. Such shards are no model alone: put"):
-        opens(path)
-    assert "is part 1 of 2 of a model" in report(path)[1]
+    tensors = dict(sorted(text_files.once(text_files.t5(True).state_dict()).items()))
+    first, second = (tmp_path / f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
+    text_files.save(first, dict(list(tensors.items())[:12]))
+    message = r"is one of several shards of a model\. .*: 1 of 2 shards are missing, first model-00002-of-00002"
+    with pytest.raises(ModelFileError, match=message):
+        opens(first)
+    assert "1 of 2 shards are missing" in report(first)[1]
+    text_files.save(second, dict(list(tensors.items())[12:]))
     whole = text_files.save(tmp_path / "model-00001-of-00001.safetensors", tensors)
-    assert open_text_files(whole)[0].layout.title == "UMT5 (16 wide)"
+    for path in (first, second, whole):
+        (file,) = open_text_files(path)
+        assert file.layout.title == "UMT5 (16 wide)" and set(file.weights) == set(tensors)
+    assert report(second)[1].startswith("Text encoder UMT5 (16 wide)")
+
+
+@pytest.mark.parametrize("opens", [open_file, open_text_files])
+def test_parts_of_a_gguf_file_are_to_be_joined(tmp_path, opens):
+    path = tmp_path / "model-00001-of-00002.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(ModelFileError, match="is part 1 of 2 "):
+        opens(path)
 
 
 def test_a_vae_that_upscales_is_refused_by_what_it_makes(tmp_path):
