@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ...base import (
     Family,
+    Files,
     Images,
     Masking,
     Network,
@@ -22,10 +23,12 @@ from ...base import (
     Shapes,
     Sound,
     Text,
+    Variant,
     Video,
 )
+from ...base.folder_part import Configs
 from ..text import qwen3_vl, qwen3_vl_vision
-from . import files, references, sound, text, vae
+from . import files, folders, references, sound, text, vae
 from .few_steps import FEW_STEPS
 from .lora import LORA
 from .network import condition, extend, grown, kept, predict
@@ -42,9 +45,15 @@ def find(shapes: Shapes, name: str) -> Recognised | str:
     return vae.video_vae(variant, shapes) or sound.sound_vae(variant, shapes) or transformer
 
 
+def read(configs: Configs) -> Variant:
+    """See `Files.read`."""
+    return folders.read(FAMILY, configs)
+
+
 FAMILY = Family(
     id="minimax_h3",
     title="MiniMax H3",
+    files=Files(folders.PIPELINES, folders.COMPONENTS, read, optional=folders.OPTIONAL, parts=folders.PARTS),
     recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED, files.STACKED)),
     network=Network(predict, condition, blocks="transformer_blocks", extend=extend, masking=Masking(kept, grown)),
     sampling=Sampling(sigmas, few_steps=FEW_STEPS, reads_negative=False),

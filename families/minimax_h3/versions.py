@@ -67,7 +67,12 @@ def sound_shape(frames: int, fps: float) -> tuple[int, int, int]:
 
 
 def make_variant(
-    family: Family, config: Mapping[str, Any], table_rows: int, name: str = "", has_gate: bool = False
+    family: Family,
+    config: Mapping[str, Any],
+    table_rows: int,
+    name: str = "",
+    has_gate: bool = False,
+    shifts: tuple[float, float] = (SHIFT, SOUND_SHIFT),
 ) -> Variant:
     """The variant of a transformer.
 
@@ -76,6 +81,7 @@ def make_variant(
         table_rows: of a pruned file's table of embedded timesteps; 0 for a full one.
         name: of the file, which alone tells whether it reads references.
         has_gate: it has FastH3's gate of sparse attention.
+        shifts: of the noise levels of picture and sound.
     """
     task = "references" if "ref2va" in name.lower() else ""
     title = " ".join(word for word in ("FastH3" if has_gate else "", task, "pruned" if table_rows else "") if word)
@@ -84,10 +90,10 @@ def make_variant(
         name=title,
         streams=(
             VideoStream(GroupedGeometry(channels=config["in_channels"], temporal=4, spatial=16)),
-            SoundStream(sound_shape, time_axis=3, shift=SOUND_SHIFT, ratio=SHIFT / SOUND_SHIFT),
+            SoundStream(sound_shape, time_axis=3, shift=shifts[1], ratio=shifts[0] / shifts[1]),
         ),
         defaults=Defaults(1344, 768, 124, FPS, 8 if has_gate else STEPS, 1.0),
-        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": SHIFT},
+        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": shifts[0]},
         prompts=(Prompt(PROMPT_TOKENS, prepare=str),),
         latent_format="MiniMaxH3AV",
         context_width=config["text_dim"],
