@@ -17,6 +17,21 @@ LayerSizes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
+class InputTable:
+    """The table that a pruned model reads the inputs of some layers off, in a few coordinates.
+
+    Attributes:
+        names: of the table [rows, coordinates] in a MODEL, ours and the host's.
+        file, tensor: where the inputs [rows, inputs] themselves stand: the name of a file beside the LoRA, and of its
+            tensor.
+    """
+
+    names: tuple[str, ...]
+    file: str
+    tensor: str
+
+
+@dataclass(frozen=True)
 class LoraNames:
     """
     Attributes:
@@ -31,6 +46,7 @@ class LoraNames:
         remark: (variant of the MODEL, layers that are there in another shape) -> what the user should know, or "".
         other_version: (variant of the model, the file's name and texts of its metadata) -> the version that the LoRA
             was made for, where they say one that is not the model's and no layer's size tells; "" otherwise.
+        table: of pruned models, on which LoRAs of full ones can be turned. None: the family has none.
     """
 
     layouts: Callable[[Shapes], Mapping[str, tuple[Rule, ...]]]
@@ -40,6 +56,7 @@ class LoraNames:
     layout_of: Callable[[Iterable[str]], str] = lambda _: ""
     remark: Callable[[Variant, Iterable[str]], str] = lambda *_: ""
     other_version: Callable[[Variant, Sequence[str]], str] = lambda *_: ""
+    table: InputTable | None = None
 
 
 def width(sizes: LayerSizes, *signs: str) -> int:

@@ -30,6 +30,7 @@ class Target:
         storage: how its large matrices are stored: "bfloat16", "int4".
         is_merged: changes are merged into the weights; else they are computed beside weights in few bits.
         is_text_encoder: text encoders, each behind its slot ("text_encoder", "text_encoder_2").
+        tensor: (own name) -> the numbers of a parameter or buffer; None where there is none.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Target:
     storage: str = "float32"
     is_merged: bool = True
     is_text_encoder: bool = False
+    tensor: Callable[[str], Tensor | None] = field(default=lambda _: None, repr=False)
 
 
 @dataclass(frozen=True)

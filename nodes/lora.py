@@ -11,7 +11,7 @@ from ..base import FamilyError, Target, WeightChange
 from ..base.few_steps import FewStepsLora
 from ..base.strengths import Strengths, parse
 from ..host import host
-from ..loaders.lora import LoraFile, Verdict, load_patches, match, read_lora
+from ..loaders.lora import LoraFile, Verdict, load_patches, match, read_lora, rebased
 from .inputs import NONE, chosen, combo, files_of, states_of
 from .lora_pairs import KIND, PARTNER, over_steps_input, partner_file
 from .remarks import with_remarks
@@ -72,11 +72,14 @@ class Applied:
                 if thing is None or not adapters:
                     continue
                 target = targets[name] = targets.get(name) or host.patch_target(thing)
+                fitted = rebased(file, target)
+                inputs = fitted.inputs.key if fitted.inputs else ""
                 # The key holds the model's names, shapes and expert, on which reading depends; strengths and other
                 # LoRAs have no effect.
                 expert = target.variant.expert if target.variant else ""
                 key = str(path), files_state(path), blocks, target.title, expert, hash(tuple(target.shapes.items()))
-                applied = self._read.get(key) or self._new(file, target, blocks, node)
+                key = *key, inputs
+                applied = self._read.get(key) or self._new(fitted, target, blocks, node)
                 kept[key] = applied
                 todo.append((name, applied, strength))
                 lines += verdict_lines(applied[0], strength)

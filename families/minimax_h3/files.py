@@ -32,6 +32,10 @@ _PDD = (
 )
 
 
+# What some pruned files hold beside their table, for LoRAs of full models; nothing computes with it.
+_BESIDE_TABLES = tuple(rename(f"^{name}") for name in ("adaln_basis", "adaln_mean", "silu_t_emb_grid"))
+
+
 def head_by_head(width: int) -> Split:
     """Queries, keys and values of rows [head 1: q k v, head 2: q k v, ...], for heads of this width."""
 
@@ -52,6 +56,7 @@ def rules(qkv: Split) -> tuple[Rule, ...]:
     """
     return (
         rename("^rope"),  # its frequencies follow from the config
+        *_BESIDE_TABLES,
         rename("attn.to_gate_compress"),  # FastH3's gate of sparse attention, which dense attention does not read
         rename("^token_refiner.blocks", "token_refiner.refiner_blocks"),
         rename("^blocks", "transformer_blocks"),
@@ -77,7 +82,11 @@ def rules(qkv: Split) -> tuple[Rule, ...]:
 
 RULES = rules(chunk(3))
 # diffusers' own names need none but for the table of pruned files.
-DIFFUSERS_RULES = (rename("^adaln_t_table", "time_embedder.adaln_t_table"), rename("attn.to_gate_compress"))
+DIFFUSERS_RULES = (
+    rename("^adaln_t_table", "time_embedder.adaln_t_table"),
+    rename("attn.to_gate_compress"),
+    *_BESIDE_TABLES,
+)
 
 
 def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:

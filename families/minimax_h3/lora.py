@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from ...base import LoraNames, Shapes, Variant
 from ...base.keys import Rule
-from ...base.lora import LayerSizes, width
+from ...base.lora import InputTable, LayerSizes, width
 from .files import HEAD, RULES, head_by_head, rules
 
 _WIDTH = 5376
@@ -18,6 +18,9 @@ _OUT = "transformer_blocks.{}.attn.to_out.0"
 _FEED = ("transformer_blocks.{}.ff.net.0.proj", "transformer_blocks.{}.ff.net.2")
 _MODULATION = "transformer_blocks.{}.adaln_proj.linear"
 _HEAD_BY_HEAD = "makers' shards, head by head"
+# The full model's embedded timesteps behind their activation, at the rows of published tables, as its turbo LoRA's
+# makers hand them out (larryvrh/ComfyUI-MiniMax-H3-Turbo).
+TIMESTEPS = "h3_silu_temb_grid.safetensors"
 
 
 def _layouts(shapes: Shapes) -> Mapping[str, tuple[Rule, ...]]:
@@ -40,11 +43,15 @@ def _remark(variant: Variant, misshapen: Iterable[str]) -> str:
     """What a LoRA's layers of another shape tell."""
     if not any("adaln_proj" in stem for stem in misshapen):
         return ""
-    kinds = ("pruned", "full") if variant.facts["table_rows"] else ("full", "pruned")
+    if variant.facts["table_rows"]:
+        return (
+            "Its adaln_proj layers are of a full model and this MODEL is pruned: they are left out, since turning them "
+            f"takes the full model's timesteps, which are in neither file. Put {TIMESTEPS} (it comes with "
+            "ComfyUI-MiniMax-H3-Turbo) beside the LoRA, or use a version of it for pruned models, or the full model."
+        )
     return (
-        f"Its adaln_proj layers are of a {kinds[1]} model and this MODEL is {kinds[0]}: they are left out, since "
-        "turning them into the other kind needs the table's basis, which is in neither file. Use a version of the "
-        f"LoRA for {kinds[0]} models, or the {kinds[1]} model."
+        "Its adaln_proj layers are of a pruned model and this MODEL is full: they are left out, since their table is "
+        "in neither file. Use a version of the LoRA for full models, or the pruned model."
     )
 
 
@@ -54,4 +61,5 @@ LORA = LoraNames(
     title=_title,
     layout_of=_layout_of,
     remark=_remark,
+    table=InputTable(("time_embedder.adaln_t_table", "adaln_t_table"), TIMESTEPS, "silu_t_emb_grid"),
 )

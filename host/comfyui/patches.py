@@ -76,19 +76,20 @@ def model_target(base: Any) -> Target:
     weights = dict(base.diffusion_model.named_parameters())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     storage, prefix = _storage(base.diffusion_model), "diffusion_model."
+    tensor = {**weights, **dict(base.diffusion_model.named_buffers())}.get
     part = getattr(base, "opent2v", None)
     if part is not None:
-        return Target(part.variant.title, part.variant, shapes, (), prefix, *storage)
+        return Target(part.variant.title, part.variant, shapes, (), prefix, *storage, tensor=tensor)
     title = type(base).__name__
     try:
         outcome = recognised(tensor_shapes(base.diffusion_model))
     except NotWhole as error:
-        return Target(title, error.recognised.variant, shapes, error.recognised.rules, prefix, *storage)
+        return Target(title, error.recognised.variant, shapes, error.recognised.rules, prefix, *storage, tensor=tensor)
     except FamilyError:
         outcome = None  # a variant that our sampler refuses may still take a LoRA by the model's own names
     if outcome is None:
-        return Target(title, None, shapes, (), prefix, *storage)
-    return Target(outcome.variant.title, outcome.variant, shapes, outcome.rules, prefix, *storage)
+        return Target(title, None, shapes, (), prefix, *storage, tensor=tensor)
+    return Target(outcome.variant.title, outcome.variant, shapes, outcome.rules, prefix, *storage, tensor=tensor)
 
 
 def text_target(encoders: Any) -> Target:

@@ -73,6 +73,7 @@ def patch_target(thing: Any) -> Target:
         storage=storage,
         is_merged=is_merged,
         is_text_encoder=is_text_encoder,
+        tensor=weights.get,
     )
 
 

@@ -6,6 +6,7 @@ from .file import Adapter, LoraFile, held_lora, read_lora, sidecars
 from .load import load_patches, patches_of
 from .match import Verdict, match
 from .origin import format_of, origin_text, step_remark
+from .rebase import rebased
 
 __all__ = [
     "Adapter",
@@ -18,6 +19,7 @@ __all__ = [
     "origin_text",
     "patches_of",
     "read_lora",
+    "rebased",
     "sidecars",
     "step_remark",
 ]

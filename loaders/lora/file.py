@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...base.storage import is_float
 from ..containers import open_container
@@ -14,6 +14,9 @@ from ..errors import ModelFileError
 from ..header import TensorInfo
 from .keys import Role, is_text_encoder, parse
 from .shapes import are_sound, rank_of, size_of
+
+if TYPE_CHECKING:
+    from .rebase import Inputs
 
 # The largest published LoRA has some 5,000 tensors (HunyuanVideo, every layer, with alpha).
 MAX_TENSORS = 50_000
@@ -73,6 +76,7 @@ class LoraFile:
         adapters: changes of the transformer's weights; `text_adapters`: of text encoders'.
         leftovers: names that no format knows, or that lack their counterpart.
         metadata: the header's own texts.
+        inputs: how layers of a full model are read for a pruned one, see `rebase.rebased`; None: as they are.
     """
 
     path: Path
@@ -81,6 +85,7 @@ class LoraFile:
     text_adapters: tuple[Adapter, ...] = field(repr=False)
     leftovers: tuple[str, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
+    inputs: Inputs | None = None
 
     def check(self) -> None:
         """

@@ -32,7 +32,10 @@ def load_patches(verdict: Verdict, on_progress: Callable[[int], None] | None = N
     Raises:
         ModelFileError: a tensor holds NaN or infinity, or the file is damaged.
     """
-    with open_container(verdict.file.path).tensors() as read:
+    file = verdict.file
+    with open_container(file.path).tensors() as read:
+        if file.inputs is not None:
+            read = file.inputs.reader(read, file.adapters)
         return patches_of(verdict, read, on_progress)
 
 

@@ -150,6 +150,11 @@ class Verdict:
                     "the effect may be weaker or another"
                 )
             )
+        if file.inputs is not None:
+            lines.append(
+                f"Layers of the full model are turned into this pruned one's by {file.inputs.file.name} beside the "
+                f"LoRA ({file.inputs.error:.1%} of their inputs are missed)"
+            )
         if self.for_other_expert:
             lines.append(
                 f"{self.for_other_expert} changes are for the other expert: apply the same file to that MODEL too"

@@ -8,8 +8,10 @@ import tiny_h3 as tiny
 import torch
 from boot import call, case, largest
 
-from opent2v.host import embedded
+from opent2v.host import embedded, host
+from opent2v.loaders.single import load_model, open_file
 from opent2v.sampling import SamplerRequest, plan_run
+from opent2v.tests.families.minimax_h3 import test_pruned_lora as pruned_lora
 from opent2v.tests.tiny.minimax_h3 import shown
 
 torch.set_grad_enabled(False)
@@ -155,6 +157,28 @@ def equal_on_both_hosts() -> dict[str, float]:
         results[f"{name}, {start}, {shift}"] = apart(real, samples)
         results[f"{name}, {start}, {shift}, core"] = apart(real, core)
     return results
+
+
+@case
+def a_full_models_lora_on_a_pruned_one() -> dict[str, float]:
+    """On core's MODEL and on ours: their distance, and what the layers do that have to be turned for it."""
+    inputs = pruned_lora.timesteps(tiny.ours("full", embedded))
+    file = tiny.tiny.save(tiny.FOLDER / "h3_from_full.safetensors", pruned_lora.pruned(inputs, 16))
+    models = {
+        "core": call("UNETLoader", unet_name=file.name, weight_dtype="default"),
+        "ours": host.model(load_model(open_file(file), torch.float32)),
+    }
+    pruned_lora.save_lora(tiny.FOLDER)
+
+    def changed(name: str) -> tuple[list[torch.Tensor], str]:
+        settings = {"lora": "any.safetensors", "strength_model": 1.0, "strength_clip": 0.0}
+        model, _, report, *_ = call("OpenT2VLoadLora", model=models[name], **settings)
+        return one_call(model, "words", 0.6), report
+
+    left_out = changed("ours")[0]
+    tiny.tiny.save(tiny.FOLDER / pruned_lora.TIMESTEPS, {"silu_t_emb_grid": inputs.bfloat16()})
+    (core, report), (ours, _) = changed("core"), changed("ours")
+    return {"apart": apart(core, ours), "turned": apart(ours, left_out), "said": "7 of 7 match" in report}
 
 
 @case

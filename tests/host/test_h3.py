@@ -53,3 +53,8 @@ def test_our_model_runs_behind_cores_nodes(h3):
     found = h3("in_cores_nodes")
     assert found["apart"] < 1e-4 and found["levels"] == 0
     assert found["shapes"] == [[1, 24, 7, 4, 6], [1, 32, 2, 37]]
+
+
+def test_a_full_models_lora_is_turned_for_a_pruned_model_of_cores_too(h3):
+    found = h3("a_full_models_lora_on_a_pruned_one")
+    assert found["apart"] < 1e-5 and found["turned"] > 0.01 and found["said"]
