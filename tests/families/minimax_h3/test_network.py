@@ -13,8 +13,10 @@ import torch
 from opent2v.base import FamilyError, Pictures, VideoModel
 from opent2v.families.minimax_h3 import layout
 from opent2v.families.minimax_h3.network import SHOWN_SHARES
+from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file
 from opent2v.sampling import SamplerRequest, describe, plan_run
+from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import minimax_h3 as tiny
 
 pytest.importorskip("diffusers", "0.40")
@@ -158,3 +160,18 @@ def test_the_sampler_says_that_a_negative_prompt_is_unused():
     plans = [plan_run(variant, SamplerRequest(cfg=cfg), SHAPES[0]) for cfg in (0.0, 3.0)]
     assert "The negative prompt is unused: MiniMax H3 was made to need none." in describe(plans[0])
     assert "MiniMax H3 was made for cfg 1: set cfg to 0 or 1." in describe(plans[1])
+
+
+def test_windows_over_time_are_refused_by_name(tmp_path):
+    """ComfyUI 0.33 has none for this model: no rule says how its sound and references go with a window."""
+    model = embedded.model(loaded("pruned", tmp_path))
+    (windows, _), _ = call("OpenT2VWindows", length=22, overlap=5)
+    conditioning = [[entry()["cross_attn"], {}]]
+    latent = {"samples": embedded.nested([torch.zeros(1, 24, 12, 4, 6), torch.zeros(1, 32, 2, 65)])}
+    with pytest.raises(
+        FamilyError, match="MiniMax H3 pruned makes picture and sound together.* Take Video Windows out"
+    ):
+        call(
+            "OpenT2VSampler", model=model, positive=conditioning, negative=conditioning, latent=latent, seed=1, steps=2,
+            windows=windows,
+        )  # fmt: skip
