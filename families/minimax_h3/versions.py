@@ -25,7 +25,9 @@ SOUND_CHANNELS, SOUND_SIDES, SOUND_RATE = 32, 2, 40  # of the audio VAE: latent 
 GROUP_FRAMES, SHORTEST = sum(GROUP), sum(GROUP[:2])  # frames of a group of latents, and of the shortest clip
 LICENCE = (
     "MiniMax H3's licence gives no rights in the EU, the UK, South Korea and the USA without MiniMax's authorisation, "
-    'to what it makes either, and asks for "Powered by MiniMax H3" to be shown.'
+    'to what it makes either, and asks for "Powered by MiniMax H3" to be shown. '
+    "未经 MiniMax 授权，MiniMax H3 的许可证在欧盟、英国、韩国和美国不授予任何权利，生成的内容也包括在内；并要求标明"
+    "“Powered by MiniMax H3”。"
 )
 _FAST = (
     "FastH3: sampled with dense attention, since this pack does not read its gate of sparse attention. It was made for "
