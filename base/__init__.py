@@ -7,7 +7,7 @@ from .errors import FamilyError
 from .family import Family, Files, Images, Masking, Network, PicturedText, Sampling, Sound, Text, Video
 from .folder_part import FolderPart
 from .geometry import Geometry
-from .loaded import SoundVAE, TextEncoder, VideoModel, VideoVAE
+from .loaded import LateTextEncoder, SoundVAE, TextEncoder, VideoModel, VideoVAE
 from .lora import LoraNames
 from .pictures import Guided, Pictures
 from .prompt import Prompt
@@ -32,6 +32,7 @@ __all__ = [
     "Geometry",
     "Guided",
     "Images",
+    "LateTextEncoder",
     "LoraNames",
     "Masking",
     "Near",

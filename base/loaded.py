@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class TextEncoder:
 
     Attributes:
         again: loads it once more from its files; None where it was not loaded from any.
+        identity: a text that changes with everything that its embeddings depend on; "" where nobody has stated it.
     """
 
     variant: Variant
@@ -59,6 +60,12 @@ class TextEncoder:
     tokenizers: Mapping[str, Any]
     path: Path
     again: Callable[[], TextEncoder] | None = field(default=None, compare=False, repr=False)
+    identity: str = ""
+
+    def identified(self, identity: str) -> TextEncoder:
+        """The same with its identity, when it is loaded again as well."""
+        again = self.again
+        return replace(self, identity=identity, again=again and (lambda: again().identified(identity)))
 
     @property
     def _text(self) -> Text:
@@ -108,6 +115,26 @@ class TextEncoder:
             mask = (torch.arange(limit, device=device) < len(row)).long().unsqueeze(0)
             padded[prompt.slot] = values, mask
         return self._text.embed(self.encoders, padded)
+
+
+@dataclass(frozen=True)
+class LateTextEncoder:
+    """A text encoder that is loaded when a prompt has to be encoded, and not where all prompts are known.
+
+    Attributes:
+        identity: as of `TextEncoder`.
+    """
+
+    variant: Variant
+    path: Path
+    identity: str
+    load: Callable[[], TextEncoder] = field(compare=False, repr=False)
+
+    @property
+    def shows(self) -> bool:
+        """Whether its prompts may show pictures, clips and sounds."""
+        text = self.variant.family.text
+        return text is not None and text.pictured is not None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,6 @@ The scripts that use it do not ship; this does, so that the pack can be checked 
 from __future__ import annotations
 
 from .outcome import Outcome
-from .overrides import load_changed
+from .overrides import keep_prompts, load_changed
 
-__all__ = ["Outcome", "load_changed"]
+__all__ = ["Outcome", "keep_prompts", "load_changed"]

@@ -24,6 +24,13 @@ def load_changed(
     return load_workflow(override(read_json(text), changes, classes, titles), classes, titles)
 
 
+def keep_prompts(graph: Graph) -> None:
+    """Switch the prompt cache of every Encode Video Prompt on; the workflow of ComfyUI's page stays as it was."""
+    for node in graph.values():
+        if node["class_type"] == "OpenT2VEncodePrompt":
+            node["inputs"]["prompt_cache"] = True
+
+
 def override(
     data: dict[str, Any], changes: Iterable[str], classes: Mapping[str, Any], titles: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from ..base import Shown, SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
+from ..base import LateTextEncoder, Shown, SoundVAE, Target, TextEncoder, Variant, VideoModel, VideoVAE, WeightChange
 from ..base.few_steps import FewStepsLora
 from ..base.guidance import Conditioning
 from ..base.strengths import Strengths
@@ -85,6 +85,20 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
     def clip(self, part: TextEncoder) -> Clip:
         """A CLIP around a loaded text encoder."""
+        ...
+
+    def late_clip(self, part: LateTextEncoder) -> Clip:
+        """A CLIP that loads its text encoder when something is asked of it that takes one, and is as `clip`'s then.
+
+        `variant`, `path`, `shows` and `text_identity` are answered without.
+        """
+        ...
+
+    def text_identity(self, clip: Clip) -> str:
+        """A text that changes with everything that this CLIP's embeddings depend on besides prompts.
+
+        "" where it is not known: for a CLIP of another maker, and where a LoRA, hooks or a layer are set on it.
+        """
         ...
 
     @overload
@@ -312,6 +326,10 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
     def profile_folder(self) -> Path:
         """Folder for profiles of step caches; it may not exist yet."""
+        ...
+
+    def prompt_folder(self) -> Path:
+        """Folder for encoded prompts; it may not exist yet."""
         ...
 
     def file_metadata(

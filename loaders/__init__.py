@@ -7,8 +7,10 @@ from .containers import endings, open_container
 from .errors import ModelFileError
 from .folder import INDEX, Folder, is_model_folder, open_folder
 from .header import TensorInfo, most_stored, parameter_counts, tensor_bytes
+from .identity import files_identity
+from .kept_prompts import KeptPrompt, KeptPrompts
 from .libraries import MissingLibrary, library, library_class
-from .pipeline import Pipeline, load_folder_sound, load_pipeline
+from .pipeline import Pipeline, load_folder_sound, load_folder_text, load_pipeline, text_files
 from .quantised import Quantisation
 from .resemblance import LOAD_VAE
 from .single import ModelFile, load_model, load_sound_vae, load_vae, open_file
@@ -28,6 +30,8 @@ __all__ = [
     "INDEX",
     "LOAD_VAE",
     "Folder",
+    "KeptPrompt",
+    "KeptPrompts",
     "MissingLibrary",
     "ModelFile",
     "ModelFileError",
@@ -37,11 +41,13 @@ __all__ = [
     "TextFile",
     "UpscalerFile",
     "endings",
+    "files_identity",
     "find_text",
     "is_model_folder",
     "library",
     "library_class",
     "load_folder_sound",
+    "load_folder_text",
     "load_model",
     "load_pipeline",
     "load_sound_vae",
@@ -58,5 +64,6 @@ __all__ = [
     "open_upscaler",
     "parameter_counts",
     "tensor_bytes",
+    "text_files",
     "wanted_kinds",
 ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..base import FamilyError, Recognised, SoundVAE, TextEncoder, VideoModel, VideoVAE
 from ..base.keys import Rule, rename, unwrapped
+from ..base.walk import files_below
 from .errors import ModelFileError
-from .folder import Folder
+from .folder import INDEX, Folder
 from .header import TensorInfo
 from .tokenizers import check_size, read_tokenizer
 from .weights import build, check, extension, fill
@@ -23,13 +26,19 @@ class Pipeline:
 
     Attributes:
         models: the transformer; of a model with two experts the high-noise one, then the low-noise one.
+        text_encoder: None where it was left out, see `text`.
         image_encoder: for image-to-video models that read the picture with one, else None.
     """
 
     models: tuple[VideoModel, ...]
-    text: TextEncoder
+    text_encoder: TextEncoder | None
     vae: VideoVAE
     image_encoder: nn.Module | None = None
+
+    @property
+    def text(self) -> TextEncoder:
+        assert self.text_encoder is not None, "the pipeline was loaded without its text encoder"
+        return self.text_encoder
 
 
 _SOUND = "audio_vae"
@@ -49,10 +58,12 @@ def load_pipeline(
     vae_dtype: torch.dtype | None,
     on_progress: Callable[[int, int], None] | None = None,
     keeps_packed: bool = False,
+    has_text: bool = True,
 ) -> Pipeline:
     """Load all parts. Every header is checked before the first tensor is read.
 
     Args:
+        has_text: False leaves the text encoders out, see `load_folder_text`.
         model_dtype, text_dtype, vae_dtype: storage dtypes; None keeps the files' own.
         on_progress: called with (tensors read, tensors in all).
         keeps_packed: the video model's layers in few bits stay as they are stored, see `fill`; those of the text
@@ -63,14 +74,12 @@ def load_pipeline(
     variant, denoiser = folder.variant, folder.family.network.slot
     dtypes = {name: model_dtype if name.startswith(denoiser) else text_dtype for name in pipeline_parts(folder)}
     dtypes["vae"] = vae_dtype
-    tokenizers = {p.slot: read_tokenizer(folder.tokenizer(p.slot)) for p in variant.prompts}
-    for prompt in variant.prompts:
-        vocabulary = folder.configs[prompt.slot].get("vocab_size")
-        if isinstance(vocabulary, int):
-            check_size(tokenizers[prompt.slot], vocabulary, f"{folder.tokenizer(prompt.slot)}: the tokenizer")
+    slots = text_slots(folder)
+    if not has_text:
+        dtypes = {name: dtype for name, dtype in dtypes.items() if name not in slots}
+    tokenizers = _tokenizers(folder) if has_text else {}
     parts = _modules(folder, dtypes, keeps_packed, on_progress)
-    encoders = folder.family.text.encoders if folder.family.text else {}
-    slots, experts = [slot for slot in encoders if slot in parts], {denoiser: variant}
+    experts = {denoiser: variant}
     if "transformer_2" in parts:
         experts = {"transformer": replace(variant, expert="high"), "transformer_2": replace(variant, expert="low")}
 
@@ -78,9 +87,11 @@ def load_pipeline(
         again = lambda: model(slot, _modules(folder, {slot: model_dtype}, keeps_packed)[slot])  # noqa: E731
         return VideoModel(experts[slot], module, folder.path, again)
 
-    def text(encoders: Mapping[str, nn.Module]) -> TextEncoder:
-        again = lambda: text(_modules(folder, dict.fromkeys(slots, text_dtype), keeps_packed))  # noqa: E731
-        return TextEncoder(variant, encoders, tokenizers, folder.path, again)
+    def again() -> TextEncoder:
+        return load_folder_text(folder, text_dtype, keeps_packed=keeps_packed)
+
+    def text() -> TextEncoder:
+        return TextEncoder(variant, {slot: parts[slot] for slot in slots}, tokenizers, folder.path, again)
 
     def vae(module: nn.Module) -> VideoVAE:
         return VideoVAE(
@@ -89,7 +100,7 @@ def load_pipeline(
 
     return Pipeline(
         tuple(model(slot, parts[slot]) for slot in experts),
-        text({slot: parts[slot] for slot in slots}),
+        text() if has_text else None,
         vae(parts["vae"]),
         parts.get("image_encoder"),
     )
@@ -143,6 +154,43 @@ def _modules(
         )
         before += counts[component]
     return parts
+
+
+def text_slots(folder: Folder) -> list[str]:
+    """Slots of the folder's text encoders."""
+    encoders = folder.family.text.encoders if folder.family.text else {}
+    return [slot for slot in encoders if slot in folder.weights]
+
+
+def load_folder_text(
+    folder: Folder,
+    dtype: torch.dtype | None,
+    on_progress: Callable[[int, int], None] | None = None,
+    keeps_packed: bool = False,
+) -> TextEncoder:
+    """The text encoders alone; arguments and errors as `load_pipeline`."""
+    tokenizers = _tokenizers(folder)
+    encoders = _modules(folder, dict.fromkeys(text_slots(folder), dtype), keeps_packed, on_progress)
+    again = lambda: load_folder_text(folder, dtype, keeps_packed=keeps_packed)  # noqa: E731
+    return TextEncoder(folder.variant, encoders, tokenizers, folder.path, again)
+
+
+def _tokenizers(folder: Folder) -> dict[str, Any]:
+    """The tokenizer of each text encoder that reads prompts; errors as `load_pipeline`."""
+    tokenizers = {p.slot: read_tokenizer(folder.tokenizer(p.slot)) for p in folder.variant.prompts}
+    for slot, tokenizer in tokenizers.items():
+        vocabulary = folder.configs[slot].get("vocab_size")
+        if isinstance(vocabulary, int):
+            check_size(tokenizer, vocabulary, f"{folder.tokenizer(slot)}: the tokenizer")
+    return tokenizers
+
+
+def text_files(folder: Folder) -> list[Path]:
+    """The files that the folder's text encoders and their tokenizers are read from."""
+    weights = [file for slot in text_slots(folder) for file in folder.weights[slot]]
+    configs = [folder.path / INDEX, folder.path / "opent2v.json", *(file.with_name("config.json") for file in weights)]
+    tokenizers = [file for prompt in folder.variant.prompts for file in files_below(folder.tokenizer(prompt.slot))]
+    return [file for file in dict.fromkeys((*weights, *configs, *tokenizers)) if file.is_file()]
 
 
 def load_folder_sound(

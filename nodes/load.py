@@ -10,14 +10,17 @@ from ..loaders import (
     ModelFileError,
     is_model_folder,
     library,
+    load_folder_text,
     load_pipeline,
     most_stored,
     open_folder,
     parameter_counts,
+    text_files,
 )
 from .inputs import by_name, model_folders
 from .memory import model_plan, packed_names
 from .packed import computed_lines
+from .prompt_cache import clip_of, only_kept_prompts, text_identity
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -77,7 +80,7 @@ class OpenT2VLoadModel:
                     },
                 ),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            "hidden": {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     @classmethod
@@ -86,7 +89,7 @@ class OpenT2VLoadModel:
         path = by_name(model_folders(), model)
         return files_state(path) if path else ""
 
-    def load(self, model: str, dtype: str, unique_id: str | None = None) -> dict[str, Any]:
+    def load(self, model: str, dtype: str, unique_id: str | None = None, prompt: Any = None) -> dict[str, Any]:
         path = by_name(model_folders(), model)
         if path is None or not is_model_folder(path):
             raise ModelFileError(
@@ -108,10 +111,16 @@ class OpenT2VLoadModel:
 
         def make() -> list[Any]:
             bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
-            loaded = load_pipeline(folder, **dtypes, on_progress=lambda done, _: bar(done), keeps_packed=is_packed)
+            dtype = dtypes["text_dtype"]
+            identity = text_identity(folder.variant, text_files(folder), str(dtype))
+            is_late = bool(identity) and only_kept_prompts(prompt, unique_id, 1)
+            tick = lambda done, _: bar(done)  # noqa: E731
+            loaded = load_pipeline(folder, **dtypes, on_progress=tick, keeps_packed=is_packed, has_text=not is_late)
+            load = lambda: load_folder_text(folder, dtype, keeps_packed=is_packed)  # noqa: E731
+            clip = clip_of(folder.variant, path, identity, load if is_late else lambda: loaded.text, is_late)
             high, *low = (host.model(part) for part in loaded.models)
             vision = [] if loaded.image_encoder is None else [host.clip_vision(loaded.image_encoder)]
-            return [high, host.clip(loaded.text), host.vae(loaded.vae), *low, *vision]
+            return [high, clip, host.vae(loaded.vae), *low, *vision]
 
         parts = shared(
             (str(path), files_state(path), str(dtypes), str(is_packed)), ["model", "clip", "vae", *optional_parts], make

@@ -20,7 +20,6 @@ from ..loaders import (
     load_folder_sound,
     load_model,
     load_sound_vae,
-    load_text,
     load_vae,
     most_stored,
     open_file,
@@ -29,9 +28,10 @@ from ..loaders import (
     parameter_counts,
 )
 from .inputs import NONE, SOUND_FOLDERS, chosen, combo, files_of, states_of
-from .load_text import encoders_for, find_tokenizer
+from .load_text import clip_of_files, encoders_for
 from .memory import model_plan, packed_names, vae_plan
 from .packed import computed_lines, packed_lines
+from .prompt_cache import only_kept_prompts
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -123,7 +123,7 @@ class OpenT2VLoadDiffusionModel:
                     },
                 ),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            "hidden": {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     @classmethod
@@ -138,6 +138,7 @@ class OpenT2VLoadDiffusionModel:
         connectors: str = NONE,
         expert: str = "auto",
         unique_id: str | None = None,
+        prompt: Any = None,
     ) -> dict[str, Any]:
         path = chosen(file, *self.KINDS)
         beside = None if connectors == NONE else chosen(connectors, *self.BESIDE)
@@ -171,17 +172,19 @@ class OpenT2VLoadDiffusionModel:
             computed_lines(opened.quantisation, opened.weights_of("transformer"), "transformer") if is_packed else []
         )
         remarks += [*([recognised.remark] if recognised.remark else []), *memory]
-        outputs = model, self._clip(opened, recognised.variant, dtypes, key), self._vae(opened, dtypes, key)
+        is_late = only_kept_prompts(prompt, unique_id, 1)
+        clip = self._clip(opened, recognised.variant, dtypes["text_dtype"], key, is_late)
+        outputs = model, clip, self._vae(opened, dtypes, key)
         return with_remarks((*outputs, self._audio_vae(opened, key)), remarks)
 
-    def _clip(self, opened: ModelFile, variant: Variant, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
+    def _clip(self, opened: ModelFile, variant: Variant, dtype: Any, key: tuple[str, ...], is_late: bool) -> Any:
         if not opened.text_prefixes:
             return host.missing(
                 f"{opened.path.name} holds no text encoder. Use Load Video Text Encoder with {_encoder_of(variant)}."
             )
         try:
             encoders = encoders_for(variant, open_text_files(opened.path, opened.text_prefixes))
-            make = lambda: [host.clip(load_text(encoders, variant, dtypes["text_dtype"], find_tokenizer))]  # noqa: E731
+            make = lambda: [clip_of_files(variant, encoders, dtype, is_late)]  # noqa: E731
             return shared(key, ["clip"], make)["clip"]
         except ModelFileError as error:
             # The video model is of use without the encoder beside it, so only what needs the CLIP is stopped.

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from ..base import FamilyError, Variant
 from ..base.text import tokenizer_slot
 from ..host import host
-from ..loaders import TextFile, find_text, library, load_text, open_text_files, wanted_kinds
+from ..loaders import TextFile, find_text, library, load_text, match_text, open_text_files, wanted_kinds
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
 from .memory import text_plan
 from .packed import packed_lines
+from .prompt_cache import clip_of, only_kept_prompts, text_identity
 from .remarks import with_remarks
 from .shared import files_state, shared
 
@@ -56,14 +57,16 @@ class OpenT2VLoadTextEncoder:
                     },
                 ),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            "hidden": {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     @classmethod
     def IS_CHANGED(cls, **inputs: Any) -> str:
         return f"{states_of(inputs.values(), *cls.KINDS)} {_tokenizers_state()}"
 
-    def load(self, model: Any, file: str, file_2: str, unique_id: str | None = None) -> dict[str, Any]:
+    def load(
+        self, model: Any, file: str, file_2: str, unique_id: str | None = None, prompt: Any = None
+    ) -> dict[str, Any]:
         variant = host.variant(model)
         if variant is None:
             raise FamilyError("This MODEL is of no family this pack knows, so it is not known how it reads prompts.")
@@ -80,18 +83,37 @@ class OpenT2VLoadTextEncoder:
 
         def make() -> list[Any]:
             bar = host.progress(1000, unique_id)
-            part = load_text(files, variant, dtype, find_tokenizer, lambda n, of: bar(1000 * n // of))
-            return [host.clip(part)]
+            is_late = only_kept_prompts(prompt, unique_id, 0)
+            return [clip_of_files(variant, files, dtype, is_late, lambda n, of: bar(1000 * n // of))]
 
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
-        # Another tokenizer of the user's makes another CLIP, unless the file carries its own.
-        states += [_tokenizers_state(text_file.kind.class_name) for text_file in files if not text_file.tokenizer]
+        states += _tokenizer_states(files)
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
         titles = " and ".join(text_file.layout.title for text_file in files)
         lines = [f"{titles} for {variant.title}"]
         for text_file in files:
             lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
         return with_remarks((clip,), [*lines, memory])
+
+
+def clip_of_files(
+    variant: Variant,
+    files: Sequence[TextFile],
+    dtype: Any,
+    is_late: bool,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """The CLIP of text encoders in single files; arguments and errors as of `load_text` and `prompt_cache.clip_of`."""
+    match_text(files, variant)
+    paths = [file.path for file in files]
+    identity = text_identity(variant, paths, str(dtype), *_tokenizer_states(files))
+    load = lambda: load_text(files, variant, dtype, find_tokenizer, on_progress)  # noqa: E731
+    return clip_of(variant, paths[0], identity, load, is_late)
+
+
+def _tokenizer_states(files: Sequence[TextFile]) -> list[str]:
+    """Texts that change with the tokenizers: another one of the user's makes another CLIP, unless the file has one."""
+    return [_tokenizers_state(file.kind.class_name) for file in files if not file.tokenizer]
 
 
 def layers_behind(variant: Variant, files: Sequence[TextFile], path: Path | None) -> list[TextFile]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..base import FamilyError, Shown, Variant
 from ..host import host
 from ..sampling.travel import AT, travel
+from .prompt_cache import PromptReader
 from .remarks import with_remarks
 
 
@@ -90,6 +91,15 @@ class OpenT2VEncodePrompt:
                         "Image to Video, the start picture first.",
                     },
                 ),
+                "prompt_cache": (
+                    "BOOLEAN",
+                    {
+                        "advanced": True,
+                        "default": False,
+                        "tooltip": "Keep encoded prompts on disk. A prompt that is there needs no text encoder: "
+                        "OpenT2V's loaders leave it out until a new prompt comes.",
+                    },
+                ),
             },
         }
 
@@ -101,6 +111,7 @@ class OpenT2VEncodePrompt:
         fps: float = 0.0,
         motion_score: float = 0.0,
         pictures: Tensor | None = None,
+        prompt_cache: bool = False,
     ) -> dict[str, Any]:
         variant = host.variant(clip)
         if pictures is not None and not host.shows(clip):
@@ -120,24 +131,23 @@ class OpenT2VEncodePrompt:
         if not negative.strip() and variant is not None and variant.defaults.negative:
             negative = variant.defaults.negative
             remarks.append(f"Negative prompt: {negative}")
-        conditionings = []
+        conditionings, reader = [], PromptReader(clip, prompt_cache)
         for name, prompts in (
             ("prompt", [(place, text) for place, text, *_ in completed]),
             ("negative prompt", travel(negative, rate) or [(None, negative)]),
         ):
             conditioning: list[Any] = []
             for place, text in prompts:
-                limit, count = host.tokens(clip, text) or (0, 0)
-                if count > limit:
+                read = reader.read(text, shown)
+                if read.count > read.limit:
                     remarks.append(
-                        f"The {name} has {count} tokens; this model reads the first {limit}. The rest is left out."
+                        f"The {name} has {read.count} tokens; this model reads the first {read.limit}. The rest is "
+                        "left out."
                     )
                 at = {} if place is None else {AT: place}
-                conditioning += [
-                    [context, {**values, **entries, **at}] for context, values in host.embed(clip, text, shown)
-                ]
+                conditioning += [[context, {**values, **entries, **at}] for context, values in read.conditioning]
             conditionings.append(conditioning)
-        return with_remarks(tuple(conditionings), remarks)
+        return with_remarks(tuple(conditionings), [*remarks, *reader.remarks()])
 
 
 def _with_motion(

@@ -33,6 +33,7 @@ def main() -> int:
         models=_absolute(arguments.models),
         inputs=_absolute(arguments.input),
         comfyui=_absolute(arguments.comfyui),
+        prompts=batch_session.prompt_folder(arguments.prompt_cache, arguments.comfyui),
     )
     if host.comfyui:
         comfyui_start.ensure(host.comfyui)
@@ -68,6 +69,7 @@ def main() -> int:
                 models=str(host.models or ""),
                 inputs=str(host.inputs or ""),
                 comfyui=str(host.comfyui or ""),
+                prompts=str(host.prompts or ""),
             )
             return batch_ray.makers(ray, place, count, takes, batch)
 
@@ -195,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", type=Path, metavar="DIR", help="where pictures, sounds and videos lie")
     add("--output", type=Path, metavar="DIR", help="for videos and manifest (default: output/ROWS in this pack)")
     add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
+    batch_session.add_prompt_cache(parser)
     add("--ray", metavar="WHERE", help="local: all of this machine; auto or an address: a running Ray cluster")
     add("--actors", type=int, default=0, metavar="N", help="on Ray (default: one for each GPU, or for --cores cores)")
     add("--cores", type=int, default=4, metavar="N", help="of an actor where there is no GPU (default: 4)")

@@ -41,6 +41,7 @@ class PackWorkplace:
     models: str = ""
     inputs: str = ""
     comfyui: str = ""
+    prompts: str = ""
 
     def __call__(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
         import tempfile
@@ -48,7 +49,7 @@ class PackWorkplace:
         sys.path.insert(0, os.path.join(self.root or os.getcwd(), "scripts"))
         import batch_session
 
-        host = batch_session.Host.of_texts(self.models, self.inputs, self.comfyui)
+        host = batch_session.Host.of_texts(self.models, self.inputs, self.comfyui, self.prompts)
         session = batch_session.open_session(host, Path(self.output))
         batch = batch_session.room(session)
         place = batch.Workplace(

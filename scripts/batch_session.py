@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import comfyui_run
 import console
 import embedded_run
+import pack
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,42 @@ class Host:
         models: a folder laid out like ComfyUI's models/; of the embedded host.
         inputs: the folder with pictures, sounds and videos; None: the host's own.
         comfyui: a checkout; None: the embedded host.
+        prompts: folder that encoded prompts are kept in; None: none are kept. A ComfyUI keeps them in its user folder.
     """
 
     models: Path | None = None
     inputs: Path | None = None
     comfyui: Path | None = None
+    prompts: Path | None = None
 
     @classmethod
-    def of_texts(cls, models: str, inputs: str, comfyui: str) -> Host:
+    def of_texts(cls, models: str, inputs: str, comfyui: str, prompts: str) -> Host:
         """Of plain data, as another process gets it; "" is None."""
-        return cls(*(Path(folder) if folder else None for folder in (models, inputs, comfyui)))
+        return cls(*(Path(folder) if folder else None for folder in (models, inputs, comfyui, prompts)))
+
+
+def add_prompt_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt-cache",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="keep encoded prompts, so that no text encoder is loaded for them again (default: output/prompt_cache in "
+        "this pack; of a ComfyUI its user folder)",
+    )
+
+
+def prompt_folder(asked: str | None, comfyui: Path | None) -> Path | None:
+    """The folder that the option --prompt-cache means.
+
+    Raises:
+        ValueError: a folder is named for a ComfyUI.
+    """
+    if asked and comfyui:
+        raise ValueError("--prompt-cache takes no folder with --comfyui: a ComfyUI keeps prompts in its user folder")
+    if asked is None:
+        return None
+    return Path(asked).expanduser().resolve() if asked else pack.ROOT / "output" / "prompt_cache"
 
 
 def open_session(host: Host, output: Path, stages: Any = None) -> Any:
@@ -41,12 +69,12 @@ def open_session(host: Host, output: Path, stages: Any = None) -> Any:
     """
     stages = stages or console.Stages(io.StringIO())
     if host.comfyui is None:
-        session = embedded_run.Session(models=host.models, inputs=host.inputs, stages=stages)
+        session = embedded_run.Session(models=host.models, inputs=host.inputs, stages=stages, prompts=host.prompts)
         session.configure(output)
         return session
     if host.models is not None:
         raise ValueError("--models is for the embedded host; a ComfyUI has its own folders (extra_model_paths.yaml)")
-    session = comfyui_run.Session(host.comfyui, stages=stages, folder=output)
+    session = comfyui_run.Session(host.comfyui, stages=stages, folder=output, keeps_prompts=host.prompts is not None)
     if host.inputs is not None:
         importlib.import_module("folder_paths").set_input_directory(str(host.inputs))
     return session
@@ -57,4 +85,4 @@ def room(session: Any) -> Any:
     return importlib.import_module(f"{getattr(session, 'room', 'opent2v')}.headless.batch")
 
 
-__all__ = ["Host", "open_session", "room"]
+__all__ = ["Host", "add_prompt_cache", "open_session", "prompt_folder", "room"]

@@ -20,14 +20,19 @@ import pack
 
 
 class Session:
-    """A ComfyUI in this process for workflows that run one after another; its own cache keeps models between them."""
+    """A ComfyUI in this process for workflows that run one after another; its own cache keeps models between them.
 
-    def __init__(self, comfyui: Path, *, stages: console.Stages, folder: Path) -> None:
+    Args:
+        folder: for what is saved.
+        keeps_prompts: whether encoded prompts are kept, in ComfyUI's user folder; False: as the workflow's nodes say.
+    """
+
+    def __init__(self, comfyui: Path, *, stages: console.Stages, folder: Path, keeps_prompts: bool = False) -> None:
         if threading.current_thread() is threading.main_thread():
             # With Python's own signal handler, asyncio would react to Ctrl-C only after the running node.
             signal.signal(signal.SIGINT, _interrupt)
         self._nodes, self._executor = _start(comfyui, folder)
-        self._stages = stages
+        self._stages, self._keeps_prompts = stages, keeps_prompts
         self._last: tuple[str, Sequence[str]] = ("", ())
         self.classes, self.titles = self._nodes.NODE_CLASS_MAPPINGS, self._nodes.NODE_DISPLAY_NAME_MAPPINGS
         # The name under which ComfyUI imported this pack.
@@ -56,6 +61,8 @@ class Session:
         self._last = (text, changes)
         headless = importlib.import_module(f"{self.room}.headless")
         graph = headless.load_changed(text, changes, self.classes, self.titles)
+        if self._keeps_prompts:
+            headless.keep_prompts(graph)
         importlib.import_module(f"{self.room}.headless.workflow").validate(graph, self.classes)
         names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
         stream = _Events(names, self._stages)

@@ -45,12 +45,19 @@ class Session:
         models: a folder laid out like ComfyUI's models/; the bundled models are found in any case.
         inputs: folder with the workflow's pictures, sounds and videos; None: input/ beside the output folder.
         beside: the folder of the workflow file, where its pictures are looked for if there is no such input/.
+        prompts: folder that encoded prompts are kept in; None: as the workflow's nodes say, in the host's own.
     Raises:
         NotADirectoryError: a folder that is none.
     """
 
     def __init__(
-        self, *, models: Path | None, inputs: Path | None = None, stages: console.Stages, beside: Path | None = None
+        self,
+        *,
+        models: Path | None,
+        inputs: Path | None = None,
+        stages: console.Stages,
+        beside: Path | None = None,
+        prompts: Path | None = None,
     ) -> None:
         if models is not None and not models.is_dir():
             raise NotADirectoryError(f"{models} is no folder; --models takes one laid out like ComfyUI's models/")
@@ -64,7 +71,7 @@ class Session:
 
         self.classes, self.titles = nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS
         self._models, self._inputs, self._stages = models and models.resolve(), inputs and inputs.resolve(), stages
-        self._beside, self._kept = beside and beside.resolve(), Kept()
+        self._beside, self._prompts, self._kept = beside and beside.resolve(), prompts and prompts.resolve(), Kept()
 
     @property
     def loads(self) -> int:
@@ -88,6 +95,7 @@ class Session:
             models=self._models,
             output=folder,
             input=self._inputs or (usual if usual.is_dir() or self._beside is None else self._beside),
+            prompts=self._prompts,
             on_progress=lambda _, value, total: self._stages.update(value, total),
         )
 
@@ -99,10 +107,12 @@ class Session:
         stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
     ) -> Any:
         """Run a workflow with these changes, saving into `folder`: a `headless.Outcome`."""
-        from opent2v.headless import Outcome, load_changed, runner  # pyright: ignore[reportMissingImports]
+        from opent2v.headless import Outcome, keep_prompts, load_changed, runner  # pyright: ignore[reportMissingImports]
 
         self.configure(folder)
         graph = load_changed(text, changes, self.classes, self.titles)
+        if self._prompts:
+            keep_prompts(graph)
         names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
 
         def on_node(node_id: str, result: dict[str, Any] | None) -> None:

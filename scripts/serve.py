@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import batch_ray
+import batch_session
 import comfyui_start
 import console
 import embedded_run
@@ -44,6 +45,7 @@ def main() -> int:
         models=_folder(arguments.models),
         inputs=_folder(arguments.input),
         comfyui=str(comfyui or ""),
+        prompts=str(batch_session.prompt_folder(arguments.prompt_cache, comfyui) or ""),
         exposed=tuple(arguments.exposed),
         most=dict(_limit(limit) for limit in arguments.limits),
         key=arguments.key_file.read_text(encoding="utf-8").strip() if arguments.key_file else "",
@@ -87,7 +89,7 @@ def _application(serve: Any, settings: Any, takes: dict[str, float]) -> Any:
         max_queued_requests=settings.queue + 1,
         ray_actor_options=takes,
         graceful_shutdown_timeout_s=5,
-    ).bind(*(fields[name] for name in ("root", "text", "output", "models", "inputs", "comfyui")))
+    ).bind(*(fields[name] for name in ("root", "text", "output", "models", "inputs", "comfyui", "prompts")))
     worker_name, app_name = WORKER, APP
 
     def build() -> Any:
@@ -124,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", type=Path, metavar="DIR", help="laid out like ComfyUI's models/; the bundled ones are there anyway")
     add("--input", type=Path, metavar="DIR", help="where pictures, sounds and videos lie")
     add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
+    batch_session.add_prompt_cache(parser)
     add("--replicas", type=int, default=1, metavar="N", help="workers; each has the models loaded (default: 1)")
     add("--cores", type=int, default=4, metavar="N", help="of a worker where there is no GPU (default: 4)")
     add("--ray", default="local", metavar="WHERE", help="auto or an address: a running Ray cluster (default: local)")

@@ -45,6 +45,7 @@ class Settings:
     models: str = ""
     inputs: str = ""
     comfyui: str = ""
+    prompts: str = ""
     exposed: tuple[str, ...] = ()
     most: dict[str, float] = field(default_factory=dict)
     key: str = ""

@@ -14,12 +14,12 @@ from typing import Any
 class Worker:
     """Makes videos. Its class is sent to Ray's workers by value: at this level it needs the standard library only."""
 
-    def __init__(self, root: str, text: str, output: str, models: str, inputs: str, comfyui: str) -> None:
+    def __init__(self, root: str, text: str, output: str, models: str, inputs: str, comfyui: str, prompts: str) -> None:
         sys.path.insert(0, os.path.join(root, "scripts"))
         import batch_session
 
         self._text, self._output, self._tell = text, Path(output), lambda event: None
-        host = batch_session.Host.of_texts(models, inputs, comfyui)
+        host = batch_session.Host.of_texts(models, inputs, comfyui, prompts)
         # One thread for all runs: torch's inference mode and ComfyUI's executor belong to a thread.
         self._thread = ThreadPoolExecutor(1)
         self._session = self._thread.submit(

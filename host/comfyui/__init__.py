@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..comfyui import floor
 
 # Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
-from ..comfyui.clip import Clip, clip, embed, shows, tokens
+from ..comfyui.clip import Clip, clip, embed, late_clip, shows, text_identity, tokens
 from ..comfyui.install import install
 from ..comfyui.model import Model, device_dtypes, fingerprint, model, path, variant
 from ..comfyui.nested import nested
@@ -25,6 +25,7 @@ from .place import (
     output_folder,
     profile_folder,
     progress,
+    prompt_folder,
     say,
 )
 from .quantised import packed_arithmetic

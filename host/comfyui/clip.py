@@ -13,7 +13,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...base import Shown, TextEncoder
+from ...base import LateTextEncoder, Shown, TextEncoder
 from ...base.packed import PackedTensor
 from ..tags import PROMPT_FAMILY
 from .finish_loading import finish_each_load
@@ -183,6 +183,49 @@ class OpenT2VCLIP(comfy.sd.CLIP):
         return copy
 
 
+class LateCLIP(OpenT2VCLIP):
+    """A CLIP without its text encoder. It becomes a plain one when any part of it is asked for."""
+
+    def __init__(self, late: LateTextEncoder) -> None:
+        self.late = late
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _PARTS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__.update(clip(self.late.load()).__dict__)
+        object.__setattr__(self, "__class__", OpenT2VCLIP)
+        return getattr(self, name)
+
+
+# What the host's class sets when it is built.
+_PARTS = frozenset(
+    {
+        "apply_hooks_to_conds",
+        "cond_stage_model",
+        "layer_idx",
+        "patcher",
+        "tokenizer",
+        "tokenizer_options",
+        "use_clip_schedule",
+    }
+)
+
+
+def late_clip(part: LateTextEncoder) -> comfy.sd.CLIP:
+    return LateCLIP(part)
+
+
+def text_identity(clip: comfy.sd.CLIP) -> str:
+    if isinstance(clip, LateCLIP):
+        return clip.late.identity
+    if not isinstance(clip, OpenT2VCLIP) or not isinstance(clip.tokenizer, Tokenizer):
+        return ""
+    patcher = clip.patcher
+    changes = (patcher.patches, patcher.object_patches, patcher.weight_wrapper_patches, patcher.forced_hooks)
+    settings = (clip.apply_hooks_to_conds, clip.tokenizer_options)
+    return "" if any((*changes, *settings)) or clip.layer_idx is not None else clip.tokenizer.part.identity
+
+
 def clip(part: TextEncoder, disable_dynamic: bool = False) -> comfy.sd.CLIP:
     """Made by the host's own constructor. `disable_dynamic`: as of `model.model`."""
     weight = next(next(iter(part.encoders.values())).parameters())
@@ -208,6 +251,8 @@ def tokens(clip: comfy.sd.CLIP, text: str) -> tuple[int, int] | None:
 
 
 def shows(clip: comfy.sd.CLIP) -> bool:
+    if isinstance(clip, LateCLIP):
+        return clip.late.shows
     if isinstance(clip.tokenizer, Tokenizer):
         return clip.tokenizer.part.shows
     return type(clip.tokenizer).__name__ == "MiniMaxH3Tokenizer"

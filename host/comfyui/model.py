@@ -23,6 +23,7 @@ from ...base.packed import PackedTensor
 from ...sampling import Discrete, own_shift, prediction
 from ...sampling.travel import AT, check_travel
 from ...sampling.windows import beside
+from ..comfyui.clip import LateCLIP
 from ..fingerprint import of_patches, of_weights
 from .attention import CallOptions, attend_through_host
 from .finish_loading import finish_each_load
@@ -295,7 +296,9 @@ def model(part: VideoModel, disable_dynamic: bool = False) -> comfy.model_patche
 
 
 def _part(thing: Any) -> Any:
-    """The loaded part in a MODEL, CLIP or VAE of ours, or None."""
+    """The part in a MODEL, CLIP or VAE of ours, or None; nothing is loaded."""
+    if isinstance(thing, LateCLIP):
+        return thing.late
     for holder in ("model", "cond_stage_model", "first_stage_model"):
         part = getattr(getattr(thing, holder, None), "opent2v", None)
         if part is not None:

@@ -52,6 +52,10 @@ def profile_folder() -> Path:
     return Path(folder_paths.get_user_directory()) / "opent2v" / "step_cache"
 
 
+def prompt_folder() -> Path:
+    return Path(folder_paths.get_user_directory()) / "opent2v" / "prompt_cache"
+
+
 def say(remarks: list[str], node: str | None) -> None:
     """web/remarks.js reads it."""
     for remark in remarks:

@@ -6,7 +6,7 @@ See `contract.Host`. It ships, since the pack is also imported where no ComfyUI 
 from __future__ import annotations
 
 # Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
-from ..embedded.clip import Clip, clip, embed, shows, tokens
+from ..embedded.clip import Clip, clip, embed, late_clip, shows, text_identity, tokens
 from ..embedded.install import install
 from ..embedded.model import Model, device_dtypes, fingerprint, model, path, title, variant
 from ..embedded.nested import nested
@@ -39,6 +39,7 @@ from .place import (
     output_folder,
     profile_folder,
     progress,
+    prompt_folder,
     running,
     say,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...base import Shown, TextEncoder
+from ...base import LateTextEncoder, Shown, TextEncoder
 from ..leaves import switch_leaves
 from ..tags import PROMPT_FAMILY
 from . import machine
@@ -29,13 +29,42 @@ def clip(part: TextEncoder) -> Clip:
     return Clip(part, machine.device())
 
 
+class LateClip(Clip):
+    """A Clip without its part. It becomes a plain one when the part is asked for."""
+
+    def __init__(self, late: LateTextEncoder) -> None:
+        for name, value in (("late", late), ("device", machine.device()), ("patches", ())):
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "part":
+            raise AttributeError(name)
+        loaded = clip(self.__dict__["late"].load())
+        object.__setattr__(self, "part", loaded.part)
+        object.__setattr__(self, "__class__", Clip)
+        return loaded.part
+
+
+def late_clip(part: LateTextEncoder) -> Clip:
+    return LateClip(part)
+
+
+def text_identity(clip: Clip) -> str:
+    return "" if clip.patches else late_or_part(clip).identity
+
+
+def late_or_part(clip: Any) -> Any:
+    """The text encoder of a CLIP, loaded or not; nothing is loaded."""
+    return clip.__dict__["late"] if isinstance(clip, LateClip) else clip.part
+
+
 def tokens(clip: Clip, text: str) -> tuple[int, int] | None:
     ids, whole = clip.part.tokens(text)
     return len(ids[clip.part.variant.prompts[0].slot]), whole
 
 
 def shows(clip: Clip) -> bool:
-    return clip.part.shows
+    return late_or_part(clip).shows
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from ...sampling import prediction
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing
 from ...sampling.windows import Windows
+from ..embedded.clip import Clip, late_or_part
 from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
 from . import machine
@@ -96,11 +97,15 @@ def model(part: VideoModel) -> Model:
 
 
 def variant(thing: Any) -> Variant | None:
-    return getattr(getattr(thing, "part", None), "variant", None)
+    return getattr(_part(thing), "variant", None)
 
 
 def path(thing: Any) -> Path | None:
-    return getattr(getattr(thing, "part", None), "path", None)
+    return getattr(_part(thing), "path", None)
+
+
+def _part(thing: Any) -> Any:
+    return late_or_part(thing) if isinstance(thing, Clip) else getattr(thing, "part", None)
 
 
 def title(thing: Any) -> str:

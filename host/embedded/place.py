@@ -22,6 +22,7 @@ class _Settings:
     models: Path | None = None
     output: Path = PACK / "output"
     input: Path = PACK / "input"
+    prompts: Path = PACK / "output" / "prompt_cache"
     on_progress: Callable[[str, int, int], None] | None = None
     node: str = ""
     stop: bool = False
@@ -35,12 +36,14 @@ def configure(
     output: Path | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
     input: Path | None = None,
+    prompts: Path | None = None,
 ) -> None:
     """Set the models folder (laid out like ComfyUI's; the bundled models stay), the output folder, the progress
-    callback (node id, value, total) and the input folder."""
+    callback (node id, value, total), the input folder and the folder of encoded prompts."""
     _settings.models = models
     _settings.output = output or PACK / "output"
     _settings.input = input or PACK / "input"
+    _settings.prompts = prompts or PACK / "output" / "prompt_cache"
     _settings.on_progress = on_progress
     _settings.stop = False
 
@@ -83,6 +86,10 @@ def file_folders() -> dict[str, Path]:
 
 def profile_folder() -> Path:
     return _settings.output / "step_cache"
+
+
+def prompt_folder() -> Path:
+    return _settings.prompts
 
 
 def say(remarks: list[str], node: str | None) -> None:

@@ -41,7 +41,7 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
 # Nodes 2.0 of frontend 1.35 needs more and stretches the whole page by a fifth, which is enough.
 STAYING = {
     "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 310, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
-    "OpenT2VEncodePrompt": 335, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 450,
+    "OpenT2VEncodePrompt": 360, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 450,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
