@@ -171,7 +171,7 @@ FAMILY = Family(
     text=Text(
         {"text_encoder": gemma3.KIND, "text_encoder_gemma4": gemma4.KIND, "projection": ltx2_projection.KIND}, embed
     ),
-    video=Video(vae.decode, vae.encode, statistics=statistics),
+    video=Video(vae.decode, vae.encode, vae.decode_frames, statistics=statistics),
     images=Images(image_to_video, finish=finish, at_any_frame=True),
     upscaler=recognise_upscaler,
     lora=LORA,

@@ -6,7 +6,7 @@ autoencoder_kl_ltx2_audio and pipelines/ltx2/vocoder.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from ...base import FamilyError, Recognised, Shapes, Variant
 from ...base.keys import Rule, rename, renamed_shapes
 from ...base.recognise import layers, without_prefix
 from ...base.resampling import resampled
-from ..ltx_video import statistics
+from ..ltx_video import statistics, streamed
 from . import sound_pieces
 from .mel import log_mel
 
@@ -140,6 +140,12 @@ def decode(vae: Any, latent: Tensor, seed: int) -> Tensor:
     """Normalised latent -> video."""
     mean, std = statistics(vae, latent)
     return vae.decode(latent * std + mean, return_dict=False)[0]
+
+
+def decode_frames(vae: Any, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
+    """As `decode`, one latent frame after the other."""
+    mean, std = statistics(vae, latent)
+    return streamed.decode_frames(vae, latent * std + mean, tiled)
 
 
 def encode(vae: Any, video: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from 0.9.5 on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ from ...base.frames import appended_pictures, cut_by_frames
 from ...base.stg import OwnStg
 from ...base.teacache import modulated
 from ..text import t5
-from . import files, upscaler
+from . import files, streamed, upscaler
 from .crossing import CROSSING
 from .few_steps import FEW_STEPS
 from .lora import LORA
@@ -181,16 +181,28 @@ def decode(vae: nn.Module, latent: Tensor, seed: int) -> Tensor:
     The noise goes into the normalised latent, as in the original (pipeline_ltx_video.py, vae_encode.vae_decode).
     diffusers' LTXPipeline takes the normalisation back first.
     """
+    latent, timestep = _for_decoder(vae, latent, seed)
+    # Layers of the 0.9.1 decoder draw noise from the global generator.
+    with torch.random.fork_rng(devices=[latent.device] if latent.is_cuda else []):
+        torch.manual_seed(seed)
+        return vae.decode(latent, timestep, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+
+
+def decode_frames(vae: nn.Module, latent: Tensor, tiled: bool) -> Iterator[Tensor]:
+    """As `decode` with seed 0, one latent frame after the other."""
+    latent, timestep = _for_decoder(vae, latent, 0)
+    return streamed.decode_frames(vae, latent, tiled, timestep)
+
+
+def _for_decoder(vae: nn.Module, latent: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+    """The VAE's own latent, and the timestep [B] of the noise in it where the VAE removes noise."""
     timestep = None
     if vae.config.timestep_conditioning:  # pyright: ignore[reportAttributeAccessIssue]
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed)).to(latent)
         latent = (1 - DECODE_NOISE) * latent + DECODE_NOISE * noise
         timestep = torch.full((len(latent),), DECODE_TIMESTEP, device=latent.device, dtype=latent.dtype)
     mean, std = statistics(vae, latent)
-    # Layers of the 0.9.1 decoder draw noise from the global generator.
-    with torch.random.fork_rng(devices=[latent.device] if latent.is_cuda else []):
-        torch.manual_seed(seed)
-        return vae.decode(latent * std + mean, timestep, return_dict=False)[0]  # pyright: ignore[reportCallIssue]
+    return latent * std + mean, timestep
 
 
 def encode(vae: nn.Module, video: Tensor) -> Tensor:
@@ -266,7 +278,7 @@ FAMILY = Family(
         read=read,
     ),
     text=Text({"text_encoder": t5.KIND}, embed),
-    video=Video(decode, encode, statistics=statistics),
+    video=Video(decode, encode, decode_frames, statistics=statistics),
     images=Images(image_to_video),
     upscaler=upscaler.recognise,
     lora=LORA,
