@@ -48,6 +48,8 @@ class Variant:
             clip in small groups of frames, so length does not enter; a single frame takes `ONE_FRAME` of it).
         whole_clip: the VAE takes the clip at once: the two are for each latent frame (decode) or frame (encode).
         one_frame: share of the two that a single frame takes.
+        piece_floats: values alive per pixel of one frame while a VAE that takes the clip at once decodes it piece by
+            piece, what it holds between the pieces included; 0: as many as a single latent frame takes.
         pairs: folder of ComfyUI's models -> the files that go with this model, in the user's words.
         few_steps: how the checkpoint, or a LoRA on it, that was distilled to few steps is sampled; None for others.
         facts: further facts that only the family itself reads.
@@ -76,6 +78,7 @@ class Variant:
     encode_floats: float = 6000.0
     whole_clip: bool = False
     one_frame: float = ONE_FRAME
+    piece_floats: float = 0.0
     pairs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
@@ -95,6 +98,14 @@ class Variant:
         batch, _, frames, height, width = shape
         pixels = batch * height * width * self.geometry.spatial**2
         return pixels * (self._alive(self.decode_floats, frames) * item_bytes + self.geometry.frames(frames) * 3 * 4)
+
+    def piece_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
+        """Bytes that decoding latents [B, C, T, h, w] piece by piece takes at its peak, one piece included."""
+        batch, channels, _, height, width = shape
+        if not self.piece_floats:
+            return self.decode_memory((batch, channels, 1, height, width), item_bytes)
+        pixels = batch * height * width * self.geometry.spatial**2
+        return pixels * (self.piece_floats * item_bytes + self.geometry.temporal * 3 * 4)
 
     def encode_memory(self, shape: tuple[int, ...], item_bytes: int) -> float:
         """Bytes that encoding a video [B, 3, F, H, W] takes at its peak."""

@@ -36,10 +36,11 @@ def decoding_advice(
     Args:
         in_pieces: one piece of the video was in memory at a time, so that a lower length would not help.
     """
-    needed = variant.decode_memory(shape, item_bytes)
+    memory_of = variant.piece_memory if in_pieces else variant.decode_memory
+    needed = memory_of(shape, item_bytes)
     where = "main memory" if memory.is_main else "the device"
     whole_clip = "" if in_pieces else " Decode to Video File keeps one piece of the video in memory at a time."
-    cost = lambda shape: variant.decode_memory(shape, item_bytes)  # noqa: E731
+    cost = lambda shape: memory_of(shape, item_bytes)  # noqa: E731
     lower = _lower(variant, shape, cost, memory.device, has_length=not in_pieces)
     return (
         f"Out of memory while decoding {_size(variant, shape)}, in tiles too: about {bytes_text(needed)} at once, with "

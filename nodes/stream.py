@@ -39,8 +39,8 @@ class OpenT2VDecodeToVideo(SavingNode):
         "The sound in the file.",
     )
     DESCRIPTION = (
-        "Decode a latent, and its sound, piece by piece straight into a video file. Memory does not grow with the "
-        "video's length."
+        "Decode a latent, and its sound, piece by piece straight into a video file. Beyond the first seconds, memory "
+        "does not grow with the video's length."
     )
     SEARCH_ALIASES: ClassVar = [
         "vae decode",

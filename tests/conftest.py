@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SLOW: dict[str, tuple[str, ...]] = {
     "runs whole models, step by step": (
         "base/test_memory.py", "families/test_cogvideox.py", "families/test_hunyuan_video.py",
+        "families/ltx2/test_sound_pieces.py", "families/test_ltx_streamed.py", "nodes/test_click_track.py",
         "families/test_ltx_video.py", "families/test_ltx_video_guidance.py", "families/test_mochi.py",
         "families/test_open_sora.py", "nodes/test_seam.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",

@@ -240,10 +240,9 @@ def decode_sound(vae: Any, latent: Tensor) -> Tensor:
     mean, std = _sound_statistics(vae, latent)
 
     def decode(piece: Tensor) -> Tensor:
-        tokens = _rows(piece) * std + mean
-        return vae.vocoder(vae.decode(_latent(tokens, piece), return_dict=False)[0])
+        return vae.decode(_latent(_rows(piece) * std + mean, piece), return_dict=False)[0]
 
-    return sound_pieces.decoded(decode, latent)
+    return sound_pieces.waveform(vae.vocoder, sound_pieces.spectrum(decode, latent))
 
 
 def encode_sound(vae: Any, waveform: Tensor, rate: int) -> Tensor:

@@ -85,6 +85,8 @@ def make_variant(
         decode_floats=900 * 8 * 8 * 8 / 32**2,
         encode_floats=70,
         whole_clip=True,
+        # Tensors of the published decoders piece by piece, counted on the meta device: 1263 (2.0) and 1248 (2.3, 2.5).
+        piece_floats=1265,
         pairs={
             "text_encoders": "a Gemma 3 12B (gemma_3_12B_it_...), and the checkpoint or text projection file in file_2"
             if version != "2.5"

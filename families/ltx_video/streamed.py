@@ -191,7 +191,8 @@ def decode_frames(
                 if j > 0:
                     tile = vae.blend_h(line[j - 1], tile, wide - right)
                 # The last tile of a line is kept to its end, because no other one begins there.
-                blended.append(tile[..., : None if i == len(rows) - 1 else down, : None if j == len(line) - 1 else right])
+                is_lowest, is_last = i == len(rows) - 1, j == len(columns) - 1
+                blended.append(tile[..., : None if is_lowest else down, : None if is_last else right])
             blended_lines.append(torch.cat(blended, -1))
         yield torch.cat(blended_lines, -2)
 
@@ -236,7 +237,7 @@ def _layers(vae: Any, timestep: Tensor | None, dice: torch.Generator) -> list[_L
 
 
 def _through(layers: Sequence[_Layer], frames: Tensor, is_end: bool) -> Iterator[Tensor]:
-    """What the last layer passes on when the first one is pushed; between layers there is one latent frame at a time."""
+    """What the last layer passes on when the first is pushed; one latent frame at a time is between layers."""
     for n, layer in enumerate(layers):
         passed = layer.push(frames, is_end)
         if passed is None:

@@ -99,6 +99,8 @@ def make_variant(
         decode_floats=900 * 8 * 8 * 8 / 32**2,
         encode_floats=70,
         whole_clip=True,
+        # Tensors of the published decoders piece by piece, counted on the meta device: 955 (0.9.0) to 2608 (0.9.5).
+        piece_floats=2610,
         pairs={
             "text_encoders": "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn_scaled.safetensors (T5 v1.1 XXL)",
             "vae": "the VAE inside the checkpoint itself, or a file of it alone of the same version",

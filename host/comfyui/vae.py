@@ -289,7 +289,7 @@ def _pieces(vae: comfy.sd.VAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 @torch.inference_mode()
 def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
-    needed = vae.memory_used_decode((*clip.shape[:2], 1, *clip.shape[3:]), vae.vae_dtype)
+    needed = part.variant.piece_memory(tuple(clip.shape), mm.dtype_size(vae.vae_dtype))
     tiled = needed > mm.get_total_memory(vae.device) * 0.9
     mm.load_models_gpu([vae.patcher], memory_required=needed, force_full_load=vae.disable_offload)
     latent = clip.to(vae.device, vae.vae_dtype)

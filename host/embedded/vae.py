@@ -84,7 +84,7 @@ def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] |
     part, done = vae.part, 0
     for clip in (latent.unsqueeze(2) if latent.ndim == 4 else latent).split(1):
         if part.streams:
-            needed = part.variant.decode_memory((*clip.shape[:2], 1, *clip.shape[3:]), vae.dtype.itemsize)
+            needed = part.variant.piece_memory(tuple(clip.shape), vae.dtype.itemsize)
             frames = partial(part.decode_frames, clip.to(vae.device, vae.dtype))
             videos = or_in_tiles(frames, needed > machine.free_memory(vae.device))
             pieces = ((n, _images(video)) for n, video in videos)

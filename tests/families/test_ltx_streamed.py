@@ -5,11 +5,16 @@ Tests: families/ltx_video/streamed.py
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from opent2v.families import ltx_video
+from opent2v.families.ltx2 import FAMILY as LTX2
 from opent2v.families.ltx2 import vae as ltx2_vae
+from opent2v.families.ltx2.versions import of_vae
 from opent2v.families.ltx_video import streamed
 from opent2v.tests.tiny import ltx2 as tiny
 from opent2v.tests.tiny import ltx_video as tiny_ltx
@@ -108,3 +113,43 @@ def values(item):
         return sum(map(values, item))
     is_ours = type(item).__module__ == streamed.__name__
     return sum(map(values, vars(item).values())) if is_ours else 0
+
+
+class Peak(TorchDispatchMode):
+    """Counts the values in all tensors that are alive at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.count = {}, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        for tensor in output if isinstance(output, tuple | list) else [output]:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.sizes:
+                    self.sizes[storage._cdata] = storage.nbytes() // 4
+                    weakref.finalize(storage, self.sizes.pop, storage._cdata, None)
+        self.count = max(self.count, sum(self.sizes.values()))
+        return output
+
+
+@pytest.mark.parametrize("kind", ["2.0", "2.3"])
+def test_the_memory_of_the_published_decoders_is_the_estimate(kind):
+    from diffusers import AutoencoderKLLTX2Video
+
+    widths = {"2.0": (256, 512, 1024), "2.3": (256, 512, 512, 1024)}[kind]
+    changes = {"decoder_layers_per_block": DEPTHS[kind], "decoder_block_out_channels": widths}
+    with torch.device("meta"):
+        vae = AutoencoderKLLTX2Video(**tiny.VIDEO_VAES[kind] | changes)
+        latent = torch.zeros(1, 128, 14, 2, 2)
+    variant = of_vae(LTX2)
+    layers = streamed._layers(vae, None, torch.Generator())
+    with Peak() as peak:
+        for n, frame in enumerate(latent.split(1, 2)):
+            for _ in streamed._through(layers, frame, n == 13):
+                pass
+    per_pixel = peak.count / (64 * 64)
+    assert 0.95 * variant.piece_floats < per_pixel <= variant.piece_floats
+    whole, pieces = variant.decode_memory((1, 128, 126, 16, 24), 2), variant.piece_memory((1, 128, 126, 16, 24), 2)
+    assert pieces == variant.piece_memory((1, 128, 9, 16, 24), 2) < whole / 40

@@ -28,28 +28,59 @@ def sound(request, tmp_path_factory):
 
 
 def test_pieces_make_the_samples_of_the_whole(sound, monkeypatch):
-    latent = torch.randn(1, 8, 200, 16, generator=torch.Generator().manual_seed(1))
+    latent = torch.randn(1, 8, 100, 16, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(sound_pieces, "SPAN", 1000)
     whole = vae.decode_sound(sound.vae, latent)
-    lengths = []
-    plain = sound.vae.decode
-    monkeypatch.setattr(sound_pieces, "PIECE", 40)
-    monkeypatch.setattr(sound.vae, "decode", lambda z, **options: (lengths.append(z.shape[2]), plain(z, **options))[1])
-    pieces = vae.decode_sound(sound.vae, latent)
-    assert len(lengths) == 5 and max(lengths) == 40 + sound_pieces.BEFORE + sound_pieces.AFTER
-    assert pieces.shape == whole.shape and whole.std() > 0.01
     # Random vocoders are loud, and make more of a rounding: a millionth of noise in the latent says how much.
-    monkeypatch.undo()
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(2))
     rounding = (vae.decode_sound(sound.vae, latent + 1e-6 * noise) - whole).abs()
+    monkeypatch.undo()
+    latents, frames = [], []
+    decode, vocode = sound.vae.decode, sound.vae.vocoder.forward
+    monkeypatch.setattr(sound.vae, "decode", lambda z, **options: (latents.append(z.shape[2]), decode(z, **options))[1])
+    monkeypatch.setattr(sound.vae.vocoder, "forward", lambda mel: (frames.append(mel.shape[2]), vocode(mel))[1])
+    pieces = vae.decode_sound(sound.vae, latent)
+    assert len(latents) == 3 and max(latents) == sound_pieces.SPAN
+    assert len(frames) == 3 and max(frames) == 4 * sound_pieces.SPAN
+    assert pieces.shape == whole.shape and whole.std() > 0.01
     assert (pieces - whole).abs().mean() < rounding.mean() and (pieces - whole).abs().max() < 3 * rounding.max()
 
 
-def test_a_short_sound_is_decoded_at_once(sound):
+def test_what_a_latent_of_the_published_decoder_reaches():
+    """The decoder as deep as it is published, and narrow, in double precision: what no latent reaches is equal."""
+    from diffusers import AutoencoderKLLTX2Audio
+
+    module = AutoencoderKLLTX2Audio(base_channels=8, ch_mult=(1, 2, 4), num_res_blocks=2)
+    module.load_state_dict(tiny.settled(module, 4))
+    module = module.double().eval()
+    latent = torch.randn(1, 8, 40, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    other = latent.clone()
+    other[:, :, 1] += 1
+    frames = [module.decode(z, return_dict=False)[0] for z in (latent, other)]
+    reached = (frames[0] - frames[1]).abs().amax((0, 1, 3)).nonzero().flatten()
+    assert int(reached[0]) >= 1 and int(reached[-1]) <= 4 * (1 + sound_pieces.LOOKS_BACK)
+
+
+def test_what_a_frame_of_the_published_vocoders_reaches(sound):
+    from copy import deepcopy
+
+    vocoder = deepcopy(sound.vae.vocoder).double()
+    mel = torch.randn(1, 2, 140, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    other = mel.clone()
+    other[:, :, 70] += 1
+    waves = [vocoder(m) for m in (mel, other)]
+    hop = waves[0].shape[-1] // 140
+    reached = (waves[0] - waves[1]).abs().amax((0, 1)).nonzero().flatten() // hop
+    assert 70 - sound_pieces.REACH <= int(reached[0]) < 70 < int(reached[-1]) <= 70 + sound_pieces.REACH
+
+
+def test_a_short_sound_is_decoded_at_once():
     calls = []
 
     def decode(piece):
         calls.append(piece.shape[2])
-        return piece.new_zeros(1, 2, 4)
+        return piece.new_zeros(1, 2, 4 * piece.shape[2] - 3, 64)
 
-    sound_pieces.decoded(decode, torch.zeros(1, 8, sound_pieces.PIECE, 16))
-    assert calls == [sound_pieces.PIECE]
+    mel = sound_pieces.spectrum(decode, torch.zeros(1, 8, sound_pieces.SPAN, 16))
+    wave = sound_pieces.waveform(lambda m: (calls.append(m.shape[2]), m.new_zeros(1, 2, 480 * m.shape[2]))[1], mel)
+    assert calls == [sound_pieces.SPAN, 4 * sound_pieces.SPAN - 3] and wave.shape == (1, 2, 480 * 253)
