@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ class TextCrossing:
             the dtype and on the device of the hidden states.
         masks: names of the attention's arguments that mask the prompt.
         has_pictures: (attention) -> whether pictures' tokens lie before the prompt's in what it reads.
+        attentions: (transformer) -> all of them, where they are not in one list of blocks; None: one in each block.
     """
 
     names: tuple[str, ...]
     project: Callable[[nn.Module, Entry, Tensor], tuple[Tensor, dict[str, Tensor]]]
     masks: tuple[str, ...] = ()
     has_pictures: Callable[[Any], bool] = lambda _: False
+    attentions: Callable[[nn.Module], Sequence[Any]] | None = None

@@ -73,8 +73,11 @@ class Nag(Guide):
         return normalised(positive, negative, self.scale, self.tau, self.alpha)
 
     def _crossed(self, transformer: nn.Module, crossing: TextCrossing) -> AbstractContextManager[None]:
-        blocks: Any = transformer.get_submodule(self.path)
-        attentions = [_attention(block, crossing) for block in blocks]
+        if crossing.attentions is None:
+            blocks: Any = transformer.get_submodule(self.path)
+            attentions = [_attention(block, crossing) for block in blocks]
+        else:
+            attentions = crossing.attentions(transformer)
         projected: list[tuple[Tensor, dict[str, Tensor]]] = []
 
         def text(hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -39,6 +39,7 @@ from ..hunyuan_video import SCALE, decode, encode
 from ..text import clip, t5
 from . import files
 from .guidance import OSCILLATING, cfg, picture_guidance
+from .joint import JOINT
 from .lora import LORA
 from .pictures import CLIPS, beside_the_noise, finish, image_to_video
 
@@ -183,7 +184,7 @@ FAMILY = Family(
     id="open_sora",
     title="Open-Sora 2.0",
     recognition=Recognition(find, files.tensors, (files.HALF, files.PAIRS)),
-    network=Network(predict, condition, blocks="transformer_blocks"),
+    network=Network(predict, condition, blocks="transformer_blocks", joint=JOINT),
     sampling=Sampling(sigmas, cfg_schedules=(OSCILLATING, "constant"), cfg=cfg),
     files=Files(
         pipelines=frozenset({"OpenSoraPipeline", "OpenSora2Pipeline"}),

@@ -36,6 +36,7 @@ from ...base import (
 from ...base.checks import check_encoder, check_vae
 from ..text import clip
 from . import files
+from .crossing import CROSSING
 from .lora import LORA
 from .scheduler import scaled_ddim
 
@@ -203,7 +204,7 @@ FAMILY = Family(
     id="videocrafter",
     title="VideoCrafter2",
     recognition=Recognition(find, files.tensors),
-    network=Network(predict, condition, slot="unet", extend=extend, reads_rate=True),
+    network=Network(predict, condition, slot="unet", extend=extend, reads_rate=True, text_crossing=CROSSING),
     sampling=Sampling(schedulers={"ScaledDDIMScheduler": scaled_ddim}),
     files=Files(
         pipelines=frozenset({"TextToVideoSDPipeline", "VideoCrafterPipeline"}),

@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from opent2v.host import embedded
 from opent2v.sampling import Guidance, SamplerRequest, SamplingError, describe, plan_run, solve
-from opent2v.sampling.nag import normalised
+from opent2v.sampling.nag import Nag, normalised
 from opent2v.tests.tiny import ltx_video as tiny_ltx
 from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import videocrafter as tiny_videocrafter
 from opent2v.tests.tiny import wan as tiny
 
 SHAPE = (1, 16, 3, 4, 4)
@@ -48,15 +49,15 @@ def test_the_formula():
 
 
 class Processor:
-    """Wan's attention to the prompt with NAG inside, as the paper's authors place it: before the last layer."""
+    """Attention to the prompt with NAG inside, as the paper's authors place it: before the last layer."""
 
     def __init__(self, negative):
         self.negative = negative
 
     def __call__(self, attention, hidden_states, encoder_hidden_states=None, *_, **__):
         def attend(text):
-            q = attention.norm_q(attention.to_q(hidden_states))
-            k, v = attention.norm_k(attention.to_k(text)), attention.to_v(text)
+            q, k, v = attention.to_q(hidden_states), attention.to_k(text), attention.to_v(text)
+            q, k = (x if norm is None else norm(x) for norm, x in ((attention.norm_q, q), (attention.norm_k, k)))
             q, k, v = (x.unflatten(2, (attention.heads, -1)).transpose(1, 2) for x in (q, k, v))
             return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
@@ -96,6 +97,30 @@ def test_wan_against_an_implementation_of_its_own(cfg):
     without = plan_run(variant, replace(request, guidance=Guidance()), SHAPE)
     other = embedded.sample(model, positive, negative, {"samples": torch.zeros(SHAPE)}, without)
     assert (other - ours).abs().max() > 1e-3
+
+
+def test_videocrafter_against_an_implementation_of_its_own():
+    """Its UNet has attention to the prompt in some layers, and in others more of it among frames under the same name."""
+    model, clip, _ = tiny_videocrafter.hosted()
+    variant, unet = model.part.variant, model.part.transformer
+    prompts = [embedded.embed(clip, text) for text in ("a star", "blurry")]
+    contexts = [prompt[0][0] for prompt in prompts]
+    shape = (2, *variant.geometry.latent_shape(32, 32, 4))
+    conditions = model.conditions({"cross_attn": contexts[0].expand(2, -1, -1)}, shape)
+    x, t = torch.randn(shape, generator=torch.Generator().manual_seed(2)), torch.tensor([500, 500])
+    network, reference = variant.family.network, copy.deepcopy(unet)
+    for name, processor in reference.attn_processors.items():
+        if "attn2" in name and "temp" not in name and "transformer_in" not in name:
+            assert processor is not None
+            reference.get_submodule(name.removesuffix(".processor")).set_processor(Processor(contexts[1]))
+    guide = Nag(SCALE, TAU, ALPHA, {"cross_attn": contexts[1]}, network.text_crossing, network.blocks)
+    with torch.no_grad():
+        plain = network.predict(variant, unet, x, t, conditions)
+        with guide.guided(unet):
+            ours = network.predict(variant, unet, x, t, conditions)
+        torch.testing.assert_close(ours, network.predict(variant, reference, x, t, conditions), atol=1e-5, rtol=1e-5)
+        assert (ours - plain).abs().max() > 1e-3
+        assert torch.equal(network.predict(variant, unet, x, t, conditions), plain)
 
 
 def test_the_transformer_is_left_as_it_was_and_the_negative_prompt_costs_no_call():

@@ -24,11 +24,13 @@ from opent2v.tests.sampling.test_nag import ALPHA, SCALE, TAU, paper
 from opent2v.tests.tiny import cogvideox as tiny_cog
 from opent2v.tests.tiny import hunyuan_video as tiny_hunyuan
 from opent2v.tests.tiny import mochi as tiny_mochi
+from opent2v.tests.tiny import open_sora as tiny_sora
 
 PROMPT, NEGATIVE = "a green star moving left on a sky-blue background", "blurry"
 HOSTED = {
     "hunyuan_video": tiny_hunyuan.hosted,
     "mochi": tiny_mochi.hosted,
+    "open_sora": tiny_sora.hosted,
     "cogvideox 2b": lambda: tiny_cog.shared("2b"),
     "cogvideox 1.5": lambda: tiny_cog.shared("1.5"),
 }
@@ -36,15 +38,23 @@ SETTINGS = Guidance(nag=SCALE, nag_tau=TAU, nag_alpha=ALPHA)
 
 
 class Rows:
-    """A processor of attention over two rows that differ in their prompt: both go on with the paper's mixture."""
+    """A processor of attention over two rows that differ in their prompt: both go on with the paper's mixture.
 
-    def __init__(self, plain):
-        self.plain = plain
+    Flux's single blocks hand the text to attention in front of the video, as one.
+    """
+
+    def __init__(self, plain, text_tokens):
+        self.plain, self.text_tokens = plain, text_tokens
 
     def __call__(
         self, attention, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None
     ):
         settings = {"attention_mask": attention_mask, "image_rotary_emb": image_rotary_emb}
+        if encoder_hidden_states is None:
+            both = self.plain(attention, hidden_states, None, **settings)
+            text, video = both[:, : self.text_tokens], both[:, self.text_tokens :]
+            mixed = paper(video[:1], video[1:], SCALE, TAU, ALPHA)
+            return torch.cat([text, torch.cat([mixed, mixed])], 1)
         last = getattr(attention, "to_out", None)
         if last is not None:
             attention.to_out = nn.ModuleList([nn.Identity(), nn.Identity()])
@@ -63,12 +73,12 @@ def blocks(transformer):
     return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", ())]
 
 
-def in_rows(transformer):
+def in_rows(transformer, text_tokens):
     """A copy whose blocks mix two rows."""
     rows = copy.deepcopy(transformer)
     for block in blocks(rows):
         attention = getattr(block, "attn1", None) or block.attn
-        attention.processor = Rows(attention.processor)
+        attention.processor = Rows(attention.processor, text_tokens)
     if hasattr(rows, "time_embed"):  # Mochi: the pooled embedding of the first prompt for both
         plain = rows.time_embed.forward
 
@@ -110,7 +120,7 @@ def test_the_network_against_an_implementation_in_rows(name):
     joined = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
     if "pooled" in joined:
         joined["pooled"] = joined["pooled"][:1].expand(2, -1)
-    guide, rows = nag(variant, entry), in_rows(transformer)
+    guide, rows = nag(variant, entry), in_rows(transformer, positive[0][0].shape[1])
     dice = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for t in (900.0, 400.0):
