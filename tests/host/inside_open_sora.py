@@ -21,6 +21,7 @@ from opent2v.sampling import Guidance, make_run, make_schedule  # noqa: E402
 from opent2v.sampling.caches import StepCache, cache_runs  # noqa: E402
 from opent2v.sampling.caches.report import mask_texts  # noqa: E402
 from opent2v.sampling.guidance import guides  # noqa: E402
+from opent2v.sampling.nag import Nag  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import open_sora as tiny_open_sora  # noqa: E402
 from opent2v.tests.tiny.open_sora import recorded  # noqa: E402
@@ -88,8 +89,9 @@ def pictured(side):
     words = [side.embed(clip, text) for text in (PROMPT, NEGATIVE)]
     prompts = [[[c, {**more, **entries}] for c, more in one] for one in words]
 
-    def sample(cfg_rescale=0.0, with_image=True, step_cache=None):
-        steps = 14
+    def sample(cfg_rescale=0.0, with_image=True, step_cache=None, nag_scale=0.0):
+        steps, (context, more) = 14, prompts[1][0]
+        away = Nag(nag_scale, 2.5, 0.25, {**more, "cross_attn": context}, variant.family.network.joint, "")
         schedule = make_schedule(
             variant.scheduler, steps=steps, sigmas=lambda total: open_sora.sigmas(variant, total, None, shape)
         )
@@ -97,7 +99,8 @@ def pictured(side):
         cfg = open_sora.cfg(variant, "oscillating", 7.5, schedule.timesteps)
 
         def guides_of(step, cfg):
-            return guides(cfg, cfg_rescale=cfg_rescale, image_scale=levels[step] if with_image else None)
+            chosen = guides(cfg, cfg_rescale=cfg_rescale, image_scale=levels[step] if with_image else None)
+            return (away, *chosen) if nag_scale else chosen
 
         run = make_run(schedule, cfg, 3, guides=guides_of)
         return side.sample(patcher, *prompts, {"samples": torch.zeros(shape)}, run, step_cache=step_cache).cpu()
@@ -121,6 +124,16 @@ def hosts():
         "core text": largest(text[0][0], results[1][0]),
         "pooled": largest(text[0][1]["pooled_output"], words[0][0][1]["pooled_output"]),
     }
+
+
+@case
+def nag():
+    """Normalised attention guidance beside guidance by a picture, on both hosts; and what it changes."""
+    results = []
+    for side in (embedded, real):
+        variant, *_, run = pictured(side)
+        results += [variant.normalise(run(nag_scale=scale)) for scale in (7.0, 0.0)]
+    return {"apart": largest(results[0], results[2]), "without": largest(*results[:2])}
 
 
 @case

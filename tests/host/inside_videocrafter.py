@@ -18,7 +18,7 @@ from opent2v.host import comfyui as real  # noqa: E402
 from opent2v.host import embedded  # noqa: E402
 from opent2v.loaders import load_model, load_pipeline, load_text, load_vae, open_file, open_folder, open_text_file  # noqa: E402
 from opent2v.nodes.load_text import find_tokenizer  # noqa: E402
-from opent2v.sampling import make_run, make_schedule  # noqa: E402
+from opent2v.sampling import Guidance, SamplerRequest, make_run, make_schedule, plan_run  # noqa: E402
 from opent2v.tests.loaders.text_files import save  # noqa: E402
 from opent2v.tests.tiny import videocrafter as tiny  # noqa: E402
 
@@ -80,6 +80,11 @@ def hosts():
             schedule = make_schedule(variant.scheduler, solver, steps=5, kind="eps", seed=3)
             latent = {"samples": torch.zeros(SHAPE)}
             made[solver] = side.sample(one, *words, latent, make_run(schedule, 4.0, 3)).cpu()
+        # Normalised attention guidance, by the negative prompt at cfg 1.
+        request = SamplerRequest(seed=3, steps=3, cfg=1.0, guidance=Guidance(nag=7.0))
+        entry = {**words[1][0][1], "cross_attn": words[1][0][0]}
+        run = plan_run(variant, request, SHAPE, negative=entry)
+        made["nag"] = side.sample(one, *words, {"samples": torch.zeros(SHAPE)}, run).cpu()
         frames = side.decode(vae, tiny.seeded(1, *SHAPE))
         results.append((words[0][0][0], made, frames, side.encode(vae, frames)))
     text = core.CLIPTextEncode().encode(clip, PROMPT)[0]

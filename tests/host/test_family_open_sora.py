@@ -61,6 +61,12 @@ def test_a_step_cache_in_both_samplers(inside):
     assert found["finite"] and found["moved"] > 0.01 and found["ksampler"]["finite"]
 
 
+def test_normalised_attention_guidance_beside_a_picture_is_the_same_on_both_hosts(inside):
+    """Against the paper's formula: tests/sampling/test_nag_joint.py."""
+    found = inside("nag")
+    assert found["apart"] <= 1e-5 and found["without"] > 1e-3
+
+
 def test_a_step_cache_under_guidance_by_a_picture_on_both_hosts(inside):
     found = inside("cached_pictures")
     assert set(found) == {"all computed", "plan", "easycache", "first block", "blocks"}

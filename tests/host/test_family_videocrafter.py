@@ -36,7 +36,7 @@ def test_our_sampler_makes_the_originals_runs(inside):
 def test_both_hosts_agree_and_core_encodes_as_we_do(inside):
     found = inside("hosts")
     assert found["conditioning"] <= 1e-5 and found["core text"] <= 1e-6
-    assert max(found["latents"].values()) <= 1e-4 and len(found["latents"]) == 4
+    assert max(found["latents"].values()) <= 1e-4 and len(found["latents"]) == 5
     assert found["frames"] <= 1e-4 and found["encoded"] <= 1e-4
 
 

@@ -100,7 +100,7 @@ def test_wan_against_an_implementation_of_its_own(cfg):
 
 
 def test_videocrafter_against_an_implementation_of_its_own():
-    """Its UNet has attention to the prompt in some layers, and in others more of it among frames under the same name."""
+    """Its UNet has attention to the prompt in some layers; in others the same name is attention among frames."""
     model, clip, _ = tiny_videocrafter.hosted()
     variant, unet = model.part.variant, model.part.transformer
     prompts = [embedded.embed(clip, text) for text in ("a star", "blurry")]
