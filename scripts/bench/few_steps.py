@@ -77,8 +77,8 @@ def main() -> None:
         run = plan_run(variant, SamplerRequest(seed=seed, **settings), shape, negative=entry)
         return embedded.sample(model, embedded.embed(clip, prompt), away, {"samples": torch.zeros(shape)}, run)
 
-    def video(*given: Any, **settings: Any) -> Any:
-        return (embedded.decode(vae, sampled(*given, **settings)).permute(3, 0, 1, 2) * 2 - 1).clamp(-1, 1)
+    def video(*asked: Any, **settings: Any) -> Any:
+        return (embedded.decode(vae, sampled(*asked, **settings)).permute(3, 0, 1, 2) * 2 - 1).clamp(-1, 1)
 
     scenes, guidance = world.split()[1][: arguments.scenes], Guidance(nag=arguments.nag, nag_alpha=arguments.alpha)
     for flaw, negative in FLAWS.items():
@@ -114,8 +114,8 @@ def left_open(video: Sampled, scenes: Any, attribute: str, guidance: Any) -> Non
     asked, avoided, kept, kept_without = 0, 0, 0, 0
     others = [name for name in score.ATTRIBUTES if name != attribute]
     for seed, scene in enumerate(scenes):
-        said = {name: captions.WORDS["en"][getattr(scene, name)][0] for name in score.ATTRIBUTES}
-        prompt = OPEN[attribute].format(**said)
+        phrases = {name: captions.WORDS["en"][getattr(scene, name)][0] for name in score.ATTRIBUTES}
+        prompt = OPEN[attribute].format(**phrases)
         before = score.measure(video(prompt, seed))
         shown = getattr(before, attribute)
         if shown == score.NONE:
