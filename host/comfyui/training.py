@@ -25,22 +25,18 @@ def training_model(model: Model, from_file: Callable[[Path], VideoModel] | None 
     """
     part: Any = getattr(model.model, "opent2v", None)
     refuse_patches(model)
-    if part is not None and part.again is None:
+    load = _load_from(model, from_file) if part is None else part.again
+    if load is None:
         raise ValueError("This MODEL was not loaded from files, so it cannot be loaded once more to be trained.")
-    file = _file_of(model, from_file is not None) if part is None else None
     mm.unload_all_models()
     mm.soft_empty_cache()
     # The host runs its nodes in inference mode, whose tensors no gradient goes through.
     with torch.inference_mode(False):
-        if file is None or from_file is None:
-            return plain_training_model(plain_model(part.again()))
-        loaded = from_file(file)
-        _check(loaded, model, file)
-        return plain_training_model(plain_model(loaded))
+        return plain_training_model(plain_model(load()))
 
 
-def _file_of(model: Any, loads_files: bool) -> Path:
-    """The file of a MODEL of the host's own loader.
+def _load_from(model: Any, from_file: Callable[[Path], VideoModel] | None) -> Callable[[], VideoModel]:
+    """How to load a MODEL of the host's own loader once more.
 
     Raises:
         ValueError: no family knows its network, or the host does not remember the file.
@@ -48,21 +44,17 @@ def _file_of(model: Any, loads_files: bool) -> Path:
     network = network_of(model.model)
     made_by = getattr(model, "cached_patcher_init", None)
     path = made_by[1][0] if made_by else None
-    if not loads_files or network is None or not isinstance(path, str) or not Path(path).is_file():
+    if from_file is None or network is None or not isinstance(path, str) or not Path(path).is_file():
         raise ValueError(
             "This MODEL is of another loader, and this ComfyUI does not tell which file it is from, so it cannot be "
             "loaded once more to be trained. Load it with Load Video Model or Load Video Diffusion Model."
         )
-    return Path(path)
 
+    def load() -> VideoModel:
+        loaded = from_file(Path(path))
+        if loaded.variant.family.id != network.variant.family.id:
+            titles = f"{loaded.variant.title} by now, and the MODEL is {network.variant.title}"
+            raise ValueError(f"{Path(path).name} is {titles}. Load the MODEL anew.")
+        return loaded
 
-def _check(loaded: VideoModel, model: Any, file: Path) -> None:
-    """
-    Raises:
-        ValueError: the file is of another model by now.
-    """
-    network = network_of(model.model)
-    assert network is not None
-    if loaded.variant.family.id != network.variant.family.id:
-        title = network.variant.title
-        raise ValueError(f"{file.name} is {loaded.variant.title} by now, and the MODEL is {title}. Load it anew.")
+    return load
