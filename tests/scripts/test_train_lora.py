@@ -29,12 +29,14 @@ def test_a_folder_is_trained_with_samples_and_a_page(tmp_path):
     output = tmp_path / "balls.safetensors"
     options = ["--model", wan.folder(), "--data", tmp_path / "clips", "--output", output, "--rank", 4, "--batch", 2]
     options += ["--steps", 2, "--sample-every", 1, "--sample-steps", 1, "--prompt", "a red triangle"]
+    options += ["--judge-prompt", "a blue star", "--judge", 1]
     done = run(*options)
     assert done.returncode == 0, done.stderr
     assert "2 clips for Wan tiny, 1 refused\n  broken.mp4: " in done.stdout
     assert "2 steps of 2 clips" in done.stdout and f"LoRA     {output}" in done.stdout
     assert read_lora(output).ranks == (4,)
-    assert "A LoRA for Wan tiny." in (tmp_path / "balls.md").read_text()
+    card = (tmp_path / "balls.md").read_text()
+    assert "A LoRA for Wan tiny." in card and "| Samples of 1 prompts against the base's |" in card
     names = {file.name for file in (tmp_path / "balls" / "samples").iterdir()}
     assert names == {f"step{n:06}{end}" for n in range(3) for end in (".png", "_1_00001.mp4")}
     assert (tmp_path / "balls" / "training.html").read_text().count("<video") == 3
@@ -58,7 +60,7 @@ def test_single_files_of_a_model_with_sound(tmp_path):
     output = tmp_path / "out.safetensors"
     options = ["--model", model, "--text-encoder", text, "--data", tmp_path / "clips", "--output", output]
     options += ["--steps", 2, "--batch", 1, "--rank", 2, "--width", 96, "--height", 64, "--frames", 17]
-    done = run(*options, "--sample-every", 0)
+    done = run(*options, "--sample-every", 0, "--stream")
     assert done.returncode == 0, done.stderr
     assert "1 x 96 x 64, 17 frames, with sound" in done.stdout and "1 x 96 x 64, 17 frames\n" in done.stdout
     assert "The first frame is given in 50% of the steps." in done.stdout
