@@ -119,7 +119,7 @@ class OpenT2VImageToVideo:
                 ),
                 "middle_images": (
                     "IMAGE",
-                    {"tooltip": "Pictures at other frames, for models that take them (LTX-2)."},
+                    {"tooltip": "Pictures at other frames, for models that take them (LTX-2, MiniMax H3)."},
                 ),
                 "middle_frames": (
                     "STRING",
@@ -173,7 +173,8 @@ class OpenT2VImageToVideo:
         if middle_images is not None:
             if not images.at_any_frame:
                 raise FamilyError(
-                    f"{variant.title} takes pictures at its ends only. Disconnect middle_images, or choose LTX-2."
+                    f"{variant.title} takes pictures at its ends only. Disconnect middle_images, or choose LTX-2 or "
+                    "MiniMax H3."
                 )
             places = _frames_in(middle_frames, len(middle_images), frames)
             remarks += _fitted("middle_images", middle_images, width, height)

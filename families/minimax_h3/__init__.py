@@ -63,7 +63,7 @@ FAMILY = Family(
     ),
     video=Video(vae.decode, vae.encode, vae.decode_frames, tiles_itself=True),
     sound=Sound(sound.decode, sound.output_rate, sound.encode, sound.input_rate),
-    images=Images(image_to_video, CLIPS),
+    images=Images(image_to_video, CLIPS, at_any_frame=True),
     lora=LORA,
     references=references.REFERENCES,
     continuation=references.CONTINUATION,

@@ -171,6 +171,31 @@ def continuation_equals_cores_guide() -> dict[str, Any]:
     return results
 
 
+@case
+def pictures_at_any_frame_equal_cores_guides() -> dict[str, Any]:
+    """Image to Video with our VAE against core's Add Guide with its own, once for each picture."""
+    from comfy_extras.nodes_minimax_h3 import EmptyMiniMaxH3LatentAV, MiniMaxH3AddGuide
+
+    from opent2v.nodes.references import stretched
+
+    core_vae, vae = tiny.video_vaes()
+    core = ours = [[torch.zeros(1, 3, 48), {}]]
+    latent, shown = EmptyMiniMaxH3LatentAV.execute(96, 64, 56).result[0], pictures(3)
+    for picture, frame in zip(shown, (0, 20, 31), strict=True):
+        core = MiniMaxH3AddGuide.execute(core, latent, frame, core_vae, None, picture[None]).result[0]
+    shown = stretched(shown, 96, 64)  # core rounds pictures down to whole 255ths
+    results = call(
+        "OpenT2VImageToVideo", model=tiny.our_model(), vae=vae, positive=ours, negative=ours, width=96, height=64,
+        frames=56, strength=1.0, start_image=shown[:1], middle_images=shown[1:], middle_frames="20, 31",
+    )  # fmt: skip
+    expected, keyframes = (made[0][1]["minimax_keyframes"] for made in (core, results[0]))
+    return {
+        "at": [[frame["resolved_frame_index"] for frame in frames] for frames in (expected, keyframes)],
+        "latents": max(largest(*(frame["latent"] for frame in pair)) for pair in zip(expected, keyframes, strict=True)),
+        "shapes": [list(stream.shape) for stream in results[2]["samples"].unbind()],
+    }
+
+
 def _facts(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All of the references but their latents."""
     return [{n: v for n, v in block.items() if isinstance(v, int | str)} for block in blocks]

@@ -98,6 +98,12 @@ def test_a_continuation_is_cores_guide_at_the_first_frame(cores_text):
         assert result["latent"] < 1e-5 and result["sound"] < 1e-4 and result["at"] == [0, 0]
 
 
+def test_pictures_at_any_frame_are_cores_guides(cores_text):
+    result = cores_text("pictures_at_any_frame_equal_cores_guides")
+    assert result["at"] == [[0, 20, 31]] * 2 and result["latents"] < 1e-5
+    assert result["shapes"] == [[1, 24, 17, 4, 6], [1, 32, 2, 93]]
+
+
 def test_the_video_vae_equals_cores_in_cores_nodes(h3):
     results = h3("video_vaes_equal_cores")
     assert results.pop("spread") > 0.1

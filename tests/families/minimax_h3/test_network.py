@@ -129,15 +129,18 @@ def test_tags_of_the_text_and_a_keyframe_of_another_size():
         condition(variant, entry(minimax_refs=[{"kind": "smell"}]), shapes)
 
 
-def pictures(start: int, end: int, frames: int = 22, strength: float = 1.0) -> Any:
-    """What a run gets for clips of so many frames, 0 for none."""
+def pictures(start: int, end: int, frames: int = 22, strength: float = 1.0, middle: tuple[int, ...] = ()) -> Any:
+    """What a run gets for clips of so many frames, 0 for none, and for pictures at other frames."""
     clips = [torch.rand(1, 3, count, 64, 96) if count else None for count in (start, end)]
     variant = tiny.variant_of("full")[1]
 
     def encode(video: torch.Tensor) -> torch.Tensor:
         return torch.full((1, *variant.geometry.latent_shape(96, 64, video.shape[2])), float(video.shape[2]))
 
-    return variant.family.images.prepare(variant, Pictures(*clips, frames, strength, None, encode))
+    return variant.family.images.prepare(
+        variant,
+        Pictures(*clips, frames, strength, None, encode, tuple((n, torch.rand(1, 3, 1, 64, 96)) for n in middle)),
+    )
 
 
 def test_pictures_become_keyframes_at_both_ends():
@@ -149,6 +152,10 @@ def test_pictures_become_keyframes_at_both_ends():
     assert guided.entries["minimax_visual_cond_noise_aug"] == pytest.approx(0.4995)
     assert "minimax_visual_cond_noise_aug" not in pictures(1, 0).entries
     assert pictures(0, 1).entries["minimax_keyframes"][0]["resolved_frame_index"] == 21
+    at = [frame["resolved_frame_index"] for frame in pictures(1, 5, middle=(9, 4)).entries["minimax_keyframes"]]
+    assert at == [0, 9, 4, 17]
+    (alone,) = pictures(0, 0, middle=(9,)).entries["minimax_keyframes"]
+    assert (alone["resolved_frame_index"], alone["latent"].shape) == (9, (1, 24, 1, 4, 6))
     with pytest.raises(FamilyError, match="No picture is given"):
         pictures(0, 0)
     with pytest.raises(FamilyError, match="pictures have 23 frames and the video 22: nothing is left to make"):
