@@ -41,7 +41,10 @@ def words(group: str) -> dict[str, dict[str, str]]:
 
 
 def advice() -> dict[str, dict[str, Any]]:
-    """Family -> what its makers say of prompts: form, least and most words, a hint in each language."""
+    """Family -> what its makers say of prompts: form, least and most words, a hint in each language, source, examples.
+
+    An example has a name, a prompt, whether it "works" and why, in each language.
+    """
     return _bundled("families")
 
 

@@ -9,6 +9,7 @@ from ..families import families
 from ..host import InputRefused
 from .inputs import NONE
 from .phrases import GROUPS, LANGUAGES, PhraseError, advice, composed, drawn, word_count, words
+from .presets import PARTS, preset_names, read_preset, save_preset
 from .remarks import with_remarks
 
 ANY = "any model"
@@ -82,11 +83,34 @@ class OpenT2VPromptBuilder:
                         "tooltip": "Of the wildcards: the same seed draws the same words.",
                     },
                 ),
+                "preset": (
+                    [NONE, *preset_names()],
+                    {
+                        "advanced": True,
+                        "default": NONE,
+                        "tooltip": "Fills the parts that are empty or none: your saved ones, and examples of the "
+                        "models' makers.",
+                    },
+                ),
+                "save_as": (
+                    "STRING",
+                    {
+                        "advanced": True,
+                        "default": "",
+                        "tooltip": "A name saves the parts as a preset, prompts/presets in the input folder.",
+                    },
+                ),
             },
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, style: str | None = None, camera: str | None = None, light: str | None = None) -> bool:
+    def VALIDATE_INPUTS(
+        cls,
+        style: str | None = None,
+        camera: str | None = None,
+        light: str | None = None,
+        preset: str | None = None,
+    ) -> bool:
         # None: the value comes from another node and is not known yet.
         for group, name in (("style", style), ("camera", camera), ("light", light)):
             try:
@@ -96,6 +120,11 @@ class OpenT2VPromptBuilder:
                     )
             except PhraseError as error:
                 raise InputRefused(group, str(error)) from error
+        try:
+            if preset not in (None, NONE):
+                read_preset(preset)
+        except PhraseError as error:
+            raise InputRefused("preset", str(error)) from error
         return True
 
     @classmethod
@@ -103,6 +132,7 @@ class OpenT2VPromptBuilder:
         """Wildcards and words are read from files."""
         try:
             values: dict[str, Any] = {name: "" if value is None else value for name, value in inputs.items()}
+            values["save_as"] = ""  # a run saves the preset, a look does not
             return cls().build(**values)["result"][0]
         except Exception as error:
             return str(error)
@@ -119,18 +149,37 @@ class OpenT2VPromptBuilder:
         language: str = "English",
         form: str = FORMS[0],
         seed: int = 0,
+        preset: str = NONE,
+        save_as: str = "",
     ) -> dict[str, Any]:
         hints, code, dice = _advice(model), LANGUAGES[language], random.Random(seed)
-        texts = {"subject": subject, "action": action, "environment": environment}
-        parts = {name: drawn(text, dice) for name, text in texts.items()}
-        for group, name in zip(GROUPS, (style, camera, light), strict=True):
-            parts[group] = words(group)[name][code] if name not in (NONE, "") else ""
+        chosen = dict(zip(PARTS, (subject, action, environment, style, camera, light), strict=True))
+        chosen = {name: "" if text == NONE else text for name, text in chosen.items()}
+        if preset not in (NONE, ""):
+            kept = read_preset(preset)
+            chosen = {name: text if text.strip() else kept.get(name, "") for name, text in chosen.items()}
+        parts = {name: drawn(chosen[name], dice) for name in PARTS if name not in GROUPS}
+        for group in GROUPS:
+            parts[group] = _words_of(group, chosen[group])[code] if chosen[group] else ""
         shape = form if form != FORMS[0] else hints.get("form", "sentences")
         prompt = composed(parts, code, shape)
         if not prompt:
             raise ValueError("Every part is empty. Write at least a subject.")
         remarks = [prompt, *_remarks(prompt, hints, code, shape, any(parts[group] for group in GROUPS))]
+        if save_as.strip():
+            remarks.append(save_preset(save_as.strip(), {name: text for name, text in chosen.items() if text.strip()}))
         return with_remarks((prompt,), remarks)
+
+
+def _words_of(group: str, name: str) -> dict[str, str]:
+    """
+    Raises:
+        PhraseError: a preset names words that are not there any more.
+    """
+    try:
+        return words(group)[name]
+    except KeyError:
+        raise PhraseError(f"There is no {group} {name!r}; expected one of {', '.join(words(group))}.") from None
 
 
 def _listed(group: str) -> list[str]:
@@ -154,6 +203,7 @@ def _remarks(prompt: str, hints: dict[str, Any], code: str, form: str, has_filmi
         remarks.append(f"{count} words; {hints['least']} to {hints['most']} suit this model.")
     if form == "plain" and has_filming:
         remarks.append("Style, camera and light are left out: this model does not know them.")
-    if "works" in hints:
-        remarks.append(f"Works: {hints['works']}. Does not: {hints['fails']}.")
-    return remarks
+    for example in hints.get("examples", ()):
+        verb = "Works" if example["works"] else "Does not"
+        remarks.append(f"{verb}: {example['prompt'].rstrip('.')}. {example['why'][code]}")
+    return [*remarks, f"Source: {hints['source']}."]

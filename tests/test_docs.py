@@ -27,7 +27,8 @@ PARTS = {
 INPUT_COLUMNS = {"en": "| Input | Effect | Values |", "zh": "| 输入 | 作用 | 取值 |"}
 OUTPUT_COLUMNS = {"en": "| Output | What it is | Type |", "zh": "| 输出 | 说明 | 类型 |"}
 # Choices that are whatever lies in the user's folders.
-FROM_FOLDERS = {"data", "model", "file", "file_2", "lora", "lora_low_noise", *(f"lora_{n}" for n in range(1, 6))}
+_LORAS = {"lora", "lora_low_noise", *(f"lora_{n}" for n in range(1, 6))}
+FROM_FOLDERS = {"data", "preset", "model", "file", "file_2", *_LORAS}
 PAGES = [(node, language) for node in NODE_CLASS_MAPPINGS for language in LANGUAGES]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),

@@ -17,7 +17,8 @@ FILE = Path(__file__).with_name("schema.json")
 # Texts may change freely.
 TEXTS = {"tooltip", "placeholder", "display", "advanced"}
 # Inputs whose choices are whatever lies in the user's folders.
-FROM_FOLDERS = {"data", "model", "file", "file_2", "lora", "lora_low_noise", *(f"lora_{n}" for n in range(1, 6))}
+_LORAS = {"lora", "lora_low_noise", *(f"lora_{n}" for n in range(1, 6))}
+FROM_FOLDERS = {"data", "preset", "model", "file", "file_2", *_LORAS}
 KEEP = "Saved workflows rely on it: keep it as it was"
 NEW_INPUT = 'a new input goes to the end of "optional", with a default that keeps the old behaviour'
 

@@ -49,12 +49,28 @@ def test_what_a_model_likes_is_said_and_done():
     assert "Style, camera and light are left out" in remarks(ui)
 
 
-def test_advice_is_of_real_families_and_the_quickstarts_example_is_in_its_world():
+def test_advice_is_of_real_families_and_has_its_source():
     assert set(advice()) - {"quickstart"} <= set(families())
-    assert all({"form", "least", "most", "en", "zh"} <= set(entry) for entry in advice().values())
+    assert all({"form", "least", "most", "en", "zh", "source"} <= set(entry) for entry in advice().values())
+    for key, entry in advice().items():
+        for example in entry.get("examples", ()):
+            assert set(example) == {"name", "prompt", "works", "why"} and {*example["why"]} == {"en", "zh"}, key
+            if example["works"]:
+                assert word_count(example["prompt"]) >= entry["least"] or key in ("wan", "hunyuan_video"), key
+
+
+def test_the_quickstarts_examples_are_in_its_world_and_out_of_it():
+    works, fails = advice()["quickstart"]["examples"]
     spoken = {word for phrases in captions.WORDS["en"].values() for phrase in phrases for word in phrase.split()}
-    assert set(advice()["quickstart"]["works"].split()) - spoken <= {"a", "on", "background"}
-    assert "cat" not in spoken
+    assert works["works"] and set(works["prompt"].split()) - spoken <= {"a", "on", "background"}
+    assert not fails["works"] and {"cat", "piano"} <= set(fails["prompt"].split()) - spoken
+
+
+@pytest.mark.parametrize(("language", "said"), [("English", "Works: Two anthropomorphic"), ("中文", "官方示例")])
+def test_examples_and_their_source_are_told(language, said):
+    _, ui = call("OpenT2VPromptBuilder", **FOX, model="Wan", language=language)
+    assert said in remarks(ui) and "Does not: cats boxing." in remarks(ui)
+    assert remarks(ui).endswith("Source: github.com/Wan-Video/Wan2.2, README.")
 
 
 def test_every_word_has_both_languages():
@@ -137,3 +153,54 @@ def test_a_changed_file_is_drawn_from_again(folder):
 def test_counting_words_in_both_languages():
     assert word_count("a red fox's den, 35mm") == 5 and word_count("一只狐狸在奔跑") == 5
     assert composed({"subject": "a cat."}, "en", "sentences") == "A cat."
+
+
+def test_a_preset_is_saved_listed_and_fills_what_is_empty(folder):
+    inputs = {**FOX, "subject": "a {red|red} fox", "camera": "orbit", "light": "neon", "style": "none"}
+    (prompt,), ui = call("OpenT2VPromptBuilder", **inputs, save_as=" my fox 狐狸 ")
+    assert remarks(ui).endswith("Saved as preset 'my fox 狐狸'; press R to see it in the list.")
+    saved = json.loads((folder / "presets" / "my fox 狐狸.json").read_text(encoding="utf-8"))
+    assert saved == {**FOX, "subject": "a {red|red} fox", "camera": "orbit", "light": "neon"}
+    assert OpenT2VPromptBuilder.INPUT_TYPES()["optional"]["preset"][0][:2] == ["none", "my fox 狐狸"]
+    assert call("OpenT2VPromptBuilder", preset="my fox 狐狸")[0] == (prompt,)
+    (other,), _ = call("OpenT2VPromptBuilder", preset="my fox 狐狸", subject="a wolf", light="moonlight")
+    assert other.startswith("A wolf runs through deep snow") and "orbit" in other.lower() and "Neon" not in other
+    call("OpenT2VPromptBuilder", **inputs, save_as="my fox 狐狸")  # the same once more
+    with pytest.raises(PhraseError, match=r"There is a preset 'my fox 狐狸' with other parts already\. Save under"):
+        call("OpenT2VPromptBuilder", subject="a cat", save_as="my fox 狐狸")
+    assert json.loads((folder / "presets" / "my fox 狐狸.json").read_text(encoding="utf-8")) == saved
+
+
+def test_the_makers_examples_are_presets():
+    names = OpenT2VPromptBuilder.INPUT_TYPES()["optional"]["preset"][0]
+    assert "Wan: boxing cats" in names and not any("bare" in name for name in names)
+    (prompt,), _ = call("OpenT2VPromptBuilder", preset="Wan: boxing cats", camera="orbit", model="Wan")
+    assert prompt.startswith("Two anthropomorphic cats in comfy boxing gear")
+    assert all(OpenT2VPromptBuilder.VALIDATE_INPUTS(preset=name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "a\\b", "x" * 81, "con:", "a."])
+def test_a_presets_name_stays_in_its_folder(folder, name):
+    with pytest.raises(PhraseError, match="A preset cannot be called"):
+        call("OpenT2VPromptBuilder", **FOX, save_as=name)
+    assert not (folder / "presets").exists()
+    with pytest.raises(InputRefused, match="There is no preset"):
+        OpenT2VPromptBuilder.VALIDATE_INPUTS(preset=name)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"subject": 1}', '{"colour": "red"}'])
+def test_a_presets_file_that_cannot_be_used(folder, text):
+    (folder / "presets").mkdir()
+    (folder / "presets" / "mine.json").write_text(text)
+    with pytest.raises(InputRefused, match=r"The preset .*mine\.json cannot be used: "):
+        OpenT2VPromptBuilder.VALIDATE_INPUTS(preset="mine")
+
+
+def test_a_preset_with_words_that_are_gone_and_a_run_that_is_only_looked_at(folder):
+    (folder / "presets").mkdir()
+    (folder / "presets" / "mine.json").write_text('{"subject": "a fox", "camera": "gone"}')
+    with pytest.raises(PhraseError, match="There is no camera 'gone'; expected one of static"):
+        call("OpenT2VPromptBuilder", preset="mine")
+    inputs = {**FOX, "style": "none", "camera": "none", "light": "none", "save_as": "looked"}
+    assert OpenT2VPromptBuilder.IS_CHANGED(**inputs).startswith("A red fox")
+    assert not (folder / "presets" / "looked.json").exists()
