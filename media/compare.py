@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class Likeness:
         motion: how much changes from frame to frame, as a share of the reference's; None where nothing moves there.
         rhythm: correlation over time of how much changes, -1 to 1; None where it says nothing.
         is_pixels: of pictures, not of latents.
+        psnrs, ssims: of each frame; a PSNR is infinite where both are equal.
     """
 
     psnr: float
@@ -43,6 +44,8 @@ class Likeness:
     motion: float | None
     rhythm: float | None
     is_pixels: bool
+    psnrs: tuple[float, ...] = field(default=(), repr=False)
+    ssims: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def verdict(self) -> str:
@@ -70,18 +73,26 @@ def compare(clip: Tensor, reference: Tensor, is_pixels: bool = True, name: str =
         if not bool(torch.isfinite(frames).all()):
             raise ComparisonError(f"The {title} has values that are not finite, so there is nothing to compare.")
     span = 1.0 if is_pixels else (reference.max() - reference.min()).item()
-    error = (clip - reference).square().mean().item()
+    errors = (clip - reference).square().flatten(1).mean(1)
+    psnrs = [_psnr(error, span) for error in errors.tolist()]
     similar = ssim(clip, reference, span)
     motion, rhythm = _motion(clip, reference)
     return Likeness(
-        math.inf if error == 0 else 10 * math.log10(max(span, 1e-12) ** 2 / error),
+        _psnr(errors.mean().item(), span),
         similar.mean().item(),
         similar.min().item(),
         int(similar.argmin()),
         motion,
         rhythm,
         is_pixels,
+        tuple(psnrs),
+        tuple(similar.tolist()),
     )
+
+
+def _psnr(error: float, span: float) -> float:
+    """Decibels of a mean square error; infinite for none."""
+    return math.inf if error == 0 else 10 * math.log10(max(span, 1e-12) ** 2 / error)
 
 
 def described(clip: Tensor) -> str:

@@ -120,14 +120,35 @@ def drift(frames: Tensor, fps: float) -> Drift:
     """
     if len(frames) < _FEW:
         raise ComparisonError(f"The video has {len(frames)} frames; drift needs at least {_FEW}.")
+    course = over_time(frames)
+    colour = max(abs(_slope(channel, fps)) for channel in course.colours.unbind(1)) * 255
+    return Drift(colour, *(_share_a_second(values, fps) for values in (course.contrast, course.sharpness)))
+
+
+@dataclass(frozen=True)
+class Course:
+    """Values of each frame.
+
+    Attributes:
+        colours: [F, 3], mean red, green and blue in 0..1.
+        contrast: [F], standard deviation of the luma.
+        sharpness: [F], mean gradient of the luma.
+    """
+
+    colours: Tensor
+    contrast: Tensor
+    sharpness: Tensor
+
+
+def over_time(frames: Tensor) -> Course:
+    """What `drift` measures, frame by frame, of frames [F, H, W, 3] in 0..1."""
     means, contrasts, gradients = [], [], []
     for piece in frames.split(16):
         luma = piece[..., :3].float() @ torch.tensor(_GREY)
         means.append(piece[..., :3].float().mean(dim=(1, 2)))
         contrasts.append(luma.flatten(1).std(dim=1, correction=0))
         gradients.append(luma.diff(dim=1).abs().flatten(1).mean(1) + luma.diff(dim=2).abs().flatten(1).mean(1))
-    colour = max(abs(_slope(channel, fps)) for channel in torch.cat(means).unbind(1)) * 255
-    return Drift(colour, *(_share_a_second(torch.cat(values), fps) for values in (contrasts, gradients)))
+    return Course(torch.cat(means), torch.cat(contrasts), torch.cat(gradients))
 
 
 def loop_loss(frames: Tensor) -> float:

@@ -11,6 +11,7 @@ from ..sampling.caches import StepCache, planned, recording_run
 from ..sampling.caches.plan import estimate, mask_text
 from ..sampling.caches.report import EXPERTS
 from ..sampling.calibration import Profile
+from .charts import CHART_TOOLTIP, picture_of, profile_panels
 from .inputs import PROFILE
 from .remarks import with_remarks
 from .sample import OpenT2VSampler
@@ -36,12 +37,13 @@ class OpenT2VCalibrateCache:
     FUNCTION = "calibrate"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = (PROFILE, "LATENT", "STRING")
-    RETURN_NAMES = ("profile", "latent", "report")
+    RETURN_TYPES = (PROFILE, "LATENT", "STRING", "IMAGE")
+    RETURN_NAMES = ("profile", "latent", "report", "chart")
     OUTPUT_TOOLTIPS = (
         "For Step Cache. It is saved as well, for Load Cache Profile.",
         "The finished latent of the run, the reference for Compare Step Cache.",
         "The profile's plans at some thresholds.",
+        CHART_TOOLTIP,
     )
     DESCRIPTION = (
         "Sample once with every step computed and measure how far each step could be reused. Kept as a profile."
@@ -65,14 +67,23 @@ class OpenT2VCalibrateCache:
         about = {"steps": steps, "cfg": request.cfg or variant.defaults.guidance, "latent": size}
         profile = Profile(now, tuple(recording.recorded), about)
         save_profile(profile, path)
-        lines = [f"Saved as {path}", f"Of {now}", *_plans(profile)]
-        return with_remarks((profile, latent, "\n".join(lines)), lines)
+        plans = _plans(profile)
+        lines = [f"Saved as {path}", f"Of {now}", *plans]
+        title = f"Step cache profile of {variant.title}, {steps} steps"
+        chart = picture_of(title, profile_panels(profile, _strips(plans)))
+        return with_remarks((profile, latent, "\n".join(lines), chart), lines)
 
 
-def _plans(profile: Profile) -> list[str]:
+def _strips(plans: list[Remark]) -> dict[str, str]:
+    """Threshold -> the steps of its plan, all experts in a row."""
+    steps = ("".join(part["steps"] for part in plan.drawing["plans"]) for plan in plans)
+    return dict(zip((f"threshold {threshold:g}" for threshold in SHOWN), steps, strict=True))
+
+
+def _plans(profile: Profile) -> list[Remark]:
     """Plans of policy optimal at some thresholds, with Step Cache's other defaults."""
     experts = sorted({row.expert for row in profile.rows})
-    lines: list[str] = []
+    lines: list[Remark] = []
     for threshold in SHOWN:
         settings = StepCache(policy="optimal", threshold=threshold, profile=profile.rows)
         plan: list[bool] = []

@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..base.remarks import FITS, LOOK, REFUSED, Remark, as_table
+from ..host import host
 from ..media.compare import ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplingError
+from .charts import CHART_TOOLTIP, HIGHEST, likeness_panels, picture_of
 from .remarks import with_remarks
 from .streams import same_streams
 
+_GAIN = 10  # of the difference, which is too dark to be seen as it is
 # PSNR in decibels from which a clip's likeness has this verdict, by the bands of media.compare.
 _LEVELS = ((25.0, FITS), (20.0, LOOK), (-math.inf, REFUSED))
 
@@ -24,12 +27,14 @@ class OpenT2VCompareCache:
     FUNCTION = "compare"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("STRING", "FLOAT", "FLOAT")
-    RETURN_NAMES = ("report", "psnr", "ssim")
+    RETURN_TYPES = ("STRING", "FLOAT", "FLOAT", "IMAGE", "IMAGE")
+    RETURN_NAMES = ("report", "psnr", "ssim", "chart", "difference")
     OUTPUT_TOOLTIPS = (
         "PSNR, SSIM, motion and a verdict.",
         "Decibels; 100 where both are equal.",
         "Structural similarity, the mean of all frames.",
+        CHART_TOOLTIP,
+        "The difference of the frames, times ten; where with_difference is on.",
     )
     DESCRIPTION = "Compare a cached video with the uncached one of the same seed: PSNR, SSIM, motion, and a verdict."
     SEARCH_ALIASES: ClassVar = ["psnr", "ssim", "quality", "teacache quality", "difference", "对比"]
@@ -43,6 +48,13 @@ class OpenT2VCompareCache:
                 "reference_images": ("IMAGE", {"tooltip": "Frames without a cache, of the same seed."}),
                 "latent": ("LATENT", {"tooltip": "The cached run's latent, where nothing is decoded."}),
                 "reference_latent": ("LATENT", {"tooltip": "The latent without a cache, of the same seed."}),
+                "with_difference": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Give the difference of the frames too; it takes their memory again.",
+                    },
+                ),
             },
         }
 
@@ -52,6 +64,7 @@ class OpenT2VCompareCache:
         reference_images: Tensor | None = None,
         latent: dict[str, Any] | None = None,
         reference_latent: dict[str, Any] | None = None,
+        with_difference: bool = False,
     ) -> dict[str, Any]:
         pairs = {"images": (images, reference_images), "latent": (latent, reference_latent)}
         for name, (value, reference) in pairs.items():
@@ -70,7 +83,19 @@ class OpenT2VCompareCache:
             )
         first = next(iter(rows.values()))
         report = drawn_table(rows)
-        return with_remarks((str(report), min(first.psnr, 100.0), first.ssim), [report])
+        chart = picture_of("Likeness to the run without a cache", likeness_panels(rows))
+        difference = _difference(images, reference_images, with_difference)
+        return with_remarks((str(report), min(first.psnr, HIGHEST), first.ssim, chart, difference), [report])
+
+
+def _difference(images: Tensor | None, reference: Tensor | None, is_asked: bool) -> Any:
+    """IMAGE of what differs between clips [F, H, W, 3], or a placeholder that says what it needs."""
+    if not is_asked:
+        return host.missing("Switch with_difference of Compare Step Cache on to see the difference.")
+    if images is None or reference is None:
+        return host.missing("The difference is one of frames: connect images and reference_images.")
+    difference = images[..., :3] - reference[..., :3]
+    return difference.abs_().mul_(_GAIN).clamp_(max=1)
 
 
 def drawn_table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> Remark:

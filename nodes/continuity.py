@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..base.remarks import as_table
-from ..media.continuity import Joint, described, drift, joints, loop_loss
+from ..media.continuity import Joint, described, drift, joints, loop_loss, over_time, step_psnr
+from .charts import CHART_TOOLTIP, continuity_panels, picture_of
 from .inputs import number
 from .remarks import with_remarks
 
@@ -19,9 +20,9 @@ class OpenT2VMeasureVideo:
     FUNCTION = "measure"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("report",)
-    OUTPUT_TOOLTIPS = ("A line for each joint, one of drift and one of the loop.",)
+    RETURN_TYPES = ("STRING", "IMAGE")
+    RETURN_NAMES = ("report", "chart")
+    OUTPUT_TOOLTIPS = ("A line for each joint, one of drift and one of the loop.", CHART_TOOLTIP)
     DESCRIPTION = (
         "Measure a long video: what happens at its joints against the frames around them, drift of colour, contrast "
         "and sharpness a second, and whether its end leads into its start."
@@ -49,7 +50,9 @@ class OpenT2VMeasureVideo:
     def measure(self, images: Tensor, joints: str, fps: float, audio: dict[str, Any] | None = None) -> dict[str, Any]:
         measured, lines = _measured(images, _numbers(joints), fps, audio)
         shown = [_table(measured, lines[: len(measured)])] if measured else []
-        return with_remarks(("\n".join(lines),), [*shown, *lines[len(measured) :]])
+        steps = [step_psnr(images, n) for n in range(1, len(images))]
+        chart = picture_of("Joints and drift", continuity_panels(steps, over_time(images), measured, fps))
+        return with_remarks(("\n".join(lines), chart), [*shown, *lines[len(measured) :]])
 
 
 def _measured(

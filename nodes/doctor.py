@@ -21,6 +21,7 @@ from ..loaders import (
     tensor_bytes,
 )
 from ..loaders.lora import LoraFile, format_of, origin_text, read_lora, step_remark
+from .charts import CHART_TOOLTIP, card_panels, picture_of
 from .inputs import chosen, combo
 from .packed import packed_lines
 from .remarks import with_remarks
@@ -40,9 +41,9 @@ class OpenT2VInspectFile:
     FUNCTION = "inspect"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("report",)
-    OUTPUT_TOOLTIPS = ("What the file is, line by line.",)
+    RETURN_TYPES = ("STRING", "IMAGE")
+    RETURN_NAMES = ("report", "card")
+    OUTPUT_TOOLTIPS = ("What the file is, line by line.", CHART_TOOLTIP)
     DESCRIPTION = "Say what a model file is, what goes with it, where it belongs and what memory it takes."
     SEARCH_ALIASES: ClassVar = [
         "file doctor",
@@ -60,8 +61,9 @@ class OpenT2VInspectFile:
         }
 
     def inspect(self, file: str) -> dict[str, Any]:
-        lines = report(chosen(file, *KINDS))
-        return with_remarks(("\n".join(lines),), lines)
+        path = chosen(file, *KINDS)
+        lines = report(path)
+        return with_remarks(("\n".join(lines), picture_of(path.name, card_panels(lines))), lines)
 
 
 def report(path: Path) -> list[str]:

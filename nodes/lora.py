@@ -12,6 +12,7 @@ from ..base.few_steps import FewStepsLora
 from ..base.strengths import Strengths, parse
 from ..host import host
 from ..loaders.lora import LoraFile, Verdict, load_patches, match, read_lora, rebased
+from .charts import CHART_TOOLTIP, lora_panels, picture_of
 from .inputs import NONE, chosen, combo, files_of, states_of
 from .lora_pairs import KIND, PARTNER, over_steps_input, partner_file
 from .remarks import with_remarks
@@ -102,6 +103,11 @@ class Applied:
             (logging.warning if line.startswith("WARNING") else logging.info)(line)
         return model, clip, lines, "\n".join([*lines, *unplaced])
 
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of the files of the last run, in their order."""
+        return [verdict for verdict, _ in self._read.values()]
+
     def _new(
         self, file: LoraFile, target: Target, blocks: str, node: str | None
     ) -> tuple[Verdict, tuple[WeightChange, ...]]:
@@ -129,13 +135,14 @@ class OpenT2VLoadLora:
     CATEGORY = "OpenT2V"
     FUNCTION = "load"
     HAS_INTERMEDIATE_OUTPUT = True
-    RETURN_TYPES = ("MODEL", "CLIP", "STRING", "MODEL")
-    RETURN_NAMES = ("model", "clip", "report", "low_noise_model")
+    RETURN_TYPES = ("MODEL", "CLIP", "STRING", "MODEL", "IMAGE")
+    RETURN_NAMES = ("model", "clip", "report", "low_noise_model", "chart")
     OUTPUT_TOOLTIPS = (
         "The model with the LoRA.",
         "The text encoder with the LoRA; as it came in where the file does not change it.",
         "What the file is, what of it fits this model, and how it was applied.",
         "The low-noise model with its LoRA, where one is connected.",
+        CHART_TOOLTIP,
     )
     DESCRIPTION = "Apply a LoRA of any format and say what it is, what of it fits this model and what was done."
     SEARCH_ALIASES: ClassVar = [
@@ -155,6 +162,7 @@ class OpenT2VLoadLora:
 
     def __init__(self) -> None:
         self._applied, self._low = Applied(), Applied()
+        self._drawn: tuple[list[int], Any] | None = None
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -218,7 +226,15 @@ class OpenT2VLoadLora:
             )
             lines += [remark or f"For low_noise_model: {name}", *low_lines]
             report = "\n".join([report, remark or f"For low_noise_model: {name}", low_report])
-        return with_remarks((model, clip, report, low), lines)
+        return with_remarks((model, clip, report, low, self._chart(lora)), lines)
+
+    def _chart(self, name: str) -> Any:
+        """The picture of the last run's verdict, drawn once for as long as the verdict holds."""
+        verdicts = self._applied.verdicts
+        if self._drawn is None or self._drawn[0] != [id(verdict) for verdict in verdicts]:
+            chart = picture_of(f"{name}: layers that match", lora_panels(verdicts))
+            self._drawn = [id(verdict) for verdict in verdicts], chart
+        return self._drawn[1]
 
 
 class OpenT2VLoraStack:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..base.remarks import look
+from ..base.remarks import fits, look
+from ..host import host
 from ..media.compare import Likeness
+from ..media.side_by_side import contact_sheet
 from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs
 from ..sampling.caches.report import loop_seconds, summary
 from .calibrate_cache import measured_inputs
+from .charts import CHART_TOOLTIP, picture_of, sweep_panels
 from .compare_cache import drawn_table, likeness_of_images
 from .inputs import STEP_CACHE, check_latent
 from .memory import decoded
 from .remarks import with_remarks
 from .sampling import SamplerInputs
+
+MOMENTS = 6  # frames of each run on the contact sheet
+SAME = 25.0  # PSNR in decibels from which a clip shows the same content, by the bands of media.compare
 
 
 class OpenT2VSweepCache:
@@ -28,9 +35,14 @@ class OpenT2VSweepCache:
     FUNCTION = "sweep"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("STRING", "LATENT")
-    RETURN_NAMES = ("report", "latent")
-    OUTPUT_TOOLTIPS = ("The table.", "The latent without a cache.")
+    RETURN_TYPES = ("STRING", "LATENT", "IMAGE", "IMAGE")
+    RETURN_NAMES = ("report", "latent", "chart", "clips")
+    OUTPUT_TOOLTIPS = (
+        "The table, and which run is the fastest that still shows the same content.",
+        "The latent without a cache.",
+        CHART_TOOLTIP,
+        "A contact sheet: a line of frames for each run.",
+    )
     DESCRIPTION = (
         "Sample without a cache, then with it at several strengths, and each time without it in as many steps as the "
         "cached run's time allows: speed and likeness in one table."
@@ -68,22 +80,47 @@ class OpenT2VSweepCache:
         reference, whole = sweep.uncached(steps)
         frames = sweep.frames(reference)
         rows: dict[str, Likeness] = {}
+        times: dict[str, float] = {}
+        shown = {"without a cache": few_frames(frames)}
         speeds: dict[str, tuple[str, ...]] = {"run": ("computed", "speed")}
         for name, run in zip(choices, runs, strict=True):
-            rows[name] = likeness_of_images(sweep.frames(sweep.sampled(request, run)), frames)
+            clip = sweep.frames(sweep.sampled(request, run))
+            rows[name], shown[name] = likeness_of_images(clip, frames), few_frames(clip)
             seconds = loop_seconds(run) if run.stages else whole
             computed = summary(run).replace(" steps computed", "") if run.stages else "off"
-            speeds[name] = (computed, f"{whole / seconds:.2f} x")
+            times[name] = whole / seconds
+            speeds[name] = (computed, f"{times[name]:.2f} x")
             fewer = max(1, round(steps * seconds / whole))
             control = f"{fewer} steps, no cache"
             if fewer < steps and control not in rows:
                 latent, duration = sweep.uncached(fewer)
-                rows[control] = likeness_of_images(sweep.frames(latent), frames)
-                speeds[control] = (f"{fewer} of {fewer}", f"{whole / duration:.2f} x")
+                clip = sweep.frames(latent)
+                rows[control], shown[control] = likeness_of_images(clip, frames), few_frames(clip)
+                times[control] = whole / duration
+                speeds[control] = (f"{fewer} of {fewer}", f"{times[control]:.2f} x")
         lines: list[str] = [f"{steps} steps without a cache: {whole:.1f} s", drawn_table(rows, speeds)]
         why = {line: None for run in runs if not run.stages for settings in run.resolved for line in settings.notes}
         lines += map(look, why)  # the cache was off
-        return with_remarks(("\n".join(lines), reference), lines)
+        chosen = fastest(times, rows)
+        if chosen is not None:
+            lines.insert(2, fits(f"The fastest with the same content ({SAME:g} dB or more): {chosen}"))
+        chart = picture_of(
+            f"{inputs.variant.title}, {steps} steps: speed against likeness", sweep_panels(times, rows, chosen)
+        )
+        sheet = contact_sheet(list(shown.values()), list(shown), MOMENTS, tuple(host.model_roots("fonts")))
+        return with_remarks(("\n".join(lines), reference, chart, sheet), lines)
+
+
+def fastest(speeds: Mapping[str, float], rows: Mapping[str, Likeness]) -> str | None:
+    """The fastest run whose content is that of the run without a cache; None where none is faster."""
+    alike = [name for name, row in rows.items() if row.psnr >= SAME and speeds[name] > 1]
+    return max(alike, key=lambda name: speeds[name], default=None)
+
+
+def few_frames(clip: Tensor) -> Tensor:
+    """The frames of a clip [F, H, W, 3] that the contact sheet shows, at equal distances."""
+    count = min(MOMENTS, len(clip))
+    return clip[[round(index * (len(clip) - 1) / max(count - 1, 1)) for index in range(count)]].clone()
 
 
 @dataclass(frozen=True)

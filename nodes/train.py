@@ -26,6 +26,7 @@ from ..host import host
 from ..loaders import load_model, open_file
 from ..loaders.lora import load_patches, match, read_lora
 from ..media.naming import check_name
+from .charts import CHART_TOOLTIP, picture_of, training_panels
 from .inputs import AUDIO_VAES, by_name, number, require_variant
 from .remarks import with_remarks
 
@@ -45,12 +46,13 @@ class OpenT2VTrainLora:
     FUNCTION = "train"
     HAS_INTERMEDIATE_OUTPUT = True
     OUTPUT_NODE = True
-    RETURN_TYPES = ("MODEL", "STRING", "STRING")
-    RETURN_NAMES = ("model", "file", "report")
+    RETURN_TYPES = ("MODEL", "STRING", "STRING", "IMAGE")
+    RETURN_NAMES = ("model", "file", "report", "chart")
     OUTPUT_TOOLTIPS = (
         "The model with the new LoRA applied, to try it at once.",
         "Path of the LoRA's file; put it into models/loras for Load Video LoRA.",
         "Clips, refused clips, plan and losses.",
+        CHART_TOOLTIP,
     )
     DESCRIPTION = (
         "Train a LoRA on a folder of clips with captions. A run that is interrupted goes on where it was when it is "
@@ -209,7 +211,8 @@ class OpenT2VTrainLora:
         write_card(training, path, measured.effect)
         lines += [f"{name}: {text}" for name, text in measured.effect.rows.items()]
         lines.append(f"Saved as {path}")
-        return with_remarks((trained, str(path), "\n".join(lines)), lines)
+        chart = picture_of(f"Training of {path.name}", training_panels(training.history))
+        return with_remarks((trained, str(path), "\n".join(lines), chart), lines)
 
 
 def _network_of_file(path: Path) -> VideoModel:

@@ -40,7 +40,7 @@ BANNED_MODULES = {
 BANNED_MODULES |= {"pty", "requests", "shelve", "socket", "subprocess", "urllib", "urllib3", "webbrowser"}
 BANNED_NAMES = {"eval", "exec", "os.environ", "os.environb", "os.getenv", "os.popen", "os.putenv", "os.system"}
 BANNED_NAMES |= {"torch.load"}
-LATE_MODULES = {"accelerate", "av", "diffusers", "peft", "safetensors", "tokenizers", "transformers"}
+LATE_MODULES = {"accelerate", "av", "diffusers", "matplotlib", "peft", "safetensors", "tokenizers", "transformers"}
 
 
 def violations(root: Path) -> list[str]:

@@ -419,7 +419,7 @@ def test_guidance_lora_and_cache_reach_both_streams(exact, monkeypatch):
     plain, *_ = sampled(model, positive, negative, latent)
     (stg,), _ = call("OpenT2VGuidance", stg=1.0)
     (cache,), _ = call("OpenT2VStepCache", policy="every other", start=0.0, end=1.0)
-    (changed, _, verdict, _), _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors")
+    (changed, _, verdict, *_), _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors")
     assert "1 of 1 match" in verdict and "the row int8 weights stay as they are" in verdict
     own = [[context, {**further, "louder": True}] for context, further in positive]
     reports = {}

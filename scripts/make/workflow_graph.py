@@ -43,12 +43,12 @@ STAYING = {
     "OpenT2VLoadModel": 290, "OpenT2VLoadDiffusionModel": 310, "OpenT2VLoadTextEncoder": 210, "OpenT2VLoadVAE": 185,
     "OpenT2VEncodePrompt": 360, "OpenT2VEmptyLatent": 405, "OpenT2VEncodeVideo": 300, "OpenT2VImageToVideo": 450,
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
-    "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 215, "OpenT2VLoadLora": 500,
+    "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 285, "OpenT2VLoadLora": 520,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
     "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
-    "OpenT2VSampler": 540, "OpenT2VCalibrateCache": 520, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
+    "OpenT2VSampler": 540, "OpenT2VCalibrateCache": 540, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
     "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700,
 }  # fmt: skip
 HEIGHTS = STAYING | GROWING

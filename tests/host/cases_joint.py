@@ -286,12 +286,14 @@ def calibrated() -> dict[str, Any]:
             "model": model, "positive": positive, "negative": negative, "steps": 12, "seed": 3,
             "cfg": 1.0 if kind == "h3" else 3.0,
         }  # fmt: skip
-        profile, latent, report = call("OpenT2VCalibrateCache", **run, latent=empty(kind, model), name=f"joint_{kind}")
+        profile, latent, report, *_ = call(
+            "OpenT2VCalibrateCache", **run, latent=empty(kind, model), name=f"joint_{kind}"
+        )
         full, _ = sampled(kind, model, empty(kind, model), steps=12)
         cache = call("OpenT2VStepCache", policy="auto", profile=profile, target_speedup=1.5)
         _, said = sampled(kind, model, empty(kind, model), steps=12, step_cache=cache)
         psnr = call("OpenT2VCompareCache", latent=latent, reference_latent=full)
-        found[kind] = {"report": report, "apart": apart(latent, full), "cached": said, "compared": list(psnr)}
+        found[kind] = {"report": report, "apart": apart(latent, full), "cached": said, "compared": list(psnr[:3])}
     return found
 
 
@@ -301,7 +303,7 @@ def sweep() -> dict[str, Any]:
     kind = KINDS[0]
     model = tiny.model(kind)
     positive, negative = tiny.prompts(kind)
-    report, latent = call(
+    report, latent, *_ = call(
         "OpenT2VSweepCache", model=model, positive=positive, negative=negative, latent=empty(kind, model), steps=12,
         seed=3, cfg=3.0, vae=tiny.video_vae(), strengths="1.0", step_cache=call("OpenT2VStepCache", policy="easycache"),
     )  # fmt: skip
@@ -395,7 +397,7 @@ def lora() -> dict[str, Any]:
         nowhere = {"diffusion_model.nowhere.lora_A.weight": torch.ones(4, 8)}
         nowhere["diffusion_model.nowhere.lora_B.weight"] = torch.ones(8, 4)
         save_file(nowhere, tiny.FOLDER / "nowhere.safetensors")
-        ours, _, report, _ = call("OpenT2VLoadLora", model=model, lora=f"lora_{kind}.safetensors", strength_model=0.8)
+        ours, _, report, *_ = call("OpenT2VLoadLora", model=model, lora=f"lora_{kind}.safetensors", strength_model=0.8)
         theirs = call("LoraLoaderModelOnly", model=model, lora_name=f"lora_{kind}.safetensors", strength_model=0.8)
         latent = empty(kind, model)
         plain, mine, cores = (sampled(kind, one, latent)[0] for one in (model, ours, theirs))

@@ -45,7 +45,7 @@ def node() -> dict:
     model, clip = side.model(part), side.clip(text)
     inputs = {"model": model, "clip": clip, "vae": side.vae(vae), "data": "balls", "name": "host"}
     with torch.inference_mode():
-        trained, file, report = call("OpenT2VTrainLora", **inputs, **SETTINGS, **DEFAULTS)
+        trained, file, report, *_ = call("OpenT2VTrainLora", **inputs, **SETTINGS, **DEFAULTS)
     prompts = [side.embed(clip, text) for text in ("a red triangle", "blurry")]
     plain = sampled(model, *prompts)
     at_once = sampled(trained, *prompts)

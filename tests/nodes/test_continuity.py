@@ -11,7 +11,7 @@ from opent2v.tests.nodes.calls import call, remarks
 def test_a_line_for_each_joint_and_two_more():
     images = torch.rand(9, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     audio = {"waveform": torch.zeros(1, 1, 9000), "sample_rate": 16000}
-    (report,), ui = call("OpenT2VMeasureVideo", images=images, joints="6, 3,3", audio=audio)
+    (report, _), ui = call("OpenT2VMeasureVideo", images=images, joints="6, 3,3", audio=audio)
     lines = report.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "joint at frame 3", "joint at frame 6", "drift a second", "end to start",

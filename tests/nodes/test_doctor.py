@@ -63,6 +63,6 @@ def test_what_cannot_be_used_is_explained(tmp_path):
 def test_the_node_shows_the_report(tmp_path):
     put(tmp_path, "diffusion_models", "any.safetensors", tiny_mochi.transformer().state_dict())
     embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
-    (text,), ui = call("OpenT2VInspectFile", file="any.safetensors")
+    (text, _), ui = call("OpenT2VInspectFile", file="any.safetensors")
     assert text.splitlines() == report(tmp_path / "models" / "diffusion_models" / "any.safetensors")
     assert remarks(ui) == text

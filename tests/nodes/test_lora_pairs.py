@@ -60,7 +60,7 @@ def test_in_a_folder_of_the_sides_name_both_places_change():
 
 def test_the_partner_goes_on_the_low_noise_model(folder):
     high, low = experts()
-    (first, _, report, second), _ = call("OpenT2VLoadLora", model=high, lora=HIGH, low_noise_model=low)
+    (first, _, report, second, _), _ = call("OpenT2VLoadLora", model=high, lora=HIGH, low_noise_model=low)
     torch.testing.assert_close(weight(first) - weight(high), product(1))
     torch.testing.assert_close(weight(second) - weight(low), product(2))
     assert f"For low_noise_model: {LOW}" in report and "WARNING" not in report
@@ -70,23 +70,23 @@ def test_the_partner_goes_on_the_low_noise_model(folder):
 def test_a_chosen_file_its_strength_and_none(folder):
     high, low = experts()
     given = {"model": high, "lora": HIGH, "low_noise_model": low}
-    (*_, second), _ = call("OpenT2VLoadLora", **given, lora_low_noise="plain.safetensors", strength_low_noise=0.5)
+    (*_, second, _), _ = call("OpenT2VLoadLora", **given, lora_low_noise="plain.safetensors", strength_low_noise=0.5)
     torch.testing.assert_close(weight(second) - weight(low), 0.5 * product(3))
-    (*_, second), _ = call("OpenT2VLoadLora", **given, lora_low_noise="none")
+    (*_, second, _), _ = call("OpenT2VLoadLora", **given, lora_low_noise="none")
     assert second is low
-    (*_, report, second), _ = call("OpenT2VLoadLora", **given, lora_low_noise=HIGH)
+    (*_, report, second, _), _ = call("OpenT2VLoadLora", **given, lora_low_noise=HIGH)
     assert "by its name the file is for the high-noise model, this MODEL is the low-noise one" in report
 
 
 def test_without_a_partner_the_same_file_goes_on_both(folder):
     high, low = experts()
-    (*_, report, second), _ = call("OpenT2VLoadLora", model=high, lora="plain.safetensors", low_noise_model=low)
+    (*_, report, second, _), _ = call("OpenT2VLoadLora", model=high, lora="plain.safetensors", low_noise_model=low)
     torch.testing.assert_close(weight(second) - weight(low), product(3))
     assert "No partner of plain.safetensors for low noise is there: low_noise_model gets the same file" in report
 
 
 def test_without_a_low_noise_model_there_is_none(folder):
-    (*_, second), _ = call("OpenT2VLoadLora", model=tiny.shared()[0], lora="plain.safetensors")
+    (*_, second, _), _ = call("OpenT2VLoadLora", model=tiny.shared()[0], lora="plain.safetensors")
     assert isinstance(second, Missing) and "No low_noise_model is connected" in second.message
 
 

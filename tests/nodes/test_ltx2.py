@@ -139,7 +139,7 @@ def test_a_lora_in_the_makers_names_reaches_both_streams(version, tmp_path):
         rows, columns = size or tiny.transformer(version)["video_connector.transformer_blocks.0.ff.net.2.weight"].shape
         lora |= {f"{stem}.lora_A.weight": torch.randn(2, columns), f"{stem}.lora_B.weight": torch.randn(rows, 2)}
     save_file(lora, tmp_path / "models/loras/one.safetensors")
-    (changed, _, verdict, _), _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors")
+    (changed, _, verdict, *_), _ = call("OpenT2VLoadLora", model=model, lora="one.safetensors")
     assert "3 of 3 match" in verdict
     positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive=PROMPT, negative="blurry", fps=24.0)[0]
     (latent, *_), _ = call("OpenT2VEmptyLatent", model=model, **SIZE, fps=24.0)

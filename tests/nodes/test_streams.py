@@ -119,7 +119,7 @@ def test_the_sounds_of_a_batch_begin_with_their_clips():
 def test_joint_latents_are_compared_stream_by_stream():
     one, other = nested(), nested()
     other["samples"].tensors[1] = other["samples"].tensors[1] + 0.1
-    (report, psnr, _), _ = call("OpenT2VCompareCache", latent=other, reference_latent=one)
+    (report, psnr, *_), _ = call("OpenT2VCompareCache", latent=other, reference_latent=one)
     lines = report.splitlines()
     assert [line.split(" | ")[0] for line in lines] == ["run", "latents", "sound"]
     assert psnr == 100 and "identical" in lines[1] and "dB" in lines[2]

@@ -29,7 +29,7 @@ def train(**inputs):
 
 
 def test_a_lora_comes_out_and_changes_the_model(folders):
-    (model, file, report), ui = train(data="balls", name="first")
+    (model, file, report, _), ui = train(data="balls", name="first")
     assert file == str(folders / "output" / "loras" / "first.safetensors")
     assert report.splitlines()[0] == "3 clips for Wan tiny, 1 refused"
     assert "  short.mp4: It has 2 frames at 16 fps" in report and f"Saved as {file}" in remarks(ui)
@@ -59,7 +59,7 @@ def test_an_interrupted_training_goes_on(folders):
     assert (folders / "output" / "loras" / "parts" / "checkpoint.safetensors").is_file()
     assert not (folders / "output" / "loras" / "parts.safetensors").exists()
     embedded.configure(output=folders / "output", input=folders / "input")
-    (_, parts, report), _ = train(data="balls", name="parts")
+    (_, parts, report, _), _ = train(data="balls", name="parts")
     assert "are done" in report
     from safetensors.torch import load_file
 
@@ -72,7 +72,7 @@ def test_lists_and_deeper_folders_are_offered(folders):
     (folders / "input" / "list.csv").write_text("video_path,caption\nballs/clip0.mp4,a ball\n")
     names, _ = NODE_CLASS_MAPPINGS["OpenT2VTrainLora"].INPUT_TYPES()["required"]["data"]
     assert names == ["balls", "deep/er", "list.csv"]
-    (_, _, report), _ = train(data="list.csv", name="listed", steps=1)
+    (_, _, report, _), _ = train(data="list.csv", name="listed", steps=1)
     assert report.startswith("1 clips for Wan tiny, 0 refused")
 
 
