@@ -9,6 +9,7 @@ the same everywhere. cfg calls the network twice: 2.00.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +59,9 @@ def counted(run: Callable[[], Any]) -> int:
 
 def networks(frames: int, rows: int, columns: int) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
     """Family -> (makes its network, calls it for a video of that many latents, entry of a negative prompt)."""
-    import diffusers
     import torch
+
+    diffusers: Any = importlib.import_module("diffusers")
 
     def prompt(tokens: int, width: int, masked: bool = False) -> Callable[[], dict[str, Any]]:
         mask = {"attention_mask": torch.ones(1, tokens, device="meta")} if masked else {}
