@@ -11,7 +11,6 @@ from typing import Any
 
 from ..base.file_names import SHARD, is_shard
 from .containers import endings
-from .containers.gguf import JOIN_PARTS
 from .errors import ModelFileError
 
 STEMS = ("diffusion_pytorch_model", "model")
@@ -31,14 +30,14 @@ class _Incomplete(ModelFileError):
 def shard_set(path: Path) -> tuple[Path, ...]:
     """All shards of the model that a safetensors file is a shard of, in their order; any other file alone.
 
+    A GGUF in parts is one container, whichever part is opened.
+
     Raises:
-        ModelFileError: shards are missing, or they are parts of a GGUF file.
+        ModelFileError: shards are missing.
     """
     shard = SHARD.search(path.name)
-    if shard is None or not is_shard(path.name):
+    if shard is None or not is_shard(path.name) or path.suffix.lower() == ".gguf":
         return (path,)
-    if path.suffix.lower() == ".gguf":
-        refuse_shard(path)
     try:
         return tuple(path.parent / name for name in _numbers(path.parent, shard, path.name))
     except _Incomplete as error:
@@ -51,14 +50,12 @@ def shard_set(path: Path) -> tuple[Path, ...]:
 def refuse_shard(path: Path) -> None:
     """
     Raises:
-        ModelFileError: by its name the file is one of several that make one model.
+        ModelFileError: by its name the file is one of several that make one model. Those of a GGUF are read together.
     """
     shard = SHARD.search(path.stem)
-    if shard is None or not is_shard(path.stem):
+    if shard is None or not is_shard(path.stem) or path.suffix.lower() == ".gguf":
         return
     part, count = int(shard["number"]), int(shard["count"])
-    if path.suffix.lower() == ".gguf":
-        raise ModelFileError(f"{path}: is part {part} of {count} {JOIN_PARTS}")
     raise ModelFileError(
         f"{path}: is part {part} of {count} of a model. Such shards are no model alone: put the whole "
         "diffusers folder into models/diffusers and use Load Video Model, or get the model as one file."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from ..base.file_names import SHARD
 from ..base.walk import files_below
 from ..loaders.lora import sidecars
 
@@ -16,10 +18,20 @@ _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 
 def files_state(path: Path) -> str:
-    """A short text that changes with the name, size or time of the file, or of a file below the folder or its links."""
-    files = list(files_below(path)) if path.is_dir() else [path, *sidecars(path)]
+    """A short text that changes with name, size or time of the file, its shards, or a file below the folder."""
+    files = list(files_below(path)) if path.is_dir() else [*_shards(path), *sidecars(path)]
     states = [f"{file.relative_to(path.parent)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return sha256("\n".join(states).encode()).hexdigest()[:16]
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files that one of several belongs to, by their names; any other file alone."""
+    shard = SHARD.search(path.name)
+    if shard is None:
+        return [path]
+    begin, end = path.name[: shard.start()], path.name[shard.end() :]
+    names = re.compile(re.escape(begin) + SHARD.pattern + re.escape(end))
+    return sorted(file for file in path.parent.iterdir() if names.fullmatch(file.name) and file.is_file())
 
 
 def shared(key: Sequence[str], names: Sequence[str], make: Callable[[], Sequence[Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from ..errors import ModelFileError
+from ..gguf_parts import part_names
 from ..header import Container, ContainerFormat
 
 FORMATS: list[ContainerFormat] = [
@@ -30,19 +31,26 @@ def open_container(path: Path) -> Container:
     Raises:
         ModelFileError: missing, empty, cut short, still downloading, damaged, a pickle, or no file of tensors at all.
     """
-    companion = next((name for end in _COMPANIONS if (name := path.with_name(path.name + end)).exists()), None)
-    if companion is None:
+    parts = [(part, _companion(part)) for part in part_names(path)]
+    unfinished = next(((part, companion) for part, companion in parts if companion is not None), None)
+    if unfinished is None:
         return _opened(path)
+    part, companion = unfinished
     try:
         container = _opened(path)
-        if not _has_gaps(path):
+        if not _has_gaps(part):
             return container
     except ModelFileError:
         pass
     raise ModelFileError(
-        f"{path}: is still downloading: {companion.name} lies beside it, and parts of it are not written yet. Wait "
+        f"{part}: is still downloading: {companion.name} lies beside it, and parts of it are not written yet. Wait "
         f"until the download ends; if it has ended, delete {companion.name} and get the file again."
     )
+
+
+def _companion(path: Path) -> Path | None:
+    """The file that a downloader keeps beside this one."""
+    return next((name for end in _COMPANIONS if (name := path.with_name(path.name + end)).exists()), None)
 
 
 def _has_gaps(path: Path) -> bool:

@@ -6,8 +6,8 @@ https://github.com/city96/ComfyUI-GGUF, tools/convert.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from math import prod
@@ -20,6 +20,7 @@ from torch import Tensor
 from ...base.storage import BY_CODE as STORAGES
 from ..errors import ModelFileError
 from ..gguf_header import AGAIN, ARRAY, NUMBERS, TEXT, GGUFHeader
+from ..gguf_parts import check_parts, split_place
 from ..gguf_types import BLOCK_TYPES, BlockType
 from ..header import TensorInfo
 
@@ -27,19 +28,16 @@ MAGIC = b"GGUF"
 # A tensor's name -> the shape it had before a tool folded it, because ggml knows four axes at most.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _MAX_AXES = 8
-JOIN_PARTS = (
-    "of a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: llama-gguf-split "
-    "--merge FIRST_PART JOINED_FILE"
-)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor's bytes are: their type, the shape of a row-major array of the numbers, and the first byte."""
+    """Where a tensor's bytes are: type, shape of a row-major array of the numbers, first byte, and the file."""
 
     kind: BlockType
     shape: tuple[int, ...]
     start: int
+    path: Path
 
     @property
     def nbytes(self) -> int:
@@ -51,6 +49,7 @@ class GGUFFile:
     """A `Container`. A packed tensor is read as its bytes, uint8 [..., bytes of a row].
 
     Attributes:
+        path: of a model that is split into several files, the first.
         metadata: the single values, as texts.
         arrays: key of a list in the metadata -> (type, count, first byte in the file).
     """
@@ -63,8 +62,10 @@ class GGUFFile:
 
     @contextmanager
     def tensors(self) -> Iterator[Callable[[str], Tensor]]:
-        with open(self.path, "rb") as file:
-            yield lambda name: _read(file, self.path, self.header[name], self.stored[name])
+        with ExitStack() as files:
+            paths = dict.fromkeys(stored.path for stored in self.stored.values())
+            parts = {path: files.enter_context(open(path, "rb")) for path in paths}
+            yield lambda name: _read(parts[self.stored[name].path], self.header[name], self.stored[name])
 
     def array(self, key: str) -> list[Any] | None:
         """A list of the metadata (a tokenizer's words); None where there is none of this name."""
@@ -83,26 +84,13 @@ class GGUF:
         return start.startswith(MAGIC)
 
     def open(self, path: Path) -> GGUFFile:
-        with open(path, "rb") as file:
-            header = GGUFHeader(file, path)
-            tensor_count, value_count = _counts(header)
-            arrays: dict[str, tuple[int, int, int]] = {}
-            values: dict[str, Any] = {}
-            for _ in range(value_count):
-                key = header.text()
-                if key in values:
-                    raise header.damaged(f"the key {key} is there twice")
-                values[key] = _value(header, arrays, key)
-            _refuse_part(path, values)
-            entries = [_entry(header) for _ in range(tensor_count)]
-            alignment = values.get("general.alignment", 32)
-            if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-                raise header.damaged(f"general.alignment is {alignment}, which is no power of two")
-            begin = -(-header.position // alignment) * alignment
-        stored = _placed(path, entries, begin)
-        file = GGUFFile(
-            path, {}, {key: str(value) for key, value in values.items() if key not in arrays}, arrays, stored
-        )
+        first = _part(path)
+        paths = check_parts(path, first.values)
+        parts = [first if part == path else _part(part) for part in paths]
+        stored = _joined(parts)
+        first = parts[0]
+        metadata = {key: str(value) for key, value in first.values.items() if key not in first.arrays}
+        file = GGUFFile(first.path, {}, metadata, first.arrays, stored)
         for name, tensor in stored.items():
             shape = _original_shape(file, name, tensor.shape)
             file.header[name] = TensorInfo(tensor.kind.code, shape, tensor.nbytes if tensor.kind.is_packed else None)
@@ -110,6 +98,64 @@ class GGUF:
 
 
 FORMAT = GGUF()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the header of one file says."""
+
+    path: Path
+    values: Mapping[str, Any]
+    arrays: dict[str, tuple[int, int, int]]
+    stored: dict[str, Stored]
+
+
+def _part(path: Path) -> _Part:
+    with open(path, "rb") as file:
+        header = GGUFHeader(file, path)
+        tensor_count, value_count = _counts(header)
+        arrays: dict[str, tuple[int, int, int]] = {}
+        values: dict[str, Any] = {}
+        for _ in range(value_count):
+            key = header.text()
+            if key in values:
+                raise header.damaged(f"the key {key} is there twice")
+            values[key] = _value(header, arrays, key)
+        entries = [_entry(header) for _ in range(tensor_count)]
+        alignment = values.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+            raise header.damaged(f"general.alignment is {alignment}, which is no power of two")
+        begin = -(-header.position // alignment) * alignment
+    return _Part(path, values, arrays, _placed(path, entries, begin))
+
+
+def _joined(parts: Sequence[_Part]) -> dict[str, Stored]:
+    """Name -> place of the tensors of all parts.
+
+    Raises:
+        ModelFileError: none; parts of several models, or a name twice.
+    """
+    first, stored = parts[0], dict[str, Stored]()
+    for number, part in enumerate(parts):
+        if len(parts) > 1 and split_place(part.values) != (number, len(parts)):
+            raise ModelFileError(
+                f"{part.path}: is not part {number + 1} of the {len(parts)} that {first.path.name} begins. {AGAIN}"
+            )
+        twice = next((name for name in part.stored if name in stored), None)
+        if twice is not None:
+            raise ModelFileError(f"{part.path}: the tensor {twice} is in another part too. {AGAIN}")
+        stored |= part.stored
+    if not stored:
+        raise ModelFileError(
+            f"{first.path}: holds metadata and no tensor (a vocabulary alone). Get the model's own file."
+        )
+    expected = first.values.get("split.tensors.count", len(stored))
+    if len(parts) > 1 and expected != len(stored):
+        raise ModelFileError(
+            f"{first.path}: its {len(parts)} parts hold {len(stored):,} tensors, and it states {expected:,}: they are "
+            f"parts of several models. {AGAIN}"
+        )
+    return stored
 
 
 def _counts(header: GGUFHeader) -> tuple[int, int]:
@@ -152,15 +198,6 @@ def _value(header: GGUFHeader, arrays: dict[str, tuple[int, int, int]], key: str
     return None
 
 
-def _refuse_part(path: Path, values: Mapping[str, Any]) -> None:
-    """Refuse one of several files that a model is split into."""
-    count = values.get("split.count", 1)
-    if isinstance(count, int) and count > 1:
-        number = values.get("split.no", 0)
-        part = number + 1 if isinstance(number, int) else 1
-        raise ModelFileError(f"{path}: is part {part} of {count} {JOIN_PARTS}")
-
-
 def _entry(header: GGUFHeader) -> tuple[str, BlockType, tuple[int, ...], int]:
     """One tensor: (name, type, shape with the longest-strided axis first, place behind the header)."""
     name, axes = header.text(), header.number("I")
@@ -187,15 +224,13 @@ def _placed(path: Path, entries: list[tuple[str, BlockType, tuple[int, ...], int
     """Name -> place of each tensor.
 
     Raises:
-        ModelFileError: none; a name twice; bytes of two tensors at one place, or behind the file's end.
+        ModelFileError: a name twice; bytes of two tensors at one place, or behind the file's end.
     """
-    if not entries:
-        raise ModelFileError(f"{path}: holds metadata and no tensor (a vocabulary alone). Get the model's own file.")
     stored: dict[str, Stored] = {}
     for name, kind, shape, offset in entries:
         if name in stored:
             raise ModelFileError(f"{path}: the GGUF header is damaged: the tensor {name} is there twice. {AGAIN}")
-        stored[name] = Stored(kind, shape, begin + offset)
+        stored[name] = Stored(kind, shape, begin + offset, path)
     in_order = sorted(stored, key=lambda name: stored[name].start)
     end, last = begin, ""
     for name in in_order:
@@ -228,11 +263,11 @@ def _original_shape(file: GGUFFile, name: str, shape: tuple[int, ...]) -> tuple[
     )
 
 
-def _read(file: BufferedReader, path: Path, info: TensorInfo, stored: Stored) -> Tensor:
+def _read(file: BufferedReader, info: TensorInfo, stored: Stored) -> Tensor:
     raw = torch.empty(stored.nbytes, dtype=torch.uint8)
     file.seek(stored.start)
     if file.readinto(raw.numpy().data) != stored.nbytes:
-        raise ModelFileError(f"{path}: the file is damaged (it became shorter while it was read). {AGAIN}")
+        raise ModelFileError(f"{stored.path}: the file is damaged (it became shorter while it was read). {AGAIN}")
     if stored.kind.is_packed:
         return raw.reshape(*stored.shape[:-1], -1)
     return raw.view(STORAGES[stored.kind.code].dtype).reshape(info.shape)

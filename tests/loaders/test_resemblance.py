@@ -7,7 +7,7 @@ import torch
 
 from opent2v.base import FamilyError
 from opent2v.host import embedded
-from opent2v.loaders import ModelFileError, open_file, open_text_file, open_text_files
+from opent2v.loaders import ModelFileError, open_file, open_text_files
 from opent2v.loaders.resemblance import LOAD_TEXT_ENCODER, LOAD_VAE, resembles
 from opent2v.nodes.doctor import report
 from opent2v.tests.loaders import text_files
@@ -107,14 +107,6 @@ def test_a_shard_alone_is_told_as_one(tmp_path, opens):
     assert report(second)[1].startswith("Text encoder UMT5 (16 wide)")
 
 
-@pytest.mark.parametrize("opens", [open_file, open_text_files])
-def test_parts_of_a_gguf_file_are_to_be_joined(tmp_path, opens):
-    path = tmp_path / "model-00001-of-00002.gguf"
-    path.write_bytes(b"GGUF")
-    with pytest.raises(ModelFileError, match="is part 1 of 2 "):
-        opens(path)
-
-
 def test_a_vae_that_upscales_is_refused_by_what_it_makes(tmp_path):
     from diffusers import AutoencoderKLWan
 
@@ -125,15 +117,3 @@ def test_a_vae_that_upscales_is_refused_by_what_it_makes(tmp_path):
     path = text_files.save(tmp_path / "upscale2x.safetensors", state)
     with pytest.raises(FamilyError, match=r"decoder makes 12 channels, not 3: one that upscales while it decodes"):
         open_file(path)
-
-
-@pytest.mark.parametrize("opens", [open_file, open_text_file])
-def test_a_part_of_a_split_gguf_is_told_how_to_join_it(tmp_path, opens):
-    path = tmp_path / "wan2.1-Q4_K_M-00001-of-00003.gguf"
-    path.write_bytes(b"GGUF")
-    with pytest.raises(ModelFileError) as refusal:
-        opens(path)
-    assert str(refusal.value) == (
-        f"{path}: is part 1 of 3 of a split GGUF, which is not read in parts. Get the file in one piece, or join the "
-        "parts: llama-gguf-split --merge FIRST_PART JOINED_FILE"
-    )

@@ -201,9 +201,11 @@ ODD = {
     ),
     "the second of a split": (
         with_metadata(("split.no", 1), ("split.count", 3)),
-        "is part 2 of 3 of a split GGUF, which is not read in parts. Get the file in one piece, or join the parts: "
-        "llama-gguf-split --merge FIRST_PART JOINED_FILE",
+        "is part 2 of 3 of a split GGUF, and its name does not say so. Expected a name that ends in "
+        "-00002-of-00003.gguf, with the other parts beside it. Give the parts their names back, or join the parts with "
+        "llama-gguf-split --merge FIRST_PART JOINED_FILE.",
     ),
+    "a part behind the last": (with_metadata(("split.no", 7), ("split.count", 3)), "is part 8 of 3 of a split GGUF"),
     "an odd alignment": (with_metadata(("general.alignment", 33)), "general.alignment is 33, which is no power of"),
     "an alignment of 0": (with_metadata(("general.alignment", 0)), "general.alignment is 0, which is no power of two."),
     "an alignment in words": (with_metadata(("general.alignment", "32")), "general.alignment is 32, which is no power"),
