@@ -78,7 +78,8 @@ def _opened(path: Path) -> Container:
         raise ModelFileError(
             f"{path}: this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run "
             "code and are not opened. Get the safetensors version of this model, or convert the file with "
-            "scripts/convert.py, which is in the pack's repository (https://github.com/OpenT2V/opent2v)."
+            "scripts/convert.py, which comes with the repository alone: git clone https://github.com/OpenT2V/opent2v, "
+            f"then python3 opent2v/scripts/convert.py {path.name}"
         )
     raise ModelFileError(
         f"{path}: {size} bytes that are neither a safetensors nor a GGUF file (no valid header). "

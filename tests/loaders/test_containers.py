@@ -66,7 +66,8 @@ def test_a_pickle_under_any_name(tmp_path, zipped):
     assert message(path) == (
         "this is a Python pickle (a .pt or .ckpt file), whatever its name says. Pickles can run code and are not "
         "opened. Get the safetensors version of this model, or convert the file with scripts/convert.py, "
-        "which is in the pack's repository (https://github.com/OpenT2V/opent2v)."
+        "which comes with the repository alone: git clone https://github.com/OpenT2V/opent2v, then python3 "
+        "opent2v/scripts/convert.py model.safetensors"
     )
 
 
