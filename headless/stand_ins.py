@@ -16,7 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..host.embedded.files import model_files
 from ..host.embedded.place import file_folders, output_folder
+from ..host.embedded.vision import clip_vision
+from ..loaders import load_vision
 from ..media import check_input, save_location
 from ..media.naming import create_temporary, disk_errors, give_final_name
 from ..media.reader_sound import read_whole_sound
@@ -151,7 +154,7 @@ class PreviewImage:
 
 
 class CLIPVisionLoader:
-    """Refused with what to do: this host reads image encoders from diffusers folders only."""
+    """Loads an image encoder from a file of models/clip_vision."""
 
     TITLE = "Load CLIP Vision"
     CATEGORY = "loaders"
@@ -164,14 +167,24 @@ class CLIPVisionLoader:
 
     @classmethod
     def VALIDATE_INPUTS(cls, clip_name: Any) -> bool | str:
+        files = model_files("clip_vision")
+        if clip_name is None or clip_name in files:
+            return True
         return (
-            f"an image encoder in a file of its own ({clip_name}) cannot be read headless; expected one in a diffusers "
-            "folder. Link clip_vision of Load Video Model (OpenT2VLoadModel) instead, or run this workflow in ComfyUI"
+            f"input 'clip_name': {clip_name!r} is not in models/clip_vision, which has {', '.join(files) or 'no files'}"
+            ". Put it there, or link clip_vision of Load Video Model (OpenT2VLoadModel)"
         )
+
+    def load_clip(self, clip_name: str) -> tuple[Any]:
+        """
+        Raises:
+            ModelFileError: the file holds no CLIP image encoder of the known sizes.
+        """
+        return (clip_vision(load_vision(model_files("clip_vision")[clip_name])),)
 
 
 class CLIPVisionEncode:
-    """Encodes a picture with the image encoder that Load Video Model gives."""
+    """Encodes a picture with the image encoder that Load CLIP Vision or Load Video Model gives."""
 
     TITLE = "CLIP Vision Encode"
     CATEGORY = "conditioning"

@@ -24,6 +24,7 @@ from .text_file import (
     wanted_kinds,
 )
 from .upscaler import UpscalerFile, load_upscaler, open_upscaler
+from .vision_file import load_vision
 
 __all__ = [
     "DTYPES",
@@ -54,6 +55,7 @@ __all__ = [
     "load_text",
     "load_upscaler",
     "load_vae",
+    "load_vision",
     "match_text",
     "most_stored",
     "open_container",

@@ -14,6 +14,8 @@ from opent2v.headless.runner import run
 from opent2v.headless.stand_ins import STAND_INS
 from opent2v.headless.workflow import WorkflowError, load_workflow, validate
 from opent2v.host import embedded
+from opent2v.loaders import vision_file
+from opent2v.tests.loaders import vision_files
 
 
 @pytest.fixture
@@ -114,12 +116,28 @@ def test_a_file_without_sound_is_refused(folder):
         STAND_INS["LoadAudio"]().load("a.png")
 
 
-def test_an_image_encoders_own_file_is_refused_with_what_to_do(folder):
+def test_an_image_encoders_own_file(folder, tmp_path, monkeypatch):
+    """Loaded by the stand-in, it encodes a picture as transformers' class with the same weights does."""
+    monkeypatch.setitem(vision_file._ACTIVATIONS, vision_files.WIDTH, "gelu")
+    encoder = vision_files.encoder()
+    vision_files.save(tmp_path / "clip_vision" / "h.safetensors", encoder)
+    embedded.configure(models=tmp_path, input=folder)
+    (vision,) = STAND_INS["CLIPVisionLoader"]().load_clip("h.safetensors")
+    picture = torch.rand(1, 40, 30, 3)
+    (output,) = STAND_INS["CLIPVisionEncode"]().encode(vision, picture, "center")
+    (expected,) = STAND_INS["CLIPVisionEncode"]().encode(embedded.clip_vision(encoder), picture, "center")
+    assert torch.equal(output.penultimate_hidden_states, expected.penultimate_hidden_states)
+
+
+def test_an_image_encoders_file_that_is_not_there(folder, tmp_path):
     flow = {
         "1": node("CLIPVisionLoader", clip_name="clip_vision_h.safetensors"),
         "2": node("PreviewImage", images=["1", 0]),
     }
-    with pytest.raises(WorkflowError, match=r"clip_vision_h\.safetensors\) cannot be read headless.*OpenT2VLoadModel"):
+    embedded.configure(models=tmp_path, input=folder)
+    with pytest.raises(
+        WorkflowError, match=r"'clip_vision_h\.safetensors' is not in models/clip_vision, which has no f"
+    ):
         validate(load_workflow(flow, {}), {})
 
 
