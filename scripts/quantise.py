@@ -7,7 +7,7 @@ python3 scripts/quantise.py MODEL.safetensors OUT.gguf --format gguf:Q4_0
 The matrices of the blocks are packed; embeddings, norms and biases, and matrices whose columns do not fit the format's
 groups, stay as they are. The finished file is read again and compared with the source: the table gives each layer's
 error in percent, the norm of the difference over the norm of the weights. comfy-kitchen packs all but GGUF, and the
-gguf package that; the one that is needed is installed into the pack's own environment.
+gguf package that (gguf_k_types.py the K types); the one that is needed is installed into the pack's own environment.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import console
 import environment
+import gguf_k_types
 import pack
 import quantise_files
 
@@ -68,8 +69,9 @@ FORMATS = {
         "AsymW4A8Int8Layout", 256, {"format": "asym_w4a8_int8", "group_size": 16, **_ROTATED}, _ROTATED
     ),
     **{f"gguf:{code}": Packing(code, 32) for code in ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")},
+    **{f"gguf:{code}": Packing(code, gguf_k_types.BLOCK) for code in gguf_k_types.CODES},
 }  # fmt: skip
-# What gguf's Python cannot pack.
+# What neither gguf's Python nor gguf_k_types.py packs.
 _BY_LLAMA_CPP = re.compile(r"gguf:(Q\d_K|IQ)\w*", re.IGNORECASE)
 
 
@@ -101,7 +103,7 @@ def format_name(text: str) -> str:
             return name
     if _BY_LLAMA_CPP.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"the gguf package cannot pack {text.removeprefix('gguf:')}. Write gguf:Q8_0 or gguf:Q4_0, or let "
+            f"{text.removeprefix('gguf:')} is not packed here. Write gguf:Q8_0, gguf:Q6_K or gguf:Q4_K, or let "
             "llama.cpp's llama-quantize make it (with the patch of city96/ComfyUI-GGUF for video models)."
         )
     raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FORMATS)}.")

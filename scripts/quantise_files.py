@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import gguf_k_types
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -110,7 +112,9 @@ def write_gguf(file: Any, target: Path, chosen: set[str], code: str) -> None:
         for name in file.header:
             tensor = read(name).contiguous()
             if name in chosen:
-                writer.write_tensor_data(gguf.quantize(tensor.float().numpy(), kind))
+                is_k_type = code in gguf_k_types.CODES
+                stored = gguf_k_types.quantise(tensor, code) if is_k_type else tensor.float()
+                writer.write_tensor_data(stored.numpy() if is_k_type else gguf.quantize(stored.numpy(), kind))
             else:
                 writer.write_tensor_data(tensor.flatten().view(torch.uint8).numpy())
     writer.close()

@@ -21,6 +21,7 @@ from opent2v.tests.tiny import gguf_models
 GGUF = {
     "gguf:Q8_0": ("GGUF Q8_0", 0.007), "gguf:Q5_1": ("GGUF Q5_1", 0.05), "gguf:Q5_0": ("GGUF Q5_0", 0.06),
     "gguf:Q4_1": ("GGUF Q4_1", 0.1), "gguf:Q4_0": ("GGUF Q4_0", 0.12),
+    "gguf:Q6_K": ("GGUF Q6_K", 0.022), "gguf:Q5_K": ("GGUF Q5_K", 0.042), "gguf:Q4_K": ("GGUF Q4_K", 0.085),
 }  # fmt: skip
 KITCHEN = {
     "fp8_scaled": ("scaled fp8", 0.04), "int8": ("int8", 0.012), "int8_convrot": ("int8 convrot", 0.012),
@@ -141,9 +142,9 @@ def test_matrices_that_the_format_cannot_have_are_counted(tmp_path, script, caps
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gguf:Q4_K", r"the gguf package cannot pack Q4_K\. Write gguf:Q8_0 .* llama-quantize"),
-        ("gguf:Q4_K_M", "cannot pack Q4_K_M"),
-        ("gguf:IQ4_XS", "cannot pack IQ4_XS"),
+        ("gguf:Q4_K_M", r"Q4_K_M is not packed here\. Write gguf:Q8_0, gguf:Q6_K or gguf:Q4_K, .* llama-quantize"),
+        ("gguf:Q3_K", "Q3_K is not packed here"),
+        ("gguf:IQ4_XS", "IQ4_XS is not packed here"),
         ("int3", "'int3' is none of fp8_scaled, int8, int8_convrot"),
     ],
 )
