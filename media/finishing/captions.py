@@ -72,6 +72,7 @@ def _by_pysubs2(text: str, kind: str, reader: str) -> list[Line]:
         raise ValueError(f"The captions are in {kind} form, which is not read. Save them as SRT.")
     try:
         import pysubs2
+        from pysubs2.exceptions import UnknownFPSError
     except ImportError as error:
         raise ValueError(
             f"The captions are in {kind} form; SRT and WebVTT are read here, {kind} where pysubs2 is installed. "
@@ -79,7 +80,7 @@ def _by_pysubs2(text: str, kind: str, reader: str) -> list[Line]:
         ) from error
     try:
         events = pysubs2.SSAFile.from_string(text, reader)
-    except pysubs2.UnknownFPSError as error:
+    except UnknownFPSError as error:
         raise ValueError(
             "The captions are in MicroDVD form, whose times count frames, and do not say how many a second has. Put "
             "that before them as {1}{1}25, or save them as SRT."
