@@ -129,6 +129,16 @@ def test_an_image_encoders_own_file(folder, tmp_path, monkeypatch):
     assert torch.equal(output.penultimate_hidden_states, expected.penultimate_hidden_states)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_image_encoder_computes_in_fp32(dtype):
+    """Its numbers are those of the same weights in fp32, not of pixels rounded to the dtype of the file."""
+    encoder = vision_files.encoder().to(dtype)
+    exact = embedded.clip_vision(vision_files.encoder().to(dtype).float())
+    picture = torch.rand(1, 28, 28, 3, generator=torch.Generator().manual_seed(0))
+    rounded, whole = (v.encode_image(picture).penultimate_hidden_states for v in (embedded.clip_vision(encoder), exact))
+    assert (rounded - whole).abs().max() < 1e-5
+
+
 def test_an_image_encoders_file_that_is_not_there(folder, tmp_path):
     flow = {
         "1": node("CLIPVisionLoader", clip_name="clip_vision_h.safetensors"),
