@@ -84,9 +84,9 @@ class GGUF:
         return start.startswith(MAGIC)
 
     def open(self, path: Path) -> GGUFFile:
-        first = _part(path)
+        first = _part_header(path)
         paths = check_parts(path, first.values)
-        parts = [first if part == path else _part(part) for part in paths]
+        parts = [first if part == path else _part_header(part) for part in paths]
         stored = _joined(parts)
         first = parts[0]
         metadata = {key: str(value) for key, value in first.values.items() if key not in first.arrays}
@@ -101,7 +101,7 @@ FORMAT = GGUF()
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PartHeader:
     """What the header of one file says."""
 
     path: Path
@@ -110,7 +110,7 @@ class _Part:
     stored: dict[str, Stored]
 
 
-def _part(path: Path) -> _Part:
+def _part_header(path: Path) -> _PartHeader:
     with open(path, "rb") as file:
         header = GGUFHeader(file, path)
         tensor_count, value_count = _counts(header)
@@ -126,10 +126,10 @@ def _part(path: Path) -> _Part:
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise header.damaged(f"general.alignment is {alignment}, which is no power of two")
         begin = -(-header.position // alignment) * alignment
-    return _Part(path, values, arrays, _placed(path, entries, begin))
+    return _PartHeader(path, values, arrays, _placed(path, entries, begin))
 
 
-def _joined(parts: Sequence[_Part]) -> dict[str, Stored]:
+def _joined(parts: Sequence[_PartHeader]) -> dict[str, Stored]:
     """Name -> place of the tensors of all parts.
 
     Raises:
