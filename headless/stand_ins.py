@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..host.embedded.files import model_files
 from ..host.embedded.place import file_folders, output_folder
-from ..host.embedded.vision import load_clip_vision
+from ..host.embedded.vision import clip_vision
+from ..loaders import load_vision
 from ..media import check_input, save_location
 from ..media.naming import create_temporary, disk_errors, give_final_name
 from ..media.reader_sound import read_whole_sound
@@ -179,7 +180,7 @@ class CLIPVisionLoader:
         Raises:
             ModelFileError: the file holds no CLIP image encoder of the known sizes.
         """
-        return (load_clip_vision(model_files("clip_vision")[clip_name]),)
+        return (clip_vision(load_vision(model_files("clip_vision")[clip_name])),)
 
 
 class CLIPVisionEncode:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "nodes": {"finetune", "loaders", "sampling", "media", "host", "families", "base"},
     "finetune": {"loaders", "sampling", "media", "host", "families", "base"},
-    "headless": {"host", "media"},
+    "headless": {"host", "loaders", "media"},
     "host": {"sampling", "families", "base"},
     "loaders": {"families", "base"},
     "sampling": {"families", "base"},

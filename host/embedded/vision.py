@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...loaders import load_vision
 from ..leaves import switch_leaves
 from ..pixels import clip_pixels
 from . import machine
@@ -39,12 +37,3 @@ def clip_vision(encoder: nn.Module) -> ClipVision:
         if hasattr(part, "patch_embedding"):
             part.float()  # the library rounds a picture, and all behind it, to the dtype of these few weights
     return ClipVision(switch_leaves(encoder, LEAVES).to(machine.device()), machine.device())
-
-
-def load_clip_vision(path: Path) -> ClipVision:
-    """The image encoder in a file of its own.
-
-    Raises:
-        ModelFileError: see `load_vision`.
-    """
-    return clip_vision(load_vision(path))
