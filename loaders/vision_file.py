@@ -17,7 +17,8 @@ from ..base import Shapes
 from ..base.keys import Rule, rename
 from .containers import open_container
 from .errors import ModelFileError
-from .resemblance import refuse_shard, resembles
+from .resemblance import resembles
+from .shards import refuse_shard
 from .weights import build, fill
 
 # Width of an encoder -> its activation: OpenAI's ViT-L, OpenCLIP's ViT-H and ViT-bigG.
