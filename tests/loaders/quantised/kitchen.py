@@ -1,4 +1,4 @@
-"""What comfy-kitchen's own eager code makes of a packed weight, in float32."""
+"""What comfy-kitchen's own eager code makes of a packed weight."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAYOUTS = {
 }
 
 
-def dequantised(weight: PackedWeight, kind: str) -> torch.Tensor:
+def dequantised(weight: PackedWeight, kind: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     stored, parameters = weight.tensors, dict(weight.parameters)
     scale = stored.get("weight_scale")
     if kind == "mxfp8":
@@ -33,6 +33,6 @@ def dequantised(weight: PackedWeight, kind: str) -> torch.Tensor:
         "": {"zeros": stored.get("weight_zeros"), **parameters},
     }.get(weight.format.layout, parameters)  # fmt: skip
     cls = get_layout_class(_LAYOUTS[weight.format.layout])
-    params = {"scale": scale, "orig_dtype": torch.float32, "orig_shape": weight.shape} | params
+    params = {"scale": scale, "orig_dtype": dtype, "orig_shape": weight.shape} | params
     numbers = cls.dequantize(stored["weight"], cls.Params(**params))
     return numbers * stored["pre_quant_scale"] if "pre_quant_scale" in stored else numbers
