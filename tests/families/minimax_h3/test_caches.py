@@ -49,7 +49,7 @@ def test_a_plan_by_a_profile_makes_the_speed_and_both_streams_are_judged(model, 
     computed, likeness = {}, {}
     for speed in (1.3, 2.0):
         latent, computed[speed] = cached(model, policy="optimal", profile=profile, target_speedup=speed)
-        results, ui = call("OpenT2VCompareCache", latent=latent, reference_latent=full)
+        _, ui = call("OpenT2VCompareCache", latent=latent, reference_latent=full)
         lines = {line.split()[0]: line for line in remarks(ui).splitlines() if line.split()}
         assert "latents" in lines and "sound" in lines, remarks(ui)
         numbers = [re.findall(r"-?\d+\.\d+", lines[name]) for name in ("latents", "sound")]

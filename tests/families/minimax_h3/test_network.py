@@ -176,7 +176,7 @@ def test_windows_over_time_are_refused_by_name(tmp_path):
     conditioning = [[entry()["cross_attn"], {}]]
     latent = {"samples": embedded.nested([torch.zeros(1, 24, 12, 4, 6), torch.zeros(1, 32, 2, 65)])}
     with pytest.raises(
-        FamilyError, match="MiniMax H3 pruned makes picture and sound together.* Take Video Windows out"
+        FamilyError, match=r"MiniMax H3 pruned makes picture and sound together.* Take Video Windows out"
     ):
         call(
             "OpenT2VSampler", model=model, positive=conditioning, negative=conditioning, latent=latent, seed=1, steps=2,
