@@ -44,7 +44,7 @@ def cached(model: Any, **settings: Any) -> tuple[dict[str, Any], int]:
 
 
 def test_a_plan_by_a_profile_makes_the_speed_and_both_streams_are_judged(model, tmp_path):
-    (profile, full, _), ui = call("OpenT2VCalibrateCache", **inputs(model), name="h3")
+    (profile, full, *_), ui = call("OpenT2VCalibrateCache", **inputs(model), name="h3")
     assert "Of " in remarks(ui)
     computed, likeness = {}, {}
     for speed in (1.3, 2.0):
