@@ -85,7 +85,7 @@ def test_cores_own_model_of_the_file_samples_the_same(inside, family):
     limits = {} if family == "wan" else INPUTS_ROUNDED
     assert {kind: apart for kind, apart in compared.items() if apart > limits.get(kind, 1e-4)} == {}
     if any(is_held(found) for found in inside(family).values()):
-        assert {"fp8", "int8", "int8_convrot"} <= set(compared)
+        assert set(packed.KINDS) - set(OURS) == set(compared)
 
 
 @pytest.mark.parametrize("kind", packed.KINDS)
