@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def load(name, model=None, strength=1.0):
-    (model, _, report, _), _ = call(
+    (model, _, report, *_), _ = call(
         "OpenT2VLoadLora", model=model or tiny.shared()[0], lora=name, strength_model=strength
     )
     return model, report

@@ -51,7 +51,7 @@ def tensors(path):
 
 
 def apply(one, name):
-    (model, _, report, _), _ = call("OpenT2VLoadLora", model=one.model, lora=name, strength_model=1.0)
+    (model, _, report, *_), _ = call("OpenT2VLoadLora", model=one.model, lora=name, strength_model=1.0)
     return model, report
 
 

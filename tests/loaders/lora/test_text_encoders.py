@@ -57,9 +57,9 @@ def test_both_parts_of_a_file_have_strengths_of_their_own(loras):
         loras / "any.safetensors", load_file(loras / "text.safetensors") | load_file(loras / "model.safetensors")
     )
     given = {"model": one.model, "clip": one.clip, "lora": "any.safetensors"}
-    (model, clip, _, _), _ = call("OpenT2VLoadLora", **given, strength_model=1.0, strength_clip=0.0)
+    (model, clip, *_), _ = call("OpenT2VLoadLora", **given, strength_model=1.0, strength_clip=0.0)
     assert apart(one.sampled(model), one.merged(merged)) <= CLOSE
     assert all(torch.equal(a, b) for a, b in zip(one.embedded(clip), one.embedded(one.clip), strict=True))
-    (model, clip, _, _), _ = call("OpenT2VLoadLora", **given, strength_model=0.0, strength_clip=1.0)
+    (model, clip, *_), _ = call("OpenT2VLoadLora", **given, strength_model=0.0, strength_clip=1.0)
     assert torch.equal(one.sampled(model), one.plain)
     assert apart(one.embedded(clip)[0], one.embedded_by_hand(text)[0]) <= CLOSE
