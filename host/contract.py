@@ -344,6 +344,17 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """Show remarks on a node while it still runs."""
         ...
 
-    def progress(self, total: int, node: str | None = None) -> Callable[[int], None]:
-        """A function that reports how many of the total steps are done; it raises when the user interrupts."""
+    def show(self, remarks: list[str], node: str | None) -> None:
+        """Show remarks on a node for the moment: as `say`, and not in the log."""
+        ...
+
+    def progress(
+        self, total: int, node: str | None = None, name: str = "", is_bytes: bool = False
+    ) -> Callable[[int], None]:
+        """A function that reports how many of the total are done; it raises when the user interrupts.
+
+        Args:
+            name: of the work, for a line in the terminal; "": none.
+            is_bytes: what is counted are bytes.
+        """
         ...

@@ -65,7 +65,7 @@ def load_pipeline(
     Args:
         has_text: False leaves the text encoders out, see `load_folder_text`.
         model_dtype, text_dtype, vae_dtype: storage dtypes; None keeps the files' own.
-        on_progress: called with (tensors read, tensors in all).
+        on_progress: called with (bytes read, bytes in all).
         keeps_packed: the video model's layers in few bits stay as they are stored, see `fill`; those of the text
             encoders and the VAE always do.
     Raises:
@@ -117,7 +117,7 @@ def _modules(
     encoders = family.text.encoders if family.text else {}
     tied = lambda component: encoders[component].tied if component in encoders else None  # noqa: E731
     parts: dict[str, nn.Module] = {}
-    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     rules: dict[str, tuple[Rule, ...]] = {}
     prefixes: dict[str, str] = {}
     for component in dtypes:
@@ -129,10 +129,10 @@ def _modules(
         if component in encoders:
             rules[component] += encoders[component].older_names(module)
         rules[component] += _older_names(module, header)
-        counts[component] = check(
+        sizes[component] = check(
             module, folder.weights[component], tied(component), rules[component], prefixes[component]
         )
-    total, before = sum(counts.values()), 0
+    total, before = sum(sizes.values()), 0
     for component, dtype in dtypes.items():
 
         def tick(done: int, _: int, offset: int = before) -> None:
@@ -146,13 +146,13 @@ def _modules(
             tied=tied(component),
             rules=rules[component],
             prefix=prefixes[component],
-            on_tensor=tick,
+            on_bytes=tick,
             keeps_packed=keeps_packed
             if component.startswith(denoiser)
             else component in _VAES or component in encoders,
             keeps_convolutions=component in _VAES,
         )
-        before += counts[component]
+        before += sizes[component]
     return parts
 
 

@@ -150,7 +150,7 @@ def load_model(
 
     Args:
         dtype: storage dtype; None keeps the file's own, packed weights multiplied out to bf16.
-        on_progress: called with (tensors read, tensors in all).
+        on_progress: called with (bytes read, bytes in all).
         rope_layout: one of the file's `rope_layouts`; "auto" is the likely one.
         keeps_packed: as `fill`.
         beside: a file with the parts of the network that this one lacks, see `Recognition.complete`.
@@ -181,7 +181,7 @@ def load_model(
         rules=rules,
         prefix=recognised.prefix,
         from_folder=False,
-        on_tensor=on_progress,
+        on_bytes=on_progress,
         keeps_packed=keeps_packed,
     )
 
@@ -219,7 +219,7 @@ def _built(
         rules=recognised.rules,
         prefix=recognised.prefix,
         from_folder=False,
-        on_tensor=on_progress,
+        on_bytes=on_progress,
         keeps_packed=True,
         keeps_convolutions=True,
     )

@@ -155,7 +155,7 @@ def load_text(
     Args:
         find_tokenizer: for files that carry none.
         dtype: storage dtype; layers in few bits stay as the file stores them.
-        on_progress: called with (tensors read, tensors in all).
+        on_progress: called with (bytes read, bytes in all).
     Raises:
         ModelFileError: an encoder that is missing, not this family's or of the wrong width; no tokenizer anywhere.
     """
@@ -175,10 +175,10 @@ def load_text(
     }
     modules = {slot: build(file.kind.class_name, file.layout.config, file.kind.extend) for slot, file in chosen.items()}
     rules = {slot: (*file.layout.rules, *file.kind.older_names(modules[slot])) for slot, file in chosen.items()}
-    counts = {}
+    sizes = {}
     for slot, file in chosen.items():
-        counts[slot] = check(modules[slot], file.files, file.kind.tied, rules[slot], file.prefix, False)
-    total, before = sum(counts.values()), 0
+        sizes[slot] = check(modules[slot], file.files, file.kind.tied, rules[slot], file.prefix, False)
+    total, before = sum(sizes.values()), 0
     for slot, file in chosen.items():
 
         def tick(done: int, _: int, offset: int = before) -> None:
@@ -193,10 +193,10 @@ def load_text(
             rules=rules[slot],
             prefix=file.prefix,
             from_folder=False,
-            on_tensor=tick,
+            on_bytes=tick,
             keeps_packed=True,
         )
-        before += counts[slot]
+        before += sizes[slot]
     return TextEncoder(
         variant, modules, tokenizers, files[0].path, lambda: load_text(files, variant, dtype, find_tokenizer)
     )

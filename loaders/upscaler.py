@@ -58,9 +58,9 @@ def load_upscaler(
     """
     Args:
         dtype: to store and compute in; None keeps the file's own.
-        on_progress: called with (tensors read, tensors in all).
+        on_progress: called with (bytes read, bytes in all).
     Raises:
         ModelFileError: a tensor is missing, surplus or of another shape.
     """
     module = build(file.layout.class_name, file.layout.config)
-    return fill(module, (file.path,), dtype=dtype, from_folder=False, on_tensor=on_progress)
+    return fill(module, (file.path,), dtype=dtype, from_folder=False, on_bytes=on_progress)

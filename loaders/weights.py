@@ -16,13 +16,14 @@ from ..base import Variant
 from ..base.keys import Renamed, Rule, joined, translate
 from ..base.packed import PackedTensor, PackedWeight
 from ..base.storage import FP8
-from .cast import cast
 from .containers import open_container
 from .errors import ModelFileError
 from .header import Container, TensorInfo
 from .libraries import library_class
 from .quantised import Quantisation, read_layer, split_header
 from .quantised.columns import side_by_side
+from .reading import OnBytes, Reading
+from .stored_dtype import as_dtype, fp32_names, stored_dtype
 
 
 def build(class_name: str, config: Mapping[str, Any], extend: Callable[[nn.Module], None] | None = None) -> nn.Module:
@@ -56,7 +57,7 @@ def fill(
     rules: Sequence[Rule] = (),
     prefix: str = "",
     from_folder: bool = True,
-    on_tensor: Callable[[int, int], None] | None = None,
+    on_bytes: OnBytes | None = None,
     keeps_packed: bool = False,
     keeps_convolutions: bool = False,
 ) -> nn.Module:
@@ -68,7 +69,7 @@ def fill(
         tied: parameter -> the one it shares its weight with, for files that hold only one of the two.
         rules, prefix: how the files' names become the module's; names without the prefix belong to other parts.
         from_folder: the config that the module was built from lies beside the files.
-        on_tensor: called with (tensors read, tensors in all).
+        on_bytes: called with (bytes read, bytes in all); may raise to stop.
         keeps_packed: linear layers and embeddings hold packed weights as they are stored, if their format can; all
             others are multiplied out to `dtype`, fp32 for None.
         keeps_convolutions: convolutions hold them too, as VAEs have them.
@@ -77,29 +78,26 @@ def fill(
     """
     headers = [_Header.of(path) for path in files]
     total = _checked(module, headers, tied, rules, prefix, from_folder)
-    keep = _fp32_names(module)
+    keep = fp32_names(module)
 
     def put(name: str, weight: Tensor | PackedWeight, path: Path) -> None:
-        target = _stored_dtype(name, weight, dtype, keep)
+        target = stored_dtype(name, weight, dtype, keep)
         tensor = None
         if keeps_packed and isinstance(weight, PackedWeight):
             tensor = _held_packed(module, name, weight, target, keeps_convolutions)
-        _assign(module, name, _as_dtype(name, weight, target, path) if tensor is None else tensor)
+        _assign(module, name, as_dtype(name, weight, target, path) if tensor is None else tensor)
 
     read: set[str] = set()
     joins: dict[str, dict[int, Tensor | PackedWeight]] = {}
-    count = 0
+    reading = Reading(total, on_bytes)
     for header in headers:
-        for renamed, weights in _weights(header, rules, prefix):
+        for renamed, weights in _weights(header, rules, prefix, reading):
             for name, weight in zip(renamed.names, weights, strict=True):
                 if renamed.place is not None:
                     joins.setdefault(name, {})[renamed.place] = weight
                     continue
                 put(name, weight, header.file.path)
                 read.add(name)
-            count += 1
-            if on_tensor:
-                on_tensor(count, total)
     for name, pieces in joins.items():
         put(name, _joined(name, pieces, files[0]), files[0])
     for name, twin in (tied or {}).items():
@@ -122,12 +120,19 @@ class _Header:
         file = open_container(path)
         return cls(file, *split_header(file))
 
+    def nbytes(self, stored: str) -> int:
+        """Bytes of a weight in the file, its scales included."""
+        layer = self.quantisation.layers.get(stored)
+        names = (stored,) if layer is None else layer.names.values()
+        return sum(self.file.header[name].nbytes for name in names)
+
 
 def _weights(
-    header: _Header, rules: Sequence[Rule], prefix: str
+    header: _Header, rules: Sequence[Rule], prefix: str, reading: Reading
 ) -> Iterator[tuple[Renamed, Sequence[Tensor] | Sequence[PackedWeight]]]:
     """Read a file's weights one at a time: where each goes, and its parts, one for each name."""
-    with header.file.tensors() as read:
+    with header.file.tensors() as read_tensor:
+        read = reading.through(read_tensor)
         for stored in header.weights:
             renamed = translate(stored, rules, prefix)
             if renamed is None or not renamed.names:
@@ -156,7 +161,7 @@ def _joined(name: str, pieces: Mapping[int, Tensor | PackedWeight], path: Path) 
         whole = side_by_side(packed)
         if whole is not None:
             return whole
-    plain = {place: _as_dtype(name, weight, torch.float32, path) if isinstance(weight, PackedWeight) else weight
+    plain = {place: as_dtype(name, weight, torch.float32, path) if isinstance(weight, PackedWeight) else weight
              for place, weight in pieces.items()}  # fmt: skip
     return joined(plain)
 
@@ -190,7 +195,7 @@ def check(
     """Compare a built module's names and shapes with the files' headers; no tensor is read.
 
     Returns:
-        How many tensors the files hold for this module.
+        How many bytes the files hold for this module.
     Raises:
         ModelFileError: missing, unexpected or wrong-shape tensors, by name; or a file that is cut short.
     """
@@ -208,7 +213,7 @@ def _checked(
     """As `check`, of files whose headers are read."""
     shapes: dict[str, tuple[int, ...]] = {}
     joins: dict[str, dict[int, Tensor]] = {}
-    count = 0
+    nbytes = 0
     for header in headers:
         for stored, info in header.weights.items():
             renamed = translate(stored, rules, prefix)
@@ -216,7 +221,7 @@ def _checked(
                 shapes.update(zip(renamed.names, renamed.shapes(info.shape), strict=True))
                 if renamed.place is not None:
                     joins.setdefault(renamed.names[0], {})[renamed.place] = torch.empty(info.shape, device="meta")
-                count += 1
+                nbytes += header.nbytes(stored)
     shapes.update({name: tuple(joined(pieces).shape) for name, pieces in joins.items()})
     once = {k: v for k, v in (tied or {}).items() if (k in shapes) != (v in shapes)}
     # remove_duplicate=False: a tied weight has two names, and both must lose their meta tensor.
@@ -225,7 +230,7 @@ def _checked(
     }
     first = headers[0].file.path
     _compare(shapes, expected, once, first.parent if from_folder else first, from_folder)
-    return count
+    return nbytes
 
 
 def _compare(
@@ -260,42 +265,6 @@ def _compare(
         f"{where}: the weights do not fit the config.json beside them. Of {len(expected)} tensors: "
         f"{'; '.join(faults)}. Weights and config belong to different models or versions: get both from the same place."
     )
-
-
-def _fp32_names(module: nn.Module) -> tuple[str, ...]:
-    """Name parts the library keeps in full precision, whatever the storage dtype."""
-    return tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
-
-
-# Lists that contain the layers of a transformer or a UNet.
-_INNER = frozenset({"blocks", "transformer_blocks", "single_transformer_blocks", "resnets", "temp_convs"})
-
-
-def _stored_dtype(
-    name: str, weight: Tensor | PackedWeight, dtype: torch.dtype | None, keep_fp32: tuple[str, ...]
-) -> torch.dtype:
-    if isinstance(weight, PackedWeight):
-        dtype = dtype or torch.float32
-    elif not weight.is_floating_point() or (dtype is None and weight.dtype not in FP8):
-        return weight.dtype
-    else:
-        dtype = dtype or weight.dtype
-    if any(part in name.split(".") for part in keep_fp32):
-        return torch.float32
-    if dtype in FP8:
-        # Embedders and norms stay out of fp8: their dtype decides the dtype of the timestep and the activations, and
-        # they are a small share of the weights.
-        inner = not _INNER.isdisjoint(name.split("."))
-        matrix = len(weight.shape) >= 2 and name.endswith(".weight") and "norm" not in name
-        return dtype if inner and matrix else torch.bfloat16
-    return dtype
-
-
-def _as_dtype(name: str, weight: Tensor | PackedWeight, target: torch.dtype, path: Path) -> Tensor:
-    try:
-        return weight.dequantise(target) if isinstance(weight, PackedWeight) else cast(weight, target)
-    except OverflowError as error:
-        raise ModelFileError(f"{path}: {name} {error}. Load the model with dtype bf16 or fp32.") from error
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

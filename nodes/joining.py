@@ -95,7 +95,7 @@ class OpenT2VJoinFiles(SavingNode):
         clips = Clips.checked(_paths(files), overlap)
         sound = None if clips.sound is None else GrowingSound(*clips.sound)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
-        bar, done = host.progress(clips.frames, unique_id), 0
+        bar, done = host.progress(clips.frames, unique_id, "Joining"), 0
 
         def reporting() -> Any:
             nonlocal done

@@ -18,6 +18,7 @@ from ..loaders import (
     text_files,
 )
 from .inputs import by_name, model_folders
+from .long_work import reading
 from .memory import model_plan, packed_names
 from .packed import computed_lines
 from .prompt_cache import clip_of, only_kept_prompts, text_identity
@@ -110,11 +111,10 @@ class OpenT2VLoadModel:
         host.say([memory], unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
-            bar = host.progress(sum(len(folder.headers(c)) for c in folder.weights), unique_id)
             dtype = dtypes["text_dtype"]
             identity = text_identity(folder.variant, text_files(folder), str(dtype))
             is_late = bool(identity) and only_kept_prompts(prompt, unique_id, 1)
-            tick = lambda done, _: bar(done)  # noqa: E731
+            tick = reading(unique_id, [memory])
             loaded = load_pipeline(folder, **dtypes, on_progress=tick, keeps_packed=is_packed, has_text=not is_late)
             load = lambda: load_folder_text(folder, dtype, keeps_packed=is_packed)  # noqa: E731
             clip = clip_of(folder.variant, path, identity, load if is_late else lambda: loaded.text, is_late)

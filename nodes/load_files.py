@@ -29,6 +29,7 @@ from ..loaders import (
 )
 from .inputs import NONE, SOUND_FOLDERS, chosen, combo, files_of, states_of
 from .load_text import clip_of_files, encoders_for
+from .long_work import reading
 from .memory import model_plan, packed_names, vae_plan
 from .packed import computed_lines, packed_lines
 from .prompt_cache import only_kept_prompts
@@ -157,8 +158,7 @@ class OpenT2VLoadDiffusionModel:
             host.say(memory, unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
-            bar = host.progress(len(opened.header), unique_id)
-            tick = lambda done, _: bar(done)  # noqa: E731
+            tick = reading(unique_id, memory)
             return [host.model(load_model(opened, dtypes["model_dtype"], tick, rope_layout, is_packed, beside))]
 
         key = (str(path), *map(files_state, opened.files), str(dtypes))
@@ -173,38 +173,42 @@ class OpenT2VLoadDiffusionModel:
         )
         remarks += [*([recognised.remark] if recognised.remark else []), *memory]
         is_late = only_kept_prompts(prompt, unique_id, 1)
-        clip = self._clip(opened, recognised.variant, dtypes["text_dtype"], key, is_late)
-        outputs = model, clip, self._vae(opened, dtypes, key)
-        return with_remarks((*outputs, self._audio_vae(opened, key)), remarks)
+        clip = self._clip(opened, recognised.variant, dtypes["text_dtype"], key, is_late, unique_id)
+        outputs = model, clip, self._vae(opened, dtypes, key, unique_id)
+        return with_remarks((*outputs, self._audio_vae(opened, key, unique_id)), remarks)
 
-    def _clip(self, opened: ModelFile, variant: Variant, dtype: Any, key: tuple[str, ...], is_late: bool) -> Any:
+    def _clip(
+        self, opened: ModelFile, variant: Variant, dtype: Any, key: tuple[str, ...], is_late: bool, node: str | None
+    ) -> Any:
         if not opened.text_prefixes:
             return host.missing(
                 f"{opened.path.name} holds no text encoder. Use Load Video Text Encoder with {_encoder_of(variant)}."
             )
         try:
             encoders = encoders_for(variant, open_text_files(opened.path, opened.text_prefixes))
-            make = lambda: [clip_of_files(variant, encoders, dtype, is_late)]  # noqa: E731
+            make = lambda: [clip_of_files(variant, encoders, dtype, is_late, reading(node))]  # noqa: E731
             return shared(key, ["clip"], make)["clip"]
         except ModelFileError as error:
             # The video model is of use without the encoder beside it, so only what needs the CLIP is stopped.
             return host.missing(f"{error} Or use Load Video Text Encoder with {_encoder_of(variant)}.")
 
-    def _vae(self, opened: ModelFile, dtypes: dict[str, Any], key: tuple[str, ...]) -> Any:
+    def _vae(self, opened: ModelFile, dtypes: dict[str, Any], key: tuple[str, ...], node: str | None) -> Any:
         if "vae" not in opened.parts:
             variant = opened.parts["transformer"].variant
             return host.missing(
                 f"{opened.path.name} holds no VAE. Use Load Video VAE with "
                 f"{variant.pairs.get('vae', 'the one that belongs to the model')}."
             )
-        return shared(key, ["vae"], lambda: [host.vae(load_vae(opened, dtypes["vae_dtype"]))])["vae"]
+        return shared(key, ["vae"], lambda: [host.vae(load_vae(opened, dtypes["vae_dtype"], reading(node)))])["vae"]
 
-    def _audio_vae(self, opened: ModelFile, key: tuple[str, ...]) -> Any:
+    def _audio_vae(self, opened: ModelFile, key: tuple[str, ...], node: str | None) -> Any:
         if "audio_vae" not in opened.parts:
             return host.missing(
                 f"{opened.path.name} holds no audio VAE. For a model with sound use Load Video VAE with its file."
             )
-        return shared(key, ["audio_vae"], lambda: [host.vae(load_sound_vae(opened, SOUND_DTYPE))])["audio_vae"]
+        return shared(key, ["audio_vae"], lambda: [host.vae(load_sound_vae(opened, SOUND_DTYPE, reading(node)))])[
+            "audio_vae"
+        ]
 
 
 class OpenT2VLoadVAE:
@@ -253,8 +257,7 @@ class OpenT2VLoadVAE:
             host.say(memory, unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
-            bar = host.progress(len(opened.header), unique_id)
-            tick = lambda done, _: bar(done)  # noqa: E731
+            tick = reading(unique_id, memory)
             return [host.vae(load_sound_vae(opened, SOUND_DTYPE, tick) if is_sound else load_vae(opened, dtype, tick))]
 
         vae = shared((str(path), files_state(path), str(dtype)), ["vae"], make)["vae"]
@@ -267,8 +270,7 @@ class OpenT2VLoadVAE:
         library("diffusers")
 
         def make() -> list[Any]:
-            bar = host.progress(len(folder.headers("audio_vae")), unique_id)
-            return [host.vae(load_folder_sound(folder, SOUND_DTYPE, lambda done, _: bar(done)))]
+            return [host.vae(load_folder_sound(folder, SOUND_DTYPE, reading(unique_id)))]
 
         vae = shared((str(path), files_state(path), "audio_vae"), ["vae"], make)["vae"]
         with_vocoder = ", with the vocoder of its folder" if "vocoder" in folder.configs else ""

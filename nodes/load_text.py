@@ -11,6 +11,7 @@ from ..base.text import tokenizer_slot
 from ..host import host
 from ..loaders import TextFile, find_text, library, load_text, match_text, open_text_files, wanted_kinds
 from .inputs import NONE, chosen, combo, files_of, model_folders, states_of
+from .long_work import reading
 from .memory import text_plan
 from .packed import packed_lines
 from .prompt_cache import clip_of, only_kept_prompts, text_identity
@@ -82,9 +83,8 @@ class OpenT2VLoadTextEncoder:
         host.say([memory], unique_id)  # now, because loading what does not fit may end the program
 
         def make() -> list[Any]:
-            bar = host.progress(1000, unique_id)
             is_late = only_kept_prompts(prompt, unique_id, 0)
-            return [clip_of_files(variant, files, dtype, is_late, lambda n, of: bar(1000 * n // of))]
+            return [clip_of_files(variant, files, dtype, is_late, reading(unique_id, [memory]))]
 
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         states += _tokenizer_states(files)

@@ -158,7 +158,7 @@ class OpenT2VLoadVideo:
 
         def report(done: int, total: int) -> None:
             nonlocal bar
-            bar = bar or host.progress(total, unique_id)
+            bar = bar or host.progress(total, unique_id, "Reading video")
             bar(done)
 
         video = read_video(

@@ -113,7 +113,7 @@ class Applied:
     ) -> tuple[Verdict, tuple[WeightChange, ...]]:
         verdict = match(file, target, "" if target.is_text_encoder else blocks)
         verdict.check()
-        return verdict, load_patches(verdict, host.progress(verdict.matched, node))
+        return verdict, load_patches(verdict, host.progress(verdict.matched, node, "Reading LoRA"))
 
 
 def verdict_lines(verdict: Verdict, strength: float) -> list[str]:

@@ -148,11 +148,12 @@ class OpenT2VSampler:
         inputs, request = SamplerInputs.split(values)
         cache = None if step_cache is None else inputs.cache_run(step_cache, request)
         run = inputs.plan(request)
+        plan = [] if cache is None else foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts])
         if cache is not None:
-            host.say(foreseen(cache, [part.schedule.sigmas.tolist() for part in run.parts]), unique_id)
+            host.say(plan, unique_id)
         if saved_calls(run):
             host.say(saved_calls(run), unique_id)
-        latent = inputs.sample(run, cache, unique_id)
+        latent = inputs.sample(run, cache, unique_id, plan)
         line, *advice = describe(run)
         lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *inputs.few_steps, *advice]
         return with_remarks((latent, "\n".join(lines)), lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from ..sampling.travel import check_travel, travels
 from ..sampling.windows import Windows
 from .few_steps import with_loras
 from .inputs import require_variant
+from .long_work import sampling_work
 from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
 from .sample_checks import check_experts, check_fits, check_width
@@ -115,12 +117,16 @@ class SamplerInputs:
         shape = tuple(video.shape)
         return plan_run(self.variant, request, shape, second, self.positive[0][1], negative, bool(sounds))
 
-    def sample(self, run: Run, cache: CacheRun | None = None, node: str | None = None) -> dict[str, Any]:
+    def sample(
+        self, run: Run, cache: CacheRun | None = None, node: str | None = None, before: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """The finished LATENT.
 
         Args:
             node: whose progress is shown.
+            before: remarks that the node shows already.
         """
+        work = sampling_work(node, cache, before)
         sample = partial(
             host.sample,
             self.models[0],
@@ -130,7 +136,7 @@ class SamplerInputs:
             run,
             second_expert=self.models[1] if len(self.models) > 1 else None,
             step_cache=cache,
-            on_step=host.progress(len(run.steps), node),
+            on_step=lambda step: work(step, len(run.steps)),
         )
         samples = sampled(self.variant, self.latent, sample)
         images = self.variant.family.images

@@ -102,7 +102,8 @@ class OpenT2VDecodeToVideo(SavingNode):
             sound.check_length(decoded, seconds, fps)
             audio = in_a_row(decoded, seconds)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id, latent.get("opent2v"))
-        bar = host.progress(samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1), unique_id)
+        latent_frames = samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1)
+        bar = host.progress(latent_frames, unique_id, "Decoding and encoding")
         pieces, rate, notes = finish(finishing, decoded_stream(vae, latent, bar), exact_fps(fps))
 
         def open_writer(width: int, height: int) -> VideoWriter:
@@ -158,7 +159,7 @@ class OpenT2VFinishFrames:
     def finish(
         self, images: Any, finishing: tuple[Step, ...], fps: float, unique_id: str | None = None
     ) -> dict[str, Any]:
-        bar = host.progress(images.shape[0], unique_id)
+        bar = host.progress(images.shape[0], unique_id, "Finishing")
 
         def pieces() -> Any:
             for start in range(0, images.shape[0], PIECE):

@@ -193,7 +193,7 @@ class OpenT2VTrainLora:
         try:
             lines += plan_lines(training)
             host.say(lines, unique_id)
-            bar = host.progress(settings.steps, unique_id)
+            bar = host.progress(settings.steps, unique_id, "Training")
 
             def on_step(record: Record) -> None:
                 bar(record.step)

@@ -11,6 +11,7 @@ from ..host import host
 from ..loaders import library, load_upscaler, open_upscaler
 from ..sampling.streams import unbind
 from .inputs import check_latent, chosen, combo, states_of
+from .long_work import reading
 from .remarks import with_remarks
 
 
@@ -75,9 +76,8 @@ class OpenT2VUpscaleLatent:
                 "The latent is empty: there is nothing to make larger yet. Connect the latent of Video Sampler."
             )
         library("diffusers")
-        bar = host.progress(1000, unique_id)
         dtype = host.device_dtypes(None, None)["vae_dtype"]
-        network = load_upscaler(opened, dtype, lambda done, of: bar(1000 * done // of))
+        network = load_upscaler(opened, dtype, reading(unique_id))
         larger = host.upscale(vae, network, picture).to(picture)
         samples = host.nested([larger, *sounds])
         result = {name: value for name, value in latent.items() if name != "noise_mask"}

@@ -110,7 +110,7 @@ class OpenT2VSaveVideo(SavingNode):
         frames, height, width = images.shape[:3]
         output, saving = host.output_folder(), save_settings(**settings)
         folder, stem = save_location(output, filename_prefix, width, height)
-        bar = host.progress(frames, unique_id)
+        bar = host.progress(frames, unique_id, "Encoding video")
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
         with VideoWriter(
             folder, stem, saving, fps=fps, width=width, height=height, audio=audio, metadata=metadata

@@ -27,6 +27,7 @@ from .place import (
     progress,
     prompt_folder,
     say,
+    show,
 )
 from .quantised import packed_arithmetic
 from .sound import audio_decoder

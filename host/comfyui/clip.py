@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from ...base import LateTextEncoder, Shown, TextEncoder
 from ...base.packed import PackedTensor
 from ..tags import PROMPT_FAMILY
+from ..watch import watched
 from .finish_loading import finish_each_load
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import make_reloadable
+from .place import blocks_bar
 from .saving import refuse_saving
 
 Clip = comfy.sd.CLIP
@@ -262,4 +264,5 @@ def embed(clip: comfy.sd.CLIP, text: str, shown: Sequence[Shown] = ()) -> list[l
     """The CONDITIONING of core's CLIPTextEncode, or of its nodes for MiniMax H3 where the prompt shows something."""
     items = [{"type": item.kind, **({} if item.frames is None else {"data": item.frames})} for item in shown]
     tokens = clip.tokenize(text, minimax_ref_items=items) if items else clip.tokenize(text)
-    return clip.encode_from_tokens_scheduled(tokens)
+    with watched([clip.cond_stage_model], blocks_bar("Encoding text")):
+        return clip.encode_from_tokens_scheduled(tokens)

@@ -60,6 +60,10 @@ def say(remarks: list[str], node: str | None) -> None:
     """web/remarks.js reads it."""
     for remark in remarks:
         logging.info(remark)
+    show(remarks, node)
+
+
+def show(remarks: list[str], node: str | None) -> None:
     from server import PromptServer  # scripts that run only parts of the host need not have it
 
     page = getattr(PromptServer, "instance", None)
@@ -68,14 +72,33 @@ def say(remarks: list[str], node: str | None) -> None:
         page.send_sync("opent2v_remarks", message, page.client_id)
 
 
-def progress(total: int, node: str | None = None) -> Callable[[int], None]:
+def progress(total: int, node: str | None = None, name: str = "", is_bytes: bool = False) -> Callable[[int], None]:
+    from tqdm import tqdm
+
     bar = comfy.utils.ProgressBar(total, node_id=node)
+    unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1024} if is_bytes else {}
+    line = tqdm(total=total, desc=name, disable=not name, delay=1, leave=False, **unit)  # what is short shows none
 
     def report(value: int) -> None:
         check_interrupt()
         bar.update_absolute(value, total)
+        line.update(value - line.n)
+        if value >= total:
+            line.close()
 
     return report
+
+
+def blocks_bar(name: str) -> Callable[[int, int], None]:
+    """For `watch.watched`: reports a network's blocks on the bar of the node that runs."""
+    report: Callable[[int], None] | None = None
+
+    def on_block(begun: int, total: int) -> None:
+        nonlocal report
+        report = report or progress(total, name=name)
+        report(begun)
+
+    return on_block
 
 
 def check_interrupt() -> None:

@@ -11,16 +11,18 @@ import comfy.sample
 import comfy.samplers
 import latent_preview
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
 from ...sampling import Discrete, ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
+from ..watch import watched
 from .cache import PASS, with_step_cache
 from .model import variant
 from .patches import at_strengths, strengths_of
+from .place import check_interrupt
 from .shift import at_shift
 from .streams import pad_front, without_padding
 
@@ -60,7 +62,7 @@ def sample(
             expert_model = with_step_cache(expert_model, lambda: step_cache, expert=part.expert)
         stage = _Stage(expert_model, part, packing, walked, on_step)
         stage.guider.inner_set_conds(conditionings)
-        with torch.inference_mode():
+        with torch.inference_mode(), watched(_seen(expert_model), lambda *_: check_interrupt()):
             result = stage.guider.sample(
                 noise,
                 samples,
@@ -73,6 +75,13 @@ def sample(
             )
         walked = stage.walked
     return without_padding(result, padding).to(mm.intermediate_device())
+
+
+def _seen(model: Any) -> list[nn.Module]:
+    """The networks to look on at: none that torch has compiled, which would be compiled anew for it."""
+    wrappers = model.model_options.get("transformer_options", {}).get("wrappers", {})
+    is_compiled = any("torch.compile" in kinds for kinds in wrappers.values())
+    return [] if is_compiled else [model.model.diffusion_model]
 
 
 def _check_changes(model: Any, part: ExpertSteps) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from ...base import FamilyError, SoundVAE, Variant, VideoVAE
 from ...base.packed import PackedTensor, unpacked
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
+from ..watch import watched
 from .ops import move_orphans_on_load
 from .patcher import make_reloadable
-from .place import check_interrupt
+from .place import blocks_bar, check_interrupt
+from .statistics import Statistics
 
 Vae = comfy.sd.VAE
 
@@ -77,23 +78,6 @@ class StreamedStage(FirstStage):
             buffer[:, :, done : done + piece.shape[2]].copy_(piece)
             done += piece.shape[2]
         return buffer
-
-
-class Statistics:
-    """Mean and standard deviation of a VAE's latents, as core's nodes ask for them."""
-
-    def __init__(self, vae: nn.Module, statistics: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]):
-        self._of = partial(statistics, vae)
-
-    def normalize(self, latent: Tensor) -> Tensor:
-        """The VAE's own latent [B, C, T, h, w] -> the transformer's."""
-        mean, std = self._of(latent)
-        return (latent - mean) / std
-
-    def un_normalize(self, latent: Tensor) -> Tensor:
-        """The inverse of `normalize`."""
-        mean, std = self._of(latent)
-        return latent * std + mean
 
 
 # With this config the host's constructor does not detect the VAE from a state dict. It builds 0.1 million values, which
@@ -239,6 +223,12 @@ def clip_frames(vae: comfy.sd.VAE, latent: Tensor) -> int:
 
 def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     """In tiles of space and time where memory is short."""
+    return _decode(vae, latent, blocks_bar("Decoding"))
+
+
+def _decode(
+    vae: comfy.sd.VAE, latent: Tensor, on_block: Callable[[int, int], None] = lambda *_: check_interrupt()
+) -> Tensor:
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)  # one picture
     if latent.ndim == 5 and vae.latent_dim == 2:
@@ -246,17 +236,21 @@ def decode(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     # memory of one frame; the host batches as many as fit
     needed = vae.memory_used_decode((1, *latent.shape[1:]), vae.vae_dtype)
     can_cut = latent.ndim == 5 and not getattr(vae, "handles_tiling", False)
-    if can_cut and needed > mm.get_total_memory(vae.device) * 0.9:
-        compression = vae.spacial_compression_decode()
-        tile = max(4, 256 // compression)
-        images = vae.decode_tiled(latent, tile_x=tile, tile_y=tile, overlap=tile // 4, tile_t=16, overlap_t=4)
-    else:
-        images = vae.decode(latent)
+    part = getattr(vae.first_stage_model, "opent2v", None)
+    # A VAE that goes on where the piece before stopped computes all blocks for each latent frame.
+    times = latent.shape[2] if part is not None and part.streams and latent.ndim == 5 else 1
+    with watched([vae.first_stage_model], on_block, times * len(latent)):
+        if can_cut and needed > mm.get_total_memory(vae.device) * 0.9:
+            tile = max(4, 256 // vae.spacial_compression_decode())
+            images = vae.decode_tiled(latent, tile_x=tile, tile_y=tile, overlap=tile // 4, tile_t=16, overlap_t=4)
+        else:
+            images = vae.decode(latent)
     return images.flatten(0, 1) if images.ndim == 5 else images
 
 
 def encode(vae: comfy.sd.VAE, images: Tensor) -> Tensor:
-    latent = vae.encode(images[..., :3])
+    with watched([vae.first_stage_model], blocks_bar("Encoding")):
+        latent = vae.encode(images[..., :3])
     return latent.transpose(0, 1).unsqueeze(0) if vae.latent_dim == 2 else latent
 
 
@@ -280,11 +274,11 @@ def _pieces(vae: comfy.sd.VAE, clip: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield from _own_pieces(vae, part, clip)
     elif clip.ndim == 5 and vae.latent_dim == 2:
         for count, frame in enumerate(clip.unbind(2), 1):
-            yield count, decode(vae, frame)
+            yield count, _decode(vae, frame)
     elif clip.ndim == 5 and isinstance(vae.upscale_ratio, tuple):
-        yield from overlapped(lambda stretch: decode(vae, stretch), clip, vae.upscale_ratio[0])
+        yield from overlapped(lambda stretch: _decode(vae, stretch), clip, vae.upscale_ratio[0])
     else:
-        yield 1, decode(vae, clip)
+        yield 1, _decode(vae, clip)
 
 
 @torch.inference_mode()

@@ -42,6 +42,7 @@ from .place import (
     prompt_folder,
     running,
     say,
+    show,
 )
 from .sound import audio_decoder
 from .training import training_model

@@ -11,9 +11,11 @@ import torch
 from ...base import LateTextEncoder, Shown, TextEncoder
 from ..leaves import switch_leaves
 from ..tags import PROMPT_FAMILY
+from ..watch import watched
 from . import machine
 from .ops import LEAVES
 from .patches import Patches, changed
+from .place import check_interrupt
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def shows(clip: Clip) -> bool:
 @torch.inference_mode()
 def embed(clip: Clip, text: str, shown: Sequence[Shown] = ()) -> list[list[Any]]:
     ids, _ = clip.part.tokens(text, shown)
-    with changed(clip.part.encoders, clip.patches, torch.float32):
+    encoders = clip.part.encoders
+    with changed(encoders, clip.patches, torch.float32), watched(encoders.values(), lambda *_: check_interrupt()):
         context, entries = clip.part.embed(ids, clip.device)
     entries = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in entries.items()}
     return [[context.cpu(), {"pooled_output": None, **entries, PROMPT_FAMILY: clip.part.variant.family.id}]]

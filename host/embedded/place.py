@@ -97,7 +97,11 @@ def say(remarks: list[str], node: str | None) -> None:
         logging.info(remark)
 
 
-def progress(total: int, node: str | None = None) -> Callable[[int], None]:
+def show(remarks: list[str], node: str | None) -> None:
+    """Nobody looks on: what is to stay goes through `say`."""
+
+
+def progress(total: int, node: str | None = None, name: str = "", is_bytes: bool = False) -> Callable[[int], None]:
     def report(value: int) -> None:
         check_interrupt()
         if _settings.on_progress:

@@ -17,6 +17,7 @@ from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
 from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
 from ...sampling.windows import TIME, Window, blended
+from ..watch import watched
 from .machine import free_memory
 from .model import Model
 from .nested import nested
@@ -76,7 +77,7 @@ def sample(
                 cache, expert = expert_model.step_cache(), 0
             transformer = expert_model.part.transformer
             attached = cache.attached(transformer, part.schedule.sigmas, expert) if cache else nullcontext()
-            with expert_model.changed(), attached as stage:
+            with expert_model.changed(), attached as stage, watched([transformer], lambda *_: check_interrupt()):
                 x = solve(_Expert(expert_model, part, entries, start, stage).denoise, x, part.schedule, on_step=report)
         if start.mask is not None:
             # Solvers of higher order leave a trace of their history where the mask keeps the latent. Where it lets a

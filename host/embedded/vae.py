@@ -15,6 +15,7 @@ from ...base import SoundVAE, VideoVAE
 from ..memory import or_in_tiles
 from ..pieces import overlapped
 from ..upscale import no_statistics
+from ..watch import watched
 from . import machine
 from .place import check_interrupt
 
@@ -63,6 +64,11 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
 
 def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
     """Encode or decode one clip; in tiles if asked for, or where memory runs out, and the VAE can."""
+    with watched([part.vae], lambda *_: check_interrupt()):
+        return _run_or_tile(part, run, tensor, tiled)
+
+
+def _run_or_tile(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool) -> Tensor:
     of: Any = part.vae
     if part.tiles_itself or not hasattr(of, "enable_tiling"):
         return run(tensor)

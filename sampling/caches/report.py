@@ -147,6 +147,11 @@ def summary(run: CacheRun) -> str:
     return f"{EXPERTS[on]} {text}, {EXPERTS[1 - on]} off"
 
 
+def reused_steps(run: CacheRun) -> int:
+    """How many steps of the first condition have been reused so far."""
+    return sum(next(iter(_of_stage(stage).values()), "").count("r") for stage in run.stages)
+
+
 def mask_texts(run: CacheRun) -> dict[str, str]:
     """Masks of the computed steps: expert and condition, where they differ, else "all" -> "CCrC"."""
     texts = {}

@@ -135,6 +135,47 @@ def interrupt():
 
 
 @case
+def interrupted():
+    """Blocks of each network that compute after the first one was interrupted, and hooks that stay behind."""
+    model, clip, vae, *_ = boot.call("OpenT2VLoadModel", model="opent2v-quickstart", dtype="auto")
+    positive, negative = boot.call("OpenT2VEncodePrompt", clip=clip, positive="a red circle", negative="")
+    latent = boot.call("OpenT2VEmptyLatent", model=model, width=32, height=32, frames=9)[0]
+    prompts = {"model": model, "positive": positive, "negative": negative, "latent": latent}
+    runs = {
+        "text": (clip.cond_stage_model, lambda: real.embed(clip, "a star")),
+        "sampling": (model.model.diffusion_model, lambda: boot.call("OpenT2VSampler", **prompts, steps=2, seed=1)),
+        "decoding": (vae.first_stage_model, lambda: real.decode(vae, latent["samples"])),
+        "encoding": (vae.first_stage_model, lambda: real.encode(vae, torch.rand(9, 32, 32, 3))),
+    }
+    return {name: _after_interrupt(network, run) for name, (network, run) in runs.items()}
+
+
+def _after_interrupt(network, run):
+    lists = [module for module in network.modules() if isinstance(module, torch.nn.ModuleList)]
+    blocks = {id(block): block for each in lists for block in each}.values()
+    begun = []
+
+    def begin(*_):
+        begun.append(None)
+        if len(begun) == 1:
+            mm.interrupt_current_processing()
+
+    # Behind the host's own check of the first block, before that of the next.
+    handles = [block.register_forward_pre_hook(begin) for block in blocks]
+    try:
+        run()
+    except mm.InterruptProcessingException:
+        stopped = True
+    else:
+        stopped = False
+    finally:
+        mm.interrupt_current_processing(False)
+        for handle in handles:
+            handle.remove()
+    return [stopped, len(begun) <= 3 < len(blocks), sum(len(block._forward_pre_hooks) for block in blocks)]
+
+
+@case
 def video():
     made = real.video(boot.ROOT / "none.mp4")
     return [type(made).__name__, made.get_stream_source()]

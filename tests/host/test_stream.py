@@ -61,6 +61,8 @@ def test_cores_vae_is_decoded_in_blended_stretches(report):
 
 def test_interrupt_and_video(report):
     assert report("interrupt") is True
+    # Within a block or two of a step, a prompt or a clip, and nothing is left on the networks.
+    assert report("interrupted") == {work: [True, True, 0] for work in ("text", "sampling", "decoding", "encoding")}
     assert report("video") == ["VideoFromFile", str(ROOT / "none.mp4")]
 
 

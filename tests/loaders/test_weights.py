@@ -1,4 +1,7 @@
-"""Modules are built without memory and filled strictly, in the dtype asked for."""
+"""Modules are built without memory and filled strictly, in the dtype asked for.
+
+Tests: loaders/weights.py, loaders/stored_dtype.py
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from opent2v.loaders import DTYPES, ModelFileError, load_pipeline, open_folder
-from opent2v.loaders.weights import _as_dtype, _meta_parameters, build, check, fill
+from opent2v.loaders.stored_dtype import as_dtype
+from opent2v.loaders.weights import _meta_parameters, build, check, fill
 from opent2v.tests.tiny import wan as tiny
 
 TIED = {"encoder.embed_tokens.weight": "shared.weight"}
@@ -74,10 +78,11 @@ def test_shards_equal_one_file():
     assert all(torch.equal(one[name], many[name]) for name in one)
 
 
-def test_progress_counts_every_tensor():
+def test_progress_counts_every_byte():
     seen = []
-    fill(built(), files(kind="sharded"), on_tensor=lambda done, total: seen.append((done, total)))
-    assert seen == [(n + 1, len(seen)) for n in range(len(seen))] and len(seen) > 40
+    fill(built(), files(kind="sharded"), on_bytes=lambda *counts: seen.append(counts))
+    total = sum(tensor.nbytes for path in files(kind="sharded") for tensor in load_file(path).values())
+    assert seen == sorted(seen) and {whole for _, whole in seen} == {total} and seen[-1][0] == total and len(seen) > 40
 
 
 def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path):
@@ -188,7 +193,7 @@ def test_a_file_whose_offsets_lie(tmp_path):
 
 
 def test_check_reads_headers_only(tmp_path):
-    assert check(built(), files()) == len(load_file(files()[0]))
+    assert check(built(), files()) == sum(tensor.nbytes for tensor in load_file(files()[0]).values())
 
 
 class TestPipeline:
@@ -211,7 +216,7 @@ class TestPipeline:
         tokenizer = text.tokenizers["text_encoder"]
         assert tokenizer("red circle").input_ids[-1] == tokenizer.eos_token_id
         total = seen[-1][1]
-        assert seen == [(n + 1, total) for n in range(total)]
+        assert seen == sorted(seen) and {whole for _, whole in seen} == {total} and seen[-1][0] == total
 
     @pytest.mark.parametrize("component", ["transformer", "vae"])
     def test_damage_anywhere_is_found_before_the_first_tensor_is_read(self, tmp_path, component):
@@ -247,5 +252,5 @@ class TestPipeline:
 
 def test_a_weight_beyond_the_storage_dtype_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match=r"holds 500, more than torch.float8_e4m3fn can \(448\).*bf16 or fp32"):
-        _as_dtype("blocks.0.w", torch.tensor([[500.0]]), torch.float8_e4m3fn, tmp_path)
-    assert _as_dtype("blocks.0.w", torch.tensor([[400.0]]), torch.float8_e4m3fn, tmp_path).float().item() == 384
+        as_dtype("blocks.0.w", torch.tensor([[500.0]]), torch.float8_e4m3fn, tmp_path)
+    assert as_dtype("blocks.0.w", torch.tensor([[400.0]]), torch.float8_e4m3fn, tmp_path).float().item() == 384

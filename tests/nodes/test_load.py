@@ -115,12 +115,15 @@ def test_an_image_encoder_saved_by_an_older_transformers(models):
     assert torch.equal(vision.encode_image(image).penultimate_hidden_states, expected)
 
 
-def test_progress_counts_tensors(models):
+def test_progress_counts_bytes(models):
     seen = []
     embedded.configure(models=models.parent, on_progress=lambda *what: seen.append(what))
     call("OpenT2VLoadModel", model="tiny", unique_id="12")
-    total = seen[-1][2]
-    assert seen == [("12", n + 1, total) for n in range(total)] and total > 100
+    total = sum(
+        tensor.nbytes for path in (models / "tiny").rglob("*.safetensors") for tensor in load_file(path).values()
+    )
+    assert {(node, whole) for node, _, whole in seen} == {("12", total)} and len(seen) > 100
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen) and seen[-1][1] == total
 
 
 def test_an_interrupt_while_loading(models):
