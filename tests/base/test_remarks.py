@@ -27,7 +27,7 @@ def test_a_table_is_a_line_for_each_row():
 
 def test_a_prefix_names_the_strips_too_and_leaves_other_drawings():
     strip = prefixed("high noise", steps_strip("Plan: CrC", "CrC", "positive"))
-    assert strip == "high noise: Plan: CrC" and isinstance(strip, Remark)
+    assert isinstance(strip, Remark) and str(strip) == "high noise: Plan: CrC"
     assert strip.drawing == {"plans": [{"label": "high noise positive", "steps": "CrC"}]}
     warning = prefixed("low noise", look("More."))
     assert isinstance(warning, Remark) and warning.drawing == {"verdict": "look"}
