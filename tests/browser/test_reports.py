@@ -105,7 +105,7 @@ def test_the_whole_report_is_reached_by_mouse_and_by_keyboard(page: Page) -> Non
     page.screenshot("panel")
     tab.keyboard.press("Delete")  # which deletes a chosen node, were it the graph's
     tab.keyboard.press("Escape")
-    assert panel.count() == 0
+    panel.wait_for(state="detached")
     assert len(page.saved()["nodes"]) == 1
     tab.locator(".opent2v-remarks > button").first.focus()
     tab.keyboard.press("Enter")
@@ -119,6 +119,7 @@ def test_the_whole_report_is_reached_by_mouse_and_by_keyboard(page: Page) -> Non
     tab.wait_for_timeout(300)
     assert body.evaluate("(one) => one.scrollTop + one.clientHeight >= one.scrollHeight - 1")
     tab.keyboard.press("Escape")
+    panel.wait_for(state="detached")
     assert tab.evaluate("() => document.activeElement.matches('.opent2v-remarks > button')")
 
 
@@ -142,6 +143,7 @@ def test_letters_stand_out_and_nothing_is_cut_in_a_narrow_window(page: Page) -> 
     tables = tab.locator(".opent2v-panel .scroller")
     assert tables.evaluate("(one) => getComputedStyle(one).overflowX === 'auto' && one.tabIndex === 0")
     tab.keyboard.press("Escape")
+    tab.locator("dialog.opent2v-panel").wait_for(state="detached")
 
 
 def test_strips_have_a_cell_for_each_step_and_the_text_is_copied(page: Page) -> None:
@@ -158,7 +160,7 @@ def test_strips_have_a_cell_for_each_step_and_the_text_is_copied(page: Page) -> 
     tab.get_by_role("button", name="Copied").wait_for()
     assert tab.evaluate("() => navigator.clipboard.readText()") == "\n".join(lines(REPORT))
     tab.locator("dialog.opent2v-panel").get_by_role("button", name="Close").click()
-    assert tab.locator("dialog.opent2v-panel").count() == 0
+    tab.locator("dialog.opent2v-panel").wait_for(state="detached")
 
 
 def test_a_refusal_stands_on_its_node(page: Page) -> None:
