@@ -19,7 +19,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
         "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
-        "nodes/test_packed_folder.py", "sampling/caches/test_models.py", "workflows", "workflows_of_old",
+        "nodes/test_packed_folder.py", "nodes/test_prompt_cache.py", "sampling/caches/test_models.py", "workflows",
+        "workflows_of_old",
     ),
     "compares with diffusers' pipelines": (
         "families/ltx2/test_pipelines.py", "families/test_cogvideox_pipelines.py", "families/test_wan_pipelines.py",

@@ -30,19 +30,26 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--queue", type=int, default=150, help="of the service (default: 150)")
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1], help="one service after another (default: 1)")
     parser.add_argument("--port", type=int, default=8765)
     arguments = parser.parse_args()
     environment.ensure(environment.requirements(pack.ROOT / "requirements-cluster.txt"))
+    for number, replicas in enumerate(arguments.replicas):
+        print(f"{replicas} workers:", flush=True)
+        _serve(arguments, replicas, arguments.port + number)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace, replicas: int, port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--output", folder, "--port", arguments.port, "--queue", arguments.queue, "--cores", 1]
+        flags = ["--output", folder, "--port", port, "--queue", arguments.queue, "--cores", 1, "--replicas", replicas]
         command = [sys.executable, pack.ROOT / "scripts" / "serve.py", *flags]
         service = subprocess.Popen([str(part) for part in command])
         try:
-            asyncio.run(_measure(f"http://127.0.0.1:{arguments.port}", arguments, service))
+            asyncio.run(_measure(f"http://127.0.0.1:{port}", arguments, service))
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(60)
-    return 0
 
 
 async def _measure(url: str, arguments: argparse.Namespace, service: subprocess.Popen[bytes]) -> None:
@@ -61,6 +68,8 @@ async def _measure(url: str, arguments: argparse.Namespace, service: subprocess.
     states = Counter(video["state"] for video in videos)
     by_request = sorted(videos, key=lambda video: video["created"])
     late = sum(a["ended"] > b["ended"] for a, b in itertools.pairwise(by_request))
+    span = max(video["ended"] for video in videos) - min(video["created"] for video in videos)
+    print(f"  {len(videos) / span:.2f} videos a second;")
     print(f"{arguments.clients} clients, {arguments.seconds:g} s, queue {arguments.queue}: answers {dict(answers)};")
     print(f"  {len(ids)} taken, ended as {dict(states)}, files answered {dict(files)};")
     print(f"  neighbours in the order of requests that ended the other way round: {late}")
