@@ -1,19 +1,22 @@
-"""Video files joined to one stream of frames and sound. Memory is that of one clip, however many there are."""
+"""Video files joined to one stream of frames and sound. Memory is that of the overlaps, however many files there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .film import Film, moving_pictures, opened
 from .finishing.join import cross_fade
 from .growing_sound import GrowingSound
-from .reader import read_video
+from .reader import open_film, read_pieces
+from .reader_sound import read_sound
 
 _PIECE = 16  # frames handed out at a time
 
@@ -31,7 +34,7 @@ class Clips:
         counts: frames of each.
         fps: of all.
         width, height: of all, in pixels.
-        overlap: frames over which each clip fades into the next.
+        overlaps: frames over which each clip but the last fades into the next.
         sound: (samples a second, channels), or None where no clip has any.
     """
 
@@ -40,18 +43,22 @@ class Clips:
     fps: Fraction
     width: int
     height: int
-    overlap: int
+    overlaps: tuple[int, ...]
     sound: tuple[int, int] | None
 
     @classmethod
-    def checked(cls, paths: Sequence[Path], overlap: int) -> Clips:
+    def checked(cls, paths: Sequence[Path], overlaps: Sequence[int]) -> Clips:
         """
+        Args:
+            overlaps: frames over which each clip fades in; one number for all, or one for each clip, the first of which
+                does not count.
         Raises:
             JoinError: fewer than two files, another size, rate or sound, or an overlap longer than a clip, by number.
             VideoError: a file that cannot be read.
         """
         if len(paths) < 2:
             raise JoinError(f"Found {len(paths)} clip(s); joining takes at least two.")
+        fades = _for_joints(overlaps, len(paths))
         counts, first, sounds = [], None, set[tuple[int, int]]()
         for number, path in enumerate(paths, 1):
             rate, sound, width, height = Film(path).timeline, *_properties(path)
@@ -67,10 +74,10 @@ class Clips:
             counts.append(rate.length(rate.fps))
             if sound is not None:
                 sounds.add(sound)
-            fades = overlap * (1 if number in (1, len(paths)) else 2)
-            if counts[-1] < max(fades, 1):
+            taken = sum(fades[max(number - 2, 0) : number])
+            if counts[-1] < max(taken, 1):
                 raise JoinError(
-                    f"Clip {number} ({path.name}) has {counts[-1]} frames, and its overlaps take {fades}. Choose a "
+                    f"Clip {number} ({path.name}) has {counts[-1]} frames, and its overlaps take {taken}. Choose a "
                     "smaller overlap."
                 )
         if len({samples for samples, _ in sounds}) > 1:
@@ -86,54 +93,82 @@ class Clips:
             Fraction(first["fps"]),
             int(first["width"]),
             int(first["height"]),
-            overlap,
+            fades,
             max(sounds, key=lambda sound: sound[1]) if sounds else None,
         )
 
     @property
     def frames(self) -> int:
         """Frames of the whole."""
-        return sum(self.counts) - self.overlap * (len(self.counts) - 1)
+        return sum(self.counts) - sum(self.overlaps)
 
     @property
     def joints(self) -> list[int]:
         """The first frame of each clip but the first one, in the whole."""
-        starts, total = [], 0
-        for count in self.counts[:-1]:
-            total += count - self.overlap
-            starts.append(total)
-        return starts
+        lengths = (count - overlap for count, overlap in zip(self.counts, self.overlaps, strict=False))
+        return list(accumulate(lengths))
 
-    def pieces(self, sound: GrowingSound | None) -> Iterator[Tensor]:
-        """The frames, [n, H, W, 3] in 0..1, with one clip in memory at a time.
+    def pieces(self, sound: GrowingSound | None, remarks: list[str]) -> Iterator[Tensor]:
+        """The frames, [n, H, W, 3] in 0..1; a few, and those of an overlap, are in memory at a time.
 
         Args:
-            sound: gets the sound of each stretch before its frames are handed out.
+            sound: gets the sound of each clip before the clip's frames are handed out.
+            remarks: gets what is wrong with a clip, by its number.
         Raises:
             JoinError: a file has changed meanwhile.
         """
-        held, start = None, 0
-        for number, (path, count) in enumerate(zip(self.paths, self.counts, strict=True), 1):
-            video = read_video(path)
-            frames = video.frames
-            if frames.shape[:3] != (count, self.height, self.width):
-                raise JoinError(
-                    f"Clip {number} ({path.name}) gives {frames.shape[0]} frames of {frames.shape[2]} x "
-                    f"{frames.shape[1]} in place of {count} of {self.width} x {self.height}: it is damaged or has "
-                    "changed. Make it anew."
-                )
-            is_last = number == len(self.paths)
+        held, fades = torch.empty(0, 0, 0, 3), (0, *self.overlaps, 0)
+        for number, (path, count, start) in enumerate(zip(self.paths, self.counts, (0, *self.joints), strict=True), 1):
+            film, notes, (fade_in, fade_out) = open_film(path), list[str](), fades[number - 1 : number + 1]
             if sound is not None:
-                fade = Fraction(0) if is_last else self.overlap / self.fps
-                sound.add(video.audio, start / self.fps, count / self.fps, fade)
-            if held is not None:
-                yield cross_fade(held, frames[: self.overlap])
-            begin, end = (self.overlap if held is not None else 0), count - (0 if is_last else self.overlap)
-            for at in range(begin, end, _PIECE):
-                yield frames[at : min(at + _PIECE, end)].clone()
-            held = frames[end:].clone() if self.overlap else None
-            start += count - self.overlap
-            del video, frames
+                sound.add(self._sound(film, count, notes), start / self.fps, count / self.fps, fade_out / self.fps)
+            head, tail, at, end = list[Tensor](), list[Tensor](), 0, count - fade_out
+            piece = held[:0]
+            for piece in read_pieces(film, _PIECE, notes):
+                if piece.shape[1:3] != (self.height, self.width):
+                    raise self._changed(number, at + len(piece), piece)
+                cuts = [min(max(place - at, 0), len(piece)) for place in (fade_in, end)]
+                fading, body, ending = piece.tensor_split(cuts)
+                at += len(piece)
+                if len(fading):
+                    head.append(fading)
+                    if min(at, fade_in) == fade_in:
+                        yield cross_fade(held, torch.cat(head))
+                if len(body):
+                    yield body
+                if len(ending):
+                    tail.append(ending)
+            if at != count:
+                raise self._changed(number, at, piece)
+            held = torch.cat(tail) if tail else piece[:0]
+            remarks += [f"Clip {number} ({path.name}): {note}" for note in notes]
+
+    def _sound(self, film: Any, count: int, notes: list[str]) -> dict[str, Any] | None:
+        if not film.has_sound:
+            return None
+        audio, remarks = read_sound(film.path, film.timeline.start, count / self.fps, film.jumping)
+        notes += remarks
+        return audio
+
+    def _changed(self, number: int, frames: int, piece: Tensor) -> JoinError:
+        return JoinError(
+            f"Clip {number} ({self.paths[number - 1].name}) gives {frames} frames of {piece.shape[2]} x "
+            f"{piece.shape[1]} in place of {self.counts[number - 1]} of {self.width} x {self.height}: it is damaged or "
+            "has changed. Make it anew."
+        )
+
+
+def _for_joints(overlaps: Sequence[int], clips: int) -> tuple[int, ...]:
+    """The overlap of each joint.
+
+    Raises:
+        JoinError: neither one for all, nor one for each clip.
+    """
+    if len(overlaps) not in (1, clips):
+        raise JoinError(
+            f"There are {len(overlaps)} overlaps for {clips} clips. Connect one for all joints, or one for each clip."
+        )
+    return tuple(overlaps[1:]) if len(overlaps) > 1 else (overlaps[0],) * (clips - 1)
 
 
 def _properties(path: Path) -> tuple[tuple[int, int] | None, int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -102,7 +103,7 @@ def read_video(
         ValueError: a number is out of range.
     """
     _check(start, count, every, fps, width, height, fit)
-    try:
+    with _readable(path.name):
         film = open_film(path, Fraction(fps).limit_denominator(90_000))
         timeline = film.timeline
         rate = Fraction(fps).limit_denominator(90_000) if fps else timeline.fps
@@ -118,11 +119,6 @@ def read_video(
             first, seconds = Fraction(start) / rate, Fraction(len(frames) * every) / rate
             audio, sound_remarks = read_sound(path, timeline.start + first, seconds, film.jumping)
             remarks += sound_remarks
-    except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{path.name} cannot be read to its end; the file may be damaged. Convert it with another program, or "
-            "choose another file."
-        ) from error
     return Video(frames, rate / every, audio, [*film.remarks, *remarks])
 
 
@@ -137,6 +133,18 @@ def open_film(path: Path, fps: Fraction = Fraction(0)) -> Film | Animation | Pic
     if is_sequence(path):
         return Pictures(path, fps)
     return Animation(path) if path.suffix.lower() in animation.SUFFIXES else Film(path)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """FFmpeg's errors while a file is read, as a VideoError that names it."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"{name} cannot be read to its end; the file may be damaged. Convert it with another program, or choose "
+            "another file."
+        ) from error
 
 
 def _check(start: int, count: int, every: int, fps: float | Fraction, width: int, height: int, fit: str) -> None:
@@ -157,6 +165,31 @@ _CHANGES_SIZE = (
 )
 
 
+def read_pieces(film: Film | Animation | Pictures, size: int, remarks: list[str]) -> Iterator[Tensor]:
+    """All frames of a film at its own rate, as `read_video` gives them, in pieces [n, H, W, 3] of `size` at most.
+
+    Args:
+        remarks: gets what is worth telling the user when the last piece is out.
+    Raises:
+        VideoError: damaged beyond reading.
+    """
+    numbers = film.timeline.pick(film.timeline.fps, 0, 0, 1)
+    shape, held, notes = Shape(0, 0, FITS[0]), list[int](), dict[str, None]()
+    piece, filled, done = torch.empty(0), 0, 0
+    with _readable(film.path.name):
+        for picture in _pictures(film, numbers, shape, True, held, notes):
+            if not filled:
+                piece = torch.empty(min(size, len(numbers) - done), *picture.shape)
+            piece[filled] = picture
+            filled, done = filled + 1, done + 1
+            if filled == len(piece):
+                yield piece
+                filled = 0
+    if filled:
+        yield piece[:filled]
+    remarks += [*film.remarks, *notes, *_remarks(film, True, held, done, len(numbers))]
+
+
 def _read_frames(
     film: Film | Animation | Pictures,
     numbers: Sequence[int],
@@ -165,39 +198,61 @@ def _read_frames(
     report: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, list[str]]:
     """([n, H, W, 3] of the wanted frames, shorter where the file ends early; remarks)."""
-    result, done, held = torch.empty(0), 0, list[int]()
-    notes, scaler = dict[str, None](), Scaler()
-    picture, size = None, None
+    result, done, held, notes = torch.empty(0), 0, list[int](), dict[str, None]()
+    for picture in _pictures(film, numbers, shape, deinterlace, held, notes):
+        if not done:
+            check_room(film.path.name, len(numbers), picture.shape[1], picture.shape[0])
+            result = torch.empty(len(numbers), *picture.shape)
+        result[done] = picture
+        done += 1
+        if report:
+            report(done, len(numbers))
+    return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(numbers))]
+
+
+def _pictures(
+    film: Film | Animation | Pictures,
+    numbers: Sequence[int],
+    shape: Shape,
+    deinterlace: bool,
+    held: list[int],
+    notes: dict[str, None],
+) -> Iterator[Tensor]:
+    """A picture [H, W, 3] for each of the numbers, in order; fewer where the file ends early.
+
+    Args:
+        held: gets the places at which a picture stands once more, since the next cannot be decoded.
+        notes: gets a remark where the size changes.
+    Raises:
+        VideoError: nothing can be decoded.
+    """
+    done, scaler, picture, size = 0, Scaler(), None, None
+    columns = rows = 0
     for number, frame in film.frames(numbers[0], deinterlace):
         # A frame that could not be decoded: the previous one stays on the screen.
         while picture is not None and done < len(numbers) and numbers[done] < number:
-            result[done] = picture
             held.append(done)
             done += 1
+            yield picture
         if done == len(numbers):
-            break
+            return
         if number < numbers[done]:
             continue
         shown = (frame.width, frame.height)
         if size is None:
             columns, rows = shown_size(frame, film.pixel_aspect, shape)
-            check_room(film.path.name, len(numbers), columns, rows)
-            result = torch.empty(len(numbers), rows, columns, 3)
             size = shown
         elif shown != size and shape.fit != "stretch":
             notes[_CHANGES_SIZE.format(*size, *shown, done)] = None
-            shape = Shape(result.shape[2], result.shape[1], "stretch")
+            shape = Shape(columns, rows, "stretch")
         picture = pixels(frame, film, shape, scaler)
         while done < len(numbers) and numbers[done] <= number:
-            result[done] = picture
             done += 1
-        if report:
-            report(done, len(numbers))
+            yield picture
         if done == len(numbers):
-            break
+            return
     if not done:
         raise VideoError(f"No frame of {film.path.name} can be decoded; the file is damaged. Choose another file.")
-    return result[:done], [*notes, *_remarks(film, deinterlace, held, done, len(numbers))]
 
 
 def _remarks(

@@ -21,6 +21,7 @@ from .stream import file_formats
 class OpenT2VJoinFiles(SavingNode):
     """Joins video files."""
 
+    INPUT_IS_LIST = True
     RETURN_TYPES = ("VIDEO", "STRING", "INT")
     RETURN_NAMES = ("video", "file", "frames")
     OUTPUT_TOOLTIPS = (
@@ -29,7 +30,8 @@ class OpenT2VJoinFiles(SavingNode):
         "Number of frames.",
     )
     DESCRIPTION = (
-        "Join any number of video files to one, with their sound, cross-faded and finished. Memory is that of one clip."
+        "Join any number of video files to one, with their sound, cross-faded and finished. Memory does not grow with "
+        "their number, and what fits together is not encoded again."
     )
     SEARCH_ALIASES: ClassVar = [
         "concatenate videos",
@@ -54,7 +56,8 @@ class OpenT2VJoinFiles(SavingNode):
                         "multiline": True,
                         "default": "",
                         "tooltip": "A file a line, in order, as Load Video Frames names them: in the input folder, or "
-                        "with [output] or [temp] behind it. * stands for any text: OpenT2V/shot_*.mp4 [output].",
+                        "with [output] or [temp] behind it. * stands for any text: OpenT2V/shot_*.mp4 [output]. A list of "
+                        "files may be connected.",
                     },
                 ),
                 "overlap": (
@@ -63,7 +66,8 @@ class OpenT2VJoinFiles(SavingNode):
                         "default": 0,
                         "min": 0,
                         "max": 1000,
-                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts.",
+                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts. A list: of each clip, "
+                        "how many it fades in over (Storyboard's transition).",
                     },
                 ),
                 **needed,
@@ -73,17 +77,34 @@ class OpenT2VJoinFiles(SavingNode):
         }
 
     @classmethod
-    def IS_CHANGED(cls, files: str | None = None, **inputs: Any) -> str:
+    def VALIDATE_INPUTS(
+        cls,
+        filename_prefix: Any = None,
+        format: Any = "mp4 h264",
+        quality: Any = 80,
+        crf: Any = -1.0,
+        preset: Any = "",
+        bit_depth: Any = "8",
+    ) -> bool:
+        values = (filename_prefix, format, None, quality, crf, preset, bit_depth)
+        return super().VALIDATE_INPUTS(*(entry for value in values for entry in listed(value)[:1]))
+
+    @classmethod
+    def IS_CHANGED(cls, files: Any = None, **inputs: Any) -> str:
         """The state of every file, so that a clip that was made anew is joined anew."""
-        if files is None:
-            return ""
-        states = [(path, path.stat()) for path in _paths(files)]
+        names = [name for name in listed(files) if name is not None]
+        states = [(path, path.stat()) for path in _paths("\n".join(names))]
         return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
 
-    def save(
+    def save(self, files: Any, overlap: Any, **inputs: Any) -> dict[str, Any]:
+        """Join the files; as ComfyUI calls a node that takes lists, each input is a list."""
+        single = {name: listed(value)[0] for name, value in inputs.items()}
+        return self._join(_paths("\n".join(listed(files))), listed(overlap), **single)
+
+    def _join(
         self,
-        files: str,
-        overlap: int,
+        paths: list[Path],
+        overlaps: list[int],
         filename_prefix: str,
         finishing: tuple[Step, ...] = (),
         prompt: Any = None,
@@ -92,14 +113,14 @@ class OpenT2VJoinFiles(SavingNode):
         **settings: Any,
     ) -> dict[str, Any]:
         output, saving = host.output_folder(), save_settings(**settings)
-        clips = Clips.checked(_paths(files), overlap)
-        sound = None if clips.sound is None else GrowingSound(*clips.sound)
+        clips = Clips.checked(paths, overlaps)
+        sound, damage = None if clips.sound is None else GrowingSound(*clips.sound), list[str]()
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
         bar, done = host.progress(clips.frames, unique_id, "Joining"), 0
 
         def reporting() -> Any:
             nonlocal done
-            for piece in clips.pieces(sound):
+            for piece in clips.pieces(sound, damage):
                 yield piece
                 done += len(piece)
                 bar(done)
@@ -117,7 +138,16 @@ class OpenT2VJoinFiles(SavingNode):
         line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
         starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
         result = (saved_video(writer.path, saving), str(writer.path), clips.frames)
-        return with_remarks(result, [line, f"Joints at frames {starts}.", *notes, *writer.remarks, *remarks], **ui)
+        lines = [line, f"Joints at frames {starts}.", *damage, *notes, *writer.remarks, *remarks]
+        return with_remarks(result, lines, **ui)
+
+
+def listed(value: Any) -> list[Any]:
+    """The entries of an input of a node that takes lists; a value by itself is one.
+
+    ComfyUI gives a tuple of None for a link whose value is not known yet.
+    """
+    return [*value] if isinstance(value, list) or value == (None,) else [value]
 
 
 def _paths(files: str) -> list[Path]:

@@ -73,11 +73,11 @@ def print_one(folder: Path, count: int, overlap: int) -> None:
     from opent2v.media.stream import save_stream
 
     paths = [folder / f"clip{n % KINDS}_00001.mp4" for n in range(count)]
-    clips, began = Clips.checked(paths, overlap), time.monotonic()
+    clips, began = Clips.checked(paths, [overlap]), time.monotonic()
     assert clips.sound is not None
     sound = GrowingSound(*clips.sound)
     writer = save_stream(
-        clips.pieces(sound),
+        clips.pieces(sound, []),
         lambda width, height: VideoWriter(
             folder, "joined", SaveSettings("mp4 h264"), fps=clips.fps, width=width, height=height, audio=sound
         ),

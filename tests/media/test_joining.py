@@ -29,15 +29,15 @@ def write(folder, name, level, frames=12, size=(32, 16), fps=8, sound=0.5, rate=
     return writer.path
 
 
-def joined(folder, paths, overlap):
-    clips = Clips.checked(paths, overlap)
+def joined(folder, paths, *overlaps):
+    clips = Clips.checked(paths, overlaps)
     sound = None if clips.sound is None else GrowingSound(*clips.sound)
 
     def open_writer(width, height):
         settings = SaveSettings("mkv ffv1", provenance=False)
         return VideoWriter(folder, "joined", settings, fps=clips.fps, width=width, height=height, audio=sound)
 
-    return clips, save_stream(clips.pieces(sound), open_writer).path
+    return clips, save_stream(clips.pieces(sound, []), open_writer).path
 
 
 def read(path):
@@ -80,6 +80,50 @@ def test_overlaps_fade_picture_and_sound(three):
     assert wave[int(5 / 8 * RATE)] == pytest.approx(0.5, abs=0.01)
 
 
+def test_each_joint_has_an_overlap_of_its_own(three):
+    folder, paths = three
+    clips, path = joined(folder, paths, 0, 0, 4)  # the first clip fades in from nothing
+    levels, wave = read(path)
+    assert (clips.frames, clips.joints, len(wave)) == (32, [12, 20], int(32 / 8 * RATE))
+    assert levels == pytest.approx([0.2] * 12 + [0.8] * 8 + [0.72, 0.64, 0.56, 0.48] + [0.4] * 8, abs=0.01)
+
+
+def test_a_fade_is_longer_than_the_pieces_that_are_read(tmp_path):
+    paths = [write(tmp_path, f"long{n}", level, frames=60, sound=None) for n, level in enumerate((0.1, 0.9))]
+    levels, _ = read(joined(tmp_path, paths, 39)[1])
+    fade = [0.1 + 0.8 * n / 40 for n in range(1, 40)]
+    assert levels == pytest.approx([0.1] * 21 + fade + [0.9] * 21, abs=0.01)
+
+
+def test_overlaps_that_are_not_one_for_each_clip(three):
+    with pytest.raises(JoinError, match="There are 2 overlaps for 3 clips. Connect one for all joints, or one for"):
+        Clips.checked(three[1], [1, 2])
+
+
+def test_a_clip_that_changed_meanwhile_is_named(tmp_path, three):
+    paths = [write(tmp_path, name, 0.2) for name in ("a", "b")]
+    clips = Clips.checked(paths, [0])
+    paths[1].unlink()
+    write(tmp_path, "other", 0.2, frames=7).rename(paths[1])
+    with pytest.raises(JoinError, match=r"Clip 2 \(b.*\) gives 7 frames of 32 x 16 in place of 12 of 32 x 16"):
+        list(clips.pieces(None, []))
+
+
+def test_what_is_wrong_with_a_clip_is_told_by_its_number(tmp_path, three):
+    with VideoWriter(tmp_path, "damaged", SaveSettings("mp4 h264"), fps=8, width=32, height=16) as writer:
+        writer.write(torch.rand(12, 16, 32, 3))
+    path = writer.path
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][5]
+    data = bytearray(path.read_bytes())
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+    remarks = []
+    pieces = Clips.checked([three[1][0], path], [0]).pieces(None, remarks)
+    assert sum(len(piece) for piece in pieces) == 24
+    assert [remark[:28] for remark in remarks] == ["Clip 2 (damaged_00001.mp4): "]
+
+
 def test_a_silent_clip_is_silence(tmp_path):
     paths = [write(tmp_path, "a", 0.2), write(tmp_path, "b", 0.8, sound=None)]
     _, path = joined(tmp_path, paths, 0)
@@ -117,9 +161,9 @@ def test_bad_clips_are_named_before_anything_is_written(tmp_path, three, changed
     _, paths = three
     bad = write(tmp_path, "bad", 0.5, **changed)
     with pytest.raises(JoinError, match=message):
-        Clips.checked([paths[0], bad, paths[2]], overlap)
+        Clips.checked([paths[0], bad, paths[2]], [overlap])
 
 
 def test_one_clip_is_nothing_to_join(three):
     with pytest.raises(JoinError, match="joining takes at least two"):
-        Clips.checked(three[1][:1], 0)
+        Clips.checked(three[1][:1], [0])
