@@ -1,4 +1,4 @@
-"""Video files joined to one stream of frames and sound. Memory is that of the overlaps, however many files there are."""
+"""Video files joined to one stream of frames and sound, a few frames of which are in memory at a time."""
 
 from __future__ import annotations
 

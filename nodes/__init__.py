@@ -34,6 +34,7 @@ from .references import OpenT2VReferences
 from .rows import OpenT2VRows
 from .sample import OpenT2VSampler
 from .sound import OpenT2VEncodeAudio
+from .storyboard import OpenT2VStoryboard
 from .stream import OpenT2VDecodeToVideo, OpenT2VFinishFrames
 from .sweep_cache import OpenT2VSweepCache
 from .train import OpenT2VTrainLora
@@ -85,6 +86,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VTrainLora": OpenT2VTrainLora,
     "OpenT2VUpscaleLatent": OpenT2VUpscaleLatent,
     "OpenT2VPromptBuilder": OpenT2VPromptBuilder,
+    "OpenT2VStoryboard": OpenT2VStoryboard,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -131,6 +133,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VTrainLora": "Train Video LoRA",
     "OpenT2VUpscaleLatent": "Upscale Video Latent",
     "OpenT2VPromptBuilder": "Prompt Builder",
+    "OpenT2VStoryboard": "Storyboard",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

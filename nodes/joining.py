@@ -31,7 +31,7 @@ class OpenT2VJoinFiles(SavingNode):
     )
     DESCRIPTION = (
         "Join any number of video files to one, with their sound, cross-faded and finished. Memory does not grow with "
-        "their number, and what fits together is not encoded again."
+        "their number."
     )
     SEARCH_ALIASES: ClassVar = [
         "concatenate videos",
@@ -56,8 +56,8 @@ class OpenT2VJoinFiles(SavingNode):
                         "multiline": True,
                         "default": "",
                         "tooltip": "A file a line, in order, as Load Video Frames names them: in the input folder, or "
-                        "with [output] or [temp] behind it. * stands for any text: OpenT2V/shot_*.mp4 [output]. A list of "
-                        "files may be connected.",
+                        "with [output] or [temp] behind it. * stands for any text: OpenT2V/shot_*.mp4 [output]. A list "
+                        "of files may be connected.",
                     },
                 ),
                 "overlap": (
@@ -66,8 +66,8 @@ class OpenT2VJoinFiles(SavingNode):
                         "default": 0,
                         "min": 0,
                         "max": 1000,
-                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts. A list: of each clip, "
-                        "how many it fades in over (Storyboard's transition).",
+                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts. A list: of each "
+                        "clip, how many it fades in over (Storyboard's transition).",
                     },
                 ),
                 **needed,

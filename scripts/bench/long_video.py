@@ -64,8 +64,9 @@ def main() -> None:
 
 
 def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
-    print("| Way | Step across joints | Inside | Drift of the mean | Of the background | Colour | Background | Motion | Shape | Time |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = ("Way", "Step across joints", "Inside", "Drift of the mean", "Of the background")
+    print(f"| {' | '.join((*columns, *(name.capitalize() for name in ATTRIBUTES), 'Time'))} |")
+    print("|---" * 10 + "|")
     base = mean(rows[next(iter(rows))], "seconds")
     for name, measures in rows.items():
         values = [mean(measures, key) for key in ("psnr", "inside", "drift", "ground", *ATTRIBUTES)]

@@ -96,7 +96,7 @@ def test_a_fade_is_longer_than_the_pieces_that_are_read(tmp_path):
 
 
 def test_overlaps_that_are_not_one_for_each_clip(three):
-    with pytest.raises(JoinError, match="There are 2 overlaps for 3 clips. Connect one for all joints, or one for"):
+    with pytest.raises(JoinError, match=r"There are 2 overlaps for 3 clips\. Connect one for all joints, or one for"):
         Clips.checked(three[1], [1, 2])
 
 

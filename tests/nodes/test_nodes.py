@@ -52,6 +52,7 @@ ADVANCED = {
     "OpenT2VLoraStack": ["blocks"],
     "OpenT2VPromptBuilder": ["form", "language", "model", "seed"],
     "OpenT2VRows": ["number_column", "text_column"],
+    "OpenT2VStoryboard": ["fps"],
 }
 ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]
 for measuring in ("OpenT2VCalibrateCache", "OpenT2VSweepCache"):
