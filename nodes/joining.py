@@ -66,8 +66,8 @@ class OpenT2VJoinFiles(SavingNode):
                         "default": 0,
                         "min": 0,
                         "max": 1000,
-                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts. A list: of each "
-                        "clip, how many it fades in over (Storyboard's transition).",
+                        "tooltip": "Frames over which each clip fades into the next, sound too. 0: cuts. A list: of "
+                        "each clip, how many it fades in over (Storyboard's transition).",
                     },
                 ),
                 **needed,
