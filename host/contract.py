@@ -131,8 +131,8 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """Title of a MODEL of the host's own loaders; "" for any other."""
         ...
 
-    def fingerprint(self, model: Model) -> tuple[str, str]:
-        """(fingerprint of the weights, fingerprint of the LoRAs or "")."""
+    def fingerprint(self, thing: Any) -> tuple[str, str]:
+        """(fingerprint of the weights, fingerprint of the LoRAs or "") of a MODEL or VAE of any maker."""
         ...
 
     def path(self, thing: Any) -> Path | None:

@@ -46,6 +46,7 @@ class VideoWriter:
         metadata: texts, read back equal by PyAV and, where the format says so, restored by ComfyUI's page (keys
             "prompt" and "workflow", JSON); NUL characters and lone surrogates, which UTF-8 text cannot hold, become
             U+FFFD.
+        is_numbered: False: the file is `<folder>/<stem>.mp4`, and one that is there is replaced.
     Raises:
         ValueError: an argument is out of range; at the end: no frame was written.
         OutputError: the folder is missing, not writable, full or was removed.
@@ -72,6 +73,7 @@ class VideoWriter:
         height: int,
         audio: Mapping[str, Any] | GrowingSound | None = None,
         metadata: Mapping[str, str] | None = None,
+        is_numbered: bool = True,
     ):
         check_name(stem)
         self._settings = settings = settings or SaveSettings()
@@ -80,7 +82,7 @@ class VideoWriter:
         self._size = (width, height)
         self._stored = settings.stored_size(width, height)
         self._folder = Path(folder).absolute()
-        self._stem = stem
+        self._stem, self._is_numbered = stem, is_numbered
         self.remarks: list[str] = []
         self._track = self._sound(audio, settings.audio_length == "pad")
         self._metadata = {_utf8_text(key): _utf8_text(value) for key, value in (metadata or {}).items()}
@@ -232,7 +234,10 @@ class VideoWriter:
         with disk_errors(self._folder):
             self._sink.finish()
             self._sink.close()
-            self._path = give_final_name(self._temporary, self._stem, self._format.suffix)
+            if self._is_numbered:
+                self._path = give_final_name(self._temporary, self._stem, self._format.suffix)
+            else:
+                self._path = self._temporary.replace(self._folder / f"{self._stem}{self._format.suffix}")
         if self._track is not None:
             self.remarks += self._track.remarks
 

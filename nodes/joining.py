@@ -81,13 +81,14 @@ class OpenT2VJoinFiles(SavingNode):
         cls,
         filename_prefix: Any = None,
         format: Any = "mp4 h264",
+        fps: Any = None,
         quality: Any = 80,
         crf: Any = -1.0,
         preset: Any = "",
         bit_depth: Any = "8",
     ) -> bool:
-        values = (filename_prefix, format, None, quality, crf, preset, bit_depth)
-        return super().VALIDATE_INPUTS(*(entry for value in values for entry in listed(value)[:1]))
+        values = (filename_prefix, format, fps, quality, crf, preset, bit_depth)
+        return super().VALIDATE_INPUTS(*(listed(value)[0] for value in values))
 
     @classmethod
     def IS_CHANGED(cls, files: Any = None, **inputs: Any) -> str:

@@ -11,6 +11,7 @@ from ..sampling.caches.report import remarks
 from ..sampling.describe import saved_calls
 from .guidance import GUIDANCE
 from .inputs import STEP_CACHE, WINDOWS
+from .keeping import FOLDER, Untold, keep_input, keep_latent, key_of, read_latent
 from .remarks import with_remarks
 from .sampling import SamplerInputs
 from .step_caches import foreseen
@@ -138,13 +139,40 @@ class OpenT2VSampler:
                         "denoise. LTX-2's second stage: 0.85, 0.725, 0.421875. Empty: by steps, the model's own.",
                     },
                 ),
+                "keep": keep_input("the latent"),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            "hidden": {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }
 
     def sample(
-        self, *, step_cache: CacheRequest | None = None, unique_id: str | None = None, **values: Any
+        self, *, keep: bool = False, prompt: Any = None, unique_id: str | None = None, **values: Any
     ) -> dict[str, Any]:
+        if not keep:
+            return with_remarks(*self._sampled(unique_id=unique_id, **values))
+        models = {name: values.get(name) for name in ("model", "low_noise_model")}
+        others = {name: value for name, value in values.items() if name not in models}
+        try:
+            key = key_of(others, models, prompt, unique_id)
+        except Untold as error:
+            result, lines = self._sampled(unique_id=unique_id, **values)
+            return with_remarks(result, [*lines, f"Not kept: {error}."])
+        kept = read_latent(key)
+        if kept is not None:
+            latent, lines = kept
+            remark = f"Taken from {FOLDER}/{key}, since nothing has changed."
+            return with_remarks((latent, "\n".join(lines)), [*lines, remark])
+        result, lines = self._sampled(unique_id=unique_id, **values)
+        try:
+            keep_latent(key, result[0], lines)
+            remark = f"Kept as {FOLDER}/{key}."
+        except Untold as error:
+            remark = f"Not kept: {error}."
+        return with_remarks(result, [*lines, remark])
+
+    def _sampled(
+        self, *, step_cache: CacheRequest | None = None, unique_id: str | None = None, **values: Any
+    ) -> tuple[tuple[dict[str, Any], str], list[str]]:
+        """((LATENT, report), lines for the user)."""
         inputs, request = SamplerInputs.split(values)
         cache = None if step_cache is None else inputs.cache_run(step_cache, request)
         run = inputs.plan(request)
@@ -156,4 +184,4 @@ class OpenT2VSampler:
         latent = inputs.sample(run, cache, unique_id, plan)
         line, *advice = describe(run)
         lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *inputs.few_steps, *advice]
-        return with_remarks((latent, "\n".join(lines)), lines)
+        return (latent, "\n".join(lines)), lines

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from ..host import host
-from ..media import VideoWriter, save_location
+from ..media import VideoWriter, check_prefix, save_location
 from ..media.audio import in_a_row
 from ..media.finishing import Step, finish
 from ..media.formats import FORMATS, available
 from ..media.settings import exact_fps
 from ..media.stream import save_stream
 from .inputs import audio_vae_input, check_latent, finishing_input
+from .keeping import Untold, keep_input, key_of
 from .memory import decoded_stream
 from .preview import preview
 from .remarks import with_remarks
@@ -70,6 +73,7 @@ class OpenT2VDecodeToVideo(SavingNode):
                 "format": (file_formats(), saving["format"][1]),
                 "finishing": finishing_input(),
                 "audio_vae": audio_vae_input(),
+                "keep": keep_input("the file"),
             },
             "hidden": {**HIDDEN},
         }
@@ -83,6 +87,7 @@ class OpenT2VDecodeToVideo(SavingNode):
         audio: dict[str, Any] | None = None,
         finishing: tuple[Step, ...] = (),
         audio_vae: Any = None,
+        keep: bool = False,
         prompt: Any = None,
         extra_pnginfo: Any = None,
         unique_id: str | None = None,
@@ -101,7 +106,15 @@ class OpenT2VDecodeToVideo(SavingNode):
             seconds = host.clip_frames(vae, samples) / exact_fps(fps)
             sound.check_length(decoded, seconds, fps)
             audio = in_a_row(decoded, seconds)
+        kept = Kept()
+        if keep:
+            values = {"latent": latent, "fps": fps, "audio": audio, "finishing": finishing, "saving": saving}
+            kept = Kept.of(output, filename_prefix, saving.kind.suffix, values, vae, prompt, unique_id)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id, latent.get("opent2v"))
+        if kept.path is not None and kept.path.is_file():
+            ui, remarks = preview(kept.path, output, saving.kind, bool(metadata))
+            result = (saved_video(kept.path, saving), str(kept.path), audio)
+            return with_remarks(result, [*sound.remarks, *remarks, *kept.remarks], **ui)
         latent_frames = samples.shape[0] * (samples.shape[2] if samples.ndim == 5 else 1)
         bar = host.progress(latent_frames, unique_id, "Decoding and encoding")
         pieces, rate, notes = finish(finishing, decoded_stream(vae, latent, bar), exact_fps(fps))
@@ -109,13 +122,51 @@ class OpenT2VDecodeToVideo(SavingNode):
         def open_writer(width: int, height: int) -> VideoWriter:
             folder, stem = save_location(output, filename_prefix, width, height)
             return VideoWriter(
-                folder, stem, saving, fps=rate, width=width, height=height, audio=audio, metadata=metadata
+                folder,
+                stem if kept.path is None else kept.path.stem,
+                saving,
+                fps=rate,
+                width=width,
+                height=height,
+                audio=audio,
+                metadata=metadata,
+                is_numbered=kept.path is None,
             )
 
         writer = save_stream(pieces, open_writer)
         ui, remarks = preview(writer.path, output, saving.kind, bool(metadata))
         result = (saved_video(writer.path, saving), str(writer.path), audio)
-        return with_remarks(result, [*notes, *sound.remarks, *writer.remarks, *remarks], **ui)
+        lines = [*notes, *sound.remarks, *writer.remarks, *remarks, *kept.remarks]
+        return with_remarks(result, lines, **ui)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a file is kept.
+
+    Attributes:
+        path: of the file, which may not be there yet; None: it gets the next free number, as without `keep`.
+        remarks: for the user.
+    """
+
+    path: Path | None = None
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, output: Path, prefix: str, suffix: str, values: dict[str, Any], vae: Any, prompt: Any, node: str | None
+    ) -> Kept:
+        """Arguments as `key_of`; errors as `check_prefix`."""
+        folder, stem = check_prefix(output, prefix, 1, 1)
+        if (folder, stem) != check_prefix(output, prefix, 2, 2):
+            return cls(None, ("Not kept: filename_prefix holds the size, which is not known before the decoding.",))
+        try:
+            path = folder / f"{stem}_{key_of(values, {'vae': vae}, prompt, node)}{suffix}"
+        except Untold as error:
+            return cls(None, (f"Not kept: {error}.",))
+        is_there = path.is_file()
+        line = f"Taken from {path.name}, since nothing has changed." if is_there else f"Kept as {path.name}."
+        return cls(path, (line,))
 
 
 class OpenT2VFinishFrames:

@@ -7,8 +7,9 @@ from ..comfyui import floor
 
 # Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
 from ..comfyui.clip import Clip, clip, embed, late_clip, shows, text_identity, tokens
+from ..comfyui.identity import fingerprint
 from ..comfyui.install import install
-from ..comfyui.model import Model, device_dtypes, fingerprint, model, path, variant
+from ..comfyui.model import Model, device_dtypes, model, path, variant
 from ..comfyui.nested import nested
 from ..comfyui.sample import sample
 from ..comfyui.upscale import upscale

@@ -24,13 +24,11 @@ from ...sampling import Discrete, own_shift, prediction
 from ...sampling.travel import AT, check_travel
 from ...sampling.windows import beside
 from ..comfyui.clip import LateCLIP
-from ..fingerprint import of_patches, of_weights
 from .attention import CallOptions, attend_through_host
 from .finish_loading import finish_each_load
 from .known import network_of
 from .ops import move_orphans_on_load, switch_to_casting
 from .patcher import make_reloadable, patcher
-from .quantised import stored_weights
 from .saving import refuse_saving
 from .shift import TwoShifts, has_two_shifts, in_force
 from .streams import by_stream, packing_of
@@ -321,15 +319,6 @@ def variant(thing: Any) -> Variant | None:
     else:
         known = part.variant
     return None if known is None else in_force(known, thing.get_model_object("model_sampling"))
-
-
-def fingerprint(model: Any) -> tuple[str, str]:
-    weights = stored_weights(model.model.diffusion_model)
-    # While LoRAs are merged, the host keeps the original weights in its backup; into packed ones nothing is merged.
-    plain = (name for name, weight in weights.items() if isinstance(weight, Tensor))
-    kept = {name: model.backup.get(f"diffusion_model.{name}") for name in plain}
-    before = weights | {name: backup.weight for name, backup in kept.items() if backup is not None}
-    return of_weights(before), of_patches(model.patches)
 
 
 def _latent_format(variant: Variant) -> Any:

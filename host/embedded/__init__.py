@@ -7,8 +7,9 @@ from __future__ import annotations
 
 # Imported by the full path: with `from .clip import clip` the type checker would mix up the file and the function.
 from ..embedded.clip import Clip, clip, embed, late_clip, shows, text_identity, tokens
+from ..embedded.identity import fingerprint
 from ..embedded.install import install
-from ..embedded.model import Model, device_dtypes, fingerprint, model, path, title, variant
+from ..embedded.model import Model, device_dtypes, model, path, title, variant
 from ..embedded.nested import nested
 from ..embedded.sample import sample
 from ..embedded.vae import (

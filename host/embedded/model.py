@@ -20,7 +20,6 @@ from ...sampling.caches import CacheRun
 from ...sampling.streams import Packing
 from ...sampling.windows import Windows
 from ..embedded.clip import Clip, late_or_part
-from ..fingerprint import of_patches, of_weights
 from ..leaves import dtype_keeping_norms, switch_leaves
 from . import machine
 from .ops import LEAVES
@@ -111,12 +110,3 @@ def _part(thing: Any) -> Any:
 def title(thing: Any) -> str:
     """There are none of the host's own here."""
     return ""
-
-
-def fingerprint(model: Model) -> tuple[str, str]:
-    patches = {
-        (n, patch.key, patch.rows): (strength, patch.kind, patch.scale, list(patch.tensors.values()))
-        for n, (lora, strength) in enumerate(model.patches)
-        for patch in lora
-    }
-    return of_weights(dict(model.part.transformer.named_parameters())), of_patches(patches)

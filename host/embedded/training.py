@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...base import Entry, VideoModel
 from ..training import TrainingModel, refuse_patches
-from .model import Model, fingerprint
+from .identity import fingerprint
+from .model import Model
 
 
 def training_model(model: Model, from_file: Callable[[Path], VideoModel] | None = None) -> TrainingModel:

@@ -2,7 +2,7 @@
 
     python3 scripts/make/thumbnails.py
 
-Those of video_to_video, step_cache, lora, prompt_travel and finishing are frames of those templates' own runs, here and
+Those of video_to_video, step_cache, lora, prompt_travel, the long videos and finishing are frames of those templates' own runs, here and
 now. The other models are not here to run: their templates get a title card, which says that it is an example and shows
 frames of the bundled model.
 """
@@ -48,6 +48,10 @@ def main() -> int:
         _save("lora", runs([plain, frames(run("lora", base))], "LoRA", "above: at strength 0"))
         longer = frames(run("prompt_travel", base))
         _save("prompt_travel", runs([first, longer], "prompt travel", "below: three clips long"))
+        story = frames(run("long_video_storyboard", base), 8)
+        _save("long_video_storyboard", runs([story[:4], story[4:]], "storyboard", "three shots in one file"))
+        continued = frames(run("continue_video", base), 8)
+        _save("continue_video", runs([continued[:4], continued[4:]], "continue video", "on from its end"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
     for template in TEMPLATES:
         task = "image to video" if template.starts else "reference to video" if template.refers else "text to video"
@@ -72,7 +76,7 @@ def run(name: str, base: Path, **values: Any) -> Path:
     for node in prompt.values():
         node["inputs"].update({key: value for key, value in values.items() if key in node["inputs"]})
     execute(load_workflow(prompt, NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
-    return next(folder.glob("*.mp4"))
+    return max(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def frames(video: Path, count: int = 4) -> list[Any]:

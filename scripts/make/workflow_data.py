@@ -568,3 +568,40 @@ Longer still: only frames of Empty Video Latent. The same graph takes every mode
 3. “Video Windows”在每一步计算 17 帧的重叠窗口，每个窗口用其中点的提示词。显存只相当于一个窗口。
 
 要更长：只改“Empty Video Latent”的 frames。换其他模型，图不变。"""
+
+STORY = """2 s | a red triangle moving to the right on a black background
+2 s | a blue star, rotating, on a beige background | seed 3 | fade 4 f
+1 s | a white square moving to the right on a grey background | lora opent2v-quickstart-outline.safetensors"""
+STORY_NOTE = """A story in shots that ends in one file. The model comes with this pack.
+
+1. Storyboard reads a shot on each line: length, prompt, and if you like seed, lora, picture and fade.
+2. The nodes behind it run once for each shot.
+3. Join Video Files makes one file of them, with the cuts and fades of the storyboard. Memory does not grow with their
+number.
+
+keep is on in Video Sampler and Decode to Video File: change a line and run again, and only that shot is made anew. Each
+model of the pack can take this one's place.
+
+由镜头组成的故事，最后合成一个文件。模型随包附带，无需下载。
+
+1. “Storyboard”每行一个镜头：时长、提示词，以及可选的种子、LoRA、图片和淡入。
+2. 后面的节点对每个镜头运行一次。
+3. “Join Video Files”按分镜的切换和淡化拼成一个文件，内存不随镜头数增长。
+
+“Video Sampler”和“Decode to Video File”打开了 keep：修改一行再运行，只重新生成那个镜头。可换成本包的任何模型。"""
+CONTINUE_NOTE = """A clip that goes on where it ends. The model comes with this pack.
+
+1. The first Video Sampler makes a clip of 17 frames.
+2. Continue Video takes its last 5 frames as the start of the next one and gives them the first clip's colours.
+3. The second Video Sampler makes what follows, and Join Clips fades both into one over those frames.
+
+Longer still: copy the three nodes from Continue Video on. A model that starts from pictures goes on from the last
+frame; Continue Video says which way it takes.
+
+让一段视频从结尾处继续。模型随包附带，无需下载。
+
+1. 第一个“Video Sampler”生成 17 帧。
+2. “Continue Video”取最后 5 帧作为下一段的开头，并使其颜色与第一段一致。
+3. 第二个“Video Sampler”生成后续，“Join Clips”在这些帧上把两段合为一段。
+
+要更长：复制“Continue Video”起的三个节点。以图片开始的模型会从最后一帧继续；“Continue Video”会说明用哪种方式。"""

@@ -26,7 +26,7 @@ BADGE = 50  # title and badge, above a node
 FLOOR, FRONTEND = "0.8.0", "1.35.9"
 # Workflow ids kept from before this script wrote the templates.
 IDS = {"quickstart": "6f2d3f4e-5a0b-4c57-9a52-0e1c7b7f2a10"}
-SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo")
+SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo", "OpenT2VJoinFiles")
 # Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
 CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
     "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
@@ -45,11 +45,12 @@ STAYING = {
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 285, "OpenT2VLoadLora": 520,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
-    "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
+    "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "OpenT2VStoryboard": 560,
+    "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
     "OpenT2VSampler": 540, "OpenT2VCalibrateCache": 540, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
-    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700,
+    "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700, "OpenT2VJoinFiles": 730,
 }  # fmt: skip
 HEIGHTS = STAYING | GROWING
 
@@ -115,7 +116,7 @@ class Graph:
         offset = [math.ceil(CORNER[0] / scale), math.ceil(CORNER[1] / scale) + BADGE]
         app = {
             "inputs": [[str(number), widget] for number, widget in self.asked],
-            "outputs": [str(node["id"]) for node in nodes if node["type"] in SAVING],
+            "outputs": [str(node["id"]) for node in nodes if node["type"] in SAVING][-1:],
         }
         return {
             "id": IDS.get(

@@ -22,9 +22,12 @@ import pack
 from workflow_data import (
     CACHE_NOTE,
     CAPTIONS,
+    CONTINUE_NOTE,
     FINISH_NOTE,
     LORA_NOTE,
     QUICKSTART_NOTE,
+    STORY,
+    STORY_NOTE,
     TEMPLATES,
     TRAVEL_NOTE,
     TRAVELLING,
@@ -42,7 +45,17 @@ def main() -> int:
     pack.mount()
     graphs = {template.name: generation(template) for template in TEMPLATES}
     graphs |= {
-        build.__name__: build() for build in (quickstart, video_to_video, finishing, step_cache, lora, prompt_travel)
+        build.__name__: build()
+        for build in (
+            quickstart,
+            video_to_video,
+            finishing,
+            step_cache,
+            lora,
+            prompt_travel,
+            long_video_storyboard,
+            continue_video,
+        )
     }
     for name, graph in graphs.items():
         path = FOLDER / f"{name}.json"
@@ -356,6 +369,61 @@ def prompt_travel() -> Graph:
     graph.column(400)
     graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_travel"})
     graph.asked = [(prompt, "positive"), (latent, "frames"), (sampler, "seed")]
+    return graph
+
+
+def long_video_storyboard() -> Graph:
+    """Shots that the graph runs over, and one file of them."""
+    graph = Graph()
+    graph.column(340)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    graph.note(STORY_NOTE, 500)
+    graph.column(400)
+    links = {"model": (model, "model"), "clip": (model, "clip")}
+    story = graph.add("OpenT2VStoryboard", links, {"shots": STORY, "seed": 1, "control_after_generate": "fixed"})
+    graph.column(380)
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (story, "clip"), "positive": (story, "prompt")})
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model"), "frames": (story, "frames")})
+    graph.column(340)
+    links = {**_sampled(story, prompt, latent), "seed": (story, "seed")}
+    sampler = graph.add("OpenT2VSampler", links, {"keep": True})
+    graph.column(360)
+    links = {**_decoded(model, sampler, latent), "filename_prefix": (story, "label")}
+    decoded = graph.add("OpenT2VDecodeToVideo", links, {"keep": True})
+    graph.column(400)
+    files = {"files": (decoded, "file"), "overlap": (story, "transition")}
+    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": "OpenT2V_story"})
+    graph.asked = [(story, "shots"), (story, "seed")]
+    return graph
+
+
+def continue_video() -> Graph:
+    """The quickstart model twice: the second clip goes on where the first one ends."""
+    graph, model, prompt, latent = _bundled(CONTINUE_NOTE, 480)
+    first = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
+    graph.column(380)
+    clip = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (first, "latent")})
+    words = {name: (prompt, name) for name in ("positive", "negative")}
+    frames = {"images": (clip, "images"), "anchor": (clip, "images")}
+    start = graph.add(
+        "OpenT2VContinue", {"model": (model, "model"), "vae": (model, "vae"), **words, **frames}, {"overlap": 5}
+    )
+    graph.column(340)
+    words = {name: (start, name) for name in words}
+    second = graph.add("OpenT2VSampler", {"model": (model, "model"), **words, "latent": (start, "latent")}, {"seed": 2})
+    graph.column(300)
+    after = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (second, "latent")})
+    both = {
+        "first": (clip, "images"),
+        "second": (after, "images"),
+        "overlap": (start, "overlap"),
+        "fps": (start, "fps"),
+    }
+    joined = graph.add("OpenT2VJoinClips", both)
+    graph.column(400)
+    saved = {"images": (joined, "images"), "fps": (start, "fps")}
+    graph.add("OpenT2VSaveVideo", saved, {"filename_prefix": "OpenT2V_continued"})
+    graph.asked = [(prompt, "positive"), (start, "overlap"), (second, "seed")]
     return graph
 
 

@@ -18,7 +18,16 @@ from opent2v.tests.host.server import ROOT, Server
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-BUNDLED = ("quickstart", "video_to_video", "finishing", "step_cache", "lora", "prompt_travel")
+BUNDLED = (
+    "quickstart",
+    "video_to_video",
+    "finishing",
+    "step_cache",
+    "lora",
+    "prompt_travel",
+    "long_video_storyboard",
+    "continue_video",
+)
 WATCH = f"() => {{ window.drawn = []; window.watch = setInterval(() => window.drawn.push(({BOXES})()), 100) }}"
 DRAWN = "() => { clearInterval(window.watch); return window.drawn }"
 SAY_MUCH = """() => app.graph.nodes.forEach(({ widgets }) => {

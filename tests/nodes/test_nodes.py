@@ -31,7 +31,7 @@ ADVANCED = {
     "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
-    "OpenT2VSampler": ["shift", "solver", "sigmas"],
+    "OpenT2VSampler": ["shift", "solver", "sigmas", "keep"],
     "OpenT2VImageToVideo": ["middle_frames"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
@@ -54,7 +54,7 @@ ADVANCED = {
     "OpenT2VRows": ["number_column", "text_column"],
     "OpenT2VStoryboard": ["fps"],
 }
-ADVANCED["OpenT2VDecodeToVideo"] = ADVANCED["OpenT2VSaveVideo"]
+ADVANCED["OpenT2VDecodeToVideo"] = [*ADVANCED["OpenT2VSaveVideo"], "keep"]
 for measuring in ("OpenT2VCalibrateCache", "OpenT2VSweepCache"):
     ADVANCED[measuring] = ["shift", "solver"]
 MOST_OPEN = 6  # widgets of a node as it is placed; Stack Video LoRAs has its slots

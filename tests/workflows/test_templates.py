@@ -22,7 +22,16 @@ from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-BUNDLED = ("quickstart", "video_to_video", "finishing", "step_cache", "lora", "prompt_travel")
+BUNDLED = (
+    "quickstart",
+    "video_to_video",
+    "finishing",
+    "step_cache",
+    "lora",
+    "prompt_travel",
+    "long_video_storyboard",
+    "continue_video",
+)
 MODELS = [name for name in NAMES if name not in BUNDLED]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}
@@ -70,12 +79,12 @@ def changed(name: str, **values: Any) -> dict[str, Any]:
     return prompt
 
 
-def run(flow: dict[str, Any], output: Path) -> list[Any]:
-    """Run a workflow and return the frames of the one video that it leaves."""
+def run(flow: dict[str, Any], output: Path, stem: str = "") -> list[Any]:
+    """Run a workflow and return the frames of the one video that it leaves; of several, the last one of this name."""
     results = runner.run(load(flow), CLASSES)
-    (video,) = output.rglob("*.mp4")
+    video, *others = sorted(output.rglob(f"{stem}*.mp4"), reverse=True)
     shown = [one["filename"] for result in results.values() for one in result["ui"].get("images", ())]
-    assert shown == [video.name]
+    assert shown[-1] == video.name and (stem or (not others and len(shown) == 1))
     with av.open(str(video)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -198,7 +207,7 @@ def test_app_mode_is_told_what_to_ask_and_what_to_show(name):
     nodes = {str(node["id"]): node for node in flow["nodes"]}
     app = flow["extra"]["linearData"]
     asked = {widget for _, widget in app["inputs"]}
-    assert asked & {"positive", "prompt"}
+    assert asked & {"positive", "prompt", "shots"}
     assert ("image" in asked) == name.endswith(("image_to_video", "reference_to_video"))
     for number, widget in app["inputs"]:
         inputs = CLASSES[nodes[number]["type"]].INPUT_TYPES()
@@ -275,6 +284,27 @@ def test_prompt_travel_runs_beyond_the_models_length(tmp_path):
     assert red > 150 > blue, "it begins with a red triangle"
     red, _, blue = frames[46].reshape(-1, 3).max(0)
     assert blue > 150 > red, "it ends with a blue one"
+
+
+def test_a_storyboard_ends_in_one_file_and_of_a_changed_shot_only_that_is_made(tmp_path):
+    output = tmp_path / "videos"
+    embedded.configure(output=output)
+    graph = changed("long_video_storyboard", steps=4)
+    (story,) = (node for node in graph.values() if node["class_type"] == "OpenT2VStoryboard")
+    story["inputs"]["shots"] = "9 f | a red triangle\n9 f | a blue star | fade 4 f"
+    assert len(run(graph, output, "OpenT2V_story")) == 14
+    shots = {path: path.stat().st_mtime_ns for path in output.glob("shot_*.mp4")}
+    story["inputs"]["shots"] += "\n5 f | a white square"
+    assert len(run(graph, output, "OpenT2V_story")) == 19
+    assert len(list(output.glob("shot_*.mp4"))) == 3
+    assert {path: path.stat().st_mtime_ns for path in shots} == shots
+
+
+def test_a_continued_clip_keeps_its_first_frames(tmp_path):
+    output = tmp_path / "videos"
+    embedded.configure(output=output)
+    frames = run(changed("continue_video", steps=6), output)
+    assert len(frames) == 29, "two clips of 17 that share 5"
 
 
 def test_lora_runs_and_its_strength_counts(tmp_path):
