@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import xmp
+from .audio import AudioTrack
+from .formats import Format
 from .pyav import av
+from .settings import SaveSettings
 from .sink import FrameMaker, Job, is_yuv
 
 # ITU-T H.273 code points: 1 is BT.709 in colour primaries, transfer characteristics and matrix alike; 0 is an RGB
@@ -24,14 +29,7 @@ class ContainerSink:
     def __init__(self, job: Job):
         self._job, self._frames = job, 0
         kind = job.settings.kind
-        self._is_mov = kind.container in ("mp4", "mov")
-        options = _OPTIONS if self._is_mov else {}
-        # FFmpeg would read a relative "a:b/c" as a protocol; the job's path is absolute.
-        self._container: Any = av.open(str(job.path), "w", format=kind.container, options=options)
-        for key, value in job.metadata.items():
-            self._container.metadata[key] = value if self._is_mov else _balanced(value)
-        if job.settings.provenance and not self._is_mov:
-            self._container.metadata["DIGITAL_SOURCE_TYPE"] = xmp.DIGITAL_SOURCE_TYPE
+        self._container: Any = opened_for_writing(job.path, job.settings, job.metadata)
 
         self._video = self._container.add_stream(kind.encoder().name, rate=job.fps, options=job.settings.options)
         self._video.width, self._video.height = job.width, job.height
@@ -46,9 +44,7 @@ class ContainerSink:
         context.color_range = self._range()
 
         if job.track is not None:
-            assert kind.sound is not None
-            rate, layout = job.track.encoded_rate, job.track.layout
-            self._sound = self._container.add_stream(kind.sound.encoder, rate=rate, layout=layout)
+            self._sound = add_sound(self._container, kind, job.track)
 
     def write(self, picture: np.ndarray) -> None:
         frame = self._frame_maker.frame(picture)
@@ -78,11 +74,41 @@ class ContainerSink:
         if self._job.track is not None:
             self._container.mux(self._sound.encode(None))
         self._container.close()
-        if self._job.settings.provenance and self._is_mov:
-            xmp.append_box(self._job.path)
+        finish_container(self._job.path, self._job.settings)
 
     def close(self) -> None:
         self._container.close()
+
+
+def opened_for_writing(path: Path, settings: SaveSettings, metadata: Mapping[str, str]) -> Any:
+    """A container that is to be written, with its texts, and the mark where it stands among them.
+
+    Args:
+        path: absolute, because FFmpeg would read a relative "a:b/c" as a protocol.
+    """
+    is_mov = _is_mov(settings)
+    container: Any = av.open(str(path), "w", format=settings.kind.container, options=_OPTIONS if is_mov else {})
+    for key, value in metadata.items():
+        container.metadata[key] = value if is_mov else _balanced(value)
+    if settings.provenance and not is_mov:
+        container.metadata["DIGITAL_SOURCE_TYPE"] = xmp.DIGITAL_SOURCE_TYPE
+    return container
+
+
+def add_sound(container: Any, kind: Format, track: AudioTrack) -> Any:
+    """The stream of a sound in a container of a format that has any."""
+    assert kind.sound is not None
+    return container.add_stream(kind.sound.encoder, rate=track.encoded_rate, layout=track.layout)
+
+
+def finish_container(path: Path, settings: SaveSettings) -> None:
+    """Put the mark behind a closed file where it stands there."""
+    if settings.provenance and _is_mov(settings):
+        xmp.append_box(path)
+
+
+def _is_mov(settings: SaveSettings) -> bool:
+    return settings.kind.container in ("mp4", "mov")
 
 
 def _balanced(text: str) -> str:

@@ -119,10 +119,10 @@ class Clips:
             JoinError: a file has changed meanwhile.
         """
         held, fades = torch.empty(0, 0, 0, 3), (0, *self.overlaps, 0)
-        for number, (path, count, start) in enumerate(zip(self.paths, self.counts, (0, *self.joints), strict=True), 1):
+        for number, (path, count) in enumerate(zip(self.paths, self.counts, strict=True), 1):
             film, notes, (fade_in, fade_out) = open_film(path), list[str](), fades[number - 1 : number + 1]
             if sound is not None:
-                sound.add(self._sound(film, count, notes), start / self.fps, count / self.fps, fade_out / self.fps)
+                self._add_sound(sound, number, film, notes)
             head, tail, at, end = list[Tensor](), list[Tensor](), 0, count - fade_out
             piece = held[:0]
             for piece in read_pieces(film, _PIECE, notes):
@@ -144,12 +144,20 @@ class Clips:
             held = torch.cat(tail) if tail else piece[:0]
             remarks += [f"Clip {number} ({path.name}): {note}" for note in notes]
 
-    def _sound(self, film: Any, count: int, notes: list[str]) -> dict[str, Any] | None:
-        if not film.has_sound:
-            return None
-        audio, remarks = read_sound(film.path, film.timeline.start, count / self.fps, film.jumping)
-        notes += remarks
-        return audio
+    def add_sound(self, sound: GrowingSound, number: int, remarks: list[str]) -> None:
+        """Add the sound of a clip, counted from 1; what is wrong with it goes to the remarks."""
+        notes = list[str]()
+        self._add_sound(sound, number, open_film(self.paths[number - 1]), notes)
+        remarks += [f"Clip {number} ({self.paths[number - 1].name}): {note}" for note in notes]
+
+    def _add_sound(self, sound: GrowingSound, number: int, film: Any, notes: list[str]) -> None:
+        seconds, start = self.counts[number - 1] / self.fps, (0, *self.joints)[number - 1] / self.fps
+        fade = (*self.overlaps, 0)[number - 1] / self.fps
+        audio = None
+        if film.has_sound:
+            audio, remarks = read_sound(film.path, film.timeline.start, seconds, film.jumping)
+            notes += remarks
+        sound.add(audio, start, seconds, fade)
 
     def _changed(self, number: int, frames: int, piece: Tensor) -> JoinError:
         return JoinError(

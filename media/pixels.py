@@ -50,14 +50,14 @@ class Shape:
 
 def shown_size(frame: Any, pixel_aspect: Fraction, shape: Shape) -> tuple[int, int]:
     """(width, height) of the result of `pixels` for a frame."""
-    turns, _ = _turned(frame)
+    turns, _ = turned(frame)
     width, height = max(1, round(frame.width * pixel_aspect)), frame.height
     return shape.sizes(*((height, width) if turns % 2 else (width, height)))[1]
 
 
 def pixels(frame: Any, film: Any, shape: Shape, scaler: Scaler) -> Tensor:
     """[H, W, 3] float32 0..1 of a frame of a `film.Film` or an `animation.Animation`."""
-    turns, is_mirrored = _turned(frame)
+    turns, is_mirrored = turned(frame)
     width, height = max(1, round(frame.width * film.pixel_aspect)), frame.height
     if turns % 2:
         width, height = height, width
@@ -75,7 +75,7 @@ def pixels(frame: Any, film: Any, shape: Shape, scaler: Scaler) -> Tensor:
     return hdr.tone_mapped(picture, film.transfer) if film.is_hdr else picture
 
 
-def _turned(frame: Any) -> tuple[int, bool]:
+def turned(frame: Any) -> tuple[int, bool]:
     """(quarter turns against the clock, whether the picture is mirrored left to right before) that bring it upright.
 
     Source: the display matrix of ISO/IEC 14496-12; [x', y'] = [a x + c y, b x + d y].

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..host import host
-from ..media import VideoWriter, check_input, save_location
+from ..media import SaveSettings, VideoWriter, check_input, save_location
+from ..media.copying import copy_joined, why_encoded
 from ..media.finishing import Step, finish
 from ..media.joining import Clips, GrowingSound
 from ..media.naming import split_folder
@@ -72,7 +73,20 @@ class OpenT2VJoinFiles(SavingNode):
                 ),
                 **needed,
             },
-            "optional": {**saving, "format": (file_formats(), saving["format"][1]), "finishing": finishing_input()},
+            "optional": {
+                **saving,
+                "format": (file_formats(), saving["format"][1]),
+                "finishing": finishing_input(),
+                "encode_again": (
+                    "BOOLEAN",
+                    {
+                        "advanced": True,
+                        "default": False,
+                        "tooltip": "Off: files of one kind, with cuts between them, are copied without loss. On: all "
+                        "are encoded by quality, crf and preset.",
+                    },
+                ),
+            },
             "hidden": {**HIDDEN},
         }
 
@@ -108,6 +122,7 @@ class OpenT2VJoinFiles(SavingNode):
         overlaps: list[int],
         filename_prefix: str,
         finishing: tuple[Step, ...] = (),
+        encode_again: bool = False,
         prompt: Any = None,
         extra_pnginfo: Any = None,
         unique_id: str | None = None,
@@ -115,9 +130,17 @@ class OpenT2VJoinFiles(SavingNode):
     ) -> dict[str, Any]:
         output, saving = host.output_folder(), save_settings(**settings)
         clips = Clips.checked(paths, overlaps)
-        sound, damage = None if clips.sound is None else GrowingSound(*clips.sound), list[str]()
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
-        bar, done = host.progress(clips.frames, unique_id, "Joining"), 0
+        bar = host.progress(clips.frames, unique_id, "Joining")
+        reason = "encode_again is on" if encode_again else "finishing changes them" if finishing else ""
+        reason = reason or why_encoded(clips, saving)
+        if not reason:
+            location = save_location(output, filename_prefix, clips.width, clips.height)
+            path, notes = copy_joined(clips, saving, location, metadata, bar)
+            line = "The frames were copied, not encoded again; quality, crf and preset do not count."
+            return _saved(clips, path, saving, bool(metadata), [line, *notes])
+        sound, damage = None if clips.sound is None else GrowingSound(*clips.sound), list[str]()
+        done = 0
 
         def reporting() -> Any:
             nonlocal done
@@ -135,12 +158,17 @@ class OpenT2VJoinFiles(SavingNode):
             )
 
         writer = save_stream(pieces, open_writer)
-        ui, remarks = preview(writer.path, output, saving.kind, bool(metadata))
-        line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
-        starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
-        result = (saved_video(writer.path, saving), str(writer.path), clips.frames)
-        lines = [line, f"Joints at frames {starts}.", *damage, *notes, *writer.remarks, *remarks]
-        return with_remarks(result, lines, **ui)
+        lines = [f"Encoded again: {reason}.", *damage, *notes, *writer.remarks]
+        return _saved(clips, writer.path, saving, bool(metadata), lines)
+
+
+def _saved(clips: Clips, path: Path, saving: SaveSettings, has_metadata: bool, lines: list[str]) -> dict[str, Any]:
+    """The node's result for a joined file."""
+    ui, remarks = preview(path, host.output_folder(), saving.kind, has_metadata)
+    line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
+    starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
+    result = (saved_video(path, saving), str(path), clips.frames)
+    return with_remarks(result, [line, f"Joints at frames {starts}.", *lines, *remarks], **ui)
 
 
 def listed(value: Any) -> list[Any]:

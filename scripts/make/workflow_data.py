@@ -569,8 +569,8 @@ Longer still: only frames of Empty Video Latent. The same graph takes every mode
 
 要更长：只改“Empty Video Latent”的 frames。换其他模型，图不变。"""
 
-STORY = """2 s | a red triangle moving to the right on a black background
-2 s | a blue star, rotating, on a beige background | seed 3 | fade 4 f
+STORY = """1 s | a red triangle moving to the right on a black background
+1 s | a blue star rotating on a beige background | seed 3 | fade 4 f
 1 s | a white square moving to the right on a grey background | lora opent2v-quickstart-outline.safetensors"""
 STORY_NOTE = """A story in shots that ends in one file. The model comes with this pack.
 

@@ -46,7 +46,7 @@ ADVANCED = {
     "OpenT2VWindows": ["blending", "lead_in"],
     "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
-    "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance"],
+    "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance", "encode_again"],
     "OpenT2VTrainLora": ["batch", "width", "height", "frames", "caption", "validation", "seed", "checkpointing"],
     "OpenT2VLoadLora": ["blocks", "strength_over_steps", "low_noise_over_steps"],
     "OpenT2VLoraStack": ["blocks"],
