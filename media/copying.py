@@ -58,8 +58,8 @@ def why_encoded(clips: Clips, settings: SaveSettings) -> str:
     for number, path in enumerate(clips.paths, 1):
         coding = _coding(path, clips.fps)
         first = first or coding
-        wanted = (kind.suffix, av.codec.Codec(kind.encoder().name, "w").id, kind.pixels[settings.bits])
-        if (coding.suffix, coding.codec, coding.pixels) != wanted:
+        target = (kind.suffix, av.codec.Codec(kind.encoder().name, "w").id, kind.pixels[settings.bits])
+        if (coding.suffix, coding.codec, coding.pixels) != target:
             return f"clip {number} is not {kind.key} with {settings.bits} bits"
         if coding.is_turned or not coding.is_steady:
             return f"clip {number} is turned, or its frames do not follow each other at one rate"

@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, nargs="+", default=[5, 100])
     parser.add_argument("--frames", type=int, default=24, help="of each clip")
-    parser.add_argument("--overlap", type=int, default=4)
+    parser.add_argument("--overlap", type=int, default=4, help="0: cuts, and nothing is encoded again")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     environment.ensure()
@@ -68,6 +68,7 @@ def print_one(folder: Path, count: int, overlap: int) -> None:
     import av
 
     from opent2v.media import SaveSettings, VideoWriter
+    from opent2v.media.copying import copy_joined, why_encoded
     from opent2v.media.growing_sound import GrowingSound
     from opent2v.media.joining import Clips
     from opent2v.media.stream import save_stream
@@ -75,17 +76,21 @@ def print_one(folder: Path, count: int, overlap: int) -> None:
     paths = [folder / f"clip{n % KINDS}_00001.mp4" for n in range(count)]
     clips, began = Clips.checked(paths, [overlap]), time.monotonic()
     assert clips.sound is not None
-    sound = GrowingSound(*clips.sound)
-    writer = save_stream(
-        clips.pieces(sound, []),
-        lambda width, height: VideoWriter(
-            folder, "joined", SaveSettings("mp4 h264"), fps=clips.fps, width=width, height=height, audio=sound
-        ),
-    )
+    settings = SaveSettings("mp4 h264")
+    if why_encoded(clips, settings):
+        sound = GrowingSound(*clips.sound)
+        path = save_stream(
+            clips.pieces(sound, []),
+            lambda width, height: VideoWriter(
+                folder, "joined", settings, fps=clips.fps, width=width, height=height, audio=sound
+            ),
+        ).path
+    else:
+        path, _ = copy_joined(clips, settings, (folder, "joined"), {}, lambda frames: None)
     peak, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.monotonic() - began
-    with av.open(str(writer.path)) as container:
+    with av.open(str(path)) as container:
         light = [frame.to_ndarray(format="gray").mean() / 255 for frame in container.decode(video=0)]
-    with av.open(str(writer.path)) as container:
+    with av.open(str(path)) as container:
         samples = sum(frame.samples for frame in container.decode(audio=0))
     # In the middle of a joint the light is half way between the clips'.
     expected = [start + overlap / 2 for start in clips.joints]
