@@ -3,8 +3,8 @@
     python3 scripts/make/thumbnails.py
 
 Those of video_to_video, step_cache, lora, prompt_travel, long_video_storyboard, continue_video and finishing are frames
-of those templates' own runs, here and now. The other models are not here to run: their templates get a title card, which
-says that it is an example and shows frames of the bundled model.
+of those templates' own runs, here and now. The other models are not here to run: their templates get a title card,
+which says that it is an example and shows frames of the bundled model.
 """
 
 from __future__ import annotations
