@@ -84,8 +84,10 @@ def copy_joined(
         OutputError: the folder is missing, not writable or full.
     """
     (folder, stem), kind, remarks = location, settings.kind, list[str]()
-    sound = GrowingSound(*clips.sound) if clips.sound and kind.sound else None
-    track = None if sound is None else sound.track(kind.sound.rates, settings.audio_length == "pad")
+    sound = track = None
+    if clips.sound is not None and kind.sound is not None:
+        sound = GrowingSound(*clips.sound)
+        track = sound.track(kind.sound.rates, settings.audio_length == "pad")
     with disk_errors(folder):
         temporary = create_temporary(folder, stem, kind.suffix)
         try:
@@ -142,7 +144,7 @@ def _coding(path: Path, fps: Fraction) -> _Coding:
             if packet.pts is None or packet.dts is None:
                 times.append((Fraction(-1), Fraction(-1)))
                 continue
-            times.append(tuple(moments.frames(ticks, packet.time_base) for ticks in (packet.pts, packet.dts)))
+            times.append((moments.frames(packet.pts, packet.time_base), moments.frames(packet.dts, packet.time_base)))
             keys.append(bool(packet.is_keyframe))
         setup, aspect = bytes(context.extradata or b""), stream.sample_aspect_ratio or Fraction(1)
         codec, pixels = context.codec.id, context.pix_fmt or ""
