@@ -37,7 +37,7 @@ def test_a_text_encoders_lora_does_what_merging_by_hand_does(family, style, slot
     merged = text_files.write(loras / "any.safetensors", style, one.text.encoders, slots)
     before = one.embedded(one.clip)
     wanted = one.embedded_by_hand(merged)
-    (model, clip, report, _), _ = call(
+    (model, clip, report, *_), _ = call(
         "OpenT2VLoadLora", model=one.model, clip=one.clip, lora="any.safetensors", strength_model=1.0, strength_clip=1.0
     )
     found = one.embedded(clip)
