@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ...base import (
     Entry,
@@ -44,9 +43,10 @@ from . import files, folders, vae
 from .few_steps import FEW_STEPS
 from .guides import strengths_of
 from .lora import LORA
-from .network import REGISTERS, TEXT_TOKENS, extend, predict, prepare
+from .nag import JOINT
+from .network import extend, predict, prepare
 from .pictures import finish, image_to_video
-from .text import UNPROCESSED, embed
+from .text import embed, text_condition
 from .versions import of_vae, sigmas
 
 
@@ -63,7 +63,7 @@ def condition(variant: Variant, entry: Entry, shape: Any) -> dict[str, Tensor]:
     """
     strengths = strengths_of(entry)
     rate = entry.get("frame_rate") or variant.defaults.fps
-    conditions = {**_context(variant, entry), "frame_rate": torch.tensor([[float(rate)]])}
+    conditions = {**text_condition(variant, entry), "frame_rate": torch.tensor([[float(rate)]])}
     masks = entry.get("denoise_mask")
     if masks is not None:
         masks = [masks] if isinstance(masks, Tensor) else list(masks)
@@ -114,23 +114,6 @@ def _slots(generated: Mapping[str, int], shape: Any) -> Tensor:
     return torch.tensor([[generated["first_latent_frame"], generated["num_keyframes"]]])
 
 
-def _context(variant: Variant, entry: Entry) -> dict[str, Tensor]:
-    """The text with its number of tokens, 0 where it has been through the connectors already."""
-    context = entry["cross_attn"]
-    count, width = context.shape[1:]
-    is_new = width == sum(variant.facts["context_widths"]) and not entry.get(UNPROCESSED, False)
-    if is_new:
-        return {"context": context, "text_tokens": torch.tensor([[0]])}
-    if width != variant.context_width:
-        raise FamilyError(
-            f"The conditioning is {width} wide; {variant.title} reads {variant.context_width}. It was made with the "
-            "text projection of another version of LTX-2: use the one of this model."
-        )
-    whole = -(-max(TEXT_TOKENS, count) // REGISTERS) * REGISTERS
-    padded = functional.pad(context, (0, 0, 0, whole - count))
-    return {"context": padded, "text_tokens": torch.tensor([[count]])}
-
-
 def find(shapes: Shapes, name: str) -> Recognised | str:
     """The transformer, the video's VAE or the sound's."""
     transformer = files.recognise(FAMILY, shapes, name)
@@ -162,6 +145,7 @@ FAMILY = Family(
         prepare=prepare,
         reads_rate=True,
         crossings=("audio_to_video_attn", "video_to_audio_attn"),
+        joint=JOINT,
         cut=cut,
     ),
     files=Files(

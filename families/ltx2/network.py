@@ -68,6 +68,7 @@ def extend(variant: Variant, transformer: nn.Module) -> None:
             "0.38 and 2.5 needs 0.40: update it."
         ) from error
     weigh(transformer)
+    transformer.variant_of_text = lambda: variant  # pyright: ignore  # a copy of the module shares it
     arithmetic: Arithmetic = variant.facts["arithmetic"]
     for module in transformer.modules():
         if hasattr(module, "norm_q") and hasattr(module, "norm_k"):

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from .network import TEXT_TOKENS
+from ...base import Entry, FamilyError, Variant
+from .network import REGISTERS, TEXT_TOKENS, prepare
 
 # The key by which ComfyUI's own MODEL, and ours, know a text that has not been through the connectors.
 UNPROCESSED = "unprocessed_ltxav_embeds"
@@ -49,3 +51,30 @@ def project(projection: Any, states: Tensor) -> Tensor:
     flat, width = normed.flatten(2), states.shape[2]
     layers = projection.video_text_proj_in, projection.audio_text_proj_in
     return torch.cat([layer(flat * math.sqrt(layer.out_features / width)) for layer in layers], -1)
+
+
+def text_condition(variant: Variant, entry: Entry) -> dict[str, Tensor]:
+    """The text with its number of tokens, 0 where it has been through the connectors already.
+
+    Raises:
+        FamilyError: text of another version.
+    """
+    context = entry["cross_attn"]
+    count, width = context.shape[1:]
+    is_new = width == sum(variant.facts["context_widths"]) and not entry.get(UNPROCESSED, False)
+    if is_new:
+        return {"context": context, "text_tokens": torch.tensor([[0]])}
+    if width != variant.context_width:
+        raise FamilyError(
+            f"The conditioning is {width} wide; {variant.title} reads {variant.context_width}. It was made with the "
+            "text projection of another version of LTX-2: use the one of this model."
+        )
+    whole = -(-max(TEXT_TOKENS, count) // REGISTERS) * REGISTERS
+    padded = functional.pad(context, (0, 0, 0, whole - count))
+    return {"context": padded, "text_tokens": torch.tensor([[count]])}
+
+
+def text_of(variant: Variant, transformer: Any, entry: Entry, like: Tensor) -> Tensor:
+    """What the blocks read of a CONDITIONING's dictionary, in the dtype and on the device of another tensor."""
+    conditions = text_condition(variant, entry)
+    return prepare(variant, transformer, {**conditions, "context": conditions["context"].to(like)})["context"]
