@@ -7,5 +7,6 @@ import boot
 boot.start()
 
 import cases_ltx2  # noqa: E402, F401
+import cases_ltx2_more  # noqa: E402, F401
 
 boot.run()

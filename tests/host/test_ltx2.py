@@ -96,3 +96,15 @@ def test_our_upscaler_equals_cores(ltx2, kind):
 def test_five_nodes_of_cores_make_the_same_of_both(ltx2, what):
     result = ltx2("five_nodes_take_both")
     assert result[what] < 1e-4 and result["spread"] > 0.01
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_negative_prompt_by_attention_is_the_same_on_both_hosts_and_on_cores_model(ltx2, version):
+    result = ltx2("nag_of_both_streams")[version]
+    assert result["core"] < 1e-4 and result["hosts"] < 1e-5 and result["without"] > 1e-3
+
+
+def test_cores_node_reads_what_a_lora_says_of_itself(ltx2):
+    factors = ltx2("what_a_lora_says_of_itself")
+    assert len(factors) == 8
+    assert all(factor == (2 if name.startswith("ic") else 1) for name, factor in factors.items()), factors
