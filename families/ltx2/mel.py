@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _WINDOW = 1024  # samples of one spectrum
 _SMALLEST = 1e-5  # magnitude below which all is silence
@@ -19,11 +20,14 @@ _LINEAR, _KNEE, _GROWTH = 200 / 3, 1000.0, math.log(6.4) / 27
 
 def log_mel(waveform: Tensor, rate: int, bins: int, hop: int) -> Tensor:
     """[B, C, samples] -> [B, C, 1 + samples // hop, bins]."""
+    frames = 1 + waveform.shape[-1] // hop
+    # At its ends a sound is mirrored by half a window, which it must be longer than; silence makes it so.
+    waveform = functional.pad(waveform, (0, max(0, _WINDOW // 2 + 1 - waveform.shape[-1])))
     window = torch.hann_window(_WINDOW, device=waveform.device, dtype=waveform.dtype)
     spectrum = torch.stft(
         waveform.flatten(0, 1), _WINDOW, hop, window=window, center=True, pad_mode="reflect", return_complex=True
     ).abs()
-    mel = _filters(rate, bins).to(spectrum) @ spectrum
+    mel = _filters(rate, bins).to(spectrum) @ spectrum[..., :frames]
     return mel.clamp(min=_SMALLEST).log().unflatten(0, waveform.shape[:2]).transpose(2, 3).contiguous()
 
 

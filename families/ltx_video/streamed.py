@@ -102,10 +102,11 @@ class _Residual:
         strength = (self._block.per_channel_scale1, self._block.per_channel_scale2)[n]
         if strength is None:
             return frames
-        if self._noises[n] is None:
-            noise = torch.randn(frames.shape[-2:], generator=self._dice, device=frames.device, dtype=frames.dtype)
-            self._noises[n] = (noise[None] * strength)[None, :, None]
-        return frames + self._noises[n]
+        noise = self._noises[n]
+        if noise is None:
+            plane = torch.randn(frames.shape[-2:], generator=self._dice, device=frames.device, dtype=frames.dtype)
+            noise = self._noises[n] = (plane[None] * strength)[None, :, None]
+        return frames + noise
 
 
 class _Upsampler:
