@@ -1,8 +1,9 @@
-"""Tokenizers from the metadata of GGUF files: T5's pieces with their scores, the byte pairs of Llama 3 and Qwen.
+"""Tokenizers from the metadata of GGUF files: T5's pieces with their scores, Gemma 3's, joined in the order of
+their scores, Gemma 4's pairs of letters, the byte pairs of Llama 3 and Qwen.
 
 Source: the keys `tokenizer.ggml.*` of https://github.com/ggml-org/ggml, docs/gguf.md; sentencepiece_model.proto of
 https://github.com/google/sentencepiece (Apache-2.0); the expressions that split words: meta-llama/llama3, tokenizer.py;
-Qwen/Qwen2.5, tokenizer.json.
+Qwen/Qwen2.5, tokenizer.json; google/gemma-4-12B-it, tokenizer.json.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from .containers.gguf import GGUFFile
 from .errors import ModelFileError
 from .libraries import library
 
-# What is read: sentencepiece's unigram model, and byte pairs.
-TOKENIZER_KINDS = ("t5", "gpt2")
+# What is read: sentencepiece's two models, byte pairs, and pairs of letters with bytes for what no word has.
+TOKENIZER_KINDS = ("t5", "llama", "gpt2", "gemma4")
 _KEY = "tokenizer.ggml."
-_UNIGRAM = 1
+_UNIGRAM, _PAIRS = 1, 2
+# In words a space is this letter.
+_SPACE = "\u2581"
 _CONTROL, _USER_DEFINED = 3, 4
 # How many rows an embedding may have beyond the tokenizer's words, filled up to a round number.
 _FILLED_UP = 1024
@@ -51,7 +54,7 @@ _KNOWN = {"llama-bpe": _LLAMA3, "llama3": _LLAMA3, "llama-v3": _LLAMA3, "qwen2":
 
 
 def tokenizer_kind(file: GGUFFile) -> str:
-    """The kind of tokenizer that a file carries, "" for none: "t5", "gpt2"."""
+    """The kind of tokenizer that a file carries, such as "t5", see `TOKENIZER_KINDS`; "" for none."""
     return file.metadata.get(f"{_KEY}model", "") if f"{_KEY}tokens" in file.arrays else ""
 
 
@@ -70,11 +73,48 @@ def pieces_of(file: GGUFFile, vocabulary: int) -> bytes:
         _message(1, _text(1, token.encode()) + b"\x15" + struct.pack("<f", score) + _number(3, kind))
         for token, score, kind in zip(tokens, scores, kinds, strict=True)
     )
-    flags = ((3, "add_space_prefix"), (4, "remove_extra_whitespaces"))
+    is_unigram = tokenizer_kind(file) != "llama"
+    flags = ((3, "add_space_prefix", True), (4, "remove_extra_whitespaces", is_unigram))
     normaliser = (_text(2, charsmap) if charsmap else b"") + b"".join(
-        _number(place, int(file.metadata.get(f"{_KEY}{name}", "True") == "True")) for place, name in flags
+        _number(place, int(file.metadata.get(f"{_KEY}{name}", str(usual)) == "True")) for place, name, usual in flags
     )
-    return pieces + _message(2, _number(3, _UNIGRAM)) + _message(3, normaliser)
+    # What no piece has is spelt in bytes where the pieces are joined in pairs.
+    trainer = _number(3, _UNIGRAM) if is_unigram else _number(3, _PAIRS) + _number(35, 1)
+    return pieces + _message(2, trainer) + _message(3, normaliser)
+
+
+def letter_pairs_of(file: GGUFFile, vocabulary: int) -> Any:
+    """The tokenizers library's tokenizer made of Gemma 4's pairs of letters; arguments and errors as `pieces_of`."""
+    tokens = tokens_of(file, vocabulary)
+    kinds, merges = _beside(file, "token_type", tokens), file.array(f"{_KEY}merges")
+    if not merges:
+        raise ModelFileError(f"{file.path}: its tokenizer has no merges, by which its words are made. {_OTHERWISE}")
+    library("transformers")
+    import tokenizers
+    from tokenizers import decoders, models, normalizers
+
+    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    unknown = tokens[max(0, token_id(file, "unknown", 3, len(tokens)))]
+    numbers = {token: n for n, token in enumerate(tokens)}
+    try:
+        model = models.BPE(numbers, pairs, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise ModelFileError(f"{file.path}: its tokenizer cannot be read ({error}). {_OTHERWISE}") from error
+    built: Any = tokenizers.Tokenizer(model)
+    built.normalizer = normalizers.Replace(" ", _SPACE)
+    built.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    _add_tokens(built, tokens, kinds)
+    return built
+
+
+def _add_tokens(tokenizer: Any, tokens: list[str], kinds: list[Any]) -> None:
+    """The words that are looked for in a text before anything else, special ones first."""
+    from tokenizers import AddedToken
+
+    for is_special in (True, False):
+        kind = _CONTROL if is_special else _USER_DEFINED
+        words = [token for token, of in zip(tokens, kinds, strict=True) if of == kind]
+        tokenizer.add_tokens([AddedToken(token, normalized=False, special=is_special) for token in words])
 
 
 def byte_pairs_of(file: GGUFFile, vocabulary: int) -> Any:
@@ -108,10 +148,7 @@ def byte_pairs_of(file: GGUFFile, vocabulary: int) -> Any:
         ]
     )
     built.decoder = decoders.ByteLevel()
-    for is_special in (True, False):
-        kind = _CONTROL if is_special else _USER_DEFINED
-        words = [token for token, of in zip(tokens, kinds, strict=True) if of == kind]
-        built.add_tokens([tokenizers.AddedToken(token, normalized=False, special=is_special) for token in words])
+    _add_tokens(built, tokens, kinds)
     first = tokens[token_id(file, "bos", 0, len(tokens))]
     if file.metadata.get(f"{_KEY}add_bos_token", str(way.begins)) == "True":
         built.post_processor = processors.TemplateProcessing(

@@ -11,7 +11,7 @@ from typing import Any
 from .containers import open_container
 from .containers.gguf import GGUFFile
 from .errors import ModelFileError
-from .gguf_tokenizer import byte_pairs_of, pieces_of, token_id, tokenizer_kind
+from .gguf_tokenizer import TOKENIZER_KINDS, byte_pairs_of, letter_pairs_of, pieces_of, token_id, tokenizer_kind
 from .libraries import MissingLibrary, install, library, library_class
 
 # (class of a text encoder, whether a folder's tokenizer fits it) -> the first folder that fits; None: there is none.
@@ -114,7 +114,7 @@ def tokenizer_of(
         return _marked(tokenizers.get(folder) or read_tokenizer(folder), marks)
     file = open_container(path)
     if isinstance(file, GGUFFile) and (kind := tokenizer_kind(file)):
-        return _from_metadata(file, kind, vocabulary)
+        return _from_metadata(file, kind, vocabulary, marks)
     kind = class_name.removesuffix("EncoderModel").removesuffix("Model")
     looked = f" that fits its {vocabulary:,} words ({'; '.join(unfit)})" if unfit else ""
     raise ModelFileError(
@@ -172,15 +172,21 @@ def _marked(tokenizer: Any, marks: Marks) -> Any:
     return replace(tokenizer, bos_token_id=before, eos_token_id=behind)
 
 
-def _from_metadata(file: GGUFFile, kind: str, vocabulary: int) -> Any:
+def _from_metadata(file: GGUFFile, kind: str, vocabulary: int, marks: Marks) -> Any:
+    if kind not in TOKENIZER_KINDS:
+        raise ModelFileError(
+            f"{file.path}: carries a tokenizer of the kind {kind!r}; read are {', '.join(map(repr, TOKENIZER_KINDS))}. "
+            "Put the model's diffusers folder, which has the right one, into models/diffusers, or get the safetensors "
+            "file."
+        )
     if kind == "gpt2":
         return byte_pairs_of(file, vocabulary)
-    if kind != "t5":
-        raise ModelFileError(
-            f"{file.path}: carries a tokenizer of the kind {kind!r}; read are 't5' and Llama 3's 'gpt2'. Put the "
-            "model's diffusers folder, which has the right one, into models/diffusers, or get the safetensors file."
-        )
+    if kind == "gemma4":
+        built = letter_pairs_of(file, vocabulary)
+        return _marked(JsonTokenizer(built, built.to_str().encode()), marks)
     sentences = _sentences(file.path, "tokenizer.ggml.tokens", pieces_of(file, vocabulary))
+    if kind == "llama":
+        return _marked(sentences, marks)
     padding, end = (token_id(file, name, usual, vocabulary) for name, usual in (("padding", 0), ("eos", 1)))
     return replace(sentences, pad_token_id=padding, eos_token_id=end)
 

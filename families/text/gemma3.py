@@ -1,12 +1,15 @@
 """Gemma 3: the encoder of LTX-2 and 2.3, which read the states of all its layers.
 
-Source: transformers' Gemma3TextModel; google/gemma-3-12b-it.
+Source: transformers' Gemma3TextModel; google/gemma-3-12b-it; for GGUF files, ggml-org/llama.cpp,
+gguf-py/gguf/constants.py (GEMMA3) and its conversion, which adds 1 to the norms' weights.
 """
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ...base import Shapes
-from ...base.keys import rename
+from ...base.keys import Rule, rename, renamed_shapes
 from ...base.text import ANY_TOKENIZER, TextEncoderKind, TextLayout, count_layers
 
 _SLIDING, _EACH_WHOLE = 1024, 6  # tokens that a layer looks back, but for every sixth, which sees the whole text
@@ -16,7 +19,42 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 
+def _without_one(weight: Tensor) -> list[Tensor]:
+    return [weight - 1]
+
+
+def _norm(source: str, target: str) -> Rule:
+    return rename(f"^{source}", target, split=_without_one, is_last=True)
+
+
+_GGUF_RULES = (
+    rename("^output.weight"),
+    rename("^text_embedding_projection"),
+    rename("^token_embd", "embed_tokens"),
+    _norm("output_norm", "norm"),
+    *(rename(f"^blk.{{}}.attn_{n}", f"layers.{{}}.self_attn.{n}_proj") for n in "qkv"),
+    *(_norm(f"blk.{{}}.attn_{n}_norm", f"layers.{{}}.self_attn.{n}_norm") for n in "qk"),
+    rename("^blk.{}.attn_output", "layers.{}.self_attn.o_proj"),
+    *(rename(f"^blk.{{}}.ffn_{n}", f"layers.{{}}.mlp.{n}_proj") for n in ("gate", "up", "down")),
+    _norm("blk.{}.attn_norm", "layers.{}.input_layernorm"),
+    _norm("blk.{}.post_attention_norm", "layers.{}.post_attention_layernorm"),
+    _norm("blk.{}.ffn_norm", "layers.{}.pre_feedforward_layernorm"),
+    _norm("blk.{}.post_ffw_norm", "layers.{}.post_feedforward_layernorm"),
+)
+
+
+def _in_our_names(shapes: Shapes) -> Shapes:
+    """The shapes of a GGUF file that may be a Gemma 3's; no others than these have both norms, and Gemma 4 a scale."""
+    is_ours = "blk.0.attn_q_norm.weight" in shapes and "blk.0.post_ffw_norm.weight" in shapes
+    if not is_ours or "blk.0.layer_output_scale.weight" in shapes:
+        return {}
+    return renamed_shapes(shapes, _GGUF_RULES)
+
+
 def recognise(shapes: Shapes) -> TextLayout | None:
+    is_gguf = "token_embd.weight" in shapes
+    if is_gguf:
+        shapes = _in_our_names(shapes)
     for prefix in ("model.", "language_model.model.", "model.language_model.", ""):
         q, k = (f"{prefix}layers.{{}}.self_attn.{n}_proj.weight" for n in "qk")
         if q.format(0) in shapes and f"{prefix}embed_tokens.weight" in shapes:
@@ -39,7 +77,7 @@ def recognise(shapes: Shapes) -> TextLayout | None:
         "sliding_window": _SLIDING, "max_position_embeddings": 131072, "use_cache": False,
         "layer_types": ["full_attention" if is_whole else "sliding_attention" for is_whole in whole],
     }  # fmt: skip
-    rules = [rename(f"^{name}") for name in _LEFT_OUT]
+    rules = list(_GGUF_RULES) if is_gguf else [rename(f"^{name}") for name in _LEFT_OUT]
     if prefix:
         rules.append(rename(f"^{prefix.rstrip('.')}", ""))
     title = "Gemma 3 12B" if width == 3840 else f"Gemma 3 ({width} wide)"

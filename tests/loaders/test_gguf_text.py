@@ -296,7 +296,7 @@ def test_another_tokenizer_comes_first(tmp_path):
         ({"merges": None}, r"and has 0 merges"),
         ({"merges": ["no such", "pairs here"]}, r"its tokenizer cannot be read \(.*\)\. Put the model's diffusers"),
         ({"bos_token_id": 5000}, r"tokenizer\.ggml\.bos_token_id is 5000; its tokenizer has 99 words"),
-        ({"model": "llama"}, r"carries a tokenizer of the kind 'llama'; read are 't5' and Llama 3's 'gpt2'"),
+        ({"model": "bert"}, r"carries a tokenizer of the kind 'bert'; read are 't5', 'llama', 'gpt2', 'gemma4'\. Put"),
         ({"tokens": None}, r"carries no tokenizer and none for Llama was found"),
         ({"tokens": [1] * 99}, r"its tokenizer's words are numbers\."),
     ],
