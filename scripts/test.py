@@ -15,9 +15,12 @@ import environment
 import pack
 
 # accelerate and ftfy: what the reference pipeline of the comparison tests needs; peft: what trains a LoRA; gguf: what
-# GGUF files are compared with; pysubs2: what reads subtitles besides SRT and WebVTT. The wheel of this pyright holds
-# all of it, and nodejs the program that runs it, so that a first run loads nothing from elsewhere.
-NEEDED = ("pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf", "pysubs2")
+# GGUF files are compared with; pysubs2: what reads subtitles besides SRT and WebVTT; matplotlib: what draws charts.
+# The wheel of this pyright holds all of it, and nodejs the program that runs it, so that a first run loads nothing from
+# elsewhere.
+NEEDED = (
+    "pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf", "pysubs2", "matplotlib",
+)  # fmt: skip
 CHECKS = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],
