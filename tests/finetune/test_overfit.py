@@ -1,6 +1,8 @@
 """200 steps learn a clip by heart, and the sampler then draws it: a family for each kind of prediction.
 
 All families: scripts/bench/overfit.py; numbers in docs/measured.md.
+
+Tests: finetune/loop.py, finetune/objective.py
 """
 
 from __future__ import annotations

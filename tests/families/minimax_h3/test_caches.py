@@ -1,6 +1,6 @@
 """Step caches on MiniMax H3: a plan by a profile makes the asked speed, and picture and sound are judged apart.
 
-Tests: sampling/caches/policies.py, sampling/calibration, nodes/cache_tools.py
+Tests: sampling/caches/policies.py, sampling/calibration, nodes/compare_cache.py
 """
 
 from __future__ import annotations
