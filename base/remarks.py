@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .catalogue import translated
+
 # What a verdict says; a page has a colour for each.
 FITS, LOOK, REFUSED = "fits", "look", "refused"
 
@@ -85,3 +87,20 @@ def lines(remarks: Iterable[str]) -> list[str]:
 def drawings(remarks: Iterable[str]) -> list[dict[str, Any]]:
     """The remarks for a page: each {"text": ...} with the entries of its drawing."""
     return [{"text": str(remark), **(remark.drawing if isinstance(remark, Remark) else {})} for remark in remarks]
+
+
+def in_language(remarks: Iterable[str], language: str) -> list[str]:
+    """The remarks in a language, each drawn as it was: cells of tables and labels of plans are translated too."""
+    return [_in_language(remark, language) for remark in remarks]
+
+
+def _in_language(remark: str, language: str) -> str:
+    text = translated(str(remark), language)
+    if not isinstance(remark, Remark):
+        return text
+    drawing = dict(remark.drawing)
+    if "table" in drawing:
+        drawing["table"] = [[translated(cell, language) for cell in row] for row in drawing["table"]]
+    if "plans" in drawing:
+        drawing["plans"] = [{**plan, "label": translated(plan["label"], language)} for plan in drawing["plans"]]
+    return Remark(text, **drawing)

@@ -340,6 +340,10 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
     # --- telling the user ---
 
+    def language(self) -> str:
+        """The language of the person who reads what nodes say: "en", "zh" ..."""
+        ...
+
     def say(self, remarks: list[str], node: str | None) -> None:
         """Show remarks on a node while it still runs."""
         ...

@@ -21,6 +21,7 @@ from .finishing import (
 )
 from .guidance import OpenT2VGuidance
 from .joining import OpenT2VJoinFiles
+from .language import speak
 from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
 from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadVAE
@@ -88,6 +89,9 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VPromptBuilder": OpenT2VPromptBuilder,
     "OpenT2VStoryboard": OpenT2VStoryboard,
 }
+
+for _node in NODE_CLASS_MAPPINGS.values():
+    speak(_node)
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VLoadModel": "Load Video Model",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..base.remarks import drawings, lines
+from ..base.remarks import drawings, in_language, lines
+from ..host import host
 
 KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, headless/outcome.py in a terminal
 REPORT = "opent2v_report"  # the same remarks with their drawings, for web/remarks.js
 
 
 def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:
-    """A node's result with remarks shown on the node; further ui entries by name.
+    """A node's result with remarks shown on the node, in the host's language; further ui entries by name.
 
     No remarks are told as well: they take the last run's off the node. The class of such a node says
     HAS_INTERMEDIATE_OUTPUT, by which ComfyUI sends the remarks again when it has the result already: a page that was
@@ -20,4 +21,5 @@ def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict
     Args:
         remarks: texts; a `base.remarks.Remark` is drawn as what it is.
     """
+    remarks = in_language(remarks, host.language())
     return {"ui": {**ui, KEY: lines(remarks), REPORT: drawings(remarks)}, "result": result}

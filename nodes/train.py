@@ -134,6 +134,7 @@ class OpenT2VTrainLora:
                     list(OPTIMIZERS),
                     {
                         **advanced,
+                        "default": "auto",
                         "tooltip": "adamw 8-bit needs bitsandbytes and takes a quarter of AdamW's memory. auto: 8-bit "
                         "on a GPU where bitsandbytes is installed.",
                     },

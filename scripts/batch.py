@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cores", type=int, default=4, metavar="N", help="of an actor where there is no GPU (default: 4)")
     add("--files", choices=("shared", "home"), default="shared", help="home: the cluster does not share --output")
     add("--check", action="store_true", help="say what is wrong with the rows, and make nothing")
-    console.add_traceback(parser)
+    console.add_common(parser)
     return parser
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import locale
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -27,8 +29,35 @@ def guard(main: Callable[[], int]) -> int:
     except Exception as error:
         if wants_traceback:
             traceback.print_exc()
-        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+        print(f"error: {_translated(str(error)) or type(error).__name__}", file=sys.stderr)
         return 1
+
+
+def language() -> str:
+    """What `--language` says, else the terminal's own: "en", "zh_CN" ..."""
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if argument == "--language":
+            return following
+        if argument.startswith("--language="):
+            return argument.partition("=")[2]
+    try:
+        return locale.getlocale(locale.LC_CTYPE)[0] or "en"
+    except ValueError:  # a name that this system does not know
+        return "en"
+
+
+def _translated(text: str) -> str:
+    """A message of the rooms; those of the scripts are English. Works before the pack's requirements are there."""
+    spoken = language()
+    if spoken.startswith("en"):
+        return text
+    import pack
+
+    spec = spec_from_file_location("opent2v_catalogue", pack.ROOT / "base" / "catalogue.py")
+    assert spec is not None and spec.loader is not None
+    catalogue = module_from_spec(spec)
+    spec.loader.exec_module(catalogue)
+    return catalogue.translated(text, spoken)
 
 
 def describe(text: str | None) -> None:
@@ -36,8 +65,12 @@ def describe(text: str | None) -> None:
     argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
 
-def add_traceback(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options that `guard` and `language` read."""
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it happened")
+    parser.add_argument(
+        "--language", metavar="LANGUAGE", help="of remarks and errors: en or zh (default: the terminal's own)"
+    )
 
 
 class Stages:

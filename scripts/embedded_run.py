@@ -91,6 +91,7 @@ class Session:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; the output goes into a folder")
         usual = folder.parent / "input"
+        embedded.speak(console.language())
         embedded.configure(
             models=self._models,
             output=folder,

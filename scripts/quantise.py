@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="a safetensors or GGUF file in bf16, fp16 or fp32")
     parser.add_argument("target", type=Path, nargs="?", help="the file to write; default: beside the source")
     parser.add_argument("--format", required=True, type=format_name, help=", ".join(FORMATS))
-    console.add_traceback(parser)
+    console.add_common(parser)
     arguments = parser.parse_args()
     is_gguf = arguments.format.startswith("gguf:")
     environment.ensure([GGUF if is_gguf else KITCHEN])

@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host"
     )
-    console.add_traceback(parser)
+    console.add_common(parser)
     return parser
 
 

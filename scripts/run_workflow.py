@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the workflow's pictures, sounds and videos lie (default: input/ beside the output folder, else "
         "the workflow's own folder)",
     )
-    console.add_traceback(parser)
+    console.add_common(parser)
     return parser
 
 

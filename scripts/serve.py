@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--queue", type=int, default=100, metavar="N", help="videos that may wait or run (default: 100)")
     add("--of-client", type=int, default=0, metavar="N", help="of them from one address (default: all)")
     add("--expire", type=float, default=24.0, metavar="HOURS", help="finished videos are kept so long; 0: for good")
-    console.add_traceback(parser)
+    console.add_common(parser)
     return parser
 
 

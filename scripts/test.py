@@ -21,6 +21,7 @@ import pack
 NEEDED = (
     "pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf", "pysubs2", "matplotlib",
 )  # fmt: skip
+NEEDED += ("babel",)  # what writes the catalogues of messages
 CHECKS = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],

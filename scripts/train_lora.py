@@ -295,7 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--judge-prompt", action="append", help="of those; may be repeated (default: captions of held-out clips)")
     add("--save-as", default="bfloat16", choices=("bfloat16", "float16", "float32"), help="numbers of the LoRA's file")
     add("--plan", action="store_true", help="check the clips, print the plan and stop")
-    console.add_traceback(parser)
+    console.add_common(parser)
     return parser
 
 

@@ -22,6 +22,7 @@ from .patches import apply_patches, few_steps, patch_target, with_few_steps
 from .place import (
     file_folders,
     file_metadata,
+    language,
     model_roots,
     output_folder,
     profile_folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ...base.remarks import drawings, lines
+from ...base.remarks import drawings, in_language, lines
 from ..tags import graph_tags
 
 PACK = Path(__file__).resolve().parent.parent.parent
@@ -56,6 +57,16 @@ def prompt_folder() -> Path:
     return Path(folder_paths.get_user_directory()) / "opent2v" / "prompt_cache"
 
 
+def language() -> str:
+    """That of the page: what its user chose there, else what web/language.js has left of his browser's."""
+    file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        return str(settings.get("Comfy.Locale") or settings.get("OpenT2V.Language") or "en")
+    except (OSError, ValueError, AttributeError):
+        return "en"  # no page has been opened yet
+
+
 def say(remarks: list[str], node: str | None) -> None:
     """web/remarks.js reads it."""
     for remark in remarks:
@@ -66,6 +77,7 @@ def say(remarks: list[str], node: str | None) -> None:
 def show(remarks: list[str], node: str | None) -> None:
     from server import PromptServer  # scripts that run only parts of the host need not have it
 
+    remarks = in_language(remarks, language())
     page = getattr(PromptServer, "instance", None)
     if page is not None and node is not None:
         message = {"node": node, "remarks": lines(remarks), "report": drawings(remarks)}

@@ -36,6 +36,7 @@ from .place import (
     file_folders,
     file_metadata,
     interrupt,
+    language,
     model_roots,
     output_folder,
     profile_folder,
@@ -44,6 +45,7 @@ from .place import (
     running,
     say,
     show,
+    speak,
 )
 from .sound import audio_decoder
 from .training import training_model

@@ -24,6 +24,7 @@ class _Settings:
     input: Path = PACK / "input"
     prompts: Path = PACK / "output" / "prompt_cache"
     on_progress: Callable[[str, int, int], None] | None = None
+    language: str = "en"
     node: str = ""
     stop: bool = False
 
@@ -90,6 +91,15 @@ def profile_folder() -> Path:
 
 def prompt_folder() -> Path:
     return _settings.prompts
+
+
+def language() -> str:
+    return _settings.language
+
+
+def speak(language: str) -> None:
+    """Set the language of what nodes say."""
+    _settings.language = language
 
 
 def say(remarks: list[str], node: str | None) -> None:

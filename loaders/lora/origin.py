@@ -63,8 +63,9 @@ def origin_text(file: LoraFile, title: str | None = None) -> str:
     """
     title = origin(file)[1] if title is None else title
     stated = next((file.metadata[key] for key in _BASE if file.metadata.get(key)), "")[:60]
-    metadata_text = f' (its metadata say "{stated}")' if stated else ""
-    return f"made for {title}{metadata_text}" if title else f'made for "{stated}", its metadata say' if stated else ""
+    if title:
+        return f'made for {title} (its metadata say "{stated}")' if stated else f"made for {title}"
+    return f'made for "{stated}", its metadata say' if stated else ""
 
 
 def origin(file: LoraFile) -> tuple[str, str]:

@@ -16,6 +16,10 @@ WAN = Geometry(channels=16, temporal=4, spatial=8, patch=2)
 TI2V = Geometry(channels=48, temporal=4, spatial=16, patch=2)
 
 
+# Classes that model_index.json of MiniMaxAI's own folders names, which are refused with what to do instead.
+MAKERS_OWN = {"MiniMaxH3AudioVAE", "MiniMaxH3DiTModel", "MiniMaxH3Qwen3VLHFEncoder"}
+
+
 @pytest.mark.parametrize(
     ("geometry", "asked", "legal"),
     [
@@ -120,7 +124,7 @@ def test_every_family_says_who_it_is_and_names_classes_that_exist(family):
         # Tokenizer classes come and go between transformers 4 and 5, and an older one lacks the newest of several
         # encoders.
         is_any = component.startswith("tokenizer") or alternatives[component] > 1
-        assert known if is_any else known == classes, component
+        assert known if is_any else known == classes - MAKERS_OWN, component
     assert family.text is not None and {"text_encoder", "tokenizer"} <= family.components.keys()
 
 

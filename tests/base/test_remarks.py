@@ -6,7 +6,18 @@ import json
 
 import pytest
 
-from opent2v.base.remarks import Remark, as_table, drawings, fits, lines, look, prefixed, refused, steps_strip
+from opent2v.base.remarks import (
+    Remark,
+    as_table,
+    drawings,
+    fits,
+    in_language,
+    lines,
+    look,
+    prefixed,
+    refused,
+    steps_strip,
+)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(fits, "fits"), (look, "look"), (refused, "refused")])
@@ -32,3 +43,15 @@ def test_a_prefix_names_the_strips_too_and_leaves_other_drawings():
     warning = prefixed("low noise", look("More."))
     assert isinstance(warning, Remark) and warning.drawing == {"verdict": "look"}
     assert not isinstance(prefixed("low noise", "20 steps"), Remark)
+
+
+def test_a_remark_in_another_language_is_drawn_as_it_was():
+    rows = [["the disk is full", "x.mp4"], ["1.5", "nearly identical"]]
+    table, strip, plain = in_language(
+        [as_table(rows, ["fits"]), steps_strip("low noise", "CR", "high noise"), "the disk is full"], "zh"
+    )
+    assert isinstance(table, Remark) and isinstance(strip, Remark)
+    assert table.drawing == {"table": [["磁盘已满", "x.mp4"], ["1.5", "几乎相同"]], "verdicts": ["fits"]}
+    assert strip == "低噪声" and strip.drawing["plans"] == [{"label": "高噪声", "steps": "CR"}]
+    assert plain == "磁盘已满"
+    assert in_language([look("the disk is full")], "en") == ["the disk is full"]

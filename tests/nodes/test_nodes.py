@@ -29,7 +29,7 @@ def test_every_node_explains_itself(node_id):
 ADVANCED = {
     "OpenT2VLoadModel": ["dtype"],
     "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
-    "OpenT2VEncodePrompt": ["fps", "motion_score"],
+    "OpenT2VEncodePrompt": ["fps", "motion_score", "prompt_cache"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
     "OpenT2VSampler": ["shift", "solver", "sigmas", "keep"],
     "OpenT2VImageToVideo": ["middle_frames"],
@@ -47,10 +47,13 @@ ADVANCED = {
     "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
     "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance", "encode_again"],
-    "OpenT2VTrainLora": ["batch", "width", "height", "frames", "caption", "validation", "seed", "checkpointing"],
+    "OpenT2VTrainLora": [
+        *("batch", "width", "height", "frames", "caption", "validation", "seed", "checkpointing"),
+        *("optimizer", "judge"),
+    ],
     "OpenT2VLoadLora": ["blocks", "strength_over_steps", "low_noise_over_steps"],
     "OpenT2VLoraStack": ["blocks"],
-    "OpenT2VPromptBuilder": ["form", "language", "model", "seed"],
+    "OpenT2VPromptBuilder": ["form", "language", "model", "preset", "save_as", "seed"],
     "OpenT2VRows": ["number_column", "text_column"],
     "OpenT2VStoryboard": ["fps"],
 }

@@ -1,0 +1,197 @@
+"""The pack's sentences in other languages.
+
+The code writes English, with the values already in it. What reaches a person is translated where it leaves the pack:
+the sentence is found again among those of locales/LANGUAGE/LC_MESSAGES/opent2v.po (gettext's form, whose English half
+scripts/make/messages.py writes from the code). A sentence without a translation stays English.
+"""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import re
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent.parent / "locales"
+DOMAIN = "opent2v"
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
+# Fields whose values have a form of their own; others are any text.
+_FORMS = {"bytes_text": r"([\d.]+ [KMGT]?i?B)"}
+# What separates sentences that the code has joined: the next one begins behind it.
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
+# What separates parts that may be messages of their own, such as a node's title from what it says.
+_PARTS = re.compile(r"(?<=[.!?:,;])\s+")
+_SIGNS = {".": "。", ",": "，", ";": "；", ":": "："}
+_WORD = re.compile("[A-Za-z]{2}")
+_WIDE_END = re.compile(r"[\u3000-\u303f\uff00-\uffef]$")
+_MOST_KNOWN = 10_000
+# The most sentences that a message of the catalogue is made of.
+_LONGEST = 8
+
+
+class Catalogue(gettext.NullTranslations):
+    """The messages of a .po file: English with {fields} -> the same in another language."""
+
+    def _parse(self, fp: Any) -> None:
+        """Read the file as it is edited, so that no compiled copy of it can be older than it."""
+        entries = read_po(fp.read().decode("utf-8"))
+        self.messages = {english: translation for english, translation in entries if english and translation}
+        self._without_fields = {
+            english.format(): translation.format()
+            for english, translation in self.messages.items()
+            if not fields(english)
+        }
+        self._known: dict[str, str | None] = {}  # what the texts so far are, in this language
+
+    def gettext(self, message: str) -> str:
+        return self.messages.get(message) or message
+
+    def translate(self, text: str) -> str:
+        """A text of the pack in this language: its lines, their sentences, and what stands in their fields.
+
+        What is no message (a file's name, a number, a library's words) stays as it is.
+        """
+        return self._whole(text) or "\n".join(self._line(line) for line in text.split("\n"))
+
+    def _line(self, line: str) -> str:
+        text = line.lstrip()
+        indent = line[: len(line) - len(text)]
+        return indent + "".join(self._sentences(text.rstrip()))
+
+    def _sentences(self, text: str, strict: re.Pattern[str] | None = None) -> list[str]:
+        """The longest runs of parts that are a message, one after the other.
+
+        strict: what separates the parts, where each has to be a message; nothing is returned if one is not.
+        """
+        breaks = list((strict or _PARTS).finditer(text))
+        starts, ends = [0, *(b.end() for b in breaks)], [*(b.start() for b in breaks), len(text)]
+        parts: list[str] = []
+        first = 0
+        while first < len(starts):
+            last, part = first, None
+            for last in range(min(first + _LONGEST, len(starts)) - 1, first - 1, -1):
+                part = self._whole(text[starts[first] : ends[last]])
+                if part is not None:
+                    break
+            if part is None and strict is not None:
+                return []
+            parts.append(text[starts[first] : ends[first]] if part is None else part)
+            first = last + 1
+            # Chinese punctuation has its space in itself.
+            if first < len(starts) and not _WIDE_END.search(parts[-1]):
+                parts.append(text[ends[last] : starts[first]])
+        return parts
+
+    def _whole(self, text: str) -> str | None:
+        """The translation of a text that is a message as a whole, or one with a sign behind it; None: it is neither."""
+        if text not in self._known:
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = self._search(text)
+        return self._known[text]
+
+    def _search(self, text: str) -> str | None:
+        if text in self._without_fields:
+            return self._without_fields[text]
+        matches = [(pattern, values) for pattern in self._patterns if (values := pattern.values(text)) is not None]
+        for breaks in (_PARTS, _SENTENCES):
+            for pattern, values in matches:
+                filled = {name: self._value(value, breaks) for name, value in values.items()}
+                if None not in filled.values():
+                    return self.messages[pattern.english].format(**filled)
+        if text[-1:] in _SIGNS and (stem := self._whole(text[:-1])) is not None:
+            return stem + _SIGNS[text[-1]]
+        # A part that the code has put at a line's beginning.
+        return self._whole(text[0].lower() + text[1:]) if text[:1].isupper() else None
+
+    def _value(self, value: str, breaks: re.Pattern[str]) -> str | None:
+        """A field's value: often a part of a sentence that the code put in. None: it has parts that are no messages.
+
+        Such a value has swallowed the end of one message and the beginning of the next.
+        """
+        if not _WORD.search(value):
+            return value
+        if breaks.search(value.strip()):
+            return self._whole(value) or "".join(self._sentences(value.strip(), breaks)) or None
+        return self.translate(value)
+
+    @cached_property
+    def _patterns(self) -> list[_Pattern]:
+        with_fields = (_Pattern(english) for english in self.messages if fields(english))
+        # What begins with a field begins with any text: such a message is asked after the others.
+        return sorted(with_fields, key=lambda pattern: (pattern.pieces[0] == "", -pattern.weight))
+
+
+class _Pattern:
+    """A message with fields, to be recognised in a text with values."""
+
+    def __init__(self, english: str) -> None:
+        self.english = english
+        pieces = _FIELD.split(english)
+        self.fields = pieces[1::2]
+        self.pieces = [piece.replace("{{", "{").replace("}}", "}") for piece in pieces[::2]]
+        self.weight = sum(len(piece) for piece in self.pieces)
+
+    def values(self, text: str) -> dict[str, str] | None:
+        """Field -> its part of the text; None: the text is no such message."""
+        if not text.startswith(self.pieces[0]) or not text.endswith(self.pieces[-1]):
+            return None
+        if any(piece not in text for piece in self.pieces):
+            return None
+        match = self._regex.fullmatch(text)
+        return None if match is None else dict(zip(self.fields, match.groups(), strict=True))
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        # Of two fields beside each other the first takes what there is: where they meet cannot be told.
+        fields = [
+            _FORMS.get(name.rstrip("0123456789"), "(.*)" if piece == "" else "(.*?)")
+            for name, piece in zip(self.fields, self.pieces[1:], strict=True)
+        ]
+        pattern = re.escape(self.pieces[0]) + "".join(
+            field + re.escape(piece) for field, piece in zip(fields, self.pieces[1:], strict=True)
+        )
+        # A line is a text of its own, unless the message itself has several.
+        return re.compile(pattern, re.DOTALL if "\n" in self.english else 0)
+
+
+def read_po(text: str) -> Iterator[tuple[str, str]]:
+    """(msgid, msgstr) of a .po file's entries, the header's msgid being "".
+
+    Contexts and plurals are not read: which word a number takes is decided where the English is written.
+    """
+    parts: dict[str, list[str]] = {}
+    name = ""
+    for line in [*text.splitlines(), 'msgid ""']:
+        keyword, _, rest = line.partition(" ")
+        if keyword in ("msgid", "msgstr"):
+            if keyword == "msgid" and "msgstr" in parts:
+                yield "".join(parts["msgid"]), "".join(parts["msgstr"])
+                parts = {}
+            name, line = keyword, rest
+        if line.startswith('"'):
+            # A .po file's strings have C's escapes, which Python's own strings read alike.
+            parts.setdefault(name, []).append(ast.literal_eval(line))
+
+
+def fields(message: str) -> set[str]:
+    return set(_FIELD.findall(message))
+
+
+@cache
+def catalogue(language: str) -> Catalogue | None:
+    """The messages of a language ("zh"; "zh-TW" and "zh_CN" have the same); None: the pack has none of it."""
+    path = FOLDER / re.split("[-_.]", language)[0] / "LC_MESSAGES" / f"{DOMAIN}.po"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return Catalogue(file)
+
+
+def translated(text: str, language: str) -> str:
+    """A text of the pack in a language, or as it is."""
+    messages = catalogue(language)
+    return text if messages is None else messages.translate(text)
