@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .shared import files_state
 
 FOLDER = "OpenT2V_kept"
 _FORM = "1"
+_PACK = Path(__file__).resolve().parent.parent
+_ROOMS = ("base", "families", "host", "loaders", "media", "nodes", "sampling")
 # Outputs that hand on an input, with another LoRA, which the fingerprint holds: the node's other values do not count.
 _HANDED_ON = {("OpenT2VStoryboard", 3): "model", ("OpenT2VStoryboard", 4): "clip"}
 
@@ -58,7 +61,7 @@ def key_of(values: Mapping[str, Any], parts: Mapping[str, Any], prompt: Any, nod
     """
     if not isinstance(prompt, Mapping) or node not in prompt:
         raise Untold("this node is not in the graph that was sent")
-    digest = sha256(f"{_FORM} {torch.__version__} {prompt[node]['class_type']}".encode())
+    digest = sha256(f"{_FORM} {torch.__version__} {_code()} {prompt[node]['class_type']}".encode())
     _add(digest, {name: value for name, value in values.items() if value is not None})
     for name, part in parts.items():
         if part is None:
@@ -67,6 +70,16 @@ def key_of(values: Mapping[str, Any], parts: Mapping[str, Any], prompt: Any, nod
         _add(digest, [name, *host.fingerprint(part), "" if path is None else files_state(path)])
         _add(digest, _behind(prompt, prompt[node]["inputs"].get(name)))
     return digest.hexdigest()[:20]
+
+
+@cache
+def _code() -> str:
+    """A text that changes with the pack's own code: another version may compute something else."""
+    digest = sha256()
+    for room in _ROOMS:
+        for file in sorted((_PACK / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _behind(prompt: Mapping[str, Any], link: Any) -> str:

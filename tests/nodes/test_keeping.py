@@ -178,3 +178,19 @@ def test_values_that_look_alike_have_keys_of_their_own():
     keys = [key_of({"x": value}, {}, graph, "5") for value in values]
     assert len({*keys}) == len(values)
     assert keys == [key_of({"x": value}, {}, graph, "5") for value in values]
+
+
+def test_another_version_of_the_pack_makes_all_anew(tmp_path, monkeypatch):
+    graph = load_workflow(flow(STORY), NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
+    prompt = {node: dict(entry) for node, entry in graph.items()}
+    monkeypatch.setattr(keeping, "_PACK", tmp_path)
+    keys = []
+    for code in ("computed = 1", "computed = 1", "computed = 2"):
+        for room in keeping._ROOMS:
+            (tmp_path / room).mkdir(exist_ok=True)
+        (tmp_path / "sampling" / "run.py").write_text(code)
+        keeping._code.cache_clear()
+        keys.append(key_of({"seed": 1}, {}, prompt, "5"))
+    keeping._code.cache_clear()
+    assert keys[0] == keys[1] != keys[2]
+    assert all(any((keeping.Path(keeping.__file__).parent.parent / room).rglob("*.py")) for room in keeping._ROOMS)
