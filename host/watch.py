@@ -22,7 +22,8 @@ def watched(networks: Iterable[nn.Module], on_block: Callable[[int, int], None],
         times: how often each block is expected to compute.
     """
     lists = [module for network in networks for module in network.modules() if isinstance(module, nn.ModuleList)]
-    blocks = {id(block): block for each in lists for block in each}
+    # diffusers' Mochi VAE has lists with None where a stage lacks a layer.
+    blocks = {id(block): block for each in lists for block in each if block is not None}
     total, begun = max(1, len(blocks) * times), 0
 
     def hook(*_: Any) -> None:

@@ -180,7 +180,8 @@ def test_the_file_doctor_knows_it(tmp_path):
 
 def test_the_loader_node_offers_the_rope_layout():
     choices, options = OpenT2VLoadDiffusionModel.INPUT_TYPES()["optional"]["rope_layout"]
-    assert choices == ["auto", "half-split", "interleaved"] and options["default"] == "auto"
+    # stacked, and interleaved too, are MiniMax H3's: how its queries, keys and values lie.
+    assert choices == ["auto", "half-split", "interleaved", "stacked"] and options["default"] == "auto"
 
 
 def test_the_memory_it_says_a_run_takes():

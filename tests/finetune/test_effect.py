@@ -12,13 +12,25 @@ import pytest
 import torch
 
 from opent2v import finetune
-from opent2v.finetune import Effect, Judge, Training
+from opent2v.finetune import Effect, Judge, Training, loop, samples
 from opent2v.host import host
 from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.tests.finetune.test_loop import SETTINGS, encoders, prepared
 from opent2v.tests.tiny import wan
 
 HELD = dataclasses.replace(SETTINGS, steps=3, validation=0.25, validate_every=3, rate=5e-2, warmup=0)
+
+
+@pytest.fixture(autouse=True)
+def _the_first_three_are_held_out(monkeypatch):
+    """Else the clips' bytes choose, which are those of the machine's encoder. These have both captions."""
+
+    def first_three(items, settings):
+        count = 3 if settings.validation else 0
+        return list(items[count:]), list(items[:count])
+
+    monkeypatch.setattr(loop, "split", first_three)
+    monkeypatch.setattr(samples, "split", first_three)
 
 
 def test_a_lora_is_measured_against_the_base(tmp_path):
@@ -54,9 +66,9 @@ def test_a_lora_is_measured_against_the_base(tmp_path):
 def test_a_model_that_reads_its_captions_adheres(monkeypatch, tmp_path):
     """The loss is that of the caption's key, so the share that is right is known."""
     training = Training(host.training_model(wan.shared()[0]), prepared(HELD), HELD, tmp_path)
-    own = {item.prompt for item in training.validation}
-    assert len(own) == 2
     try:
+        own = {item.prompt for item in training.validation}
+        assert len(own) == 2
         best = min(own)
         monkeypatch.setattr(training, "loss_of", lambda item, number, tries, prompt: float(prompt != best))
         judge = Judge(training)

@@ -40,6 +40,15 @@ def test_blocks_are_counted_up_to_what_is_expected():
     assert len(seen) == 9 and hooks(network) == 0
 
 
+def test_a_list_may_lack_a_block():
+    """As the lists of diffusers' Mochi VAE."""
+    network, seen = Net(), []
+    network.missing = nn.ModuleList([None, nn.Linear(2, 2)])  # pyright: ignore[reportArgumentType]
+    with watched([network], lambda *counts: seen.append(counts)):
+        network(torch.ones(2))
+    assert seen == [(1, 4), (2, 4), (3, 4)] and hooks(network) == 0
+
+
 def test_whatever_is_raised_leaves_no_hook():
     def stop(begun: int, _: int) -> None:
         if begun == 2:
