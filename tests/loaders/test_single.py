@@ -31,7 +31,8 @@ def test_a_file_of_any_name_is_recognised_and_loaded(whole, weights):
     seen = []
     loaded = load_model(file, torch.float32, lambda *counts: seen.append(counts))
     assert all(torch.equal(loaded.transformer.state_dict()[name], tensor) for name, tensor in weights.items())
-    assert seen[-1] == (len(weights), len(weights))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    assert seen[-1] == (size, size) and seen == sorted(seen)
 
 
 def test_a_reload_is_the_expert_that_the_user_stated(whole):
