@@ -192,12 +192,15 @@ class AudioTrack:
             frame.sample_rate = self.sample_rate
             frame.time_base = Fraction(1, self.sample_rate)
             frame.pts = start
-            self._position = end
+            self._advance(end)
             yield frame
 
     def _piece(self, start: int, end: int) -> torch.Tensor:
         """Samples of the whole sound, as far as there are any."""
         return self._waveform[:, start:end]
+
+    def _advance(self, end: int) -> None:
+        self._position = end
 
     def _tell_broken(self, start: int) -> None:
         if not self._broken:

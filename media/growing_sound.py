@@ -62,10 +62,15 @@ class _GrowingTrack(AudioTrack):
 
     def extend(self, waveform: Tensor) -> None:
         with self._lock:
-            kept = self._waveform[:, self._position - self._begin :]
-            self._waveform, self._begin = torch.cat([kept, waveform], 1), self._position
+            begin = self._position
+            kept = self._waveform[:, begin - self._begin :]
+            self._waveform, self._begin = torch.cat([kept, waveform], 1), begin
             self.samples += waveform.shape[1]
 
     def _piece(self, start: int, end: int) -> Tensor:
         with self._lock:
             return self._waveform[:, start - self._begin : end - self._begin]
+
+    def _advance(self, end: int) -> None:
+        with self._lock:
+            super()._advance(end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
 
 import av
@@ -146,6 +147,38 @@ def test_what_was_written_of_a_sound_is_let_go():
         assert sum(frame.samples for frame in frames) == 150
         assert track._waveform.shape[1] <= 201
     assert track.samples == 50 * 150 + 50
+
+
+def test_a_sound_that_is_read_while_it_grows_does_not_slip(monkeypatch):
+    sound, ramp = GrowingSound(100, 1), torch.arange(400) / 400
+    track, heard, cat = sound.track((48000,), False), [], torch.cat
+    sound.add({"waveform": ramp[None, None, :200], "sample_rate": 100}, Fraction(0), Fraction(2), Fraction(0))
+    has_piece, joins, piece = threading.Event(), threading.Event(), track._piece
+
+    def reader_has_its_piece(start, end):
+        samples = piece(start, end)
+        has_piece.set()
+        joins.wait(5)
+        return samples
+
+    def reader_goes_on_meanwhile(tensors, dim):
+        joins.set()
+        reader.join(0.3)
+        return cat(tensors, dim)
+
+    def read(until):
+        heard.extend(frame.to_ndarray()[0] for frame in track.frames(Fraction(until)))
+
+    reader = threading.Thread(target=read, args=(2,))
+    with monkeypatch.context() as patched:
+        patched.setattr(track, "_piece", reader_has_its_piece)
+        patched.setattr("opent2v.media.growing_sound.torch.cat", reader_goes_on_meanwhile)
+        reader.start()
+        assert has_piece.wait(5)
+        track.extend(ramp[None, 200:])
+        reader.join()
+    read(4)
+    assert np.concatenate(heard) == pytest.approx(ramp.numpy())
 
 
 @pytest.mark.parametrize(
