@@ -19,12 +19,19 @@ FOLDER = Path(__file__).resolve().parent.parent / "locales"
 DOMAIN = "opent2v"
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 # Fields whose values have a form of their own; others are any text.
-_FORMS = {"bytes_text": r"([\d.]+ [KMGT]?i?B)"}
+_FORMS = {
+    "bytes_text": r"([\d.]+ [KMGT]?i?B)",
+    **dict.fromkeys(("total", "width", "height"), r"(\d+)"),
+    "EXPERTS": "((?:high|low) noise)",
+}
+# Fields that hold a person's own words, which are shown as they were written.
+_AS_WRITTEN = {"words", "negative", "lstrip"}
 # What separates sentences that the code has joined: the next one begins behind it.
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 # What separates parts that may be messages of their own, such as a node's title from what it says.
 _PARTS = re.compile(r"(?<=[.!?:,;])\s+")
 _SIGNS = {".": "。", ",": "，", ";": "；", ":": "："}
+_JOINING_SIGNS = (",", ";", ":")
 _WORD = re.compile("[A-Za-z]{2}")
 _WIDE_END = re.compile(r"[\u3000-\u303f\uff00-\uffef]$")
 _MOST_KNOWN = 10_000
@@ -39,12 +46,11 @@ class Catalogue(gettext.NullTranslations):
         """Read the file as it is edited, so that no compiled copy of it can be older than it."""
         entries = read_po(fp.read().decode("utf-8"))
         self.messages = {english: translation for english, translation in entries if english and translation}
-        self._without_fields = {
-            english.format(): translation.format()
-            for english, translation in self.messages.items()
-            if not fields(english)
-        }
-        self._known: dict[str, str | None] = {}  # what the texts so far are, in this language
+        plain = {e.format(): t.format() for e, t in self.messages.items() if not fields(e)}
+        # Lines are translated without the space around them.
+        self._without_fields = {english.strip(): translation.strip() for english, translation in plain.items()} | plain
+        # What texts are in this language, by the text and whether all parts of it have to be messages.
+        self._known: dict[tuple[str, bool], str | None] = {}
 
     def gettext(self, message: str) -> str:
         return self.messages.get(message) or message
@@ -64,16 +70,19 @@ class Catalogue(gettext.NullTranslations):
     def _sentences(self, text: str, strict: re.Pattern[str] | None = None) -> list[str]:
         """The longest runs of parts that are a message, one after the other.
 
-        strict: what separates the parts, where each has to be a message; nothing is returned if one is not.
+        strict: what separates the parts, where each has to be a message, and the text has several; nothing is returned
+            if one is not.
         """
         breaks = list((strict or _PARTS).finditer(text))
         starts, ends = [0, *(b.end() for b in breaks)], [*(b.start() for b in breaks), len(text)]
         parts: list[str] = []
         first = 0
         while first < len(starts):
-            last, part = first, None
+            part, last = None, first
             for last in range(min(first + _LONGEST, len(starts)) - 1, first - 1, -1):
-                part = self._whole(text[starts[first] : ends[last]])
+                is_all = last - first == len(breaks)
+                if not (strict and is_all):
+                    part = self._whole(text[starts[first] : ends[last]], strict is not None)
                 if part is not None:
                     break
             if part is None and strict is not None:
@@ -85,42 +94,72 @@ class Catalogue(gettext.NullTranslations):
                 parts.append(text[ends[last] : starts[first]])
         return parts
 
-    def _whole(self, text: str) -> str | None:
-        """The translation of a text that is a message as a whole, or one with a sign behind it; None: it is neither."""
-        if text not in self._known:
+    def _whole(self, text: str, strict: bool = False) -> str | None:
+        """The translation of a text that is a message as a whole, or one with a sign behind it; None: it is neither.
+
+        strict: every part of its fields is a message too.
+        """
+        if (text, strict) not in self._known:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            self._known[text] = self._search(text)
-        return self._known[text]
+            self._known[text, strict] = self._search(text, strict)
+        return self._known[text, strict]
 
-    def _search(self, text: str) -> str | None:
+    def _search(self, text: str, strict: bool) -> str | None:
         if text in self._without_fields:
             return self._without_fields[text]
-        matches = [(pattern, values) for pattern in self._patterns if (values := pattern.values(text)) is not None]
-        for breaks in (_PARTS, _SENTENCES):
-            for pattern, values in matches:
-                filled = {name: self._value(value, breaks) for name, value in values.items()}
-                if None not in filled.values():
-                    return self.messages[pattern.english].format(**filled)
-        if text[-1:] in _SIGNS and (stem := self._whole(text[:-1])) is not None:
+        if text[-1:] in _JOINING_SIGNS and (stem := self._whole(text[:-1], strict)) is not None:
             return stem + _SIGNS[text[-1]]
-        # A part that the code has put at a line's beginning.
-        return self._whole(text[0].lower() + text[1:]) if text[:1].isupper() else None
+        matches = [(pattern, values) for pattern in self._patterns if (values := pattern.values(text)) is not None]
+        translation = self._filled(matches, _PARTS) or self._with_tail(text)
+        if translation is None and not strict:
+            translation = "".join(self._sentences(text, _PARTS)) or self._filled(matches, _SENTENCES)
+        if translation is not None:
+            return translation
+        if re.search(r"[^.]\.$", text) and (stem := self._whole(text[:-1], strict)) is not None:
+            return f"{stem}。"
+        # The code has put a part at a line's beginning.
+        return self._whole(text[0].lower() + text[1:], strict) if text[:1].isupper() else None
 
-    def _value(self, value: str, breaks: re.Pattern[str]) -> str | None:
+    def _filled(self, matches: list[tuple[_Pattern, dict[str, str]]], breaks: re.Pattern[str]) -> str | None:
+        """The first of the messages whose fields' values are translated too."""
+        for pattern, values in matches:
+            filled = {name: self._value(name, value, breaks) for name, value in values.items()}
+            if None not in filled.values():
+                return self.messages[pattern.english].strip("\n").format(**filled)
+        return None
+
+    def _with_tail(self, text: str) -> str | None:
+        """A text whose end is a message that begins with a sign: "400 of 400 match" and ", 4 unmatched"."""
+        for part in _PARTS.finditer(text):
+            head, tail = text[: part.start() - 1], text[part.start() - 1 :]
+            if not head or tail[0] not in ",;" or (end := self._whole(tail, True)) is None:
+                continue
+            begin = self._whole(head, True)
+            if begin is not None or not _PARTS.search(head):
+                return (head if begin is None else begin) + end
+        return None
+
+    def _value(self, name: str, value: str, breaks: re.Pattern[str]) -> str | None:
         """A field's value: often a part of a sentence that the code put in. None: it has parts that are no messages.
 
         Such a value has swallowed the end of one message and the beginning of the next.
         """
-        if not _WORD.search(value):
+        if name.rstrip("0123456789") in _AS_WRITTEN:
             return value
+        if not _WORD.search(value):
+            return None if breaks is _PARTS and re.search(r"[;:.] ", value) else value
         if breaks.search(value.strip()):
-            return self._whole(value) or "".join(self._sentences(value.strip(), breaks)) or None
+            return self._whole(value, breaks is _PARTS) or "".join(self._sentences(value.strip(), breaks)) or None
         return self.translate(value)
 
     @cached_property
     def _patterns(self) -> list[_Pattern]:
-        with_fields = (_Pattern(english) for english in self.messages if fields(english))
+        with_fields = (
+            _Pattern(english)
+            for english, translation in self.messages.items()
+            if fields(english) and english != translation
+        )
         # What begins with a field begins with any text: such a message is asked after the others.
         return sorted(with_fields, key=lambda pattern: (pattern.pieces[0] == "", -pattern.weight))
 
@@ -130,7 +169,8 @@ class _Pattern:
 
     def __init__(self, english: str) -> None:
         self.english = english
-        pieces = _FIELD.split(english)
+        # Where a message ends in a line's end, other lines follow it.
+        pieces = _FIELD.split(english.strip("\n"))
         self.fields = pieces[1::2]
         self.pieces = [piece.replace("{{", "{").replace("}}", "}") for piece in pieces[::2]]
         self.weight = sum(len(piece) for piece in self.pieces)
@@ -155,7 +195,7 @@ class _Pattern:
             field + re.escape(piece) for field, piece in zip(fields, self.pieces[1:], strict=True)
         )
         # A line is a text of its own, unless the message itself has several.
-        return re.compile(pattern, re.DOTALL if "\n" in self.english else 0)
+        return re.compile(pattern, re.DOTALL if "\n" in self.english.strip() else 0)
 
 
 def read_po(text: str) -> Iterator[tuple[str, str]]:
@@ -194,4 +234,7 @@ def catalogue(language: str) -> Catalogue | None:
 def translated(text: str, language: str) -> str:
     """A text of the pack in a language, or as it is."""
     messages = catalogue(language)
-    return text if messages is None else messages.translate(text)
+    try:
+        return text if messages is None else messages.translate(text)
+    except RecursionError:  # an odd text of another program; what was to be said is more than its language
+        return text

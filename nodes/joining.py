@@ -138,7 +138,7 @@ class OpenT2VJoinFiles(SavingNode):
             location = save_location(output, filename_prefix, clips.width, clips.height)
             path, notes = copy_joined(clips, saving, location, metadata, bar)
             line = "The frames were copied, not encoded again; quality, crf and preset do not count."
-            return _saved(clips, path, saving, bool(metadata), [line, *notes])
+            return self._saved(clips, path, saving, bool(metadata), [line, *notes])
         sound, damage = None if clips.sound is None else GrowingSound(*clips.sound), list[str]()
         done = 0
 
@@ -159,16 +159,16 @@ class OpenT2VJoinFiles(SavingNode):
 
         writer = save_stream(pieces, open_writer)
         lines = [f"Encoded again: {reason}.", *damage, *notes, *writer.remarks]
-        return _saved(clips, writer.path, saving, bool(metadata), lines)
+        return self._saved(clips, writer.path, saving, bool(metadata), lines)
 
-
-def _saved(clips: Clips, path: Path, saving: SaveSettings, has_metadata: bool, lines: list[str]) -> dict[str, Any]:
-    """The node's result for a joined file."""
-    ui, remarks = preview(path, host.output_folder(), saving.kind, has_metadata)
-    line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
-    starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
-    result = (saved_video(path, saving), str(path), clips.frames)
-    return with_remarks(result, [line, f"Joints at frames {starts}.", *lines, *remarks], **ui)
+    @staticmethod
+    def _saved(clips: Clips, path: Path, saving: SaveSettings, has_metadata: bool, lines: list[str]) -> dict[str, Any]:
+        """The node's result for a joined file."""
+        ui, remarks = preview(path, host.output_folder(), saving.kind, has_metadata)
+        line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
+        starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
+        result = (saved_video(path, saving), str(path), clips.frames)
+        return with_remarks(result, [line, f"Joints at frames {starts}.", *lines, *remarks], **ui)
 
 
 def listed(value: Any) -> list[Any]:

@@ -44,11 +44,13 @@ def _speaking(function: Callable[..., Any], in_language: Callable[[Any, str], An
 
 def _translate(error: Exception, language: str) -> None:
     english = str(error)
-    text = translated(english, language)
-    if text == english or error.args[:1] != (english,):
+    if isinstance(error, InputRefused) and error.name:
+        # The page finds the input by the name before the colon, and takes both away (web/errors.js).
+        text = f"{error.name}: {translated(english.removeprefix(f'{error.name}: '), language)}"
+    else:
+        text = translated(english, language)
+    if language == "en" or text == english or error.args[:1] != (english,):
         return
-    if isinstance(error, InputRefused) and error.name and not text.startswith(error.name):
-        text = f"{error.name}: {text}"  # by which the page finds the input
     logging.error(english)
     error.args = (text, *error.args[1:])
 

@@ -41,7 +41,8 @@ def language() -> str:
         if argument.startswith("--language="):
             return argument.partition("=")[2]
     try:
-        return locale.getlocale(locale.LC_CTYPE)[0] or "en"
+        name = locale.getlocale(locale.LC_CTYPE)[0] or "en"
+        return "zh" if name.startswith("Chinese") else name  # Windows: "Chinese (Simplified)_China"
     except ValueError:  # a name that this system does not know
         return "en"
 

@@ -27,7 +27,8 @@ def entries(language: str) -> dict[str, str]:
 def values_of(message: str) -> dict[str, str]:
     """A value for each field, that no message has in it; of two beside each other the second is empty."""
     names = re.findall(r"\{([A-Za-z_]\w*)\}", message)
-    values = {name: f"{n}.5 GiB" if name.startswith("bytes_text") else f"⟨{n}⟩" for n, name in enumerate(names)}
+    forms = {"bytes_text": "{}.5 GiB", "total": "{}", "width": "{}", "height": "{}", "EXPERTS": "low noise"}
+    values = {name: forms.get(name.rstrip("0123456789"), "⟨{}⟩").format(n) for n, name in enumerate(names)}
     return values | dict.fromkeys(re.findall(r"\}\{(\w+)\}", message), "")
 
 
@@ -62,7 +63,9 @@ def test_every_message_is_found_again_by_what_it_says(language):
     wrong = {}
     for english, other in known.messages.items():
         values = values_of(english)
-        if (translation := known.translate(english.format(**values))) != other.format(**values):
+        # Words of the sentence that stand in for a value are translated as well.
+        expected = other.format(**{name: known.translate(value) for name, value in values.items()})
+        if (translation := known.translate(english.format(**values))) != expected:
             wrong[english] = translation
     assert wrong == {}
 

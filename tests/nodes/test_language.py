@@ -62,7 +62,7 @@ def test_an_error_keeps_its_kind_and_its_english_line_in_the_log(chinese, caplog
 
 def test_a_refused_input_is_still_named_first(chinese):
     sentence = "steps is 0; at least 1 is needed (0 in the node means the model's own)."
-    with pytest.raises(InputRefused, match=r"^steps 为 0"):
+    with pytest.raises(InputRefused, match=r"^steps: steps 为 0"):
         node()().run(sentence)
 
 

@@ -177,7 +177,7 @@ def test_the_doctor_says_what_a_model_is(models, without_package):
     assert "Belongs in models/diffusion_models, where it is" in lines
 
 
-@pytest.mark.parametrize(("kind", "said"), [("t5", "with its"), (None, "without a"), ("llama", "without a")])
+@pytest.mark.parametrize(("kind", "said"), [("t5", "with its"), (None, "without a"), ("rwkv", "without a")])
 def test_the_doctor_says_what_a_text_encoder_is(tmp_path, without_package, kind, said):
     tensors = text_files.llama_cpp_t5(text_files.t5(True, 32).state_dict())
     metadata = {"tokenizer.ggml.model": kind, "tokenizer.ggml.tokens": ["a"]} if kind else {}
