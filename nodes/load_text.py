@@ -16,7 +16,7 @@ from .memory import text_plan
 from .packed import packed_lines
 from .prompt_cache import clip_of, only_kept_prompts, text_identity
 from .remarks import with_remarks
-from .shared import files_state, shared
+from .shared import files_state, shards_of, shared
 
 
 class OpenT2VLoadTextEncoder:
@@ -105,10 +105,12 @@ def clip_of_files(
 ) -> Any:
     """The CLIP of text encoders in single files; arguments and errors as of `load_text` and `prompt_cache.clip_of`."""
     match_text(files, variant)
-    paths = [file.path for file in files]
+    # An encoder may lie in shards, which its file lists, or in a GGUF's parts, which only their names tell.
+    listed = [path for file in files for path in file.files or (file.path,)]
+    paths = list(dict.fromkeys(shard for path in listed for shard in shards_of(path)))
     identity = text_identity(variant, paths, str(dtype), *_tokenizer_states(files))
     load = lambda: load_text(files, variant, dtype, find_tokenizer, on_progress)  # noqa: E731
-    return clip_of(variant, paths[0], identity, load, is_late)
+    return clip_of(variant, files[0].path, identity, load, is_late)
 
 
 def _tokenizer_states(files: Sequence[TextFile]) -> list[str]:

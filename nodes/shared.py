@@ -19,12 +19,12 @@ _loaded: WeakValueDictionary[tuple[str, ...], Any] = WeakValueDictionary()
 
 def files_state(path: Path) -> str:
     """A short text that changes with name, size or time of the file, its shards, or a file below the folder."""
-    files = list(files_below(path)) if path.is_dir() else [*_shards(path), *sidecars(path)]
+    files = list(files_below(path)) if path.is_dir() else [*shards_of(path), *sidecars(path)]
     states = [f"{file.relative_to(path.parent)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return sha256("\n".join(states).encode()).hexdigest()[:16]
 
 
-def _shards(path: Path) -> list[Path]:
+def shards_of(path: Path) -> list[Path]:
     """The files that one of several belongs to, by their names; any other file alone."""
     shard = SHARD.search(path.name)
     if shard is None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from opent2v.host import embedded
+from opent2v.loaders import open_text_files
 from opent2v.loaders import weights as weights_of_files
-from opent2v.nodes import NODE_CLASS_MAPPINGS
+from opent2v.nodes import NODE_CLASS_MAPPINGS, load_text
 from opent2v.nodes.prompt_cache import only_kept_prompts
 from opent2v.tests.loaders import text_files
 from opent2v.tests.nodes.calls import call, remarks
@@ -147,6 +150,37 @@ def test_a_text_encoders_file_is_left_out_too(models, built):
     assert "2 read, 0 encoded and kept." in said and built == ["T5EncoderModel"]
     for got, expected in zip(again, first, strict=True):
         same(got, expected)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "gguf"])
+def test_another_shard_or_part_makes_another_encoder(models, suffix):
+    """The file that was chosen stays the same to the byte."""
+    folder = models / "text_encoders"
+    if suffix == "gguf":
+        parts = [folder / f"t5-{n:05}-of-00002.gguf" for n in (1, 2)]
+        for part in parts:
+            part.write_bytes(part.name.encode())
+        files = [SimpleNamespace(path=parts[0], files=(parts[0],), tokenizer="x")]
+    else:
+        state = text_files.once(text_files.t5(False).state_dict())
+        parts = [folder / f"t5-{n:05}-of-00002.safetensors" for n in (1, 2)]
+        names = sorted(state)
+        for part, half in zip(parts, (names[::2], names[1::2]), strict=True):
+            save_file({name: state[name].contiguous() for name in half}, part)
+        files = list(open_text_files(parts[0]))
+        assert files[0].files == tuple(parts)
+    variant = embedded.variant(tiny_mochi.hosted()[0])
+
+    def late():
+        with patch.object(load_text, "match_text"):
+            return load_text.clip_of_files(variant, files, torch.float32, True)
+
+    before = embedded.text_identity(late())
+    assert before and embedded.text_identity(late()) == before and embedded.path(late()) == parts[0]
+    raw = bytearray(parts[1].read_bytes())
+    raw[-1] ^= 1
+    parts[1].write_bytes(raw)
+    assert embedded.text_identity(late()) != before
 
 
 def test_a_clip_that_nobody_knows_is_not_kept(models, tmp_path):
