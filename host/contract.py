@@ -338,6 +338,10 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
         """Metadata of a saved file, see `tags.graph_tags`; empty where the user switched it off."""
         ...
 
+    def node_outputs(self, class_name: str) -> tuple[str, ...]:
+        """The kinds of a node's outputs, "MODEL", "INT" ..., of a node of any maker; none where they are not known."""
+        ...
+
     # --- telling the user ---
 
     def language(self) -> str:

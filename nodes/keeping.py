@@ -1,7 +1,8 @@
 """Results kept in the output folder under a key of all that they were made from, so that nothing is made twice.
 
 The key holds every value and tensor that goes into a run, the weights of the models, and every node behind them in the
-graph with its settings. A result is read where the key is the same; else it is made.
+graph with its settings. A result is read where the key is the same; else it is made. Nothing is kept where
+something cannot be told to be the same, such as a number that another node gives to a model's patch.
 """
 
 from __future__ import annotations
@@ -57,18 +58,20 @@ def key_of(values: Mapping[str, Any], parts: Mapping[str, Any], prompt: Any, nod
         prompt: the graph as ComfyUI runs it.
         node: that makes the result.
     Raises:
-        Untold: a value of a kind that is not known here, or a node that is not in the graph.
+        Untold: a value of a kind that is not known here, a node that is not in the graph, or a node behind a model that
+            takes another kind of value than a model from a further node.
     """
     if not isinstance(prompt, Mapping) or node not in prompt:
         raise Untold("this node is not in the graph that was sent")
     digest = sha256(f"{_FORM} {torch.__version__} {_code()} {prompt[node]['class_type']}".encode())
     _add(digest, {name: value for name, value in values.items() if value is not None})
+    texts = dict[tuple[str, int], str]()
     for name, part in parts.items():
         if part is None:
             continue
         path = host.path(part)
         _add(digest, [name, *host.fingerprint(part), "" if path is None else files_state(path)])
-        _add(digest, _behind(prompt, prompt[node]["inputs"].get(name)))
+        _add(digest, _behind(prompt, prompt[node]["inputs"].get(name), texts))
     return digest.hexdigest()[:20]
 
 
@@ -82,17 +85,51 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _behind(prompt: Mapping[str, Any], link: Any) -> str:
-    """A text of all nodes behind a link, with their values and links."""
-    if not isinstance(link, list):
+def _behind(prompt: Mapping[str, Any], link: Any, texts: dict[tuple[str, int], str]) -> str:
+    """A text of all nodes behind a link, with their values and links.
+
+    Args:
+        texts: of the outputs that were met before; a node's model and clip often come from one further node.
+    Raises:
+        Untold: as `key_of`.
+    """
+    if not _is_link(link):
         return json.dumps(link, sort_keys=True)
-    source = prompt[str(link[0])]
-    handed_on = _HANDED_ON.get((source["class_type"], link[1]))
+    place = str(link[0]), int(link[1])
+    if place not in texts:
+        texts[place] = _source(prompt, *place, texts)
+    return texts[place]
+
+
+def _source(prompt: Mapping[str, Any], node: str, output: int, texts: dict[tuple[str, int], str]) -> str:
+    if node not in prompt:
+        raise Untold(f"node {node} behind it is not in the graph that was sent")
+    source = prompt[node]
+    handed_on = _HANDED_ON.get((source["class_type"], output))
     if handed_on is not None:
-        return _behind(prompt, source["inputs"].get(handed_on))
-    inputs = {name: _behind(prompt, value) for name, value in sorted(source["inputs"].items())}
-    text = json.dumps([source["class_type"], link[1], inputs])
-    return sha256(text.encode()).hexdigest()
+        return _behind(prompt, source["inputs"].get(handed_on), texts)
+    for name, value in source["inputs"].items():
+        # The weights of models are in the key; of another value only the nodes are known, not what they give.
+        if _is_link(value) and not _gives_model(prompt, value):
+            raise Untold(f"{source['class_type']} takes {name} from another node, whose value is not known here")
+    inputs = {name: _behind(prompt, value, texts) for name, value in sorted(source["inputs"].items())}
+    return sha256(json.dumps([source["class_type"], output, inputs]).encode()).hexdigest()
+
+
+def _is_link(value: Any) -> bool:
+    """As the host tells links from values."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in (int, float)
+
+
+def _gives_model(prompt: Mapping[str, Any], link: Any) -> bool:
+    from . import NODE_CLASS_MAPPINGS
+
+    if link[0] not in prompt:
+        return False
+    name = prompt[link[0]]["class_type"]
+    node = NODE_CLASS_MAPPINGS.get(name)
+    kinds = host.node_outputs(name) if node is None else node.RETURN_TYPES
+    return int(link[1]) < len(kinds) and kinds[int(link[1])] in ("MODEL", "CLIP", "VAE")
 
 
 def _add(digest: Any, value: Any) -> None:

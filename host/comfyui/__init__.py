@@ -24,6 +24,7 @@ from .place import (
     file_metadata,
     language,
     model_roots,
+    node_outputs,
     output_folder,
     profile_folder,
     progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,12 @@ def blocks_bar(name: str) -> Callable[[int, int], None]:
 
 def check_interrupt() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def node_outputs(class_name: str) -> tuple[str, ...]:
+    # ComfyUI's own module; it is there before any node runs.
+    classes = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {})
+    return tuple(getattr(classes.get(class_name), "RETURN_TYPES", None) or ())
 
 
 def file_metadata(

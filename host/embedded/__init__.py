@@ -38,6 +38,7 @@ from .place import (
     interrupt,
     language,
     model_roots,
+    node_outputs,
     output_folder,
     profile_folder,
     progress,

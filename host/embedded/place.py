@@ -120,6 +120,11 @@ def progress(total: int, node: str | None = None, name: str = "", is_bytes: bool
     return report
 
 
+def node_outputs(class_name: str) -> tuple[str, ...]:
+    """This host has no nodes."""
+    return ()
+
+
 def file_metadata(
     prompt: Any, extra_pnginfo: Any, node: str | None = None, info: Mapping[str, Any] | None = None
 ) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from types import SimpleNamespace
 
 import boot
@@ -57,6 +58,13 @@ def start():
 @case
 def side():
     return host.__name__.rsplit(".", 1)[-1]
+
+
+@case
+def kinds():
+    """Of a node's outputs, and of one that is not there."""
+    importlib.import_module("nodes")
+    return [host.node_outputs(name) for name in ("CheckpointLoaderSimple", "NoSuchNode")]
 
 
 @case

@@ -54,3 +54,7 @@ def test_the_bundled_models_are_a_further_place_to_look(inside):
 
 def test_fp8_stays_fp8_where_bf16_would_not_fit(inside):
     assert inside("contract fp8_on_a_small_gpu") == ["torch.float32", "torch.float8_e4m3fn"]
+
+
+def test_the_kinds_of_a_nodes_outputs_are_known(inside):
+    assert inside("contract kinds") == [["MODEL", "CLIP", "VAE"], []]

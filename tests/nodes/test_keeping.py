@@ -153,20 +153,63 @@ def test_what_cannot_be_told_is_made_and_said(folders, sampled):
 
 def test_a_node_behind_the_model_counts_but_not_the_other_shots():
     graph = {
-        "1": {"class_type": "Load", "inputs": {"name": "a"}},
+        "1": {"class_type": "OpenT2VLoadModel", "inputs": {"name": "a"}},
         "2": {"class_type": "OpenT2VStoryboard", "inputs": {"model": ["1", 0], "shots": "x"}},
-        "3": {"class_type": "Patch", "inputs": {"model": ["2", 3], "scale": 1.0}},
+        "3": {"class_type": "Patch", "inputs": {"model": ["2", 3], "scale": 1.0, "blocks": [1, 2, 3]}},
         "5": {"class_type": "Sample", "inputs": {"model": ["3", 0]}},
     }
-    key = keeping._behind(graph, ["3", 0])
+    key = keeping._behind(graph, ["3", 0], {})
     for node, name, value, is_same in (
         ("2", "shots", "y", True),
         ("3", "scale", 2.0, False),
+        ("3", "blocks", [1, 2], False),
         ("1", "name", "b", False),
     ):
         changed = copy.deepcopy(graph)
         changed[node]["inputs"][name] = value
-        assert (keeping._behind(changed, ["3", 0]) == key) is is_same
+        assert (keeping._behind(changed, ["3", 0], {}) == key) is is_same
+
+
+@pytest.mark.parametrize("link", [["2", 0], ["6", 0], ["7", 0], ["1", 9]])
+def test_a_model_patched_by_a_value_of_another_node_is_not_kept(link, monkeypatch):
+    outputs = {"ModelSamplingSD3": ("MODEL",), "FloatsFromAFile": ("FLOAT",)}
+    monkeypatch.setattr(keeping.host, "node_outputs", lambda name: outputs.get(name, ()))
+    graph = {
+        "1": {"class_type": "OpenT2VLoadModel", "inputs": {}},
+        "2": {"class_type": "OpenT2VStoryboard", "inputs": {"model": ["1", 0]}},
+        "3": {"class_type": "ModelSamplingSD3", "inputs": {"model": ["2", 3], "shift": link}},
+        "4": {"class_type": "OpenT2VLoadLora", "inputs": {"model": ["3", 0], "clip": ["2", 4]}},
+        "6": {"class_type": "FloatsFromAFile", "inputs": {}},
+    }
+    with pytest.raises(Untold, match="ModelSamplingSD3 takes shift from another node, whose value is not known here"):
+        keeping._behind(graph, ["4", 0], {})
+    graph["3"]["inputs"]["shift"] = 5.0
+    keeping._behind(graph, ["4", 0], {})
+
+
+def test_the_sampler_says_that_a_model_patched_by_another_node_is_not_kept(sampled):
+    graph = flow("5 f | a red star\n5 f | a blue star")
+    graph["8"] = {
+        "class_type": "OpenT2VApplyStepCache", "inputs": {"model": ["2", 3], "step_cache": ["9", 0]}
+    }  # fmt: skip
+    settings = NODE_CLASS_MAPPINGS["OpenT2VStepCache"].INPUT_TYPES()["required"]
+    values = {name: options.get("default", kind[0]) for name, (kind, options) in settings.items()}
+    graph["9"] = {"class_type": "OpenT2VStepCache", "inputs": values}
+    graph["5"]["inputs"]["model"] = ["8", 0]
+    line = "Not kept: OpenT2VApplyStepCache takes step_cache from another node, whose value is not known here."
+    for _ in range(2):
+        assert remarks(result(graph)["5"]["ui"]).count(line) == 2
+    assert len(sampled) == 4
+
+
+def test_a_long_chain_of_loras_is_walked_once():
+    graph = {"0": {"class_type": "OpenT2VLoadModel", "inputs": {}}}
+    for n in range(1, 61):
+        inputs = {"model": [f"{n - 1}", 0], "clip": [f"{n - 1}", 1], "strength": 1.0}
+        graph[f"{n}"] = {"class_type": "OpenT2VLoadLora", "inputs": inputs}
+    texts = {}
+    keeping._behind(graph, ["60", 0], texts)
+    assert len(texts) == 121
 
 
 def test_values_that_look_alike_have_keys_of_their_own():
