@@ -13,6 +13,7 @@ from typing import Any
 
 from .container import add_sound, finish_container, opened_for_writing
 from .film import decoded, moving_pictures, opened, packets
+from .formats import Format
 from .growing_sound import GrowingSound
 from .joining import Clips
 from .naming import create_temporary, disk_errors, give_final_name
@@ -99,7 +100,7 @@ def copy_joined(
                     with opened(clips.paths[number - 1]) as source:
                         stream = moving_pictures(clips.paths[number - 1], source)
                         if video is None:
-                            video = output.add_stream_from_template(stream)
+                            video = _copied_stream(output, stream, kind)
                             heard = None if track is None else add_sound(output, kind, track)
                         moments = _Moments(source, stream, clips.fps)
                         for place, packet in enumerate(packets(source, stream), start + 1):
@@ -116,6 +117,14 @@ def copy_joined(
             return give_final_name(temporary, stem, kind.suffix), remarks
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _copied_stream(output: Any, stream: Any, kind: Format) -> Any:
+    # AV1 is decoded by a codec (libdav1d) that has no encoder of its name, which PyAV would look for.
+    video = output.add_stream_from_template(stream, opaque="av1" in kind.key)
+    if kind.tag:
+        video.codec_context.codec_tag = kind.tag
+    return video
 
 
 class _Moments:

@@ -9,6 +9,7 @@ import torch
 
 from opent2v.media import SaveSettings, VideoWriter, read_video
 from opent2v.media.copying import copy_joined, why_encoded
+from opent2v.media.formats import available
 from opent2v.media.joining import Clips
 
 RATE = 8000
@@ -35,12 +36,26 @@ def copied(folder, paths, key="mp4 h264", **settings):
     return path
 
 
-@pytest.mark.parametrize("key", ["mp4 h264", "mkv ffv1", "webm vp9", "mov prores 422 hq"])
+@pytest.mark.parametrize(
+    "key", ["mp4 h264", "mp4 h265", "mp4 av1", "mkv ffv1", "webm vp9", "webm av1", "mov prores 422 hq"]
+)
 def test_every_frame_is_the_one_of_its_clip(tmp_path, key):
-    paths = [write(tmp_path, f"clip{n}", n, frames=9 + n, key=key) for n in range(4)]
+    if key not in available():
+        pytest.skip(f"no encoder of {key} is here")
+    paths = [write(tmp_path, f"clip{n}", n, frames=9 + n, key=key, size=(64, 64)) for n in range(4)]
     joined = read_video(copied(tmp_path, paths, key))
     assert torch.equal(joined.frames, torch.cat([read_video(path).frames for path in paths]))
     assert joined.fps == 8 and joined.remarks == []
+
+
+@pytest.mark.parametrize(("key", "tag"), [("mp4 h264", "avc1"), ("mp4 h265", "hvc1")])
+def test_the_codecs_tag_stays(tmp_path, key, tag):
+    if key not in available():
+        pytest.skip(f"no encoder of {key} is here")
+    paths = [write(tmp_path, f"clip{n}", n, key=key, size=(64, 64)) for n in range(2)]
+    for path in (paths[0], copied(tmp_path, paths, key)):
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.codec_tag == tag
 
 
 def test_times_rise_evenly_and_the_sound_has_no_gap(tmp_path):
