@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .film import Film, moving_pictures, opened
+from .film import Film, opened
 from .finishing.join import cross_fade
 from .growing_sound import GrowingSound
+from .measure import measure_video
 from .reader import open_film, read_pieces
 from .reader_sound import read_sound
 
@@ -62,8 +63,10 @@ class Clips:
         fades = _for_joints(overlaps, len(paths))
         counts, first, sounds = [], None, set[tuple[int, int]]()
         for number, path in enumerate(paths, 1):
-            rate, sound, width, height = Film(path).timeline, *_properties(path)
-            facts = {"width": width, "height": height, "fps": rate.fps}
+            rate, sound = Film(path).timeline, _sound_of(path)
+            # Frames come upright and with square pixels, which the size that a file states need not be.
+            shown = measure_video(path, rate.fps)
+            facts = {"width": shown.width, "height": shown.height, "fps": rate.fps}
             if first is None:
                 first = facts
             for name, value in facts.items():
@@ -180,15 +183,11 @@ def _for_joints(overlaps: Sequence[int], clips: int) -> tuple[int, ...]:
     return tuple(overlaps[1:]) if len(overlaps) > 1 else (overlaps[0],) * (clips - 1)
 
 
-def _properties(path: Path) -> tuple[tuple[int, int] | None, int, int]:
-    """((samples a second, channels) of the sound or None, width, height)."""
+def _sound_of(path: Path) -> tuple[int, int] | None:
+    """(samples a second, channels) of the sound."""
     with opened(path) as container:
-        context = moving_pictures(path, container).codec_context
         track = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-        sound = None
-        if track is not None:
-            sound = int(track.codec_context.sample_rate), int(track.codec_context.channels)
-        return sound, context.width, context.height
+        return None if track is None else (int(track.codec_context.sample_rate), int(track.codec_context.channels))
 
 
 def _number(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from fractions import Fraction
 
@@ -87,6 +88,35 @@ def test_each_joint_has_an_overlap_of_its_own(three):
     levels, wave = read(path)
     assert (clips.frames, clips.joints, len(wave)) == (32, [12, 20], int(32 / 8 * RATE))
     assert levels == pytest.approx([0.2] * 12 + [0.8] * 8 + [0.72, 0.64, 0.56, 0.48] + [0.4] * 8, abs=0.01)
+
+
+@pytest.mark.parametrize("odd", ["pixels", "turned"])
+def test_clips_that_are_shown_in_another_size_than_they_are_coded(tmp_path, odd):
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.mp4"
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("mpeg4", rate=8)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            if odd == "pixels":
+                stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+            for n in range(4):
+                frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 128, np.uint8), format="rgb24")
+                frame.pts = n
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        if odd == "turned":  # a quarter, in the matrix of the track's header
+            data = path.read_bytes()
+            plain, quarter = (struct.pack(">4i", *values) for values in ((65536, 0, 0, 0), (0, 65536, 0, -65536)))
+            at = data.index(plain, data.index(b"tkhd"))
+            path.write_bytes(data[:at] + quarter + struct.pack(">i", 0) + data[at + 20 :])
+        paths.append(path)
+    size = (64, 32) if odd == "pixels" else (32, 48)
+    clips, path = joined(tmp_path, paths, 1)
+    assert (clips.width, clips.height, clips.frames) == (*size, 7)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 7 and (frames[0].width, frames[0].height) == size
 
 
 def test_a_fade_is_longer_than_the_pieces_that_are_read(tmp_path):
