@@ -184,6 +184,7 @@ def keep_latent(key: str, latent: Mapping[str, Any], lines: list[str]) -> None:
         Untold: an entry of the LATENT that a file cannot hold.
         OutputError: the output folder cannot be used.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors, streams, plain = dict[str, Tensor](), dict[str, int](), dict[str, Any]()
@@ -207,6 +208,8 @@ def keep_latent(key: str, latent: Mapping[str, Any], lines: list[str]) -> None:
         try:
             save_file(tensors, str(temporary), {"opent2v": text})
             os.replace(temporary, path)
+        except SafetensorError as error:  # what the file system says comes as safetensors' own error
+            raise OSError(f"{error}") from error
         finally:
             temporary.unlink(missing_ok=True)
 

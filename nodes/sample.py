@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..host import host
+from ..media.naming import OutputError
 from ..sampling import SOLVERS, describe
 from ..sampling.caches import CacheRequest
 from ..sampling.caches.report import remarks
@@ -167,6 +168,8 @@ class OpenT2VSampler:
             remark = f"Kept as {FOLDER}/{key}."
         except Untold as error:
             remark = f"Not kept: {error}."
+        except OutputError as error:  # the latent is there, and the run goes on with it
+            remark = f"The latent was not kept. {error}"
         return with_remarks(result, [*lines, remark])
 
     def _sampled(

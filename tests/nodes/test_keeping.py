@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from opent2v.headless.runner import NodeError, run
 from opent2v.headless.workflow import load_workflow
@@ -138,6 +139,28 @@ def test_a_damaged_file_is_made_anew(folders, sampled):
         path.write_bytes(path.read_bytes()[:100])
     result(graph)
     assert len(sampled) == 4
+
+
+@pytest.mark.parametrize("fault", ["a file in its place", "full while it is written"])
+def test_a_latent_that_cannot_be_kept_is_handed_on(folders, fault, monkeypatch):
+    graph = flow("5 f | a red star\n5 f | a blue star")
+    reason = "a file stands where a folder is needed"
+    (folders / "output").mkdir(exist_ok=True)
+    if fault == "a file in its place":
+        (folders / "output" / keeping.FOLDER).write_bytes(b"")
+    else:
+        reason = "No space left on device"
+
+        def full(tensors, path, metadata):
+            raise SafetensorError("Error while serializing: No space left on device")
+
+        monkeypatch.setattr("safetensors.torch.save_file", full)
+    ui = result(graph)
+    line = f"The latent was not kept. Cannot save to {folders / 'output' / keeping.FOLDER}: "
+    assert remarks(ui["5"]["ui"]).count(line) == 2 and reason in remarks(ui["5"]["ui"])
+    assert remarks(ui["7"]["ui"]).startswith("2 clips, 10 frames")
+    if fault != "a file in its place":
+        assert not [*(folders / "output" / keeping.FOLDER).iterdir()]
 
 
 def test_what_cannot_be_told_is_made_and_said(folders, sampled):
