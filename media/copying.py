@@ -120,8 +120,9 @@ def copy_joined(
 
 
 def _copied_stream(output: Any, stream: Any, kind: Format) -> Any:
-    # AV1 is decoded by a codec (libdav1d) that has no encoder of its name, which PyAV would look for.
-    video = output.add_stream_from_template(stream, opaque="av1" in kind.key)
+    # opaque: by the decoder. Else PyAV looks for an encoder of its name, which AV1's libdav1d has not, and PyAV 14
+    # opens that encoder, whose setup then stands in the file in place of the clips'.
+    video = output.add_stream_from_template(stream, opaque=True)
     if kind.tag:
         video.codec_context.codec_tag = kind.tag
     return video

@@ -100,7 +100,7 @@ def test_frames_at_uneven_times_are_encoded(tmp_path):
     paths = [write(tmp_path, "a", 0, sound=None)]
     uneven = tmp_path / "uneven.mp4"
     with av.open(str(paths[0])) as source, av.open(str(uneven), "w") as output:
-        stream = output.add_stream_from_template(source.streams.video[0])
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
         for packet in source.demux(video=0):
             if packet.size:
                 packet.pts += 300 * (packet.pts * packet.time_base > 1)
