@@ -65,11 +65,11 @@ def _in_comfyui(transformer: Any, prompts: Prompts, mix: Mix) -> Iterator[None]:
         def forward(x: Tensor, timestep: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             both, mask, second = prompts.joined(context), kwargs.get("attention_mask"), prompts.mask(context)
             if mask is not None or not second.all():
-                first = context.new_ones(context.shape[:2]) if mask is None else mask.reshape(len(mask), -1)
-                first = first.expand(len(context), -1)
-                if first.is_floating_point() and mask is not None:  # added to attention as it is
+                ones = torch.ones(context.shape[:2], dtype=torch.long, device=context.device)
+                first = (ones if mask is None else mask.reshape(len(mask), -1)).expand(len(context), -1)
+                if first.is_floating_point():  # ComfyUI adds it to attention as it is
                     second = (second - 1).to(first) * torch.finfo(first.dtype).max
-                kwargs["attention_mask"] = torch.cat([first.to(second), second], 1)
+                kwargs["attention_mask"] = torch.cat([first, second.to(first)], 1)
             kwargs["transformer_options"] = options_with(kwargs.get("transformer_options"), prompts, mix, is_text_first)
             return plain(x, timestep, both, *args, **kwargs)
 

@@ -9,6 +9,7 @@ import torch
 
 from opent2v.base import FamilyError, Pictures, VideoModel
 from opent2v.families import hunyuan_video
+from opent2v.families.hunyuan_video.joint import JOINT
 from opent2v.host import embedded
 from opent2v.loaders import open_folder
 from opent2v.sampling import make_run, make_schedule
@@ -180,3 +181,38 @@ def test_pictures_it_cannot_use_and_missing_ones_are_named():
         variant.family.network.condition(variant, entry, (1, 16, 3, 4, 4))
     with pytest.raises(FamilyError, match="no pooled_output: HunyuanVideo reads a second text encoder"):
         variant.family.network.condition(variant, {"cross_attn": torch.zeros(1, 2, 4)}, (1, 16, 3, 4, 4))
+
+
+@pytest.mark.parametrize("second", [None, [1, 1, 0]], ids=["all words", "padding behind the second"])
+@pytest.mark.parametrize("first", [None, torch.long, torch.bfloat16], ids=["no mask", "whole numbers", "added"])
+def test_the_mask_of_both_prompts_in_comfyuis_network_is_of_one_kind(first, second):
+    """ComfyUI reads whole numbers as 1 where a word counts, and adds floating point to attention."""
+    seen = {}
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.double_blocks, self.txt_in = torch.nn.ModuleList([torch.nn.Identity()]), torch.nn.Identity()
+
+        def forward(self, x, timestep, context, **kwargs):
+            seen.update(kwargs, context=context)
+
+    network, context = Network(), torch.zeros(2, 4, 8)
+    entry = {"cross_attn": torch.zeros(1, 3, 8)}
+    entry |= {} if second is None else {"attention_mask": torch.tensor([second])}
+    mask = None if first is None else torch.tensor([[1, 1, 1, 0]])
+    if first is torch.bfloat16:
+        mask = (mask - 1).to(first) * torch.finfo(first).max
+    with JOINT.carry(network, entry, lambda towards, away: towards):
+        network(torch.zeros(2, 1), torch.zeros(2), context, attention_mask=mask)
+    assert seen["context"].shape == (2, 7, 8)
+    joined = seen["attention_mask"]
+    if first is None and second is None:
+        assert joined is None
+        return
+    words = [1, 1, 1, 1 if first is None else 0, *(second or [1, 1, 1])]
+    if first is torch.bfloat16:
+        assert joined.dtype == first
+        assert joined.tolist() == [[0.0 if word else torch.finfo(first).min for word in words]] * 2
+    else:
+        assert joined.dtype == torch.long and joined.tolist() == [words] * 2
