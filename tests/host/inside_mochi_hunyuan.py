@@ -274,16 +274,24 @@ def nag_mochi():
     return nag_of(patcher, part, prompts, {"samples": torch.zeros(1, 12, 2, 4, 4)})
 
 
-def nag_hunyuan(name, channels, tells):
+def nag_hunyuan(name, channels, tells, masks=False):
     model = hunyuan_video(name, channels, tells)
     words = -model.words[:, :4]
-    prompts = [[[model.words, model.entries]], [[words, model.entries]]]
+    # The mask of CLIPs that write one, on the positive prompt alone.
+    mask = torch.ones(model.words.shape[:2], dtype=torch.long)
+    masked = model.entries | ({"attention_mask": mask} if masks else {})
+    prompts = [[[model.words, masked]], [[words, model.entries]]]
     return nag_of(model.pair[0], model.part, prompts, model.latent)
 
 
 @case
 def nag_hunyuan_t2v():
     return nag_hunyuan(*TEXT)
+
+
+@case
+def nag_hunyuan_masked():
+    return nag_hunyuan(*TEXT, masks=True)
 
 
 @case

@@ -55,7 +55,7 @@ def test_cores_model_in_our_sampler(inside, model, family, task):
     assert found["apart"] <= 1e-4 and found["scale"] > 1
 
 
-@pytest.mark.parametrize("model", ["mochi", "hunyuan_t2v", "hunyuan_image_to_video"])
+@pytest.mark.parametrize("model", ["mochi", "hunyuan_t2v", "hunyuan_masked", "hunyuan_image_to_video"])
 def test_normalised_attention_guidance_is_the_same_on_both_hosts_and_on_cores_network(inside, model):
     """The embedded host's is compared with the paper's formula in tests/sampling/test_nag_joint.py."""
     found = inside(f"nag_{model}")
