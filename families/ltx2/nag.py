@@ -27,7 +27,7 @@ _MASKS = ("attention_mask", "mask")
 def carry(transformer: nn.Module, entry: Entry, mix: Mix) -> Iterator[None]:
     """See `JointAttention.carry`."""
     module: Any = transformer
-    is_comfyui = hasattr(module, "preprocess_text_embeds")
+    is_comfyui = not hasattr(module, "variant_of_text")
     names = _CONTEXTS[is_comfyui]
     seconds: list[Tensor] = []  # the second prompt, when the first call has brought the layers to the device
     lengths = [0]
@@ -62,6 +62,8 @@ def _text_in(transformer: Any, entry: Entry, like: Tensor, is_comfyui: bool) -> 
     if not is_comfyui:
         return text_of(transformer.variant_of_text(), transformer, entry, like)
     context = entry["cross_attn"].to(like)
+    if not hasattr(transformer, "preprocess_text_embeds"):  # ComfyUI 0.8: its text encoder holds the connectors
+        return context
     return transformer.preprocess_text_embeds(context, unprocessed=entry.get(UNPROCESSED, False))
 
 
