@@ -186,7 +186,8 @@ class OpenT2VLoadDiffusionModel:
             )
         try:
             encoders = encoders_for(variant, open_text_files(opened.path, opened.text_prefixes))
-            make = lambda: [clip_of_files(variant, encoders, dtype, is_late, reading(node))]  # noqa: E731
+            tick = reading(None if is_late else node)  # a late encoder is read when this node has long ended
+            make = lambda: [clip_of_files(variant, encoders, dtype, is_late, tick)]  # noqa: E731
             return shared(key, ["clip"], make)["clip"]
         except ModelFileError as error:
             # The video model is of use without the encoder beside it, so only what needs the CLIP is stopped.

@@ -84,7 +84,7 @@ class OpenT2VLoadTextEncoder:
 
         def make() -> list[Any]:
             is_late = only_kept_prompts(prompt, unique_id, 0)
-            return [clip_of_files(variant, files, dtype, is_late, reading(unique_id, [memory]))]
+            return [clip_of_files(variant, files, dtype, is_late, reading(None if is_late else unique_id, [memory]))]
 
         states = [f"{text_file.path} {files_state(text_file.path)}" for text_file in files]
         states += _tokenizer_states(files)

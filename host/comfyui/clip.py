@@ -186,17 +186,52 @@ class OpenT2VCLIP(comfy.sd.CLIP):
 
 
 class LateCLIP(OpenT2VCLIP):
-    """A CLIP without its text encoder. It becomes a plain one when any part of it is asked for."""
+    """A CLIP without its text encoder. It becomes a plain one when any part of it is asked for.
+
+    The host asks every output for its patcher, size and kind of loading, whoever reads it: those load nothing.
+    """
 
     def __init__(self, late: LateTextEncoder) -> None:
         self.late = late
 
     def __getattr__(self, name: str) -> Any:
+        if name == "patcher":
+            return LatePatcher(self)
         if name not in _PARTS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.loaded(), name)
+
+    def loaded(self) -> OpenT2VCLIP:
+        """This CLIP, with its text encoder."""
         self.__dict__.update(clip(self.late.load()).__dict__)
         object.__setattr__(self, "__class__", OpenT2VCLIP)
-        return getattr(self, name)
+        return self
+
+    def is_dynamic(self) -> bool:
+        return False
+
+    def get_ram_usage(self) -> int:  # ComfyUI 0.8 with --cache-ram
+        return 0
+
+    def load_model(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loaded().load_model(*args, **kwargs)
+
+
+class LatePatcher:
+    """Stands for the patcher of a CLIP that has none yet, and is no `ModelPatcher`; its first attribute loads it."""
+
+    def __init__(self, late: LateCLIP) -> None:
+        object.__setattr__(self, "_late", late)
+
+    def _patcher(self) -> Any:
+        late = object.__getattribute__(self, "_late")
+        return (late.loaded() if isinstance(late, LateCLIP) else late).patcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._patcher(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._patcher(), name, value)
 
 
 # What the host's class sets when it is built.

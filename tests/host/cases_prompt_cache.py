@@ -7,7 +7,9 @@ import shutil
 import boot
 import folder_paths
 from boot import call, case, largest
+from comfy import model_patcher
 
+from opent2v.base import LateTextEncoder
 from opent2v.host import comfyui as real
 from opent2v.host.comfyui.clip import LateCLIP, OpenT2VCLIP
 from opent2v.nodes import NODE_CLASS_MAPPINGS
@@ -28,6 +30,36 @@ def load(name, prompt):
 def encode(clip, positive):
     made = NODE_CLASS_MAPPINGS["OpenT2VEncodePrompt"]().encode(clip, positive, "noisy", prompt_cache=True)
     return made["result"][0], made["ui"][KEY][-1]
+
+
+def asked_by_the_host(clip):
+    """What the executor and its caches ask of every output, and whether the encoder is still to be loaded."""
+    if hasattr(model_patcher, "PromptModelTracker"):  # not in 0.8
+        tracker = model_patcher.PromptModelTracker()
+        tracker.add([[clip]])
+        assert not tracker.models and not model_patcher.is_model_patcher_output(clip)
+    return [clip.is_dynamic(), clip.get_ram_usage(), type(clip) is LateCLIP]
+
+
+@case
+def late_patcher():
+    """{what loads a late CLIP that is asked for its patcher: whether it has}."""
+    report = {}
+    for name, use in {
+        "read": lambda patcher: patcher.load_device,
+        "written": lambda patcher: setattr(patcher, "forced_hooks", None),
+        "held": lambda patcher: None,
+    }.items():
+        part = tiny.shared()[1].part
+        clip = real.late_clip(LateTextEncoder(part.variant, tiny.folder(), "identity", lambda part=part: part))
+        patcher = clip.patcher
+        use(patcher)
+        report[name] = type(clip) is OpenT2VCLIP
+        report[f"{name}, then loaded"] = patcher.model is clip.patcher.model
+    clip = real.late_clip(LateTextEncoder(part.variant, tiny.folder(), "identity", lambda: part))
+    clip.load_model()
+    report["load_model"] = type(clip) is OpenT2VCLIP
+    return report
 
 
 @case
@@ -52,6 +84,7 @@ def _kept():
     report["first is loaded"] = type(first) is OpenT2VCLIP
     second = load("second", GRAPH)
     report["without loading"] = [real.variant(second).title, real.path(second).name, real.shows(second)]
+    report["asked by the host"] = asked_by_the_host(second)
     again, report["again"] = encode(second, "a red circle")
     report["second is late"] = type(second) is LateCLIP
     report["files"] = len(list((scratch / "user" / "opent2v" / "prompt_cache").iterdir()))

@@ -134,7 +134,9 @@ def test_a_changed_encoder_is_asked_anew(models, change):
     same(positive, embedded.embed(load("tiny", None), "a red circle"))
 
 
-def test_a_text_encoders_file_is_left_out_too(models, built):
+def test_a_text_encoders_file_is_left_out_too(models, built, monkeypatch):
+    nodes = []
+    monkeypatch.setattr(load_text, "reading", lambda node, _: nodes.append(node))
     text_files.save(
         models / "text_encoders" / "t5.safetensors", text_files.once(text_files.t5(False).state_dict()), True
     )
@@ -148,6 +150,9 @@ def test_a_text_encoders_file_is_left_out_too(models, built):
     assert "0 read, 2 encoded and kept." in said and built == ["T5EncoderModel"]
     again, said = encode(call("OpenT2VLoadTextEncoder", **inputs, unique_id="1", prompt=graph)[0][0])
     assert "2 read, 0 encoded and kept." in said and built == ["T5EncoderModel"]
+    assert nodes == [None, None]  # the loader has ended when a late encoder is read
+    call("OpenT2VLoadTextEncoder", **inputs, unique_id="1")
+    assert nodes[2:] == ["1"]
     for got, expected in zip(again, first, strict=True):
         same(got, expected)
 
