@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..base.remarks import drawings, in_language, lines
 from ..host import host
 
 KEY = "opent2v_remarks"  # web/remarks.js reads it on the page, headless/outcome.py in a terminal
-REPORT = "opent2v_report"  # the same remarks with their drawings, for web/remarks.js
+REPORT = "opent2v_report"  # the same remarks with their drawings, each as JSON, for web/remarks.js
 
 
 def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict[str, Any]:
@@ -22,4 +23,6 @@ def with_remarks(result: tuple[Any, ...], remarks: list[str], **ui: Any) -> dict
         remarks: texts; a `base.remarks.Remark` is drawn as what it is.
     """
     remarks = in_language(remarks, host.language())
-    return {"ui": {**ui, KEY: lines(remarks), REPORT: drawings(remarks)}, "result": result}
+    # Texts, because ComfyUI's lists of jobs count each object as a file.
+    report = [json.dumps(entry, ensure_ascii=False) for entry in drawings(remarks)]
+    return {"ui": {**ui, KEY: lines(remarks), REPORT: report}, "result": result}

@@ -125,7 +125,7 @@ app.registerExtension({
     node.onExecuted = function (output) {
       before?.call(this, output);
       if (!output?.[KEY]) return; // no output: the host had the result already, and the text still holds
-      widget.showReport(output[REPORT] ?? plain(output[KEY]));
+      widget.showReport(output[REPORT]?.map((entry) => JSON.parse(entry)) ?? plain(output[KEY]));
     };
   },
 });

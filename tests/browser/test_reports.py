@@ -34,7 +34,8 @@ REPORT = [
 ]
 SHOW = """([id, report]) => {
   const node = app.graph.getNodeById(id)
-  node.onExecuted({ opent2v_remarks: report.map(({ text }) => text), opent2v_report: report })
+  const entries = report.map((entry) => JSON.stringify(entry))
+  node.onExecuted({ opent2v_remarks: report.map(({ text }) => text), opent2v_report: entries })
 }"""
 # Texts below a place whose letters stand out too little from what is behind them: [text, ratio]. As WCAG 2 defines it.
 FAINT = """(selector) => {

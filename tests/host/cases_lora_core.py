@@ -192,7 +192,7 @@ def cases() -> None:
             for name in FEW.get(family, formats_of(family)):
                 merged = files.write(scratch / LORA, FORMATS[name].of(family), one.sites, one.state)
                 wanted = one.merged(merged)
-                patched, _, report, _ = ours(one.model)
+                patched, _, report, *_ = ours(one.model)
                 found[name] = tried(patched, one.sampled, wanted)
                 found[name] |= {"effect": largest(wanted, one.plain), "report": report}
             mm.unload_all_models()

@@ -54,7 +54,7 @@ def _case() -> dict:
     with torch.inference_mode():
         small, whole = loaded(scaled), predicted(loaded(plain))
         changed, before = predicted(loaded(merged)), predicted(small)
-        patched, _, report, _ = ours(small)
+        patched, _, report, *_ = ours(small)
         found = {"without": off(before, whole), "effect": off(changed, whole), "report": report}
         found["with"] = off(predicted(patched), changed)
         found["restored"] = torch.equal(predicted(small), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import pytest
 
@@ -14,7 +15,7 @@ from opent2v.scripts.pack import ROOT
 
 def test_remarks_are_beside_the_result_and_other_ui_entries():
     returned = with_remarks(("latent",), ["20 steps", "seed 1"], animated=(True,))
-    report = [{"text": "20 steps"}, {"text": "seed 1"}]
+    report = ['{"text": "20 steps"}', '{"text": "seed 1"}']
     assert returned == {
         "ui": {"animated": (True,), KEY: ["20 steps", "seed 1"], REPORT: report},
         "result": ("latent",),
@@ -23,14 +24,13 @@ def test_remarks_are_beside_the_result_and_other_ui_entries():
 
 def test_what_a_remark_is_goes_beside_its_text():
     said = [as_table([("run", "PSNR"), ("a", "31.0 dB")], [FITS]), look("Raise it."), steps_strip("CCrC", "CCrC")]
-    assert with_remarks((), said)["ui"] == {
-        KEY: ["run | PSNR", "a | 31.0 dB", "Raise it.", "CCrC"],
-        REPORT: [
-            {"text": "run | PSNR\na | 31.0 dB", "table": [["run", "PSNR"], ["a", "31.0 dB"]], "verdicts": ["fits"]},
-            {"text": "Raise it.", "verdict": "look"},
-            {"text": "CCrC", "plans": [{"label": "", "steps": "CCrC"}]},
-        ],
-    }
+    ui = with_remarks((), said)["ui"]
+    assert ui[KEY] == ["run | PSNR", "a | 31.0 dB", "Raise it.", "CCrC"]
+    assert [json.loads(entry) for entry in ui[REPORT]] == [
+        {"text": "run | PSNR\na | 31.0 dB", "table": [["run", "PSNR"], ["a", "31.0 dB"]], "verdicts": ["fits"]},
+        {"text": "Raise it.", "verdict": "look"},
+        {"text": "CCrC", "plans": [{"label": "", "steps": "CCrC"}]},
+    ]
 
 
 def test_no_remarks_are_told_too_so_that_the_last_ones_go():
