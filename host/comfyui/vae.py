@@ -75,6 +75,7 @@ class StreamedStage(FirstStage):
             return super().decode(latent, **options)
         done = 0
         for piece in self.opent2v.decode_frames(latent):
+            check_interrupt()
             buffer[:, :, done : done + piece.shape[2]].copy_(piece)
             done += piece.shape[2]
         return buffer

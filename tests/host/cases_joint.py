@@ -419,7 +419,7 @@ def inspected() -> dict[str, Any]:
     for kind in KINDS:
         file = (tiny.h3_file() if kind == "h3" else tiny.ltx2_file(kind)).name
         found[kind] = {
-            "report": call("OpenT2VInspectFile", file=file),
+            "report": call("OpenT2VInspectFile", file=file)[0],
             "loader": refusal(lambda file=file: call("OpenT2VLoadDiffusionModel", file=file)),
         }
     return found
