@@ -19,10 +19,20 @@ RUNS = [f"{version}, {name}" for version in VERSIONS for name in CASES]
 
 
 @pytest.fixture(scope="module")
-def ltx2(comfyui: Path, python: str) -> Any:
+def report(comfyui: Path, python: str) -> Any:
     if not (comfyui / "comfy/text_encoders/gemma4.py").is_file():
         pytest.skip("this ComfyUI has no LTX-2 with its connectors inside the MODEL")
-    return cases_of(report_of(python, "inside_ltx2.py", comfyui, timeout=900), "ltx2 ")
+    return report_of(python, "inside_ltx2.py", comfyui, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def ltx2(report: Any) -> Any:
+    return cases_of(report, "ltx2 ")
+
+
+@pytest.fixture(scope="module")
+def ltx2_more(report: Any) -> Any:
+    return cases_of(report, "ltx2_more ")
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -99,12 +109,12 @@ def test_five_nodes_of_cores_make_the_same_of_both(ltx2, what):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_negative_prompt_by_attention_is_the_same_on_both_hosts_and_on_cores_model(ltx2, version):
-    result = ltx2("nag_of_both_streams")[version]
+def test_a_negative_prompt_by_attention_is_the_same_on_both_hosts_and_on_cores_model(ltx2_more, version):
+    result = ltx2_more("nag_of_both_streams")[version]
     assert result["core"] < 1e-4 and result["hosts"] < 1e-5 and result["without"] > 1e-3
 
 
-def test_cores_node_reads_what_a_lora_says_of_itself(ltx2):
-    factors = ltx2("what_a_lora_says_of_itself")
+def test_cores_node_reads_what_a_lora_says_of_itself(ltx2_more):
+    factors = ltx2_more("what_a_lora_says_of_itself")
     assert len(factors) == 8
     assert all(factor == (2 if name.startswith("ic") else 1) for name, factor in factors.items()), factors
