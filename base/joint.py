@@ -67,6 +67,26 @@ class Prompts:
         return text.split(self.lengths, 1)
 
 
+# (transformer, both prompts, mix) -> a context in which every call of the transformer carries both.
+Carrying = Callable[[Any, Prompts, Mix], AbstractContextManager[None]]
+
+
+def carried_by(in_diffusers: Carrying, in_comfyui: Carrying | None = None) -> JointAttention:
+    """
+    Args:
+        in_diffusers: for diffusers' module.
+        in_comfyui: for ComfyUI's own; None: there is none.
+    """
+
+    def carry(transformer: nn.Module, entry: Entry, mix: Mix) -> AbstractContextManager[None]:
+        # ComfyUI's own networks call their blocks otherwise.
+        if in_comfyui is None or hasattr(transformer, "transformer_blocks"):
+            return in_diffusers(transformer, Prompts(entry), mix)
+        return in_comfyui(transformer, Prompts(entry), mix)
+
+    return JointAttention(carry)
+
+
 def apart(
     attention: nn.Module,
     prompts: Prompts,

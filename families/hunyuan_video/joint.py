@@ -7,21 +7,14 @@ same authors' Flux (Normalized-Attention-Guidance @69159ca) both prompts share t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...base import Entry
 from ...base.forwards import replaced
-from ...base.joint import JointAttention, Mix, Prompts, apart, options_with
-
-
-def carry(transformer: nn.Module, entry: Entry, mix: Mix) -> AbstractContextManager[None]:
-    """See `JointAttention.carry`."""
-    carries = _in_comfyui if hasattr(transformer, "double_blocks") else _in_diffusers
-    return carries(transformer, Prompts(entry), mix)
+from ...base.joint import Mix, Prompts, apart, carried_by, options_with
 
 
 @contextmanager
@@ -89,4 +82,4 @@ def _in_comfyui(transformer: Any, prompts: Prompts, mix: Mix) -> Iterator[None]:
         yield
 
 
-JOINT = JointAttention(carry)
+JOINT = carried_by(_in_diffusers, _in_comfyui)

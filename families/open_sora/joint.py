@@ -6,20 +6,14 @@ Source: ChenDarYen/Normalized-Attention-Guidance @69159ca, src/attention_flux_na
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...base import Entry
 from ...base.forwards import replaced
-from ...base.joint import JointAttention, Mix, Prompts, apart
-
-
-def carry(transformer: nn.Module, entry: Entry, mix: Mix) -> AbstractContextManager[None]:
-    """See `JointAttention.carry`."""
-    return _carried(transformer, Prompts(entry), mix)
+from ...base.joint import Mix, Prompts, apart, carried_by
 
 
 @contextmanager
@@ -71,4 +65,4 @@ def _carried(transformer: Any, prompts: Prompts, mix: Mix) -> Iterator[None]:
         yield
 
 
-JOINT = JointAttention(carry)
+JOINT = carried_by(_carried)
