@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..loaders.tensor_file import write_tensors
 from .adapter import Adapter
 from .errors import TrainingError
-from .store import write_tensors
 
 NAME = "checkpoint.safetensors"
 _WEIGHT, _BEST, _STATE = "weight:", "best:", "state:"

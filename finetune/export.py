@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..loaders.tensor_file import write_tensors
 from .effect import Effect
 from .loop import Training
 from .optimizer import OPTIMIZERS
 from .plan import bucket_counts
-from .store import write_tensors
 
 
 def tensors_of(training: Training, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from ..loaders.tensor_file import write_tensors
 
 # Raised when what is stored for the same key changes.
 _VERSION = 1
@@ -93,21 +94,6 @@ class Store:
 def key_of(*parts: Any) -> str:
     """The key of what is computed from these texts and numbers."""
     return sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()[:32]
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file under its name only when it is whole."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # A clone also leaves inference mode, in which hosts compute, and memory that tensors share.
-        plain = {name: torch.empty_like(tensor, device="cpu").copy_(tensor) for name, tensor in tensors.items()}
-        save_file({name: tensor.contiguous() for name, tensor in plain.items()}, temporary, dict(metadata))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _number(item: tuple[int, Tensor]) -> int:

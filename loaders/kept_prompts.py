@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .tensor_file import tensor_bytes, write_tensors
+
 # Goes up whenever a prompt is encoded to other numbers than before: kept prompts of older versions do not count then.
 ENCODING = 1
 # Of all kept prompts together. Those that nobody has asked for longest are removed beyond it.
@@ -59,7 +61,7 @@ class KeptPrompts:
         digest = sha256(f"{ENCODING}\0{_transformers()}\0{self._identity}\0{text}".encode("utf-8", "surrogatepass"))
         for kind, frames in shown:
             digest.update(f"\0{kind} {frames if frames is None else (frames.dtype, tuple(frames.shape))} ".encode())
-            digest.update(b"" if frames is None else _bytes(frames))
+            digest.update(b"" if frames is None else tensor_bytes(frames))
         return digest.hexdigest()
 
     def get(self, key: str) -> KeptPrompt | None:
@@ -87,8 +89,6 @@ class KeptPrompts:
         Raises:
             OSError: the folder cannot be written to.
         """
-        from safetensors.torch import save
-
         tensors: dict[str, Tensor] = {}
         entries: list[dict[str, Any]] = []
         for n, (context, values) in enumerate(prompt.conditioning):
@@ -104,13 +104,7 @@ class KeptPrompts:
             entries.append({"plain": plain, "dtypes": dtypes, "order": list(values)})
         record = {"key": key, "sha256": _digest(tensors), "entries": entries}
         record |= {"limit": prompt.limit, "count": prompt.count}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        part = self._folder / f"{key}.{os.getpid()}.part"
-        try:
-            part.write_bytes(save(tensors, {_TAG: json.dumps(record)}))
-            os.replace(part, self._folder / f"{key}{_ENDING}")
-        finally:
-            part.unlink(missing_ok=True)
+        write_tensors(self._folder / f"{key}{_ENDING}", tensors, {_TAG: json.dumps(record)})
         self._trim()
         return True
 
@@ -143,20 +137,16 @@ def _narrowed(value: Tensor) -> Tensor:
         for dtype in (torch.bfloat16, torch.float16):
             narrow = value.to(dtype)
             if torch.equal(narrow.float(), value):
-                return narrow.contiguous()
-    return value.clone(memory_format=torch.contiguous_format)
+                return narrow
+    return value
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)} ".encode())
-        digest.update(_bytes(tensors[name]))
+        digest.update(tensor_bytes(tensors[name]))
     return digest.hexdigest()
-
-
-def _bytes(value: Tensor) -> Any:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _transformers() -> str:

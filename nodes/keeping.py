@@ -8,7 +8,6 @@ something cannot be told to be the same, such as a number that another node give
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
@@ -21,7 +20,8 @@ import torch
 from torch import Tensor
 
 from ..host import host
-from ..media.naming import create_temporary, disk_errors
+from ..loaders.tensor_file import tensor_bytes, write_tensors
+from ..media.naming import disk_errors
 from ..sampling.streams import unbind
 from .shared import files_state
 
@@ -135,9 +135,7 @@ def _gives_model(prompt: Mapping[str, Any], link: Any) -> bool:
 def _add(digest: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        # By its bytes, because numpy has no bfloat16.
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+        digest.update(tensor_bytes(value))
     elif getattr(value, "is_nested", False):
         _add(digest, list(unbind(value)))
     elif value is None or isinstance(value, (str, bool, int, float, Fraction, torch.dtype, Path)):
@@ -184,15 +182,12 @@ def keep_latent(key: str, latent: Mapping[str, Any], lines: list[str]) -> None:
         Untold: an entry of the LATENT that a file cannot hold.
         OutputError: the output folder cannot be used.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     tensors, streams, plain = dict[str, Tensor](), dict[str, int](), dict[str, Any]()
     for name, value in latent.items():
         if isinstance(value, Tensor) or getattr(value, "is_nested", False):
             parts = unbind(value)
             streams[name] = len(parts)
-            tensors |= {f"{name}.{n}": part.detach().cpu().contiguous().clone() for n, part in enumerate(parts)}
+            tensors |= {f"{name}.{n}": part for n, part in enumerate(parts)}
         else:
             plain[name] = value
     try:
@@ -203,15 +198,7 @@ def keep_latent(key: str, latent: Mapping[str, Any], lines: list[str]) -> None:
         raise Untold("its LATENT holds data that would come back as another kind")
     path = _file(key)
     with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = create_temporary(path.parent, key, path.suffix)
-        try:
-            save_file(tensors, str(temporary), {"opent2v": text})
-            os.replace(temporary, path)
-        except SafetensorError as error:  # what the file system says comes as safetensors' own error
-            raise OSError(f"{error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_tensors(path, tensors, {"opent2v": text})
 
 
 def _file(key: str) -> Path:
