@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..media.compare import psnr_of
 from .loop import Training
 from .prepare import Item
 from .samples import Shot, render
@@ -100,9 +101,8 @@ class Judge:
             for look, video in zip(looks, videos, strict=True):
                 look[0] += video.mean().item() / len(shots)
                 look[1] += _motion(video) / len(shots)
-        psnr = -10 * math.log10(error) if error else math.inf
         brightness, motion = zip(*looks, strict=True)
-        self._values |= {"prompts": len(shots), "psnr": psnr, "brightness": brightness, "motion": motion}
+        self._values |= {"prompts": len(shots), "psnr": psnr_of(error), "brightness": brightness, "motion": motion}
 
 
 def _compared(training: Training, pairs: Sequence[tuple[Item, str]]) -> tuple[float, float]:

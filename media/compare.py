@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Lower end of each band of PSNR, of pixels against the reference.
+# Decibels of PSNR, of pixels against the reference, from which a clip shows the same content, and from which it drifts.
+SAME, DRIFT = 25.0, 20.0
+# Lower end of each band.
 BANDS = (
     (30.0, "nearly identical"),
-    (25.0, "same content, fine detail differs"),
-    (20.0, "visible drift"),
+    (SAME, "same content, fine detail differs"),
+    (DRIFT, "visible drift"),
     (-math.inf, "a different video"),
 )
 WINDOW, SPREAD = 11, 1.5  # SSIM's Gaussian, in pixels
@@ -74,11 +76,11 @@ def compare(clip: Tensor, reference: Tensor, is_pixels: bool = True, name: str =
             raise ComparisonError(f"The {title} has values that are not finite, so there is nothing to compare.")
     span = 1.0 if is_pixels else (reference.max() - reference.min()).item()
     errors = (clip - reference).square().flatten(1).mean(1)
-    psnrs = [_psnr(error, span) for error in errors.tolist()]
+    psnrs = [psnr_of(error, span) for error in errors.tolist()]
     similar = ssim(clip, reference, span)
     motion, rhythm = _motion(clip, reference)
     return Likeness(
-        _psnr(errors.mean().item(), span),
+        psnr_of(errors.mean().item(), span),
         similar.mean().item(),
         similar.min().item(),
         int(similar.argmin()),
@@ -90,8 +92,8 @@ def compare(clip: Tensor, reference: Tensor, is_pixels: bool = True, name: str =
     )
 
 
-def _psnr(error: float, span: float) -> float:
-    """Decibels of a mean square error; infinite for none."""
+def psnr_of(error: float, span: float = 1.0) -> float:
+    """Decibels of a mean square error, of values in this range; infinite for none."""
     return math.inf if error == 0 else 10 * math.log10(max(span, 1e-12) ** 2 / error)
 
 

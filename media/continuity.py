@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .compare import ComparisonError, ssim
+from .compare import ComparisonError, psnr_of, ssim
 from .finishing.motion import flow_between
 
 _FEW = 3  # frames, of which a straight line over time says nothing
@@ -187,7 +186,7 @@ def step_psnr(frames: Tensor, n: int) -> float:
 def _psnr(first: Tensor, second: Tensor) -> float:
     # Frames that show the same differ by what decoders round, which would count as more than 100 dB.
     error = max((first.float() - second.float()).square().mean().item(), 1e-6)
-    return -10 * math.log10(error)
+    return psnr_of(error)
 
 
 def _step(frames: Tensor, n: int) -> tuple[float, float]:

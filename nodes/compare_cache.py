@@ -9,15 +9,15 @@ from torch import Tensor
 
 from ..base.remarks import FITS, LOOK, REFUSED, Remark, as_table
 from ..host import host
-from ..media.compare import ComparisonError, Likeness, compare, described, table
+from ..media.compare import DRIFT, SAME, ComparisonError, Likeness, compare, described, table
 from ..sampling import SamplingError
 from .charts import CHART_TOOLTIP, HIGHEST, likeness_panels, picture_of
 from .remarks import with_remarks
 from .streams import same_streams
 
 _GAIN = 10  # of the difference, which is too dark to be seen as it is
-# PSNR in decibels from which a clip's likeness has this verdict, by the bands of media.compare.
-_LEVELS = ((25.0, FITS), (20.0, LOOK), (-math.inf, REFUSED))
+# PSNR in decibels from which a clip's likeness has this verdict.
+_LEVELS = ((SAME, FITS), (DRIFT, LOOK), (-math.inf, REFUSED))
 
 
 class OpenT2VCompareCache:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..base.remarks import fits, look
 from ..host import host
-from ..media.compare import Likeness
+from ..media.compare import SAME, Likeness
 from ..media.side_by_side import contact_sheet
 from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs
@@ -25,7 +25,6 @@ from .remarks import with_remarks
 from .sampling import SamplerInputs
 
 MOMENTS = 6  # frames of each run on the contact sheet
-SAME = 25.0  # PSNR in decibels from which a clip shows the same content, by the bands of media.compare
 
 
 class OpenT2VSweepCache:
