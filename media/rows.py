@@ -15,6 +15,7 @@ from typing import Any
 
 from .encoding import EncodingError, encoding_of
 
+LARGEST_SEED = 0xFFFFFFFFFFFFFFFF  # that a sampler takes
 DELIMITERS = (",", ";", "\t", "|")
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 _SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods", ".numbers"})

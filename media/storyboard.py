@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from .rows import Row
+from .rows import LARGEST_SEED, Row
 
 # The cells of a shot; a table names its columns so.
 LENGTH, PROMPT, SEED, LORA, STRENGTH, PICTURE, TRANSITION = COLUMNS = (
@@ -19,7 +19,6 @@ LENGTH, PROMPT, SEED, LORA, STRENGTH, PICTURE, TRANSITION = COLUMNS = (
     "picture",
     "transition",
 )
-LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 _CUT, _FADE = ("cut", "硬切"), ("fade", "淡入")
 # First word of a part of a line -> its cell.
 _WORDS = {

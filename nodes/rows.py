@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..host import InputRefused, host
 from ..media import check_input, list_inputs
-from ..media.rows import Row, Table, TableError
+from ..media.rows import LARGEST_SEED, Row, Table, TableError
 from .inputs import NONE
 from .remarks import with_remarks
 from .shared import files_state
@@ -15,7 +15,6 @@ from .shared import files_state
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 # ComfyUI holds every entry's pictures until the last node has run.
 MOST_ROWS = 10_000
-_LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 class OpenT2VRows:
@@ -69,7 +68,7 @@ class OpenT2VRows:
                     {
                         "default": 0,
                         "min": 0,
-                        "max": _LARGEST_SEED,
+                        "max": LARGEST_SEED,
                         "control_after_generate": True,
                         "tooltip": "For rows without a seed: the same for all, so that only their words differ.",
                     },
@@ -191,8 +190,8 @@ def _whole(text: str) -> int:
         seed = int(text)
     except ValueError:
         raise ValueError(f"seed is {text!r}; expected a whole number") from None
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise ValueError(f"seed is {text}; expected 0 to {_LARGEST_SEED}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed is {text}; expected 0 to {LARGEST_SEED}")
     return seed
 
 

@@ -12,10 +12,9 @@ from ..host import InputRefused, host
 from ..loaders import ModelFileError
 from ..media import check_input, list_inputs
 from ..media.picture_file import read_picture
-from ..media.rows import Table, TableError
+from ..media.rows import LARGEST_SEED, Table, TableError
 from ..media.storyboard import (
     COLUMNS,
-    LARGEST_SEED,
     PROMPT,
     Shot,
     StoryboardError,
