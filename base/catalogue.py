@@ -8,12 +8,10 @@ scripts/make/messages.py writes from the code). A sentence without a translation
 from __future__ import annotations
 
 import ast
-import gettext
 import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 FOLDER = Path(__file__).resolve().parent.parent / "locales"
 DOMAIN = "opent2v"
@@ -30,8 +28,8 @@ _AS_WRITTEN = {"words", "negative", "lstrip"}
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 # What separates parts that may be messages of their own, such as a node's title from what it says.
 _PARTS = re.compile(r"(?<=[.!?:,;])\s+")
-_SIGNS = {".": "。", ",": "，", ";": "；", ":": "："}
-_JOINING_SIGNS = (",", ";", ":")
+# Signs between parts, as Chinese has them.
+_SIGNS = {",": "，", ";": "；", ":": "："}
 _WORD = re.compile("[A-Za-z]{2}")
 _WIDE_END = re.compile(r"[\u3000-\u303f\uff00-\uffef]$")
 _MOST_KNOWN = 10_000
@@ -39,21 +37,20 @@ _MOST_KNOWN = 10_000
 _LONGEST = 8
 
 
-class Catalogue(gettext.NullTranslations):
-    """The messages of a .po file: English with {fields} -> the same in another language."""
+class Catalogue:
+    """The messages of a .po file: English with {fields} -> the same in another language.
 
-    def _parse(self, fp: Any) -> None:
-        """Read the file as it is edited, so that no compiled copy of it can be older than it."""
-        entries = read_po(fp.read().decode("utf-8"))
-        self.messages = {english: translation for english, translation in entries if english and translation}
+    Args:
+        po: the file as it is edited, so that no compiled copy of it can be older than it.
+    """
+
+    def __init__(self, po: str) -> None:
+        self.messages = {english: translation for english, translation in read_po(po) if english and translation}
         plain = {e.format(): t.format() for e, t in self.messages.items() if not fields(e)}
         # Lines are translated without the space around them.
         self._without_fields = {english.strip(): translation.strip() for english, translation in plain.items()} | plain
         # What texts are in this language, by the text and whether all parts of it have to be messages.
         self._known: dict[tuple[str, bool], str | None] = {}
-
-    def gettext(self, message: str) -> str:
-        return self.messages.get(message) or message
 
     def translate(self, text: str) -> str:
         """A text of the pack in this language: its lines, their sentences, and what stands in their fields.
@@ -108,7 +105,7 @@ class Catalogue(gettext.NullTranslations):
     def _search(self, text: str, strict: bool) -> str | None:
         if text in self._without_fields:
             return self._without_fields[text]
-        if text[-1:] in _JOINING_SIGNS and (stem := self._whole(text[:-1], strict)) is not None:
+        if text[-1:] in _SIGNS and (stem := self._whole(text[:-1], strict)) is not None:
             return stem + _SIGNS[text[-1]]
         matches = [(pattern, values) for pattern in self._patterns if (values := pattern.values(text)) is not None]
         translation = self._filled(matches, _PARTS) or self._with_tail(text)
@@ -225,10 +222,7 @@ def fields(message: str) -> set[str]:
 def catalogue(language: str) -> Catalogue | None:
     """The messages of a language ("zh"; "zh-TW" and "zh_CN" have the same); None: the pack has none of it."""
     path = FOLDER / re.split("[-_.]", language)[0] / "LC_MESSAGES" / f"{DOMAIN}.po"
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return Catalogue(file)
+    return Catalogue(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def translated(text: str, language: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
 from opent2v.base.catalogue import Catalogue, catalogue, fields, read_po, translated
@@ -43,7 +41,7 @@ msgstr ""
 
 @pytest.fixture(scope="module")
 def messages() -> Catalogue:
-    return Catalogue(io.BytesIO(PO.encode()))
+    return Catalogue(PO)
 
 
 @pytest.mark.parametrize(
