@@ -14,20 +14,11 @@ import pytest
 
 from opent2v.tests.browser.pages import BOXES, Browser, Page, overlapping, workflow
 from opent2v.tests.host.server import ROOT, Server
+from opent2v.tests.workflows.bundled import BUNDLED
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-BUNDLED = (
-    "quickstart",
-    "video_to_video",
-    "finishing",
-    "step_cache",
-    "lora",
-    "prompt_travel",
-    "long_video_storyboard",
-    "continue_video",
-)
 WATCH = f"() => {{ window.drawn = []; window.watch = setInterval(() => window.drawn.push(({BOXES})()), 100) }}"
 DRAWN = "() => { clearInterval(window.watch); return window.drawn }"
 SAY_MUCH = """() => app.graph.nodes.forEach(({ widgets }) => {

@@ -17,21 +17,12 @@ from opent2v.headless import runner, workflow
 from opent2v.host import embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
+from opent2v.tests.workflows.bundled import BUNDLED
 from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-BUNDLED = (
-    "quickstart",
-    "video_to_video",
-    "finishing",
-    "step_cache",
-    "lora",
-    "prompt_travel",
-    "long_video_storyboard",
-    "continue_video",
-)
 MODELS = [name for name in NAMES if name not in BUNDLED]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}

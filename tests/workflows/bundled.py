@@ -1,0 +1,12 @@
+"""The templates that run on the bundled model, with nothing to download."""
+
+BUNDLED = (
+    "quickstart",
+    "video_to_video",
+    "finishing",
+    "step_cache",
+    "lora",
+    "prompt_travel",
+    "long_video_storyboard",
+    "continue_video",
+)
