@@ -252,7 +252,8 @@ training = finetune.Training(host.training_model(model), prepared, settings, Pat
 training.run()
 processes.wait()
 # A file each: with unbuffered output, the lines of two processes on one pipe are mixed.
-(Path({out!r}) / f"process_{{processes.rank}}").write_text(f"{{processes.count}} {{training.step}} {{len(prepared.items)}}")
+report = f"{{processes.count}} {{training.step}} {{len(prepared.items)}}"
+(Path({out!r}) / f"process_{{processes.rank}}").write_text(report)
 """
 
 
