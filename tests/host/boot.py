@@ -30,7 +30,7 @@ sys.path.append(str(ROOT / "scripts"))
 import comfyui_start  # noqa: E402
 from comfyui_start import call  # noqa: E402
 
-__all__ = ["CASES", "ROOT", "call", "case", "largest", "run", "scratch", "start"]
+__all__ = ["CASES", "ROOT", "call", "case", "largest", "off", "run", "scratch", "start"]
 
 
 def start() -> None:
@@ -79,3 +79,8 @@ def largest(a: Any, b: Any) -> float:
     if a.shape != b.shape:
         raise AssertionError(f"{list(a.shape)} against {list(b.shape)}")
     return (a.float().cpu() - b.float().cpu()).abs().max().item()
+
+
+def off(result: Any, exact: Any) -> float:
+    """The difference of two tensors, as a part of the second."""
+    return ((result - exact).norm() / exact.norm()).item()

@@ -10,8 +10,9 @@ import boot
 import cases_lora_core
 import comfy.model_management as mm
 import comfy.sd
+import rounding
 import torch
-from boot import call, case
+from boot import call, case, off
 from cases_lora import LORA, ours, partly, scratch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -39,11 +40,6 @@ MEASURED = {
 }
 FAMILIES = ("wan", "ltx_video", "hunyuan_video")
 PROMPT = "a red circle moves to the right"
-
-
-def off(sampled: torch.Tensor, exact: torch.Tensor) -> float:
-    """The difference, as a part of the latents."""
-    return ((sampled - exact).norm() / exact.norm()).item()
 
 
 class Packed:
@@ -173,6 +169,8 @@ def tried(family: str, kind: str) -> dict:
         with torch.inference_mode():  # as nodes run: core's own layers cannot be moved in and out of it
             core = comfy.sd.load_diffusion_model(str(subject.path))
             found["core"] = off(subject.sampled(core), subject.sampled(model))
+            if kind in rounding.KINDS:
+                found |= rounding.measured(subject, core)
             mm.unload_all_models()
     return found
 
