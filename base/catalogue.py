@@ -2,7 +2,8 @@
 
 The code writes English, with the values already in it. What reaches a person is translated where it leaves the pack:
 the sentence is found again among those of locales/LANGUAGE/LC_MESSAGES/opent2v.po (gettext's form, whose English half
-scripts/make/messages.py writes from the code). A sentence without a translation stays English.
+scripts/make/messages.py writes from the code). A sentence without a translation stays English. Single words are
+messages of the field that they stand in, gettext's context: "last" of {which} is one thing and a name "last" another.
 """
 
 from __future__ import annotations
@@ -19,17 +20,25 @@ _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 # Fields whose values have a form of their own; others are any text.
 _FORMS = {
     "bytes_text": r"([\d.]+ [KMGT]?i?B)",
-    **dict.fromkeys(("total", "width", "height"), r"(\d+)"),
+    "n": r"([\d.]+)",
+    "list": r"(\[.*?\]|\d.*?)",
+    **dict.fromkeys(("total", "width", "height", "across", "down"), r"(\d+)"),
     "EXPERTS": "((?:high|low) noise)",
 }
 # Fields that hold a person's own words, which are shown as they were written.
-_AS_WRITTEN = {"words", "negative", "lstrip"}
+_AS_WRITTEN = {"words", "negative", "lstrip", "prompt"}
 # What separates sentences that the code has joined: the next one begins behind it.
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
+# Where a message begins that the code puts behind another: ", 4 unmatched", " (weights kept)".
+_TAILS = re.compile(r"[,;]\s+|\s\(")
 # What separates parts that may be messages of their own, such as a node's title from what it says.
 _PARTS = re.compile(r"(?<=[.!?:,;])\s+")
-# Signs between parts, as Chinese has them.
-_SIGNS = {",": "，", ";": "；", ":": "："}
+# Contexts of messages besides the names of fields: signs behind a part, and what stands alone in a table or a picture.
+SIGN, LABEL = "sign", "label"
+SIGNS = (",", ";", ":", ".")
+BETWEEN_CELLS = " | "
+_ENDS = (",", ";", ":")
+_QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
 _WORD = re.compile("[A-Za-z]{2}")
 _WIDE_END = re.compile(r"[\u3000-\u303f\uff00-\uffef]$")
 _MOST_KNOWN = 10_000
@@ -45,10 +54,16 @@ class Catalogue:
     """
 
     def __init__(self, po: str) -> None:
-        self.messages = {english: translation for english, translation in read_po(po) if english and translation}
+        self.messages: dict[str, str] = {}
+        # Context -> English -> translation.
+        self.words: dict[str, dict[str, str]] = {}
+        for context, english, translation in read_po(po):
+            if english and translation:
+                (self.words.setdefault(context, {}) if context else self.messages)[english] = translation
         plain = {e.format(): t.format() for e, t in self.messages.items() if not fields(e)}
         # Lines are translated without the space around them.
         self._without_fields = {english.strip(): translation.strip() for english, translation in plain.items()} | plain
+        self._signs = self.words.get(SIGN, {})
         # What texts are in this language, by the text and whether all parts of it have to be messages.
         self._known: dict[tuple[str, bool], str | None] = {}
 
@@ -59,7 +74,13 @@ class Catalogue:
         """
         return self._whole(text) or "\n".join(self._line(line) for line in text.split("\n"))
 
+    def label(self, text: str) -> str:
+        """A text that stands alone: a cell of a table, a name of a picture."""
+        return self.words.get(LABEL, {}).get(text) or self.translate(text)
+
     def _line(self, line: str) -> str:
+        if BETWEEN_CELLS in line:
+            return BETWEEN_CELLS.join(self.label(cell) for cell in line.split(BETWEEN_CELLS))
         text = line.lstrip()
         indent = line[: len(line) - len(text)]
         return indent + "".join(self._sentences(text.rstrip()))
@@ -105,32 +126,60 @@ class Catalogue:
     def _search(self, text: str, strict: bool) -> str | None:
         if text in self._without_fields:
             return self._without_fields[text]
-        if text[-1:] in _SIGNS and (stem := self._whole(text[:-1], strict)) is not None:
-            return stem + _SIGNS[text[-1]]
+        if text[-1:] in _ENDS and (stem := self._whole(text[:-1], strict)) is not None:
+            return stem + self._signs.get(text[-1], text[-1])
         matches = [(pattern, values) for pattern in self._patterns if (values := pattern.values(text)) is not None]
         translation = self._filled(matches, _PARTS) or self._with_tail(text)
         if translation is None and not strict:
-            translation = "".join(self._sentences(text, _PARTS)) or self._filled(matches, _SENTENCES)
+            translation = (
+                "".join(self._sentences(text, _PARTS)) or self._named(text) or self._filled(matches, _SENTENCES)
+            )
         if translation is not None:
             return translation
         if re.search(r"[^.]\.$", text) and (stem := self._whole(text[:-1], strict)) is not None:
-            return f"{stem}。"
+            return stem + self._signs.get(".", ".")
         # The code has put a part at a line's beginning.
-        return self._whole(text[0].lower() + text[1:], strict) if text[:1].isupper() else None
+        if text[:1].isupper() and (part := self._whole(text[0].lower() + text[1:], strict)) is not None:
+            return part[0].upper() + part[1:]
+        return None
 
     def _filled(self, matches: list[tuple[_Pattern, dict[str, str]]], breaks: re.Pattern[str]) -> str | None:
         """The first of the messages whose fields' values are translated too."""
         for pattern, values in matches:
             filled = {name: self._value(name, value, breaks) for name, value in values.items()}
             if None not in filled.values():
-                return self.messages[pattern.english].strip("\n").format(**filled)
+                return pattern.translation.strip("\n").format(**filled)
         return None
+
+    def _in_field(self, context: str, text: str, strict: bool) -> str | None:
+        """The translation of what a field holds, by the words of that field: one of them, or several in a list."""
+        words = self.words.get(context, {})
+        known = words.get(text) or self._whole(text, strict)
+        if known is not None or not words or _SENTENCES.search(text):
+            return known
+        # What stands between the items of a list: "a, b and c".
+        for between in (" and ", " or ", "; ", ", "):
+            if between in words and between in text and not (between == ", " and "[" in text):
+                items = text.split(between)
+                return words[between].join(self._in_field(context, item, strict) or item for item in items)
+        matches = [
+            (pattern, values)
+            for english, translation in words.items()
+            if fields(english) and (values := (pattern := _Pattern(english, translation)).values(text)) is not None
+        ]
+        return self._filled(matches, _PARTS)
+
+    def _named(self, text: str) -> str | None:
+        """A message with a name before it: "model.safetensors: no weights in it"."""
+        name, sign, rest = text.partition(": ")
+        part = self._whole(rest, True) if sign else None
+        return part and f"{name}{self._signs.get(':', ': ')}{part}"
 
     def _with_tail(self, text: str) -> str | None:
         """A text whose end is a message that begins with a sign: "400 of 400 match" and ", 4 unmatched"."""
-        for part in _PARTS.finditer(text):
-            head, tail = text[: part.start() - 1], text[part.start() - 1 :]
-            if not head or tail[0] not in ",;" or (end := self._whole(tail, True)) is None:
+        for part in _TAILS.finditer(text):
+            head, tail = text[: part.start()], text[part.start() :]
+            if not head or (end := self._whole(tail, True)) is None:
                 continue
             begin = self._whole(head, True)
             if begin is not None or not _PARTS.search(head):
@@ -142,8 +191,11 @@ class Catalogue:
 
         Such a value has swallowed the end of one message and the beginning of the next.
         """
-        if name.rstrip("0123456789") in _AS_WRITTEN:
+        name = name.rstrip("0123456789")
+        if name in _AS_WRITTEN or _QUOTED.fullmatch(value):
             return value
+        if (part := self._in_field(name, value, breaks is _PARTS)) is not None:
+            return part
         if not _WORD.search(value):
             return None if breaks is _PARTS and re.search(r"[;:.] ", value) else value
         if breaks.search(value.strip()):
@@ -153,7 +205,7 @@ class Catalogue:
     @cached_property
     def _patterns(self) -> list[_Pattern]:
         with_fields = (
-            _Pattern(english)
+            _Pattern(english, translation)
             for english, translation in self.messages.items()
             if fields(english) and english != translation
         )
@@ -164,8 +216,8 @@ class Catalogue:
 class _Pattern:
     """A message with fields, to be recognised in a text with values."""
 
-    def __init__(self, english: str) -> None:
-        self.english = english
+    def __init__(self, english: str, translation: str) -> None:
+        self.english, self.translation = english, translation
         # Where a message ends in a line's end, other lines follow it.
         pieces = _FIELD.split(english.strip("\n"))
         self.fields = pieces[1::2]
@@ -174,6 +226,8 @@ class _Pattern:
 
     def values(self, text: str) -> dict[str, str] | None:
         """Field -> its part of the text; None: the text is no such message."""
+        if self.pieces[0][:1] == " " != text[:1]:
+            text = f" {text}"  # a message that the code puts behind another, as a part of its own
         if not text.startswith(self.pieces[0]) or not text.endswith(self.pieces[-1]):
             return None
         if any(piece not in text for piece in self.pieces):
@@ -195,23 +249,23 @@ class _Pattern:
         return re.compile(pattern, re.DOTALL if "\n" in self.english.strip() else 0)
 
 
-def read_po(text: str) -> Iterator[tuple[str, str]]:
-    """(msgid, msgstr) of a .po file's entries, the header's msgid being "".
+def read_po(text: str) -> Iterator[tuple[str, str, str]]:
+    """(msgctxt or "", msgid, msgstr) of a .po file's entries, the header's msgid being "".
 
-    Contexts and plurals are not read: which word a number takes is decided where the English is written.
+    Plurals are not read: which word a number takes is decided where the English is written.
     """
-    parts: dict[str, list[str]] = {}
+    parts: dict[str, str] = {}
     name = ""
     for line in [*text.splitlines(), 'msgid ""']:
         keyword, _, rest = line.partition(" ")
-        if keyword in ("msgid", "msgstr"):
-            if keyword == "msgid" and "msgstr" in parts:
-                yield "".join(parts["msgid"]), "".join(parts["msgstr"])
+        if keyword in ("msgctxt", "msgid", "msgstr"):
+            if keyword != "msgstr" and "msgstr" in parts:
+                yield parts.get("msgctxt", ""), parts["msgid"], parts["msgstr"]
                 parts = {}
             name, line = keyword, rest
         if line.startswith('"'):
             # A .po file's strings have C's escapes, which Python's own strings read alike.
-            parts.setdefault(name, []).append(ast.literal_eval(line))
+            parts[name] = parts.get(name, "") + ast.literal_eval(line)
 
 
 def fields(message: str) -> set[str]:
@@ -225,10 +279,16 @@ def catalogue(language: str) -> Catalogue | None:
     return Catalogue(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def translated(text: str, language: str) -> str:
-    """A text of the pack in a language, or as it is."""
+def translated(text: str, language: str, is_label: bool = False) -> str:
+    """A text of the pack in a language, or as it is.
+
+    Args:
+        is_label: it stands alone, as the cells of tables and the names in pictures do.
+    """
     messages = catalogue(language)
+    if messages is None:
+        return text
     try:
-        return text if messages is None else messages.translate(text)
+        return messages.label(text) if is_label else messages.translate(text)
     except RecursionError:  # an odd text of another program; what was to be said is more than its language
         return text

@@ -20,16 +20,19 @@ def check_encoder(width: int, expected: int, *, encoder: str = "text encoder", n
         )
 
 
-def check_vae(channels: int, expected: int, network: str = "transformer takes", advice: str = "") -> None:
+def check_vae(
+    channels: int, expected: int, network: str = "transformer", advice: str = "", *, is_made: bool = False
+) -> None:
     """
     Args:
         channels: latent channels of the VAE; expected: latent channels that the network takes or returns.
-        network: its name in the message, with its verb ("transformer returns").
+        network: its name in the message.
         advice: for the user; "" says that the two belong to different models.
+        is_made: `expected` is what the network returns.
     Raises:
         FamilyError: they differ.
     """
     if channels != expected:
-        name = network.split()[0]
-        advice = advice or f"They belong to different models: use the vae folder that came with this {name}."
-        raise FamilyError(f"The VAE makes {channels} latent channels and the {network} {expected}. {advice}")
+        advice = advice or f"They belong to different models: use the vae folder that came with this {network}."
+        verb = "returns" if is_made else "takes"
+        raise FamilyError(f"The VAE makes {channels} latent channels and the {network} {verb} {expected}. {advice}")

@@ -100,7 +100,7 @@ def _in_language(remark: str, language: str) -> str:
         return text
     drawing = dict(remark.drawing)
     if "table" in drawing:
-        drawing["table"] = [[translated(cell, language) for cell in row] for row in drawing["table"]]
+        drawing["table"] = [[translated(cell, language, is_label=True) for cell in row] for row in drawing["table"]]
     if "plans" in drawing:
         drawing["plans"] = [{**plan, "label": translated(plan["label"], language)} for plan in drawing["plans"]]
     return Remark(text, **drawing)

@@ -17,7 +17,7 @@ MAX_NAME_BYTES = 200
 _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*')
 _FORBIDDEN_CATEGORIES = {
     "Cc": "a control character",
-    "Cs": "half an emoji (a lone surrogate)",
+    "Cs": "a lone surrogate, half an emoji",
     "Zl": "a line break",
     "Zp": "a line break",
 }

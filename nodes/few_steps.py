@@ -69,8 +69,8 @@ def _strengths(loras: tuple[FewStepsLora, ...]) -> list[str]:
         low, high = lora.few.strength
         if not 0.5 * low <= lora.strength <= 1.5 * high:
             named = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            outcome = "unfinished" if lora.strength < low else "burnt"
             remarks.append(
-                f"{lora.file} is made for strength {named}, found {lora.strength:g}: its few steps come out "
-                f"{'unfinished' if lora.strength < low else 'burnt'}."
+                f"{lora.file} is made for strength {named}, found {lora.strength:g}: its few steps come out {outcome}."
             )
     return remarks

@@ -294,5 +294,4 @@ def _stored_as(file: ModelFile, dtype: torch.dtype | None, is_packed: bool) -> s
     if is_packed:
         return file.quantisation.text(file.weights_of("transformer"))
     kind = str(dtype or stored_dtype(file) or torch.bfloat16).removeprefix("torch.")
-    from_kind = f" from {file.quantisation.kind}" if file.quantisation.kind else ""
-    return f"{kind}{from_kind}"
+    return f"{kind} from {file.quantisation.kind}" if file.quantisation.kind else kind

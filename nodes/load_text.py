@@ -90,7 +90,7 @@ class OpenT2VLoadTextEncoder:
         states += _tokenizer_states(files)
         clip = shared((*states, variant.family.id, variant.name, str(dtype)), ["clip"], make)["clip"]
         titles = " and ".join(text_file.layout.title for text_file in files)
-        lines = [f"{titles} for {variant.title}"]
+        lines = [f"Text encoder: {titles}, for {variant.title}"]
         for text_file in files:
             lines += packed_lines(text_file.quantisation, text_file.weights, "text_encoder")
         return with_remarks((clip,), [*lines, memory])

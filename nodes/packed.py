@@ -27,7 +27,8 @@ def packed_lines(quantisation: Quantisation, weights: Mapping[str, TensorInfo], 
     """How a part of a file is stored, and how it computes; nothing where its weights are plain."""
     if quantisation.layers.keys().isdisjoint(weights):
         return []
-    return [f"Stored as {quantisation.text(weights)}", *computed_lines(quantisation, weights, part)]
+    stored_as = quantisation.text(weights)
+    return [f"Stored as {stored_as}", *computed_lines(quantisation, weights, part)]
 
 
 def _listed(names: list[str]) -> str:

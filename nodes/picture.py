@@ -20,11 +20,12 @@ from .streams import picture
 
 
 def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
-    size = images.shape[2], images.shape[1]
-    if size == (width, height):
+    down, across = images.shape[1:3]
+    if (across, down) == (width, height):
         return []
-    cut = "" if size[0] * height == size[1] * width else " and cut to the centre"
-    return [f"{name} {size[0]} x {size[1]} is scaled{cut} to {width} x {height}."]
+    if across * height == down * width:
+        return [f"{name} {across} x {down} is scaled to {width} x {height}."]
+    return [f"{name} {across} x {down} is scaled and cut to the centre to {width} x {height}."]
 
 
 def _number(what: str) -> tuple[str, dict[str, Any]]:

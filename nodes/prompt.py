@@ -132,7 +132,7 @@ class OpenT2VEncodePrompt:
             negative = variant.defaults.negative
             remarks.append(f"Negative prompt: {negative}")
         conditionings, reader = [], PromptReader(clip, prompt_cache)
-        for name, prompts in (
+        for what, prompts in (
             ("prompt", [(place, text) for place, text, *_ in completed]),
             ("negative prompt", travel(negative, rate) or [(None, negative)]),
         ):
@@ -141,7 +141,7 @@ class OpenT2VEncodePrompt:
                 read = reader.read(text, shown)
                 if read.count > read.limit:
                     remarks.append(
-                        f"The {name} has {read.count} tokens; this model reads the first {read.limit}. The rest is "
+                        f"The {what} has {read.count} tokens; this model reads the first {read.limit}. The rest is "
                         "left out."
                     )
                 at = {} if place is None else {AT: place}

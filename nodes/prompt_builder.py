@@ -6,7 +6,7 @@ import random
 from typing import Any, ClassVar
 
 from ..families import families
-from ..host import InputRefused
+from ..host import InputRefused, host
 from .inputs import NONE
 from .phrases import GROUPS, LANGUAGES, PhraseError, advice, composed, drawn, word_count, words
 from .presets import PARTS, preset_names, read_preset, save_preset
@@ -165,7 +165,7 @@ class OpenT2VPromptBuilder:
         prompt = composed(parts, code, shape)
         if not prompt:
             raise ValueError("Every part is empty. Write at least a subject.")
-        remarks = [prompt, *_remarks(prompt, hints, code, shape, any(parts[group] for group in GROUPS))]
+        remarks = [prompt, *_remarks(prompt, hints, shape, any(parts[group] for group in GROUPS))]
         if save_as.strip():
             remarks.append(save_preset(save_as.strip(), {name: text for name, text in chosen.items() if text.strip()}))
         return with_remarks((prompt,), remarks)
@@ -195,15 +195,16 @@ def _advice(title: str) -> dict[str, Any]:
     return advice().get(_QUICKSTART if title == "OpenT2V quickstart" else key, {})
 
 
-def _remarks(prompt: str, hints: dict[str, Any], code: str, form: str, has_filming: bool) -> list[str]:
+def _remarks(prompt: str, hints: dict[str, Any], form: str, has_filming: bool) -> list[str]:
     if not hints:
         return []
-    remarks, count = [hints[code]], word_count(prompt)
+    reader = "zh" if host.language().startswith("zh") else "en"
+    remarks, count = [hints[reader]], word_count(prompt)
     if not hints["least"] <= count <= hints["most"]:
         remarks.append(f"{count} words; {hints['least']} to {hints['most']} suit this model.")
     if form == "plain" and has_filming:
         remarks.append("Style, camera and light are left out: this model does not know them.")
     for example in hints.get("examples", ()):
-        verb = "Works" if example["works"] else "Does not"
-        remarks.append(f"{verb}: {example['prompt'].rstrip('.')}. {example['why'][code]}")
+        prompt, why = example["prompt"].rstrip("."), example["why"][reader]
+        remarks.append(f"Works: {prompt}. {why}" if example["works"] else f"Does not work: {prompt}. {why}")
     return [*remarks, f"Source: {hints['source']}."]

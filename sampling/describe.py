@@ -44,7 +44,7 @@ def saved_calls(run: Run) -> list[str]:
 
 
 def _words(run: Run, variant: Variant, settings: Guidance, values: Values) -> list[str]:
-    cfg = f"{'guidance' if variant.embeds_guidance else 'cfg'} {values.cfg:g}"
+    cfg = f"guidance {values.cfg:g}" if variant.embeds_guidance else f"cfg {values.cfg:g}"
     if values.cfg_schedule != CONSTANT and variant.family.sampling.cfg:
         cfg += f" {values.cfg_schedule}"
     if values.second_cfg is not None:

@@ -37,26 +37,33 @@ def levels(variant: Variant, steps: int, shift: float | None, shape: tuple[int, 
     return known or variant.family.sampling.sigmas(variant, steps, shift, shape)
 
 
+def _cfg(variant: Variant, value: float) -> str:
+    return f"guidance {value:g}" if variant.embeds_guidance else f"cfg {value:g}"
+
+
 def remarks(variant: Variant, request: SamplerRequest) -> list[str]:
     """Which of a run's values are those of few steps, and which of the user's do not fit them."""
     few = variant.few_steps
     if few is None:
         return []
     taken = [] if request.steps else [f"{few.steps} steps"]
-    cfg_name = "guidance" if variant.embeds_guidance else "cfg"
-    taken += [] if request.cfg else [f"{cfg_name} {few.cfg:g}"]
+    taken += [] if request.cfg else [_cfg(variant, few.cfg)]
     if few.shift and not request.shift:
         taken.append(f"shift {' / '.join(f'{shift:g}' for shift in few.shift)}")
     elif few.sigmas and not request.shift and request.steps in (0, len(few.sigmas)):
         taken.append("its noise levels")
-    lines = [f"{', '.join(taken)}: of {few.title}"] if taken else []
+    lines = [f"{', '.join(taken)}: taken from {few.title}"] if taken else []
     steps, cfg = request.steps or few.steps, request.cfg or few.cfg
     whole, (low, high) = _whole(request, steps), few.step_range
     is_more, is_less = whole > high, whole < low
     is_guided = cfg > few.cfg + 0.5 and not variant.embeds_guidance
     if is_guided or ((is_more or is_less) and not few.is_guess):
-        burns = "leave noise" if is_less and not is_guided else "burn"
-        lines.append(look(f"{few.title} was made for {few.range_text}; {steps} steps at {cfg_name} {cfg:g} {burns}."))
+        guided, title, made_for = _cfg(variant, cfg), few.title, few.range_text
+        lines.append(
+            look(f"{title} was made for {made_for}; {steps} steps at {guided} leave noise.")
+            if is_less and not is_guided
+            else look(f"{title} was made for {made_for}; {steps} steps at {guided} burn.")
+        )
     if request.shift and few.shift and not math.isclose(request.shift, few.shift[0]):
         lines.append(
             look(f"{few.title} was made with shift {few.shift[0]:g}; shift {request.shift:g} blurs or leaves noise.")

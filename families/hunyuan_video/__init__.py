@@ -66,7 +66,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     """Find the variant in a diffusers folder's configs and check that its parts fit each other."""
     transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
     advice = "Use the vae folder that came with this transformer."
-    check_vae(vae["latent_channels"], transformer["out_channels"], "transformer returns", advice)
+    check_vae(vae["latent_channels"], transformer["out_channels"], advice=advice, is_made=True)
     check_encoder(text["hidden_size"], transformer["text_embed_dim"])
     return _variant(transformer, vae.get("scaling_factor", SCALE), configs["scheduler"], configs.get("opent2v", {}))
 

@@ -82,7 +82,7 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             variant = make_variant(family, config, connector_configs(named), name)
             remark = "" if not variant.facts["is_distilled"] else "Distilled: 8 steps at its own noise levels, cfg 1."
             return Recognised("transformer", layout, CLASS, config, variant, rules, prefix, remark)
-    return f"no {', '.join(absent)}"
+    return f"{', '.join(map(repr, absent))} is missing"
 
 
 def stated(recognised: Recognised, metadata: Mapping[str, str], name: str) -> Recognised:

@@ -81,9 +81,10 @@ def prepare(variant: Variant, media: ReferenceMedia) -> Referred:
             {"kind": kind, "latent_t": latent.shape[2], **_sides(width, height), "ref_audio_t": length,
              "latent": latent, "audio_latent": sound}
         )  # fmt: skip
-        with_sound = f", its sound is <Audio {heard}>" if sound is not None else ""
-        cut = f" of {len(clip.frames)}" if len(frames) < len(clip.frames) else ""
-        remarks.append(f"<Video {n}>: {width} x {height}, {len(frames)}{cut} frames{with_sound}")
+        used, total = len(frames), len(clip.frames)
+        parts = [f"<Video {n}>: {width} x {height}", f"{used} of {total} frames" if used < total else f"{used} frames"]
+        parts += [f"its sound is <Audio {heard}>"] if sound is not None else []
+        remarks.append(", ".join(parts))
     for audio in media.sounds:
         heard += 1
         sound = media.hear(audio)

@@ -59,7 +59,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     """Check that a diffusers folder's parts fit each other."""
     transformer, vae, text = (configs[k] for k in ("transformer", "vae", "text_encoder"))
     advice = "Use the vae folder that came with this transformer."
-    check_vae(vae["latent_channels"], transformer["in_channels"], "transformer takes", advice)
+    check_vae(vae["latent_channels"], transformer["in_channels"], advice=advice)
     check_encoder(text["d_model"], transformer["text_embed_dim"])
     return _variant(transformer, vae, configs["scheduler"], configs.get("opent2v", {}))
 

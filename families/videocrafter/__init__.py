@@ -77,7 +77,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
             f"The folder {name!r} has the parts of ModelScope, Zeroscope and VideoCrafter2, which only its name tells "
             "apart. ModelScope and Zeroscope are not supported; a VideoCrafter2 folder has videocrafter in its name."
         )
-    check_vae(vae["latent_channels"], unet["in_channels"], "UNet takes")
+    check_vae(vae["latent_channels"], unet["in_channels"], "UNet")
     check_encoder(text["hidden_size"], unet["cross_attention_dim"], network="UNet")
     variant = describe(unet, vae.get("scaling_factor", files.SCALE))
     return replace(

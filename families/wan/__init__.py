@@ -46,7 +46,7 @@ def read(configs: Mapping[str, Mapping[str, Any]]) -> Variant:
     index, transformer, vae, text = (configs[k] for k in ("index", "transformer", "vae", "text_encoder"))
     channels, latents = transformer["in_channels"], vae["z_dim"]
     out_channels = transformer.get("out_channels") or channels
-    check_vae(latents, out_channels, "transformer returns")
+    check_vae(latents, out_channels, is_made=True)
     # Channels of an image-to-video model's input: the noisy latent, a mask with one channel per frame, and the
     # picture's latent.
     joined = 2 * latents + vae.get("scale_factor_temporal", 4)

@@ -53,9 +53,7 @@ class Quantisation:
             sizes[kind] = sizes.get(kind, 0) + info.nbytes
             counts[kind] = counts.get(kind, 0) + (layer is not None)
         return "; ".join(
-            f"{kind} {bytes_text(sizes[kind])}"
-            + (f", {counts[kind]} layer{'s' if counts[kind] > 1 else ''}" if counts[kind] else "")
-            for kind in sorted(sizes, key=lambda kind: -sizes[kind])
+            _share(kind, sizes[kind], counts[kind]) for kind in sorted(sizes, key=lambda kind: -sizes[kind])
         )
 
     @property
@@ -110,3 +108,9 @@ def read_layer(layer: StoredLayer, read: Callable[[str], Tensor]) -> PackedWeigh
     """A layer's record, with its tensors read from an open file."""
     tensors = {role: read(name) for role, name in layer.names.items()}
     return PackedWeight(layer.format, layer.shape, tensors, layer.parameters)
+
+
+def _share(kind: str, size: int, layers: int) -> str:
+    if layers == 1:
+        return f"{kind} {bytes_text(size)}, 1 layer"
+    return f"{kind} {bytes_text(size)}, {layers} layers" if layers else f"{kind} {bytes_text(size)}"

@@ -60,10 +60,11 @@ class LayerParts:
         name = self._names[role] = self._name(role)
         info = self._file.header[name]
         if info.dtype not in codes or (info.shape not in shapes if shapes else len(info.shape) != 2):
+            dtypes = " or ".join(codes)
             sizes = " or ".join(dict.fromkeys(str(list(shape)) for shape in shapes)) or "a matrix"
             raise ModelFileError(
                 f"{self._file.path}: {name} is stored as {info.dtype} {list(info.shape)}, expected "
-                f"{' or '.join(codes)} {sizes} for a weight stored as {self._title}. {_AGAIN}"
+                f"{dtypes} as {sizes} for a weight stored as {self._title}. {_AGAIN}"
             )
         return info
 

@@ -77,9 +77,11 @@ def refuse_leftover(name: str, file: Container) -> None:
         raise ModelFileError(f"{file.path}: {name} is there without {stem}.weight. The file is damaged: get it again.")
     if role == "input_scale" and weight.dtype not in ("I8", "U8"):
         return  # converters leave it beside layers that they do not convert
-    beside = [today for today, old in ROLES.items() if {f"{stem}.{today}", f"{stem}.{old}"} & file.header.keys()]
+    beside = " and ".join(
+        today for today, old in ROLES.items() if {f"{stem}.{today}", f"{stem}.{old}"} & file.header.keys()
+    )
+    scales = f"with {beside}" if beside else "without a scale"
     raise ModelFileError(
-        f"{file.path}: {stem}.weight is stored as {weight.dtype} {list(weight.shape)} "
-        f"{'with ' + ' and '.join(beside) if beside else 'without a scale'}, and {_NO_MARK}. {INSTEAD} from where "
-        "ComfyUI's templates get it."
+        f"{file.path}: {stem}.weight is stored as {weight.dtype} {list(weight.shape)} {scales}, and "
+        f"{_NO_MARK}. {INSTEAD} from where ComfyUI's templates get it."
     )

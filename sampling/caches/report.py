@@ -67,7 +67,8 @@ def remarks(run: CacheRun) -> list[str]:
         lines += [steps_strip(f"{name}: {text}", text, name) for name, text in masks.items()]
     forced = reasons(run)
     if forced:
-        lines.append("Computed whatever the rule says: " + ", ".join(f"{why} {n}" for why, n in forced.items()))
+        counts = ", ".join(f"{why} {n}" for why, n in forced.items())
+        lines.append(f"Computed whatever the rule says: {counts}")
     computed, reused = seconds(run, True), seconds(run, False)
     if computed and reused:
         lines.append(

@@ -22,12 +22,12 @@ from opent2v.base.checks import check_encoder, check_vae
             "with this transformer.",
         ),
         (
-            lambda: check_vae(16, 4, "UNet takes"),
+            lambda: check_vae(16, 4, "UNet"),
             "The VAE makes 16 latent channels and the UNet takes 4. They belong to different models: use the vae "
             "folder that came with this UNet.",
         ),
         (
-            lambda: check_vae(16, 12, "transformer returns", "Use another."),
+            lambda: check_vae(16, 12, advice="Use another.", is_made=True),
             "The VAE makes 16 latent channels and the transformer returns 12. Use another.",
         ),
     ],

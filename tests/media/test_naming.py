@@ -75,7 +75,7 @@ def test_output_folder_is_created_and_may_be_a_link(tmp_path):
         ("a\0b", r"holds a control character ('\x00')"),
         ("a\x7fb", "holds a control character"),
         ("a\u2028b", "holds a line break"),
-        ("a\ud83db", "holds half an emoji (a lone surrogate)"),
+        ("a\ud83db", "holds a lone surrogate, half an emoji"),
         ("what?", "holds '?'"),
         ("CON/clip", "is reserved by Windows"),
         ("nul", "is reserved by Windows"),

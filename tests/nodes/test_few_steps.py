@@ -57,7 +57,7 @@ def test_the_sampler_takes_what_the_lora_was_made_for(folder):
     )
     samples, lines = sample(model)
     assert lines[0].startswith("4 steps, cfg 1, FlowMatchEulerDiscrete")
-    assert lines[1] == f"4 steps, cfg 1, shift 5: of Wan2.2-Lightning ({LIGHTNING})"
+    assert lines[1] == f"4 steps, cfg 1, shift 5: taken from Wan2.2-Lightning ({LIGHTNING})"
     same, _ = sample(model, steps=4, cfg=1.0, shift=5.0)
     torch.testing.assert_close(samples, same, atol=1e-6, rtol=0)
 
@@ -66,7 +66,7 @@ def test_a_lora_of_strength_0_and_one_of_no_few_steps_change_nothing(folder):
     plain, _ = sample(tiny.shared()[0])
     for model in (load(LIGHTNING, strength=0)[0], tiny.shared()[0]):
         samples, lines = sample(model)
-        assert torch.equal(samples, plain) and not any(": of " in line for line in lines)
+        assert torch.equal(samples, plain) and not any(": taken from " in line for line in lines)
     assert embedded.few_steps(load("plain.safetensors")[0]) == ()
 
 
@@ -77,10 +77,10 @@ def test_what_the_user_sets_wins_and_is_told_where_it_does_not_fit(folder):
     name = f"Wan2.2-Lightning ({LIGHTNING})"
     assert f"{name} was made for 4 to 8 steps at cfg 1; 10 steps at cfg 5 burn." in lines
     assert f"{name} was made with shift 5; shift 2 blurs or leaves noise." in lines
-    assert not any(": of " in line for line in lines)
+    assert not any(": taken from " in line for line in lines)
     _, lines = sample(model, steps=2)
     assert f"{name} was made for 4 to 8 steps at cfg 1; 2 steps at cfg 1 leave noise." in lines
-    assert f"cfg 1, shift 5: of {name}" in lines
+    assert f"cfg 1, shift 5: taken from {name}" in lines
     for fitting in ({"steps": 6}, {"steps": 2, "denoise": 0.5}):  # the last two of four
         _, lines = sample(model, **fitting)
         assert not any("was made" in line for line in lines)
@@ -111,7 +111,7 @@ def test_a_distilled_checkpoint_goes_before_a_lora(folder):
     few = FewSteps("FastWan", "", "a test", 3, sigmas=(1.0, 0.757, 0.522), solver=RENOISED)
     part = replace(model.part, variant=with_few_steps(model.part.variant, few))
     _, lines = sample(replace(model, part=part))
-    assert lines[0].startswith("3 steps, cfg 1") and "3 steps, cfg 1, its noise levels: of FastWan" in lines
+    assert lines[0].startswith("3 steps, cfg 1") and "3 steps, cfg 1, its noise levels: taken from FastWan" in lines
     assert (
         f"This checkpoint is distilled already (FastWan: 3 steps, cfg 1, its own noise levels), and {LIGHTNING} (4 "
         "steps, cfg 1, shift 5) distils it once more: both together burn. Take the LoRA out." in lines
@@ -145,7 +145,7 @@ def test_a_lora_states_its_own_schedule(folder):
     save_file(draw(1), folder / "any name.safetensors", {METADATA: json.dumps(values)})
     model, _ = load("any name.safetensors")
     _, lines = sample(model)
-    assert "3 steps, cfg 1, its noise levels: of mine (any name.safetensors)" in lines
+    assert "3 steps, cfg 1, its noise levels: taken from mine (any name.safetensors)" in lines
     run = plan_run(with_few_steps(model.part.variant, model.few_steps[0].few), SamplerRequest(), SHAPE)
     assert run.schedule.sigmas.tolist() == pytest.approx([1, 0.7, 0.4, 0])
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
+import re
 
 import pytest
 
 from opent2v.host import InputRefused, embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.nodes.language import speak
-from opent2v.nodes.remarks import with_remarks
+from opent2v.nodes.remarks import KEY, REPORT, with_remarks
+from opent2v.tests.nodes.calls import call
 
 SENTENCE, CHINESE = "The prompt is empty: the video will show anything.", "提示词为空：视频会随意生成。"
 
@@ -76,3 +79,41 @@ def test_the_check_before_a_run_speaks_too_and_says_which_inputs_it_takes(chines
 def test_every_node_speaks():
     for node_class in NODE_CLASS_MAPPINGS.values():
         assert hasattr(getattr(node_class, node_class.FUNCTION), "__wrapped__")
+
+
+# Words that Chinese users of these models write in Latin letters, and names of inputs and choices.
+LATIN = {"cfg", "shift", "latent", "token", "fps", "rank", "diffusers", "easycache", "quickstart"}
+WORD = re.compile(r"""(?<![A-Za-z0-9_./\\'"%-])[a-z]{2,}(?![A-Za-z0-9_./\\'"%=-])""")
+
+
+def left_in_english(text: str) -> set[str]:
+    return set(WORD.findall(text)) - LATIN
+
+
+def test_words_left_in_english_are_seen():
+    assert left_in_english("第 9 帧中的last 5 帧，cfg 1, unfinished") == {"last", "unfinished"}
+    assert not left_in_english("opent2v-quickstart-outline.safetensors：rank 24，cfg 1")
+
+
+def test_a_whole_run_says_no_word_in_english(chinese):
+    """Loader, LoRA, cached sampler, tables of two tools and the doctor, on the bundled model."""
+    (model, clip, vae, *_), loading = call("OpenT2VLoadModel", model="opent2v-quickstart")
+    lora = "opent2v-quickstart-outline.safetensors"
+    (with_lora, *_), changed = call("OpenT2VLoadLora", model=model, lora=lora)
+    _, card = call("OpenT2VInspectFile", file=lora)
+    positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive="", negative="")[0]
+    latent = call("OpenT2VEmptyLatent", model=model, width=32, height=32, frames=5)[0][0]
+    cache = call("OpenT2VStepCache", policy="easycache")[0][0]
+    run = {"model": with_lora, "positive": positive, "negative": negative, "latent": latent, "steps": 16, "seed": 1}
+    (plain, *_), _ = call("OpenT2VSampler", **run)
+    (cached, *_), sampled = call("OpenT2VSampler", **run, step_cache=cache)
+    clips = [call("OpenT2VDecode", vae=vae, latent=each)[0][0] for each in (cached, plain)]
+    (table, *_), compared = call("OpenT2VCompareCache", images=clips[0], reference_images=clips[1], latent=cached,
+                                 reference_latent=plain)  # fmt: skip
+    measured = call("OpenT2VMeasureVideo", images=clips[0], joints="2", fps=16.0)[1]
+    said = [line for ui in (loading, changed, card, sampled, compared, measured) for line in ui[KEY]]
+    assert len(said) > 15 and "运动" in table
+    assert {line: words for line in [*said, table] if (words := left_in_english(line))} == {}
+    drawn = [json.loads(entry) for ui in (sampled, compared, measured) for entry in ui[REPORT]]
+    cells = [cell for entry in drawn for row in entry.get("table", ()) for cell in row]
+    assert cells and {cell for cell in cells if left_in_english(cell)} == set()

@@ -92,7 +92,7 @@ def test_a_text_encoder_is_read_as_the_model_says(models):
     model = tiny_mochi.hosted()[0]
     results, ui = call("OpenT2VLoadTextEncoder", model=model, file="t5.safetensors", file_2="none")
     first, memory = remarks(ui).splitlines()
-    assert first == "T5 (16 wide) for Mochi tiny"
+    assert first == "Text encoder: T5 (16 wide), for Mochi tiny"
     assert re.fullmatch(r"Memory: 0\.0 MiB of weights; [\d.]+ GiB are free on [a-z ]+: all of it fits", memory)
     ((context, further),) = embedded.embed(results[0], "a red circle")
     assert context.shape == (1, 24, 16) and further["attention_mask"].shape == (1, 24)

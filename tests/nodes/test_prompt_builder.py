@@ -66,11 +66,19 @@ def test_the_quickstarts_examples_are_in_its_world_and_out_of_it():
     assert not fails["works"] and {"cat", "piano"} <= set(fails["prompt"].split()) - spoken
 
 
-@pytest.mark.parametrize(("language", "said"), [("English", "Works: Two anthropomorphic"), ("中文", "官方示例")])
-def test_examples_and_their_source_are_told(language, said):
-    _, ui = call("OpenT2VPromptBuilder", **FOX, model="Wan", language=language)
-    assert said in remarks(ui) and "Does not: cats boxing." in remarks(ui)
-    assert remarks(ui).endswith("Source: github.com/Wan-Video/Wan2.2, README.")
+@pytest.mark.parametrize(
+    ("page", "said", "failing"),
+    [("en", "Works: Two anthropomorphic", "Does not work: cats boxing."), ("zh", "官方示例", "无效：cats boxing。")],
+)
+@pytest.mark.parametrize("language", ["English", "中文"])
+def test_examples_and_their_source_are_told_in_the_readers_language(page, said, failing, language):
+    embedded.speak(page)
+    try:
+        _, ui = call("OpenT2VPromptBuilder", **FOX, model="Wan", language=language)
+    finally:
+        embedded.speak("en")
+    assert said in remarks(ui) and failing in remarks(ui)
+    assert "github.com/Wan-Video/Wan2.2, README" in remarks(ui).splitlines()[-1]
 
 
 def test_every_word_has_both_languages():

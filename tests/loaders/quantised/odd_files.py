@@ -80,7 +80,7 @@ ODD = {
     "int8 with a scale a column": (
         "int8",
         has(weight_scale=torch.ones(256)),
-        "F32 [256], expected F32 or BF16 or F16 [64, 1] or [] or [1] for a weight",
+        "F32 [256], expected F32 or BF16 or F16 as [64, 1] or [] or [1] for a weight",
     ),
     "int8 with half of its scales": ("int8", has(weight_scale=torch.ones(32, 1)), "F32 [32, 1], expected"),
     "int8 with fp8 scales": ("int8", has(weight_scale=torch.ones(64, 1).to(FP8)), "F8_E4M3 [64, 1], expected"),
@@ -88,10 +88,10 @@ ODD = {
     "nvfp4 with plain scales": (
         "nvfp4",
         has(weight_scale=torch.ones(64, 16).to(FP8)),
-        "F8_E4M3 [64, 16], expected F8_E4M3 or U8 [128, 16]",
+        "F8_E4M3 [64, 16], expected F8_E4M3 or U8 as [128, 16]",
     ),
     "nvfp4 with wide block scales": ("nvfp4", has(weight_scale=torch.ones(128, 16)), "F32 [128, 16], expected"),
-    "nvfp4 with two tensor scales": ("nvfp4", has(weight_scale_2=torch.ones(2)), "F32 [2], expected F32 [] or [1]"),
+    "nvfp4 with two tensor scales": ("nvfp4", has(weight_scale_2=torch.ones(2)), "F32 [2], expected F32 as [] or [1]"),
     "nvfp4 with factors of rows": ("nvfp4_awq", has(pre_quant_scale=torch.ones(64)), "F32 [64], expected"),
     "mxfp8 with plain scales": ("mxfp8", has(weight_scale=torch.ones(64, 8, dtype=E8M0)), "U8 [64, 8], expected"),
     "w4a4 with group scales": ("convrot_w4a4", has(weight_scale=torch.ones(64, 4)), "F32 [64, 4], expected"),
@@ -110,9 +110,9 @@ ODD = {
     "a rotated convolution": (
         "int8_convrot",
         has(weight=torch.zeros(64, 64, 3, dtype=torch.int8)),
-        "I8 [64, 64, 3], expected I8 a matrix",
+        "I8 [64, 64, 3], expected I8 as a matrix",
     ),
-    "a vector in fp4": ("nvfp4", has(weight=torch.zeros(64, dtype=torch.uint8)), "U8 [64], expected U8 a matrix"),
+    "a vector in fp4": ("nvfp4", has(weight=torch.zeros(64, dtype=torch.uint8)), "U8 [64], expected U8 as a matrix"),
     # what a format does not have
     "int8 with a second scale": (
         "int8",
