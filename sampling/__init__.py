@@ -5,8 +5,9 @@ from __future__ import annotations
 from .describe import describe
 from .errors import SamplingError
 from .guidance import STG_SCHEDULES, Guidance, cfg_schedules
+from .plan import plan_run
 from .prediction import Discrete, Flow, Prediction, prediction
-from .run import ExpertSteps, Run, SamplerRequest, Step, make_run, plan_run, steps_of
+from .run import ExpertSteps, Run, SamplerRequest, Step, make_run, steps_of
 from .schedule import SOLVERS, Schedule, make_schedule, own_shift, scheduler_class
 from .solve import solve
 

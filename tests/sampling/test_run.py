@@ -1,6 +1,6 @@
 """A run planned without a host: its steps, experts and guidance, and what is said of it.
 
-Tests: sampling/run.py and sampling/describe.py.
+Tests: sampling/run.py, sampling/plan.py and sampling/describe.py.
 """
 
 from __future__ import annotations
