@@ -96,6 +96,7 @@ class Network:
         text_crossing: its attention to the prompt, where that is apart from the picture's; None: they share one.
         joint: how it carries a second prompt, where prompt and picture share one attention; None: it cannot.
         reads_rate: it reads "frame_rate" of the CONDITIONING's dictionary, which Encode Video Prompt may set.
+        seeded: entries of the CONDITIONING's dictionary whose content gets noise of the run's seed.
         cut: (variant, name of a condition, the condition, places of the frames that a window over time shows of each
             stream, shape as `condition` gets it) -> the condition for that window; raises FamilyError where that
             cannot be. None: `base.frames.cut_by_frames`.
@@ -114,6 +115,7 @@ class Network:
     text_crossing: TextCrossing | None = None
     joint: JointAttention | None = None
     reads_rate: bool = False
+    seeded: tuple[str, ...] = ()
     cut: Callable[[Variant, str, Tensor, Sequence[Sequence[int]], Any], Tensor] | None = None
     masking: Masking | None = None
 

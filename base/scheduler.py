@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
+
+from .generators import Generators
 
 
 class OwnScheduler(ABC):
@@ -21,11 +22,11 @@ class OwnScheduler(ABC):
     def set_timesteps(self, steps: int) -> None: ...
 
     @abstractmethod
-    def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def step(self, output: Tensor, index: int, x: Tensor, generator: Generators) -> Tensor:
         """One step, from `timesteps[index]` to the next timestep; the last step ends at noise level 0.
 
         Args:
             output: the model's own, like x.
             x: the latent as the model sees it, [B, C, T, h, w].
-            generator: source of the noise that the step adds.
+            generator: source of the noise that the step adds; a list has one for each clip of the batch.
         """

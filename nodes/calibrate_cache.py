@@ -25,7 +25,7 @@ SHOWN = (0.05, 0.1, 0.2, 0.4)
 
 def measured_inputs() -> tuple[dict[str, Any], dict[str, Any]]:
     """Video Sampler's own inputs, required and optional, without step cache, windows, sigmas and keep."""
-    declared, left_out = OpenT2VSampler.INPUT_TYPES(), ("step_cache", "windows", "sigmas", "keep")
+    declared, left_out = OpenT2VSampler.INPUT_TYPES(), ("step_cache", "windows", "sigmas", "keep", "seeds")
     optional = declared["optional"]
     return declared["required"], {name: optional[name] for name in optional if name not in left_out}
 

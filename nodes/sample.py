@@ -141,6 +141,16 @@ class OpenT2VSampler:
                     },
                 ),
                 "keep": keep_input("the latent"),
+                "seeds": (
+                    "STRING",
+                    {
+                        "advanced": True,
+                        "default": "",
+                        "tooltip": "Several clips in one run: a seed for each, with commas, in place of seed. Each "
+                        "clip is the one that its seed makes alone. A latent of one clip is taken for each seed. "
+                        "Empty: seed.",
+                    },
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"},
         }

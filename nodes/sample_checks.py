@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..base import Variant
 from ..sampling import SamplingError
 from ..sampling.streams import unbind
+from ..sampling.windows import Windows
 from .inputs import require_variant
 from .streams import shapes
 
@@ -47,6 +49,33 @@ def check_width(variant: Variant, name: str, conditioning: Any) -> None:
                 f"The {name} conditioning is {context.shape[-1]} wide; {variant.title} reads {variant.context_width}. "
                 "It was made by another model's text encoder: encode the prompt with this model's own CLIP."
             )
+
+
+def check_clips(variant: Variant, seeds: Sequence[int], prompts: Sequence[Any], windows: Windows | None) -> None:
+    """
+    Args:
+        seeds: one for each clip.
+        prompts: the positive and the negative CONDITIONING.
+    Raises:
+        SamplingError: the clips of such a batch would not be those that their seeds make alone.
+    """
+    for context, entries in (entry for prompt in prompts for entry in prompt):
+        if len(context) not in (1, len(seeds)):
+            raise SamplingError(
+                f"seeds names {len(seeds)} clips and a prompt is for {len(context)}. Give one prompt for all clips, or "
+                "one for each."
+            )
+        shown = [name for name in variant.family.network.seeded if entries.get(name)]
+        if shown and len({*seeds}) > 1:
+            raise SamplingError(
+                f"seeds names several clips, and {variant.title} adds noise of one seed to what it is shown "
+                f"({', '.join(shown)}). Sample these clips one after another with seed."
+            )
+    if windows is not None and windows.freenoise and len({*seeds}) > 1:
+        raise SamplingError(
+            "seeds names several clips, and FreeNoise orders the noise of all of them alike. Turn freenoise off in "
+            "Video Windows, or sample the clips one after another with seed."
+        )
 
 
 def check_fits(variant: Variant, samples: Any, window: int | None = None) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ..base import Variant
 from ..host import host
 from ..loaders import library
-from ..sampling import Guidance, Run, SamplerRequest, plan_run
+from ..sampling import Guidance, Run, SamplerRequest, SamplingError, plan_run
 from ..sampling.caches import CacheRequest, CacheRun
 from ..sampling.caches.report import details, summary
+from ..sampling.clips import read_seeds
 from ..sampling.guidance import check_guidance
 from ..sampling.schedule import read_sigmas
 from ..sampling.streams import unbind
@@ -23,7 +24,7 @@ from .inputs import require_variant
 from .long_work import sampling_work
 from .memory import sampled
 from .pairing import check_latent_model, check_prompt, latent_record
-from .sample_checks import check_experts, check_fits, check_width
+from .sample_checks import check_clips, check_experts, check_fits, check_width
 from .sizes import in_models_scale
 from .step_caches import cache_run
 from .streams import picture
@@ -57,9 +58,30 @@ class SamplerInputs:
         settings: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
         settings["guidance"] = settings.get("guidance") or Guidance()
         settings["sigmas"] = read_sigmas(settings.get("sigmas", ""))
+        settings["seeds"] = read_seeds(settings.get("seeds", ""))
         request = SamplerRequest(**settings)
         check_guidance(request.guidance, inputs.variant)
-        return inputs, request
+        return inputs.for_clips(request.seeds), request
+
+    def for_clips(self, seeds: Sequence[int]) -> SamplerInputs:
+        """These inputs with a clip in the LATENT for each seed; without seeds, as they are.
+
+        Raises:
+            SamplingError: the LATENT holds another number of clips, or something of the run is the same for all clips
+                of a batch and would differ if each were sampled alone.
+        """
+        if not seeds:
+            return self
+        check_clips(self.variant, seeds, (self.positive, self.negative), self.windows)
+        streams, count = unbind(self.latent["samples"]), len(seeds)
+        if len(streams[0]) == 1:
+            streams = [stream.expand(count, *stream.shape[1:]) for stream in streams]
+        elif len(streams[0]) != count:
+            raise SamplingError(
+                f"seeds names {count} clips and the latent holds {len(streams[0])}. Give a seed for each clip, or a "
+                "latent of one clip, which is taken for each seed."
+            )
+        return replace(self, latent={**self.latent, "samples": host.nested(streams)})
 
     @classmethod
     def checked(

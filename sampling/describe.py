@@ -63,4 +63,5 @@ def _words(run: Run, variant: Variant, settings: Guidance, values: Values) -> li
     words += [f"rescaled {settings.cfg_rescale:g}"] if settings.cfg_rescale else []
     words += dict.fromkeys(guide.remark for step in run.steps for guide in step.guides if guide.remark)
     name = type(run.schedule.scheduler).__name__.removesuffix("Scheduler")
-    return [*words, name, f"seed {run.seed}"]
+    seeds = ", ".join(map(str, run.seeds))
+    return [*words, name, f"seeds {seeds}" if seeds else f"seed {run.seed}"]

@@ -51,6 +51,7 @@ def plan_run(
         kind=variant.prediction,
         sigmas=lambda total: few_steps.levels(variant, total, shift, latent_shape),
         seed=request.seed,
+        seeds=request.seeds,
         levels=request.sigmas,
     )
     values = Values(request.cfg or defaults.guidance, cfg_schedule_of(settings, variant))
@@ -105,7 +106,9 @@ def plan_run(
         guides=guides_of,
     )
     embedded = values.cfg if variant.embeds_guidance else None
-    return replace(run, embedded_guidance=embedded, variant=variant, request=request, values=values)
+    return replace(
+        run, seeds=request.seeds, embedded_guidance=embedded, variant=variant, request=request, values=values
+    )
 
 
 def _nag(variant: Variant, settings: Guidance, negative: Entry | None) -> tuple[Guide, ...]:

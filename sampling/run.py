@@ -19,6 +19,7 @@ class SamplerRequest:
     """The sampler's settings as a user makes them; 0 and "reference" are the model's own, see `make_schedule`.
 
     Attributes:
+        seeds: in place of the seed, one for each clip of the batch; empty: the seed's noise for the whole batch.
         cfg: scale of classifier-free guidance; 1 is off.
         denoise: share of the whole schedule that is walked, above 0 to 1.
         sigmas: the noise levels to walk, falling, without the final 0; they take the place of steps, shift and denoise.
@@ -31,6 +32,7 @@ class SamplerRequest:
     solver: str = "reference"
     denoise: float = 1.0
     sigmas: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     guidance: Guidance = field(default_factory=Guidance)
 
 
@@ -125,6 +127,7 @@ class Run:
     Attributes:
         steps: in the order in which they are made.
         seed: of the noise that the run starts from.
+        seeds: in its place, one for each clip of the batch: each clip is the one that its seed makes alone.
         experts: how many models share the steps, 1 or 2.
         embedded_guidance: what a guidance-distilled model is told, None for others.
         variant, request, values: of a planned run, for `describe`.
@@ -133,6 +136,7 @@ class Run:
     schedule: Schedule
     steps: tuple[Step, ...]
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     experts: int = 1
     embedded_guidance: float | None = None
     variant: Variant | None = None
@@ -209,7 +213,7 @@ def make_run(
         Step(sigma, timestep, scale, int(n >= first), guides(n, scale))
         for n, (sigma, timestep, scale) in enumerate(levels)
     )
-    return Run(schedule, steps, seed, 1 if second_cfg is None else 2)
+    return Run(schedule, steps, seed, experts=1 if second_cfg is None else 2)
 
 
 def _each(cfg: float | Sequence[float], count: int) -> list[float]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..base.generators import Generators, normal, seeded
 from ..base.scheduler import OwnScheduler
 from ..families import families
 from .errors import SamplingError
@@ -47,7 +48,7 @@ class Schedule:
         sigmas: [steps + 1], falling, in the host's count; the last is 0 where the run ends.
         timesteps: [steps] in 0..1000, the model's timestep at each step, as in the reference pipeline.
         first: index of the first step in the scheduler's own list; 0 means a start from pure noise.
-        generator: source of the noise that stochastic schedulers add.
+        generator: source of the noise that stochastic schedulers add; a list has one for each clip of the batch.
     """
 
     scheduler: Any
@@ -55,7 +56,7 @@ class Schedule:
     sigmas: Tensor
     timesteps: Tensor
     first: int = 0
-    generator: torch.Generator | None = None
+    generator: Generators = None
 
     @property
     def steps(self) -> int:
@@ -90,7 +91,7 @@ class Schedule:
             # The scheduler's step, written out with noise from the run's seed, because older diffusers take no
             # generator for it.
             sigma, below = self.scheduler.sigmas[self.first + step : self.first + step + 2].to(x)
-            noise = torch.randn(x.shape, generator=self.generator).to(x)
+            noise = normal(x.shape, self.generator).to(x)
             return (1 - below) * (x - sigma * output) + below * noise
         return self.scheduler.step(output, t, x, return_dict=False)[0]
 
@@ -143,6 +144,7 @@ def make_schedule(
     kind: str = "flow",
     sigmas: Callable[[int], Sequence[float] | None] | None = None,
     seed: int = 0,
+    seeds: Sequence[int] = (),
     levels: Sequence[float] = (),
 ) -> Schedule:
     """The schedule of one run.
@@ -156,6 +158,7 @@ def make_schedule(
         sigmas: (steps of the whole schedule) -> the family's own noise levels for them, without the final 0, or None
             for those of the config.
         seed: of the noise that stochastic schedulers add.
+        seeds: in its place, one for each clip of the batch.
         levels: the noise levels to walk in place of all others, falling, without the final 0, one for each step.
     Raises:
         SamplingError: values out of range, or a solver nobody knows.
@@ -185,8 +188,8 @@ def make_schedule(
         counted = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)[begin : total + 1]
     else:
         counted = torch.cat([predicts.sigma(timesteps), torch.zeros(1)])
-    generator = torch.Generator().manual_seed((seed + _STEP_SEED) % 2**64)
-    return Schedule(scheduler, predicts, counted, timesteps, begin, generator)
+    generators = [seeded((number + _STEP_SEED) % 2**64) for number in seeds or [seed]]
+    return Schedule(scheduler, predicts, counted, timesteps, begin, generators if seeds else generators[0])
 
 
 def _check_levels(levels: Sequence[float], predicts: Prediction, shift: float | None, denoise: float) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..base import Stream
+from ..base.generators import seeded
 from ..base.guidance import PassResults
 
 
@@ -63,7 +64,25 @@ def empty_streams(streams: Sequence[Stream], width: int, height: int, frames: in
     return [torch.zeros(1, *stream.latent_shape(width, height, frames, fps)) for stream in streams]
 
 
-def seeded_noise(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:
-    """Noise of each stream in order, from one generator of the CPU: a seed means the same on every machine."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator) for shape in shapes]
+def seeded_noise(
+    shapes: Sequence[tuple[int, ...]], seed: int, seeds: Sequence[int] = (), draws: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Noise of each stream in order, from one generator of the CPU: a seed means the same on every machine.
+
+    Args:
+        shapes: [B, C, ...] of each stream.
+        seeds: in place of `seed`, one for each clip of the batch, which gets the noise that it has alone.
+        draws: for each clip of the batch, which draw of the seed it gets, from 0: a LATENT's "batch_index".
+    """
+    if seeds:
+        alone = [(1, *shape[1:]) for shape in shapes]
+        clips = [seeded_noise(alone, number) for number in seeds]
+        return [torch.cat(stream) for stream in zip(*clips, strict=True)]
+    generator = seeded(seed)
+    if draws is None:
+        return [torch.randn(shape, generator=generator) for shape in shapes]
+    noise = list[Tensor]()
+    for shape in shapes:
+        drawn = [torch.randn((1, *shape[1:]), generator=generator) for _ in range(max(draws) + 1)]
+        noise.append(torch.cat([drawn[draw] for draw in draws]))
+    return noise

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ...base.generators import Generators
 from ...base.scheduler import OwnScheduler
 
 
@@ -31,7 +31,7 @@ class CogVideoXDPMScheduler(OwnScheduler):
         self.inner.set_timesteps(steps)
         self.timesteps = self.inner.timesteps
 
-    def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def step(self, output: Tensor, index: int, x: Tensor, generator: Generators) -> Tensor:
         t = self.timesteps[index]
         # The reference pipeline holds latents as [B, T, C, H, W], so noise drawn in that order equals its noise.
         moved, self._clean = self.inner.step(

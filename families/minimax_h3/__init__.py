@@ -55,7 +55,14 @@ FAMILY = Family(
     title="MiniMax H3",
     files=Files(folders.PIPELINES, folders.COMPONENTS, read, optional=folders.OPTIONAL, parts=folders.PARTS),
     recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED, files.STACKED)),
-    network=Network(predict, condition, blocks="transformer_blocks", extend=extend, masking=Masking(kept, grown)),
+    network=Network(
+        predict,
+        condition,
+        blocks="transformer_blocks",
+        extend=extend,
+        masking=Masking(kept, grown),
+        seeded=("minimax_refs", "minimax_keyframes"),
+    ),
     sampling=Sampling(sigmas, few_steps=FEW_STEPS, reads_negative=False),
     text=Text(
         {"text_encoder": qwen3_vl.KIND, "vision": qwen3_vl_vision.KIND},

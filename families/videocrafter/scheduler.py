@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...base.generators import Generators, normal
 from ...base.scheduler import OwnScheduler
 
 
@@ -33,7 +34,7 @@ class ScaledDDIMScheduler(OwnScheduler):
         count = len(self.alphas)
         self.timesteps = (torch.arange(steps) * count // steps + 1).clamp(max=count - 1).flip(0)
 
-    def step(self, output: Tensor, index: int, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def step(self, output: Tensor, index: int, x: Tensor, generator: Generators) -> Tensor:
         t = self.timesteps[index]
         below = self.timesteps[index + 1] if index + 1 < len(self.timesteps) else 0
         alpha, alpha_below = self.alphas[t], self.alphas[below]
@@ -42,7 +43,7 @@ class ScaledDDIMScheduler(OwnScheduler):
         kept = float((1 - alpha_below - spread**2).clamp(min=0).sqrt())
         moved = float(alpha_below.sqrt() * self.signal[below]) * clean + kept * output
         if self.eta:
-            moved = moved + float(spread) * torch.randn(x.shape, generator=generator).to(x)
+            moved = moved + float(spread) * normal(x.shape, generator).to(x)
         return moved
 
 

@@ -11,16 +11,19 @@ import comfy.sample
 import comfy.samplers
 import latent_preview
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ...base.guidance import NEGATIVE, POSITIVE, Conditioning, Pass, PassResults
 from ...sampling import Discrete, ExpertSteps, Run, Schedule, Step, solve
 from ...sampling.caches import CacheRun
+from ...sampling.clips import refuse_cache_of_clips
 from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
 from ..watch import watched
-from .cache import PASS, with_step_cache
+from .cache import KEY, PASS, with_step_cache
 from .model import variant
+from .nested import nested
 from .patches import at_strengths, strengths_of
 from .place import check_interrupt
 from .shift import at_shift
@@ -42,7 +45,7 @@ def sample(
     known = variant(model)
     samples, mask, padding = pad_front(known, samples, latent.get("noise_mask"))
     packing = Packing.of(unbind(samples))
-    noise = comfy.sample.prepare_noise(samples, run.seed, latent.get("batch_index"))
+    noise = _noise(samples, run, latent.get("batch_index"))
     preview = _moving(latent_preview.prepare_callback(model, run.schedule.steps), packing)
     conditionings = run.conditionings(positive, negative)
     pairs = zip((model, second_expert), run.parts, strict=False)
@@ -51,6 +54,8 @@ def sample(
         if expert_model is None or not part.steps:
             continue
         refuse_cache(strengths_of(expert_model), step_cache is not None)
+        has_cache = step_cache is not None or bool(expert_model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY))
+        refuse_cache_of_clips(run.seeds, has_cache)
         for piece, factors in pieces(part, strengths_of(expert_model)):
             changed = _in_our_space(at_strengths(expert_model, factors), run.schedule)
             experts.append((at_shift(changed, known, run.shift), piece))
@@ -75,6 +80,18 @@ def sample(
             )
         walked = stage.walked
     return without_padding(result, padding).to(mm.intermediate_device())
+
+
+def _noise(samples: Any, run: Run, draws: Any) -> Any:
+    """The noise that a run starts from, of each clip by itself where the run names seeds."""
+    if not run.seeds:
+        return comfy.sample.prepare_noise(samples, run.seed, draws)
+    streams = unbind(samples)
+    clips = [
+        unbind(comfy.sample.prepare_noise(nested([stream[n : n + 1] for stream in streams]), seed))
+        for n, seed in enumerate(run.seeds)
+    ]
+    return nested([torch.cat(stream) for stream in zip(*clips, strict=True)])
 
 
 def _seen(model: Any) -> list[nn.Module]:

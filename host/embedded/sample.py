@@ -13,6 +13,7 @@ from torch import Tensor
 from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
+from ...sampling.clips import refuse_cache_of_clips
 from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
 from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
@@ -41,7 +42,7 @@ def sample(
     variant = model.part.variant
     video, *others = [stream.float() for stream in unbind(latent["samples"])]
     samples = [as_video(video, variant.geometry.channels), *others]
-    start = start_of(variant, samples, latent.get("noise_mask"), run.seed, model.device, model.windows)
+    start = start_of(variant, latent, samples, run, model.device, model.windows)
     entries = {
         name: [
             {"cross_attn": context, **values, "denoise_mask": start.family_mask, "seed": run.seed}
@@ -60,7 +61,9 @@ def sample(
         if not expert_model or not part.steps:
             continue
         strengths = strengths_of(expert_model)
-        refuse_cache(strengths, step_cache is not None or expert_model.step_cache is not None)
+        has_cache = step_cache is not None or expert_model.step_cache is not None
+        refuse_cache(strengths, has_cache)
+        refuse_cache_of_clips(run.seeds, has_cache)
         experts += [(at_strengths(expert_model, factors), piece) for piece, factors in pieces(part, strengths)]
     for expert_model, part in experts:
         _check_changes(expert_model, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...base import Variant
-from ...sampling import Prediction
+from ...sampling import Prediction, Run
 from ...sampling.streams import Packing, seeded_noise, unbind
 from ...sampling.windows import TIME, Window, Windows
 
@@ -74,17 +75,22 @@ class Start:
 
 
 def start_of(
-    variant: Variant, samples: list[Tensor], mask: Any, seed: int, device: torch.device, windows: Windows | None
+    variant: Variant,
+    latent: Mapping[str, Any],
+    samples: list[Tensor],
+    run: Run,
+    device: torch.device,
+    windows: Windows | None,
 ) -> Start:
     """
     Args:
+        latent: the LATENT, with its mask and "batch_index" where it has them.
         samples: of each stream, without padding frames.
-        mask: of the LATENT, or None.
     """
     streams = list(zip(variant.streams, samples, strict=False))
     padded = [stream.pad_front(tensor) for stream, tensor in streams]
     packing = Packing.of(padded)
-    masks = None
+    masks, mask = None, latent.get("noise_mask")
     if mask is not None:
         stream_masks = _masks(unbind(mask), samples)
         masks = [
@@ -93,8 +99,8 @@ def start_of(
         ]
     if any(bool(tensor.any()) for tensor in samples):
         padded = [stream.normalise(tensor) for (stream, _), tensor in zip(streams, padded, strict=True)]
-    noise = seeded_noise(packing.shapes, seed)
-    noise = noise if windows is None else windows.shuffled(noise, seed)
+    noise = seeded_noise(packing.shapes, run.seed, run.seeds, latent.get("batch_index"))
+    noise = noise if windows is None else windows.shuffled(noise, run.seed)
     return Start(
         packing,
         variant.is_joint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 from types import SimpleNamespace
@@ -70,6 +71,29 @@ def kinds():
 @case
 def conditioning():
     return max(largest(a[0][0], b[0][0]) for a, b in zip(*(parts.conds for parts in both()), strict=True))
+
+
+@case
+def clips():
+    """Of each host: how far the clips of one run are from those sampled alone; and of both, one from the other."""
+    variant, found, wholes = load(embedded).variant, {}, []
+    prompts = ["a red circle moving left on a black background", PROMPT, "a blue square"]
+    for parts in both():
+        encoded = [parts.side.embed(parts.clip, text) for text in prompts]
+        joined = [[torch.cat([context for [[context, _]] in encoded]), encoded[0][0][1]]]
+        negative = parts.conds[1]
+
+        def run(positive, seeds, count, parts=parts, negative=negative):
+            latent = {"samples": empty()["samples"].repeat(count, 1, 1, 1, 1)}
+            schedule = make_schedule(variant.scheduler, "dpm++ 2m", steps=6)
+            one = {"seed": seeds[0]} if count == 1 else {"seeds": seeds}
+            made = dataclasses.replace(make_run(schedule, 4.0), **one)
+            return variant.normalise(parts.side.sample(parts.model, positive, negative, latent, made).cpu())
+
+        wholes.append(run(joined, (3, 9, 3), 3))
+        alone = [run(prompt, (seed,), 1) for prompt, seed in zip(encoded, (3, 9, 3), strict=True)]
+        found[parts.side.__name__.rsplit(".", 1)[-1]] = largest(wholes[-1], torch.cat(alone))
+    return found | {"hosts": largest(*wholes), "scale": wholes[0].abs().max().item()}
 
 
 @case

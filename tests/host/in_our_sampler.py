@@ -26,6 +26,34 @@ def sampled(model: Any, prompts: Any, latent: dict[str, Any], **given: Any) -> t
         return known(model).normalise(result[0]["samples"].cpu())
 
 
+def clips_apart(model: Any, prompts: Any, latent: dict[str, Any], **given: Any) -> float:
+    """How far clips of one run, each with a seed and a prompt, are from those sampled alone; the farthest.
+
+    Where both prompts have one shape, the second clip's positive prompt is the negative one.
+    """
+    (positive, negative), seeds = prompts, (4, 11)
+    alone = [positive, negative if _shapes(positive) == _shapes(negative) else positive]
+    joined = [[_joined(*clips), {k: _joined(v, alone[1][n][1][k]) for k, v in positive[n][1].items()}]
+              for n, clips in enumerate(zip(*([c for c, _ in prompt] for prompt in alone), strict=True))]  # fmt: skip
+    start = {name: torch.cat([value] * 2) for name, value in latent.items()}
+    whole = sampled(model, (joined, negative), start, seeds=", ".join(map(str, seeds)), **given)
+    apart = 0.0
+    for number, (seed, prompt) in enumerate(zip(seeds, alone, strict=True)):
+        clip = sampled(model, (prompt, negative), latent, **given, seed=seed)
+        apart = max(apart, (whole[number : number + 1] - clip).abs().max().item())
+    return apart
+
+
+def _shapes(prompt: Any) -> list[Any]:
+    return [(c.shape, {k: getattr(v, "shape", v) for k, v in more.items()}) for c, more in prompt]
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """One for each clip, where it is a tensor that differs."""
+    is_one = not isinstance(first, torch.Tensor) or torch.equal(first, second)
+    return first if is_one else torch.cat([first, second])
+
+
 def compared(core: Any, ours: Any, prompts: Any, latent: dict[str, Any], **given: Any) -> dict[str, Any]:
     """What is found about core's MODEL, and how far apart the two results are.
 
@@ -41,6 +69,7 @@ def compared(core: Any, ours: Any, prompts: Any, latent: dict[str, Any], **given
         "task": variant.task,
         "apart": (results[0] - results[1]).abs().max().item(),
         "scale": results[0].abs().max().item(),
+        "clips": None if "step_cache" in given else clips_apart(core, prompts, latent, **given),
         "same schedule": (variant.scheduler, variant.defaults) == (known(ours).scheduler, known(ours).defaults),
     }
 

@@ -21,6 +21,13 @@ def test_same_conditioning_latents_and_frames_on_both_hosts(inside):
     assert inside("contract frames")["outside inference mode"] >= 0
 
 
+def test_each_clip_of_a_run_is_the_clip_that_its_seed_and_prompt_make_alone(inside):
+    """Core's own models: "clips" in the tests of each family."""
+    found = inside("contract clips")
+    assert set(found) == {"embedded", "comfyui", "hosts", "scale"}
+    assert max(found["embedded"], found["comfyui"], found["hosts"]) <= 1e-5 * max(found["scale"], 1), found
+
+
 def test_the_reference_pipeline_gives_the_same_video(inside):
     if isinstance(inside("contract reference"), str):
         pytest.skip(inside("contract reference"))

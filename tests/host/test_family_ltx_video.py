@@ -83,6 +83,7 @@ def test_unet_loaders_ltx_video_in_our_sampler(inside):
     for case, found in inside("in_our_sampler")["apart"].items():
         assert (found["family"], found["same schedule"]) == ("ltx_video", True), case
         assert found["apart"] <= 1e-4 and found["scale"] > 1, (case, found)
+        assert found["clips"] <= 1e-5 * found["scale"], (case, found)
     assert inside("in_our_sampler")["reads"]["mask"] > 1e-2 and inside("in_our_sampler")["reads"]["frame rate"] > 1e-2
     assert inside("in_our_sampler")["reads"]["guidance"] > 1e-2
     cached = inside("in_our_sampler")["cached"]

@@ -53,6 +53,7 @@ def test_cores_model_in_our_sampler(inside, model, family, task):
     found = inside(model)["in our sampler"]
     assert (found["family"], found["task"], found["same schedule"]) == (family, task, True)
     assert found["apart"] <= 1e-4 and found["scale"] > 1
+    assert found["clips"] <= 1e-5 * found["scale"]
 
 
 @pytest.mark.parametrize("model", ["mochi", "hunyuan_t2v", "hunyuan_masked", "hunyuan_image_to_video"])

@@ -83,4 +83,5 @@ def test_cores_wan_of_every_kind_in_our_sampler(inside):
         assert found["task"] == ("image" if "i2v" in name.replace("ti2v", "") or "flf2v" in name else "text"), name
         assert (found["family"], found["same schedule"]) == ("wan", True), name
         assert found["apart"] <= 1e-4 and found["scale"] > 1, (name, found)
+        assert found["clips"] <= 1e-5 * found["scale"], (name, found)
     assert inside("in_our_sampler")["wan2.2_ti2v"]["kept"] <= 1e-5  # the first frame, told a time of 0
