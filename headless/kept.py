@@ -29,33 +29,35 @@ class Kept:
     def __init__(self) -> None:
         self.loads = 0
         self._results: dict[str, dict[str, Any]] = {}
-        self._signatures: dict[str, str] = {}
+        self._signatures: dict[tuple[int, str], str] = {}
         self._runs = itertools.count()
 
-    def begin(self, graph: Graph, catalog: Catalog, order: Sequence[str]) -> None:
-        """Get ready for a run of these nodes."""
+    def begin(self, graphs: Sequence[Graph], catalog: Catalog, order: Sequence[str]) -> None:
+        """Get ready for a run of these nodes of graphs side by side."""
         self._signatures = {}
-        for node_id in order:
-            self._signatures[node_id] = self._signature(graph, catalog, node_id)
+        for number, graph in enumerate(graphs):
+            for node_id in order:
+                self._signatures[number, node_id] = self._signature(graph, catalog, node_id, number)
         coming = {*self._signatures.values()}
         self._results = {key: result for key, result in self._results.items() if key in coming}
 
-    def get(self, node_id: str) -> dict[str, Any] | None:
-        result = self._results.get(self._signatures[node_id])
+    def get(self, node_id: str, number: int = 0) -> dict[str, Any] | None:
+        """The result that a node of this graph takes over; None: there is none."""
+        result = self._results.get(self._signatures[number, node_id])
         return None if result is None else {**result, "seconds": 0.0}
 
-    def put(self, node_id: str, returns: Sequence[str], result: dict[str, Any]) -> None:
+    def put(self, node_id: str, returns: Sequence[str], result: dict[str, Any], number: int = 0) -> None:
         """Keep a node's result, if it is of the kind that is kept."""
         if WEIGHTS & {*returns}:
             self.loads += 1
         # STRING is what loaders say of themselves beside the weights.
         if _TYPES & {*returns} and {*returns} <= _TYPES | {"STRING"}:
-            self._results[self._signatures[node_id]] = {**result}
+            self._results[self._signatures[number, node_id]] = {**result}
 
-    def _signature(self, graph: Graph, catalog: Catalog, node_id: str) -> str:
+    def _signature(self, graph: Graph, catalog: Catalog, node_id: str, number: int) -> str:
         node = graph[node_id]
         inputs = {
-            name: [self._signatures[value[0]], value[1]] if is_link(value) else value
+            name: [self._signatures[number, value[0]], value[1]] if is_link(value) else value
             for name, value in node["inputs"].items()
         }
         changed = getattr(catalog.classes[node["class_type"]], "IS_CHANGED", None)

@@ -1,30 +1,40 @@
-"""Runs a workflow without ComfyUI: what the output nodes need, in order, results freed as soon as nobody needs them."""
+"""Runs workflows without ComfyUI: what the output nodes need, in order.
+
+Several graphs that differ in values only run side by side, node by node: weights are loaded once for all, and a node
+that can serve several of them at once, such as Video Sampler, does.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ..host.embedded.files import Missing
-from ..host.embedded.place import running
+from ..host.embedded.place import Interrupted, running
 from .catalog import Catalog
-from .graph import Graph, is_link, label
+from .graph import Graph, is_link
+from .graph_run import GraphRun, NodeError
 from .kept import Kept
-from .lists import ListValue, call_arguments, joined
-from .validation import execution_order, output_nodes, validate
-from .values import checked
+from .lists import ListValue
+from .validation import validate
+
+__all__ = ["NodeError", "Side", "run", "run_together"]
+
+OnNode = Callable[[str, dict[str, Any] | None], None]
 
 
-class NodeError(RuntimeError):
-    """A node failed; the message names it, `__cause__` is what it raised."""
+class Side:
+    """What is told and asked of graphs that run side by side; each by its number."""
 
-    def __init__(self, node_id: str, message: str) -> None:
-        super().__init__(message)
-        self.node_id = node_id
+    def turn(self, number: int) -> None:
+        """A node of this graph runs now."""
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether anybody waits for this graph still; asked before each of its nodes."""
+        return True
 
 
 def run(
@@ -32,7 +42,7 @@ def run(
     classes: Mapping[str, Any],
     *,
     extra_pnginfo: dict[str, Any] | None = None,
-    on_node: Callable[[str, dict[str, Any] | None], None] | None = None,
+    on_node: OnNode | None = None,
     kept: Kept | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Validate a workflow and run it.
@@ -42,98 +52,123 @@ def run(
         on_node: called with a node's id and None when it starts, with its result when it ends.
         kept: results of the run before, of which this one takes over what fits.
     Returns:
-        For every node that ran, in that order: "outputs" (a tuple; None once freed), "ui" (a dictionary), "seconds".
+        As `GraphRun.results`.
     Raises:
         WorkflowError: the workflow cannot run; nothing was run.
         NodeError: a node failed; later nodes were not run.
     """
-    validate(graph, classes)
-    catalog = Catalog(classes)
-    if extra_pnginfo is None and graph.workflow is not None:
-        extra_pnginfo = {"workflow": graph.workflow}
-    hidden = {"PROMPT": graph.prompt(), "EXTRA_PNGINFO": extra_pnginfo}
-    outputs = output_nodes(graph, catalog)
-    order = execution_order(graph, outputs)
-    awaited = Counter(source for node_id in order for source in _sources(graph, node_id))
-    results: dict[str, dict[str, Any]] = {}
+    (done,) = run_together([graph], classes, extra_pnginfo=extra_pnginfo, on_node=on_node, kept=kept)
+    if done.error is not None:
+        raise done.error
+    return done.results
+
+
+def run_together(
+    graphs: Sequence[Graph],
+    classes: Mapping[str, Any],
+    *,
+    extra_pnginfo: dict[str, Any] | None = None,
+    on_node: OnNode | None = None,
+    kept: Kept | None = None,
+    side: Side | None = None,
+) -> list[GraphRun]:
+    """Validate graphs of one shape and run them side by side.
+
+    A node whose class has a method called as its FUNCTION with "_together" behind it gets the arguments of all graphs
+    at once; it returns what each call would have, or None where these calls do not fit together. They are called one
+    after another then, and also where all at once fail.
+
+    Args:
+        on_node: called once for a node of all graphs; the result is the last one's, with the seconds of all.
+    Returns:
+        A run for each graph; `GraphRun.error` says what stopped it. One that nobody wants any more has neither.
+    Raises:
+        WorkflowError: a graph cannot run; nothing was run.
+        ValueError: the graphs differ in more than values.
+        NodeError: the run was interrupted.
+    """
+    for graph in graphs:
+        validate(graph, classes)
+    catalog, side = Catalog(classes), side or Side()
+    runs = [GraphRun(graph, catalog, extra_pnginfo) for graph in graphs]
+    if any(_shape(graph_run) != _shape(runs[0]) for graph_run in runs[1:]):
+        raise ValueError("the graphs differ in more than values; expected one workflow with other values")
     if kept is not None:
-        kept.begin(graph, catalog, order)
-    for node_id in order:
+        kept.begin(graphs, catalog, runs[0].order)
+    for node_id in runs[0].order:
         running(node_id)
         if on_node:
             on_node(node_id, None)
-        result = None if kept is None else kept.get(node_id)
-        if result is None:
-            result = _run_node(node_id, graph, catalog, results, hidden)
-            if kept is not None:
-                kept.put(node_id, catalog.returns(graph[node_id]["class_type"]), result)
-        results[node_id] = result
-        for source in _sources(graph, node_id):
-            awaited[source] -= 1
-            if not awaited[source] and source not in outputs:
-                results[source]["outputs"] = None
-        if on_node:
-            on_node(node_id, results[node_id])
-    return results
+        results = _run_node(node_id, runs, catalog, kept, side)
+        if on_node and results:
+            on_node(node_id, {**results[-1], "seconds": sum(result["seconds"] for result in results)})
+    return runs
 
 
 def _run_node(
-    node_id: str, graph: Graph, catalog: Catalog, results: dict[str, dict[str, Any]], hidden: dict[str, Any]
-) -> dict[str, Any]:
-    node = graph[node_id]
-    kind = node["class_type"]
-    node_class = catalog.classes[kind]
-    inputs = catalog.inputs(kind)
-    returns, lists = catalog.returns(kind), getattr(node_class, "OUTPUT_IS_LIST", ())
-    arguments = {
-        name: results[value[0]]["outputs"][value[1]] if is_link(value) else _plain(inputs[name], value)
-        for name, value in node["inputs"].items()
-    }
-    for name, hidden_type in catalog.hidden(kind).items():
-        arguments[name] = node_id if hidden_type == "UNIQUE_ID" else hidden.get(hidden_type)
-    absent = next((part for value in arguments.values() for part in _each(value) if isinstance(part, Missing)), None)
-    if absent is not None:
-        raise NodeError(node_id, f"{label(node_id, node)} cannot run: {absent.message}")
+    node_id: str, runs: Sequence[GraphRun], catalog: Catalog, kept: Kept | None, side: Side
+) -> list[dict[str, Any]]:
+    """Run a node of every graph that still goes on; returns the results."""
+    results: list[dict[str, Any]] = []
+    at_once = _at_once(node_id, runs, catalog, side)
+    for number, graph_run in enumerate(runs):
+        if graph_run.error is not None or not side.is_wanted(number):
+            continue
+        side.turn(number)
+        result = None if kept is None else kept.get(node_id, number)
+        if result is None:
+            try:
+                result = at_once.get(number) or graph_run.run_node(node_id)
+            except NodeError as error:
+                if isinstance(error.__cause__, Interrupted) or len(runs) == 1:
+                    raise
+                graph_run.error = error
+                continue
+            if kept is not None:
+                kept.put(node_id, catalog.returns(graph_run.graph[node_id]["class_type"]), result, number)
+        graph_run.take(node_id, result)
+        results.append(result)
+    return results
+
+
+def _at_once(node_id: str, runs: Sequence[GraphRun], catalog: Catalog, side: Side) -> dict[int, dict[str, Any]]:
+    """Number of a graph -> the node's result, where one call served several graphs; empty where none did."""
+    node_class = catalog.classes[runs[0].graph[node_id]["class_type"]]
+    together = getattr(node_class, f"{node_class.FUNCTION}_together", None)
+    numbers = [n for n, graph_run in enumerate(runs) if graph_run.error is None and side.is_wanted(n)]
+    if together is None or len(numbers) < 2:
+        return {}
+    side.turn(numbers[0])
     start = time.perf_counter()
     try:
-        with torch.inference_mode():  # as ComfyUI runs its nodes
-            takes_lists = getattr(node_class, "INPUT_IS_LIST", False)
-            calls = call_arguments(arguments, takes_lists)
-            instance = node_class()
-            parts = [_parts(getattr(instance, node_class.FUNCTION)(**call), len(returns)) for call in calls]
-        is_list = not takes_lists and any(isinstance(value, ListValue) for value in arguments.values())
-        ui, values = joined(parts, len(returns), lists, is_list)
+        calls = [runs[number].arguments(node_id) for number in numbers]
+        if any(isinstance(value, ListValue) for call in calls for value in call.values()):
+            return {}
+        with torch.inference_mode():
+            returned = together(node_class(), calls)
+    except Interrupted as error:
+        raise NodeError(node_id, str(error)) from error
     except Exception as error:
-        what = str(error) or type(error).__name__
-        raise NodeError(node_id, f"{label(node_id, node)} failed: {what}") from error
-    return {"outputs": values, "ui": ui, "seconds": time.perf_counter() - start}
+        # Memory for all of them may be short, and each says for itself what is wrong with it.
+        count = len(numbers)
+        logging.info(f"{count} graphs do not run at once ({error}): they run one after another.")
+        return {}
+    if returned is None:
+        return {}
+    seconds = (time.perf_counter() - start) / len(numbers)
+    return {
+        number: {**runs[number].called(node_id, lambda part=part: [part]), "seconds": seconds}
+        for number, part in zip(numbers, returned, strict=True)
+    }
 
 
-def _each(value: Any) -> list[Any]:
-    return [*value] if isinstance(value, ListValue) else [value]
-
-
-def _parts(returned: Any, count: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """What a node returned, as (ui, outputs).
-
-    Args:
-        returned: a tuple, or {"ui": ..., "result": ...}, or None from a node without outputs.
-        count: how many outputs the class declares.
-    """
-    ui: dict[str, Any] = {}
-    if isinstance(returned, dict):
-        ui, returned = returned.get("ui") or {}, returned.get("result")
-    values = () if returned is None else tuple(returned) if isinstance(returned, (tuple, list)) else None
-    if values is None or len(values) < count:
-        description = type(returned).__name__ if values is None else f"{len(values)} values"
-        raise TypeError(f"it returned {description}; expected a tuple of {count}, as its RETURN_TYPES say")
-    return ui, values
-
-
-def _plain(item: Any, value: Any) -> Any:
-    # The class's own VALIDATE_INPUTS has passed already and may allow more than the options say.
-    return checked(item, value, limits=False)
-
-
-def _sources(graph: Graph, node_id: str) -> list[str]:
-    return [value[0] for value in graph[node_id]["inputs"].values() if is_link(value)]
+def _shape(graph_run: GraphRun) -> list[Any]:
+    """The nodes that run, with their classes and links."""
+    return [
+        (
+            node_id,
+            graph_run.graph[node_id]["class_type"],
+            {name: value for name, value in graph_run.graph[node_id]["inputs"].items() if is_link(value)},
+        )
+        for node_id in graph_run.order
+    ]

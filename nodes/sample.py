@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ..host import host
 from ..media.naming import OutputError
-from ..sampling import SOLVERS, describe
+from ..sampling import SOLVERS, Run, describe
 from ..sampling.caches import CacheRequest
 from ..sampling.caches.report import remarks
 from ..sampling.describe import saved_calls
+from .clips_together import clips_of, joined
 from .guidance import GUIDANCE
 from .inputs import STEP_CACHE, WINDOWS
 from .keeping import FOLDER, Untold, keep_input, keep_latent, key_of, read_latent
@@ -195,6 +198,29 @@ class OpenT2VSampler:
         if saved_calls(run):
             host.say(saved_calls(run), unique_id)
         latent = inputs.sample(run, cache, unique_id, plan)
-        line, *advice = describe(run)
-        lines = [line, *inputs.window_words(), *(remarks(cache) if cache else []), *inputs.few_steps, *advice]
+        lines = _lines(inputs, run, remarks(cache) if cache else [])
         return (latent, "\n".join(lines)), lines
+
+    def sample_together(self, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+        """What `sample` gives for each of several calls, in one run; None where they do not fit together."""
+        values = joined(calls)
+        if values is None:
+            return None
+        unique_id = values.pop("unique_id", None)
+        for name in ("keep", "prompt"):
+            values.pop(name, None)
+        inputs, request = SamplerInputs.split(values)
+        run = inputs.plan(request)
+        if saved_calls(run):
+            host.say(saved_calls(run), unique_id)
+        results = []
+        for clip, seed in zip(clips_of(inputs.sample(run, None, unique_id), len(calls)), run.seeds, strict=True):
+            lines = _lines(inputs, replace(run, seed=seed, seeds=()))
+            results.append(with_remarks((clip, "\n".join(lines)), lines))
+        return results
+
+
+def _lines(inputs: SamplerInputs, run: Run, cached: Sequence[str] = ()) -> list[str]:
+    """What the user is told of a run."""
+    line, *advice = describe(run)
+    return [line, *inputs.window_words(), *cached, *inputs.few_steps, *advice]

@@ -29,6 +29,8 @@ WORKFLOW = pack.ROOT / "workflows" / "quickstart.json"
 
 def main() -> int:
     arguments = _parser().parse_args()
+    if arguments.batch < 1:
+        raise ValueError(f"--batch is {arguments.batch}; expected 1 or more clips in one run")
     host = batch_session.Host(
         models=_absolute(arguments.models),
         inputs=_absolute(arguments.input),
@@ -54,8 +56,9 @@ def main() -> int:
     print(f"{report.total} jobs, {report.refusals} refused, {report.models} sets of models, into {output}", flush=True)
     if arguments.check or report.refusals == report.total:
         return int(bool(report.refusals))
+    most = arguments.batch
     if not arguments.ray:
-        return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch))
+        return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch, most))
     with batch_ray.cluster(arguments.ray, arguments.actors, arguments.cores) as (ray, count, takes):
         each = ", ".join(f"{amount:g} {name.removeprefix('num_')[:-1].upper()}" for name, amount in takes.items())
         print(f"{count} actors on Ray, {each} each", flush=True)
@@ -71,7 +74,7 @@ def main() -> int:
                 comfyui=str(host.comfyui or ""),
                 prompts=str(host.prompts or ""),
             )
-            return batch_ray.makers(ray, place, count, takes, batch)
+            return batch_ray.makers(ray, place, count, takes, batch, most)
 
         return _make(batch, plan, report, output, terminal, on_ray)
 
@@ -97,15 +100,15 @@ def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, 
     return int(bool(report.failed or report.refusals))
 
 
-def _here(session: Any, text: str, scratch: Path, batch: Any) -> Any:
-    """Makes the jobs in this process, one after another."""
+def _here(session: Any, text: str, scratch: Path, batch: Any, most: int) -> Any:
+    """Makes the jobs in this process, one run after another."""
     place = batch.Workplace(
-        lambda changes, folder: session.run(text, changes, folder), scratch, loads=lambda: session.loads
+        lambda changes, folders: session.run_together(text, changes, folders), scratch, loads=lambda: session.loads
     )
 
     def makers(jobs: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
-        for job in jobs:
-            yield job, place.do(job)
+        for group in batch.grouped(jobs, most):
+            yield from zip(group, place.do_all(group), strict=True)
 
     return makers
 
@@ -198,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help="for videos and manifest (default: output/ROWS in this pack)")
     add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
     batch_session.add_prompt_cache(parser)
+    batch_session.add_batch(parser)
     add("--ray", metavar="WHERE", help="local: all of this machine; auto or an address: a running Ray cluster")
     add("--actors", type=int, default=0, metavar="N", help="on Ray (default: one for each GPU, or for --cores cores)")
     add("--cores", type=int, default=4, metavar="N", help="of an actor where there is no GPU (default: 4)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,8 +21,8 @@ TRIES = 3
 # What a cluster's machines do not need of this folder.
 _LEFT_OUT = ["/.git", "/.venv", "/tests", "/training", "/docs", "/web", "/output", "/input", "__pycache__"]
 
-# Called in an actor: a function that does a job, both as dictionaries of plain data.
-OpenWorkplace = Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]
+# Called in an actor: a function that does jobs that one run can make, all as dictionaries of plain data.
+OpenWorkplace = Callable[[], Callable[[list[dict[str, Any]]], list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class PackWorkplace:
     comfyui: str = ""
     prompts: str = ""
 
-    def __call__(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def __call__(self) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
         import tempfile
 
         sys.path.insert(0, os.path.join(self.root or os.getcwd(), "scripts"))
@@ -53,17 +54,17 @@ class PackWorkplace:
         session = batch_session.open_session(host, Path(self.output))
         batch = batch_session.room(session)
         place = batch.Workplace(
-            lambda changes, folder: session.run(self.text, changes, folder),
+            lambda changes, folders: session.run_together(self.text, changes, folders),
             Path(self.scratch or tempfile.mkdtemp(prefix="opent2v-")),
             sends=not self.scratch,
             loads=lambda: session.loads,
             name=f"process {os.getpid()}",
         )
-        return lambda job: asdict(place.do(batch.Job(**job)))
+        return lambda jobs: [asdict(result) for result in place.do_all([batch.Job(**job) for job in jobs])]
 
 
 class Worker:
-    """An actor: does one job after another."""
+    """An actor: does one group of jobs after another."""
 
     def __init__(self, open_workplace: OpenWorkplace) -> None:
         self._do = open_workplace()
@@ -72,8 +73,8 @@ class Worker:
         """The process's id, once everything is imported."""
         return os.getpid()
 
-    def do(self, job: dict[str, Any]) -> dict[str, Any]:
-        return self._do(job)
+    def do(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._do(jobs)
 
 
 @contextmanager
@@ -119,12 +120,13 @@ def _start(ray: Any, **options: Any) -> None:
 
 
 def makers(
-    ray: Any, open_workplace: OpenWorkplace, count: int, takes: dict[str, float], batch: Any
+    ray: Any, open_workplace: OpenWorkplace, count: int, takes: dict[str, float], batch: Any, most: int = 1
 ) -> Callable[[Iterator[Any]], Iterator[tuple[Any, Any]]]:
     """Does jobs in `count` actors, each with its models loaded.
 
     Args:
-        batch: `headless.batch`, for its `Result`, `ResultFile` and `BatchStopped`.
+        batch: `headless.batch`, for its `Result`, `ResultFile`, `BatchStopped` and `grouped`.
+        most: jobs that are made in one run.
     """
     actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=TRIES - 1, **takes)
 
@@ -132,16 +134,24 @@ def makers(
         workers = [actor.remote(open_workplace) for _ in range(count)]
         try:
             _await(ray, workers, batch)
-            running: dict[Any, tuple[Any, Any]] = {}
-            for job in jobs:
-                if len(running) == count:
-                    worker, result = _next(ray, running, batch)
-                    yield result
-                else:
-                    worker = workers[len(running)]
-                running[worker.do.remote(asdict(job))] = (worker, job)
-            while running:
-                yield _next(ray, running, batch)[1]
+            running: dict[Any, tuple[Any, list[Any]]] = {}
+            free, alone = deque(workers), deque[list[Any]]()
+            groups = batch.grouped(jobs, most)
+            while True:
+                group = alone.popleft() if alone else next(groups, None)
+                if group is None and not running:
+                    break
+                if group is None or not free:
+                    worker, ended = _next(ray, running, batch)
+                    free.append(worker)
+                    # One of them may have killed the worker: each is tried by itself.
+                    alone.extend([job] for job, result in ended if result is None)
+                    yield from ((job, result) for job, result in ended if result is not None)
+                if group is not None:
+                    worker = free.popleft()
+                    tries = TRIES - 1 if len(group) == 1 else 0
+                    do = worker.do.options(max_task_retries=tries)
+                    running[do.remote([asdict(job) for job in group])] = (worker, group)
         finally:
             for worker in workers:
                 ray.kill(worker)
@@ -157,16 +167,22 @@ def _await(ray: Any, workers: list[Any], batch: Any) -> None:
         raise batch.BatchStopped(f"a worker could not start: {error}") from error
 
 
-def _next(ray: Any, running: dict[Any, tuple[Any, Any]], batch: Any) -> tuple[Any, tuple[Any, Any]]:
-    """The next result, and the actor that is free again."""
+def _next(ray: Any, running: dict[Any, tuple[Any, list[Any]]], batch: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The actor that is free again, and its jobs with their results: None for jobs of a group whose worker died."""
     ended = ray.wait(list(running), num_returns=1)[0][0]
-    worker, job = running.pop(ended)
+    worker, jobs = running.pop(ended)
     try:
-        fields = ray.get(ended)
-        fields["files"] = [batch.ResultFile(**file) for file in fields["files"]]
-        return worker, (job, batch.Result(**fields))
+        results = [_result(fields, batch) for fields in ray.get(ended)]
+        return worker, list(zip(jobs, results, strict=True))
     except ray.exceptions.RayActorError:
+        if len(jobs) > 1:
+            return worker, [(job, None) for job in jobs]
         text = f"given up: its worker died {TRIES} times, which too little memory does as well (see Ray's log)"
-        return worker, (job, batch.Result(job.number, 0.0, error=text))
     except ray.exceptions.RayError as error:
-        return worker, (job, batch.Result(job.number, 0.0, error=f"Ray could not run it: {error}"))
+        text = f"Ray could not run it: {error}"
+    return worker, [(job, batch.Result(job.number, 0.0, error=text)) for job in jobs]
+
+
+def _result(fields: dict[str, Any], batch: Any) -> Any:
+    files = [batch.ResultFile(**file) for file in fields["files"]]
+    return batch.Result(**{**fields, "files": files})

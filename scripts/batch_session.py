@@ -48,6 +48,17 @@ def add_prompt_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="clips of one size and settings that are sampled in one run, which takes their memory together "
+        "(default: 1)",
+    )
+
+
 def prompt_folder(asked: str | None, comfyui: Path | None) -> Path | None:
     """The folder that the option --prompt-cache means.
 
@@ -85,4 +96,4 @@ def room(session: Any) -> Any:
     return importlib.import_module(f"{getattr(session, 'room', 'opent2v')}.headless.batch")
 
 
-__all__ = ["Host", "add_prompt_cache", "open_session", "prompt_folder", "room"]
+__all__ = ["Host", "add_batch", "add_prompt_cache", "open_session", "prompt_folder", "room"]

@@ -47,6 +47,20 @@ class Session:
         """Stop the running workflow at its next step; callable from another thread."""
         self._nodes.interrupt_processing(True)
 
+    def run_together(self, text: str, changes: Sequence[Sequence[str]], folders: Sequence[Path], **_: Any) -> list[Any]:
+        """Run a workflow several times, each with its changes and saving into its folder: one after another here.
+
+        Returns:
+            Of each run a `headless.Outcome`, or what stopped it.
+        """
+        outcomes: list[Any] = []
+        for each, folder in zip(changes, folders, strict=True):
+            try:
+                outcomes.append(self.run(text, each, folder))
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
+
     def run(
         self,
         text: str,

@@ -108,13 +108,40 @@ class Session:
         stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
     ) -> Any:
         """Run a workflow with these changes, saving into `folder`: a `headless.Outcome`."""
-        from opent2v.headless import Outcome, keep_prompts, load_changed, runner  # pyright: ignore[reportMissingImports]
+        (outcome,) = self.run_together(text, [changes], [folder], stage_of=stage_of)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-        self.configure(folder)
-        graph = load_changed(text, changes, self.classes, self.titles)
+    def run_together(
+        self,
+        text: str,
+        changes: Sequence[Sequence[str]],
+        folders: Sequence[Path],
+        *,
+        is_wanted: Callable[[int], bool] = lambda number: True,
+        stage_of: Callable[[str, str], str | None] = lambda title, kind: title,
+    ) -> list[Any]:
+        """Run a workflow several times side by side, each with its changes and saving into its folder.
+
+        Clips of equal shape and settings are sampled in one run of the model.
+
+        Args:
+            is_wanted: whether a run, by its number, is still waited for.
+        Returns:
+            Of each run a `headless.Outcome`, what stopped it, or None where nobody waited for it any more.
+        Raises:
+            Exception: nothing could run, or all was interrupted.
+        """
+        from opent2v.headless import Outcome, keep_prompts, load_changed, runner  # pyright: ignore[reportMissingImports]
+        from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
+
+        self.configure(folders[0])
+        graphs = [load_changed(text, each, self.classes, self.titles) for each in changes]
         if self._prompts:
-            keep_prompts(graph)
-        names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graph.items()}
+            for graph in graphs:
+                keep_prompts(graph)
+        names = {node_id: stage_of(node["title"], node["class_type"]) for node_id, node in graphs[0].items()}
 
         def on_node(node_id: str, result: dict[str, Any] | None) -> None:
             name = names[node_id]
@@ -123,8 +150,20 @@ class Session:
             elif name and result:
                 self._stages.end(result["seconds"])
 
-        results = runner.run(graph, self.classes, on_node=on_node, kept=self._kept)
-        return Outcome.of(graph, {node_id: result["ui"] for node_id, result in results.items()}, folder)
+        class Clips(runner.Side):
+            def turn(self, number: int) -> None:
+                embedded.save_into(folders[number])
+
+            def is_wanted(self, number: int) -> bool:
+                return is_wanted(number)
+
+        runs = runner.run_together(graphs, self.classes, on_node=on_node, kept=self._kept, side=Clips())
+        outcomes: list[Any] = []
+        for graph_run, folder in zip(runs, folders, strict=True):
+            ui = {node_id: result["ui"] for node_id, result in graph_run.results.items()}
+            is_whole = len(ui) == len(graph_run.order)
+            outcomes.append(graph_run.error or (Outcome.of(graph_run.graph, ui, folder) if is_whole else None))
+        return outcomes
 
 
 def run(

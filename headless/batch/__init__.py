@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ...media.rows import Table
-from .drive import BatchStopped, Report, check, new_scratch, remove_scratch, run_batch, write_results
+from .drive import BatchStopped, Report, check, grouped, new_scratch, remove_scratch, run_batch, write_results
 from .manifest import Manifest
-from .plan import BatchError, Job, Plan, read_grid
+from .plan import BatchError, Job, Plan, alike, read_grid
 from .work import Result, ResultFile, Workplace
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "ResultFile",
     "Table",
     "Workplace",
+    "alike",
     "check",
+    "grouped",
     "new_scratch",
     "read_grid",
     "remove_scratch",

@@ -62,6 +62,12 @@ class Column:
     def node_id(self) -> str:
         return self.target.rpartition(".")[0]
 
+    @property
+    def is_of_a_clip(self) -> bool:
+        """Whether clips that differ in it may be made in one run: it is a text or a seed."""
+        is_seed = self.item.type == "INT" and self.item.name.endswith("seed")
+        return is_seed or (self.item.type == "STRING" and self.item.choices is None)
+
 
 class Columns:
     """The columns of a workflow, each looked up once.

@@ -22,6 +22,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Jobs of the models to come that are held in memory, about a kilobyte each, to save going through the plan again.
 _HELD = 10_000
 
+# Jobs that are looked at to find some that one run can make.
+_LOOKED_AT = 256
+
 # Makes jobs, in this process or in many: their results in any order, each with its job.
 Makers = Callable[[Iterator[Job]], Iterator[tuple[Job, Result]]]
 
@@ -161,6 +164,22 @@ def _turns(counts: Mapping[str, int]) -> list[list[str]]:
             turns.append([model])
             room = _HELD
     return turns or [[""]]
+
+
+def grouped(jobs: Iterator[Job], most: int) -> Iterator[list[Job]]:
+    """The jobs in groups of up to `most` that one run can make, in the order of each group's first job or nearly so."""
+    held: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        key = (job.model, job.alike)
+        if any(model != job.model for model, _ in held):  # the models before are done with first
+            yield from held.values()
+            held.clear()
+        held.setdefault(key, []).append(job)
+        if len(held[key]) >= most:
+            yield held.pop(key)
+        elif sum(map(len, held.values())) >= _LOOKED_AT:
+            yield held.pop(next(iter(held)))
+    yield from held.values()
 
 
 def place(output: Path, job: Job, result: Result, file: ResultFile) -> str:

@@ -42,6 +42,7 @@ class Job:
         changes: "NODE.INPUT=VALUE" for `headless.load_changed`.
         digest: of the workflow and the changes; jobs with equal digests make equal files.
         model: equal for jobs that need the same models loaded.
+        alike: equal for jobs that may be made in one run, see `alike`.
         problem: why it cannot run, "" where it can.
     """
 
@@ -53,6 +54,7 @@ class Job:
     digest: str = ""
     model: str = ""
     problem: str = ""
+    alike: str = ""
 
 
 @dataclass
@@ -137,7 +139,7 @@ class Plan:
         changes = tuple(f"{column.target}={text}" for column, text in texts.items())
         digest = hashlib.sha256("\0".join([self.workflow_digest, *sorted(changes)]).encode()).hexdigest()
         model = "\0".join(f"{column.target}={text}" for column, text in texts.items() if self._is_model(column))
-        return Job(number, row.number, row.line, settings, changes, digest, model, problem)
+        return Job(number, row.number, row.line, settings, changes, digest, model, problem, alike(texts))
 
     def _columns_of(self, settings: Iterable[str]) -> list[Column]:
         columns: list[Column] = []
@@ -179,6 +181,11 @@ class Plan:
         """Whether a column decides which weights are loaded."""
         catalog = self.checker.catalog
         return column.kind in catalog and bool(WEIGHTS & {*catalog.returns(column.kind)})
+
+
+def alike(texts: Mapping[Column, str]) -> str:
+    """A text that is equal for jobs that differ in texts and seeds only: one run can make them side by side."""
+    return "\0".join(f"{column.target}={text}" for column, text in texts.items() if not column.is_of_a_clip)
 
 
 def read_grid(text: str) -> tuple[str, list[str]]:

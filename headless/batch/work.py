@@ -59,15 +59,16 @@ class Result:
     worker: str = ""
 
 
-# Runs a workflow with these changes, saving into this folder: an `Outcome`.
-Run = Callable[[Sequence[str], Path], Any]
+# Runs a workflow with the changes of each of several jobs, saving into a folder for each: an `Outcome` or what went
+# wrong, for each.
+Run = Callable[[Sequence[Sequence[str]], Sequence[Path]], Sequence[Any]]
 
 
 class Workplace:
     """A process's place for doing jobs.
 
     Args:
-        run: runs the workflow.
+        run: runs the workflow for several jobs.
         scratch: a folder on the disk of the results, or on this machine's where the files are sent home.
         sends: whether results travel as bytes, for a driver on another machine.
         loads: asks how many times weights were loaded.
@@ -80,22 +81,45 @@ class Workplace:
 
     def do(self, job: Job) -> Result:
         """Do a job. What goes wrong is in the result; only KeyboardInterrupt passes through."""
-        folder = self._scratch / f"{job.number:06d}"
+        return self.do_all([job])[0]
+
+    def do_all(self, jobs: Sequence[Job]) -> list[Result]:
+        """Do jobs that one run can make; where it fails as a whole, one after another. Errors as of `do`."""
+        folders = [self._scratch / f"{job.number:06d}" for job in jobs]
         start = time.perf_counter()
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # a try of a worker that died
-            folder.mkdir(parents=True)
-            outcome = self._run(job.changes, folder)
-            files = [_result_file(folder, path, self._sends) for path in dict.fromkeys(outcome.files)]
-            result = Result(job.number, time.perf_counter() - start, files, list(outcome.remarks), str(folder))
-            if not files:
-                result.error = "the workflow saved no file; add Save Video File or Decode to Video File"
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)  # a try of a worker that died
+                folder.mkdir(parents=True)
+            outcomes = self._run([job.changes for job in jobs], folders)
         except BaseException as error:
-            with suppress(OSError):
-                shutil.rmtree(folder)
+            for folder in folders:
+                with suppress(OSError):
+                    shutil.rmtree(folder)
             if not isinstance(error, Exception):
                 raise
-            result = Result(job.number, time.perf_counter() - start, error=str(error) or type(error).__name__)
+            if len(jobs) > 1:
+                return [self.do(job) for job in jobs]
+            outcomes = [error]
+        seconds = (time.perf_counter() - start) / len(jobs)
+        return [self._result(*each, seconds) for each in zip(jobs, folders, outcomes, strict=True)]
+
+    def _result(self, job: Job, folder: Path, outcome: Any, seconds: float) -> Result:
+        """
+        Args:
+            seconds: the job's share of the run's.
+        """
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            files = [_result_file(folder, path, self._sends) for path in dict.fromkeys(outcome.files)]
+            result = Result(job.number, seconds, files, list(outcome.remarks), str(folder))
+            if not files:
+                result.error = "the workflow saved no file; add Save Video File or Decode to Video File"
+        except Exception as error:
+            with suppress(OSError):
+                shutil.rmtree(folder)
+            result = Result(job.number, seconds, error=str(error) or type(error).__name__)
             result.is_full = any(isinstance(cause, OSError) and cause.errno in _FULL for cause in _causes(error))
         if self._sends:
             shutil.rmtree(folder, ignore_errors=True)

@@ -44,6 +44,7 @@ from .place import (
     progress,
     prompt_folder,
     running,
+    save_into,
     say,
     show,
     speak,

@@ -49,6 +49,11 @@ def configure(
     _settings.stop = False
 
 
+def save_into(folder: Path) -> None:
+    """Set the output folder alone, between two nodes."""
+    _settings.output = folder
+
+
 def running(node: str) -> None:
     """Set the node that runs from now on; progress is reported for it."""
     _settings.node = node

@@ -1,6 +1,7 @@
 """Several clips in one run of Video Sampler: each is the clip that its seed makes alone.
 
-Tests: sampling/clips.py, nodes/sampling.py and host/embedded/start.py. In a ComfyUI: tests/host/test_contract.py.
+Tests: sampling/clips.py, nodes/sampling.py, nodes/clips_together.py and host/embedded/start.py. In a ComfyUI:
+tests/host/test_contract.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from opent2v.host import embedded
+from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import Guidance, SamplingError
 from opent2v.sampling.caches import CacheRequest, StepCache
 from opent2v.sampling.clips import read_seeds
@@ -185,6 +187,67 @@ def test_a_step_cache_on_the_model_is_refused_as_well():
     latent = {"samples": torch.zeros(tiny.shapes_of("wan")[0])}
     with pytest.raises(SamplingError, match="a step cache looks at all of them together"):
         sample(model, positive, negative, latent, seeds="1 2")
+
+
+def calls_of(name: str, seeds=(1, 2, 3), **given) -> list[dict]:
+    """The arguments of Video Sampler in graphs that run side by side."""
+    *positive, negative = prompts(name, len(seeds) + 1)
+    settings = {"steps": 2, "cfg": 3.0, "shift": 0.0, "solver": "reference", "denoise": 1.0, "unique_id": "7"}
+    samples = embedded.nested([torch.zeros(shape) for shape in tiny.shapes_of(name)])
+    return [
+        {"model": tiny.hosted(name), "positive": prompt, "negative": negative, "latent": {"samples": samples.clone()}}
+        | {"seed": seed, "prompt": {"7": {"class_type": "OpenT2VSampler", "inputs": {"seed": seed}}}}
+        | {**settings, **given}
+        for prompt, seed in zip(positive, seeds, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["wan", "hunyuan_video", "mochi", "ltx_video", "open_sora"])
+def test_calls_of_several_graphs_are_one_run(name):
+    calls, node = calls_of(name), NODE_CLASS_MAPPINGS["OpenT2VSampler"]()
+    for number, arguments in enumerate(calls):  # padding of another length for each, as their encoders give it
+        (context, entries), *_ = arguments["positive"]
+        entries["attention_mask"] = torch.ones(context.shape[:2], dtype=torch.long)
+        entries["attention_mask"][:, number + 3 :] = 0
+    results = node.sample_together(calls)
+    assert len(results) == 3
+    for arguments, result in zip(calls, results, strict=True):
+        (latent, report), ui = result["result"], result["ui"]
+        alone, alone_ui = call_of(node, arguments)
+        assert furthest(latent["samples"], [alone[0]["samples"]]) <= 1e-5
+        assert report == alone[1] and remarks(ui) == remarks(alone_ui)
+        assert latent["opent2v"] == alone[0]["opent2v"] and latent.keys() == alone[0].keys()
+
+
+def call_of(node, arguments):
+    returned = node.sample(**arguments)
+    return returned["result"], returned["ui"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keep": True},
+        {"steps": 3},
+        {"step_cache": CacheRequest(StepCache("easycache"))},
+        {"guidance": Guidance(cfg_rescale=0.5)},
+        {"latent": {"samples": torch.zeros(1, 16, 2, 4, 4)}},
+        {"latent": {"samples": torch.zeros(2, 16, 3, 4, 4)}},
+        {"latent": {"samples": torch.zeros(1, 16, 3, 4, 4), "batch_index": [1]}},
+        {"latent": {"samples": torch.zeros(1, 16, 3, 4, 4), "noise_mask": torch.zeros(1, 1, 4, 4)}},
+        {"positive": lambda context, entries: [[context[:, :-1], entries]]},
+        {"positive": lambda context, entries: [[context, {"concat_latent_image": torch.ones(1, 16, 3, 4, 4)}]]},
+        {"positive": lambda context, entries: [[context, entries], [context, entries]]},
+    ],
+)
+def test_calls_that_differ_in_more_run_one_after_another(change):
+    """Only what a prompt or a start changes alone may differ; `keep` and a step cache are for single clips."""
+    calls = calls_of("wan", (1, 2))
+    change = {k: v(*calls[1][k][0]) if k == "positive" else v for k, v in change.items()}
+    calls[1] |= change
+    if {"keep", "step_cache"} & {*change}:
+        calls[0] |= change
+    assert NODE_CLASS_MAPPINGS["OpenT2VSampler"]().sample_together(calls) is None
 
 
 def test_an_empty_text_names_no_seeds():

@@ -8,7 +8,7 @@ from typing import Any
 
 def stub(
     scratch: str, seconds: float = 0.0, poison: str = ""
-) -> Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]:
+) -> Callable[[], Callable[[list[dict[str, Any]]], list[dict[str, Any]]]]:
     """Opens a workplace that saves a job's changes as its file; a job with the change `poison` kills the process."""
 
     def open_workplace():
@@ -30,6 +30,6 @@ def stub(
             fields = {"number": job["number"], "seconds": seconds, "files": files, "remarks": [], "folder": folder}
             return {**fields, "error": "", "is_full": False, "loads": 0, "worker": str(os.getpid())}
 
-        return do
+        return lambda jobs: [do(job) for job in jobs]
 
     return open_workplace

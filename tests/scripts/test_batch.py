@@ -54,6 +54,46 @@ def test_rows_become_videos_and_equal_those_of_single_runs(tmp_path, monkeypatch
     assert digest_of(single) == made[3]["files"][0]["sha256"]
 
 
+def test_rows_that_one_run_makes_equal_those_of_single_runs(tmp_path, monkeypatch, capsys):
+    """Two rows of one size and the odd one: each file holds its own row, and the model is called less often."""
+    import numpy
+    from PIL import Image
+
+    from opent2v.nodes import NODE_CLASS_MAPPINGS
+
+    sampler, seeds = NODE_CLASS_MAPPINGS["OpenT2VSampler"], []
+    together = sampler.sample_together
+
+    def noted(self, calls):
+        seeds.append([call["seed"] for call in calls])
+        return together(self, calls)
+
+    monkeypatch.setattr(sampler, "sample_together", noted)
+    (tmp_path / "rows.csv").write_text("prompt,seed,width\na red circle,1,\na blue star,2,32\na green square,3,\n")
+    options = (tmp_path / "rows.csv", "--set", "steps=2", "--set", "frames=5", "--set", PICTURES)
+    for name, flags in (("single", ()), ("batch", ("--batch", 3))):
+        code, printed, errors = start(monkeypatch, capsys, *options, "--output", tmp_path / name, *flags)
+        assert code == 0 and "3 made" in printed, errors
+    assert seeds == [[1, 3]]
+    single, batch = ({entry["job"]: entry for entry in entries(tmp_path / name)} for name in ("single", "batch"))
+    for job, entry in single.items():
+        told = [[line for line in made[job]["remarks"] if "Sampler" in line] for made in (single, batch)]
+        assert told[0] == told[1] and f"seed {job}" in told[0][0]
+        pictures = [
+            sorted((tmp_path / name / made[job]["files"][0]["file"]).glob("*.png"))
+            for name, made in (("single", single), ("batch", batch))
+        ]
+        assert len(pictures[0]) == 5
+        for pair in zip(*pictures, strict=True):
+            one, other = (numpy.asarray(Image.open(path)).astype(int) for path in pair)
+            assert abs(one - other).max() <= 1  # rounding, where a number lies between two
+
+
+def test_no_less_than_one_clip_in_a_run(tmp_path, monkeypatch, capsys):
+    code, _, errors = start(monkeypatch, capsys, "--grid", "seed=1..3", "--batch", 0, "--output", tmp_path / "out")
+    assert code == 1 and "--batch is 0; expected 1 or more clips in one run" in errors
+
+
 def test_check_makes_nothing(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     code, printed, _ = start(monkeypatch, capsys, "--grid", "seed=1..3", "--check", "--output", out)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from opent2v.headless.batch import drive
-from opent2v.headless.batch.drive import BatchStopped, check, new_scratch, run_batch, write_results
+from opent2v.headless.batch.drive import BatchStopped, check, grouped, new_scratch, run_batch, write_results
 from opent2v.headless.batch.manifest import Manifest
-from opent2v.headless.batch.plan import BatchError, Plan, read_grid
+from opent2v.headless.batch.plan import BatchError, Job, Plan, read_grid
 from opent2v.headless.batch.work import Workplace
 from opent2v.headless.outcome import Outcome
 from opent2v.tests.headless.fake_nodes import CLASSES, TITLES
@@ -51,9 +51,9 @@ class Batch:
         finally:
             manifest.close()
 
-    def _noted(self, changes, folder):
-        self.runs.append(changes)
-        return self._run(changes, folder)
+    def _noted(self, changes, folders):
+        self.runs += changes
+        return [self._run(*each) for each in zip(changes, folders, strict=True)]
 
     def files(self):
         return {path.name: path.read_text() for path in sorted(self.output.glob("*.mp4"))}
@@ -292,3 +292,42 @@ def test_files_sent_home_equal_those_on_a_shared_disk(tmp_path):
     near.make(plan("3.seed=1..3"))
     far.make(plan("3.seed=1..3"), sends=True)
     assert near.files() == far.files() and len(far.files()) == 3
+
+
+def job(number, alike="", model=""):
+    return Job(number, number, 0, {}, (f"3.seed={number}",), alike=alike, model=model)
+
+
+def test_jobs_of_one_run_are_found_among_others():
+    jobs = [job(1, "a"), job(2, "b"), job(3, "a"), job(4, "b"), job(5, "a"), job(6, "a", "m"), job(7, "a", "m")]
+    assert [[each.number for each in group] for group in grouped(iter(jobs), 2)] == [[1, 3], [2, 4], [5], [6, 7]]
+    assert [[each.number for each in group] for group in grouped(iter(jobs), 1)] == [[n] for n in range(1, 8)]
+    many = (job(number, str(number)) for number in range(1, 1000))
+    assert next(grouped(many, 2))[0].number == 1 and next(many).number < 300  # it looks ahead a little only
+
+
+def test_texts_and_seeds_may_differ_within_a_run():
+    assert len({job.alike for job in plan("3.seed=1..3", "2.text=a|b").jobs()}) == 1
+    assert len({job.alike for job in plan("3.seed=1..3", "3.cfg=1|2").jobs()}) == 2
+
+
+def test_a_run_that_fails_as_a_whole_is_made_one_by_one(tmp_path):
+    runs = []
+
+    def run(changes, folders):
+        runs.append(len(changes))
+        if len(changes) > 1 or changes[0] == ("3.seed=2",):
+            raise MemoryError("out of memory")
+        return [writes(*each) for each in zip(changes, folders, strict=True)]
+
+    results = Workplace(run, tmp_path).do_all([job(1), job(2), job(3)])
+    assert runs == [3, 1, 1, 1] and [result.error for result in results] == ["", "out of memory", ""]
+    assert [len(result.files) for result in results] == [1, 0, 1] and not (tmp_path / "000002").exists()
+
+
+def test_of_a_run_each_job_has_its_own_error(tmp_path):
+    def run(changes, folders):
+        return [writes(changes[0], folders[0]), ValueError("no such prompt")]
+
+    results = Workplace(run, tmp_path).do_all([job(1), job(2)])
+    assert [result.error for result in results] == ["", "no such prompt"]
