@@ -53,7 +53,10 @@ def main() -> int:
         of_client=arguments.of_client or arguments.queue,
         expire=arguments.expire * 3600,
         replicas=arguments.replicas,
+        batch=arguments.batch,
     )
+    if arguments.batch < 1:
+        raise ValueError(f"--batch is {arguments.batch}; expected 1 or more clips in one run")
     if arguments.key_file and not settings.key:
         raise ValueError(f"{arguments.key_file} is empty; expected the key in its first line")
     service_app.describe(settings)  # a workflow that cannot be served is told before Ray starts
@@ -80,7 +83,7 @@ def run(settings: Any, host: str, port: int, where: str, cores: int) -> None:
 
 def _application(serve: Any, settings: Any, takes: dict[str, float]) -> Any:
     fields = dataclasses.asdict(settings)
-    # The app lets in one video for each worker; what it would let in beyond the queue, Serve refuses.
+    # The app lets in one run for each worker; what it would let in beyond the queue, Serve refuses.
     worker = serve.deployment(
         service_worker.Worker,
         name=WORKER,
@@ -127,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", type=Path, metavar="DIR", help="where pictures, sounds and videos lie")
     add("--comfyui", type=Path, metavar="PATH", help="run in this ComfyUI checkout instead of the embedded host")
     batch_session.add_prompt_cache(parser)
+    batch_session.add_batch(parser)
     add("--replicas", type=int, default=1, metavar="N", help="workers; each has the models loaded (default: 1)")
     add("--cores", type=int, default=4, metavar="N", help="of a worker where there is no GPU (default: 4)")
     add("--ray", default="local", metavar="WHERE", help="auto or an address: a running Ray cluster (default: local)")

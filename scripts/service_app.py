@@ -17,8 +17,9 @@ import service_inputs
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from service_jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, TooMany, Video, Videos
+from service_jobs import DONE, RUNNING, WAITING, TooMany, Video, Videos
+from service_metrics import Metrics
+from service_turns import Making
 
 # Bytes of a request's body; a prompt is far below.
 MOST_BYTES = 64 * 1024
@@ -37,6 +38,7 @@ class Settings:
         queue, of_client: how many videos may wait or run, in all and of one client's address.
         expire: seconds that a finished video is kept; 0: for good.
         replicas: workers.
+        batch: videos that differ in texts and seed only and are made in one run.
     """
 
     root: str
@@ -53,6 +55,7 @@ class Settings:
     of_client: int = 100
     expire: float = 86400.0
     replicas: int = 1
+    batch: int = 1
 
 
 def make(settings: Settings, worker: Any) -> Any:
@@ -63,12 +66,12 @@ def make(settings: Settings, worker: Any) -> Any:
     """
     columns, checker, current = _inputs(settings)
     cells = importlib.import_module("opent2v.media.rows")
+    batch = importlib.import_module("opent2v.headless.batch")
     model = service_inputs.request_model(columns, settings.most, current)
     videos = Videos(Path(settings.output), settings.queue, settings.of_client)
     metrics = Metrics(videos, settings.replicas)
-    tasks: dict[str, asyncio.Task[None]] = {}
-    # Its waiters are let in in their order, which Serve's router does not promise.
-    free = asyncio.Semaphore(settings.replicas)
+    # In their order, which Serve's router does not promise.
+    making = Making(worker, videos, metrics, settings.replicas, settings.batch)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -113,14 +116,13 @@ def make(settings: Settings, worker: Any) -> Any:
             raise HTTPException(422, problem)
         changes = [f"{column.target}={text}" for column, text in texts.items()]
         client = request.client.host if request.client else ""
-        video = Video(secrets.token_hex(12), client, chosen, changes)
+        video = Video(secrets.token_hex(12), client, chosen, changes, alike=batch.alike(texts))
         try:
             videos.add(video)
         except TooMany as error:
             metrics.refused.inc()
             raise HTTPException(429, str(error), headers={"Retry-After": "10"}) from error
-        tasks[video.id] = asyncio.create_task(_follow(worker, free, videos, video, metrics))
-        tasks[video.id].add_done_callback(lambda _: tasks.pop(video.id, None))
+        making.add(video)
         return JSONResponse(_shown(videos, video), 202, headers={"Location": f"/videos/{video.id}"})
 
     create.__annotations__.update(body=model, request=Request)
@@ -154,9 +156,7 @@ def make(settings: Settings, worker: Any) -> Any:
         """Cancel a video that waits or runs; remove one that has ended."""
         video = known(key)
         if video.is_open:
-            videos.end(video, CANCELLED)
-            if key in tasks:
-                tasks[key].cancel()
+            making.cancel(video)
             return _shown(videos, video)
         videos.remove(key)
         return {"id": key, "state": "removed"}
@@ -185,60 +185,6 @@ def describe(settings: Settings) -> dict[str, Any]:
     if problem:
         raise ValueError(problem)
     return service_inputs.request_model(columns, settings.most, current).model_json_schema()
-
-
-class Metrics:
-    """What Prometheus reads."""
-
-    def __init__(self, videos: Videos, replicas: int) -> None:
-        self._registry = CollectorRegistry()
-        options: Any = {"registry": self._registry}
-        self.ended = Counter("opent2v_videos", "Videos that ended, by state.", ["state"], **options)
-        self.refused = Counter("opent2v_refused", "Requests that met a limit of the queue.", **options)
-        self.seconds = Histogram(
-            "opent2v_seconds",
-            "Seconds from the start of a run to its end.",
-            buckets=(1, 5, 15, 60, 300, 900, 3600),
-            **options,
-        )
-        Gauge("opent2v_waiting", "Videos that wait.", **options).set_function(lambda: videos.count(WAITING))
-        Gauge("opent2v_running", "Videos that run.", **options).set_function(lambda: videos.count(RUNNING))
-        Gauge("opent2v_replicas", "Workers that were asked for.", **options).set(replicas)
-
-    def text(self) -> str:
-        return generate_latest(self._registry).decode()
-
-
-async def _follow(worker: Any, free: asyncio.Semaphore, videos: Videos, video: Video, metrics: Metrics) -> None:
-    """Let a worker make a video when its turn comes. Cancelling this cancels the run."""
-    try:
-        async with free:
-            await _run(worker, videos, video, metrics)
-    finally:
-        metrics.ended.labels(video.state).inc()
-
-
-async def _run(worker: Any, videos: Videos, video: Video, metrics: Metrics) -> None:
-    stream = worker.options(stream=True).render.remote(video.id, video.changes)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    try:
-        async for event in stream:
-            if "error" in event:
-                videos.end(video, FAILED, error=event["error"])
-            elif "files" in event:
-                videos.end(video, DONE, files=event["files"], remarks=event["remarks"])
-            else:
-                if video.state == WAITING:
-                    video.state, began = RUNNING, loop.time()
-                video.stage, video.value, video.total = event["stage"], event["value"], event["total"]
-    except asyncio.CancelledError:
-        stream.cancel()
-        raise
-    except Exception as error:
-        videos.end(video, FAILED, error=f"the worker failed: {error}")
-    finally:
-        metrics.seconds.observe(loop.time() - began)
 
 
 async def _sweep(videos: Videos, seconds: float) -> None:

@@ -32,6 +32,8 @@ class Video:
         stage, value, total: the node that runs, and how far it is; total 0 where it does not say.
         files: below the video's folder.
         created, ended: seconds since 1970; 0 while it runs.
+        alike: equal for videos that differ in texts and seed only.
+        tries: how often its worker has died.
     """
 
     id: str
@@ -47,6 +49,8 @@ class Video:
     error: str = ""
     created: float = field(default_factory=time.time)
     ended: float = 0.0
+    alike: str = ""
+    tries: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -139,6 +143,12 @@ class Videos:
         """The first file of a video that is done, as long as it is there."""
         path = self.path(video.id) / video.files[0] if video.files else None
         return path if path is not None and path.is_file() else None
+
+
+def is_wanted(folder: Path) -> bool:
+    """Whether a video is still to be made, by its folder: asked by the worker, in another process."""
+    video = _read(folder / RECORD)
+    return video is not None and video.is_open
 
 
 def _read(path: Path) -> Video | None:
