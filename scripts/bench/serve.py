@@ -31,18 +31,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--queue", type=int, default=150, help="of the service (default: 150)")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1], help="one service after another (default: 1)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="one service after another (default: 1)")
     parser.add_argument("--port", type=int, default=8765)
     arguments = parser.parse_args()
     environment.ensure(environment.requirements(pack.ROOT / "requirements-cluster.txt"))
-    for number, replicas in enumerate(arguments.replicas):
-        print(f"{replicas} workers:", flush=True)
-        _serve(arguments, replicas, arguments.port + number)
+    kinds = itertools.product(arguments.replicas, arguments.batch)
+    for number, (replicas, batch) in enumerate(kinds):
+        print(f"{replicas} workers, up to {batch} videos in a run:", flush=True)
+        _serve(arguments, replicas, batch, arguments.port + number)
     return 0
 
 
-def _serve(arguments: argparse.Namespace, replicas: int, port: int) -> None:
+def _serve(arguments: argparse.Namespace, replicas: int, batch: int, port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--output", folder, "--port", port, "--queue", arguments.queue, "--cores", 1, "--replicas", replicas]
+        flags += ["--batch", batch]
         command = [sys.executable, pack.ROOT / "scripts" / "serve.py", *flags]
         service = subprocess.Popen([str(part) for part in command])
         try:

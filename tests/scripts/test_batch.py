@@ -76,7 +76,7 @@ def test_rows_that_one_run_makes_equal_those_of_single_runs(tmp_path, monkeypatc
         assert code == 0 and "3 made" in printed, errors
     assert seeds == [[1, 3]]
     single, batch = ({entry["job"]: entry for entry in entries(tmp_path / name)} for name in ("single", "batch"))
-    for job, entry in single.items():
+    for job in single:
         told = [[line for line in made[job]["remarks"] if "Sampler" in line] for made in (single, batch)]
         assert told[0] == told[1] and f"seed {job}" in told[0][0]
         pictures = [
