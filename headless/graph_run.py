@@ -34,6 +34,7 @@ class GraphRun:
         results: for every node that ran, in that order: "outputs" (a tuple; None once freed), "ui" (a dictionary),
             "seconds".
         error: what stopped it; None: nothing did.
+        is_wanted: somebody waits for it; nothing of it runs any more once nobody does.
     """
 
     def __init__(self, graph: Graph, catalog: Catalog, extra_pnginfo: dict[str, Any] | None = None) -> None:
@@ -46,6 +47,7 @@ class GraphRun:
         self._awaited = Counter(source for node_id in self.order for source in self._sources(node_id))
         self.results: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
+        self.is_wanted = True
 
     def arguments(self, node_id: str) -> dict[str, Any]:
         """What the node is called with.

@@ -112,7 +112,7 @@ def _run_node(
     results: list[dict[str, Any]] = []
     at_once = _at_once(node_id, runs, catalog, side)
     for number, graph_run in enumerate(runs):
-        if graph_run.error is not None or not side.is_wanted(number):
+        if not _goes_on(number, graph_run, side):
             continue
         side.turn(number)
         result = None if kept is None else kept.get(node_id, number)
@@ -131,11 +131,16 @@ def _run_node(
     return results
 
 
+def _goes_on(number: int, graph_run: GraphRun, side: Side) -> bool:
+    graph_run.is_wanted = graph_run.is_wanted and side.is_wanted(number)
+    return graph_run.is_wanted and graph_run.error is None
+
+
 def _at_once(node_id: str, runs: Sequence[GraphRun], catalog: Catalog, side: Side) -> dict[int, dict[str, Any]]:
     """Number of a graph -> the node's result, where one call served several graphs; empty where none did."""
     node_class = catalog.classes[runs[0].graph[node_id]["class_type"]]
     together = getattr(node_class, f"{node_class.FUNCTION}_together", None)
-    numbers = [n for n, graph_run in enumerate(runs) if graph_run.error is None and side.is_wanted(n)]
+    numbers = [number for number, graph_run in enumerate(runs) if _goes_on(number, graph_run, side)]
     if together is None or len(numbers) < 2:
         return {}
     side.turn(numbers[0])
