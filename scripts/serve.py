@@ -67,6 +67,8 @@ def main() -> int:
 def run(settings: Any, host: str, port: int, where: str, cores: int) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     stop = threading.Event()
+    # On a busy machine the proxy takes longer to start than the 5 seconds after which Serve starts it anew.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     with batch_ray.cluster(where, settings.replicas, cores) as (_, _, takes):
         from ray import cloudpickle, serve
 
