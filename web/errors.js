@@ -2,14 +2,14 @@
 // sentence in view. Left alone, the page marks the node only, or shows the sentence after a click.
 
 import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
+import { nodeAt } from "./subgraphs.js";
 
 const REFUSED = /\bInputRefused$/;
 const OF_INPUT = "exception_during_inner_validation"; // the kind of error whose input the page marks and whose text it shows
 const OF_NODE = "exception_during_validation";
 
 function unfold(id, name) {
-  const node = app.rootGraph?.getNodeById(id);
+  const node = nodeAt(id);
   if (node?.widgets?.find((widget) => widget.name === name)?.options?.advanced) node.showAdvanced = true;
 }
 

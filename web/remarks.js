@@ -6,6 +6,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { STYLE as REPORT_STYLE, draw, lineCount, textOf } from "./report.js";
 import { STYLE as PANEL_STYLE, showReport } from "./report_panel.js";
+import { nodeAt } from "./subgraphs.js";
 import { words } from "./words.js";
 
 const KEY = "opent2v_remarks";
@@ -97,9 +98,8 @@ function addRemarks(node) {
 
 const plain = (lines) => lines.map((text) => ({ text }));
 
-// The widget of a node that is in sight; a node in a subgraph has its result all the same.
 function widgetOf(id) {
-  return app.graph.getNodeById(Number(id))?.widgets?.find(({ name }) => name === KEY);
+  return nodeAt(id)?.widgets?.find(({ name }) => name === KEY);
 }
 
 app.registerExtension({

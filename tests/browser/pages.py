@@ -183,6 +183,16 @@ class Page:
 
     def run(self, node: int, button: Any = None) -> str:
         """Press Run, wait until a video can be played, and return the name of the file that `node` saved."""
+        file = self.outputs(button)[str(node)]["images"][0]["filename"]
+        ready = (
+            "(name) => [...document.querySelectorAll('video')].some((v) => v.readyState >= 2 && v.src.includes(name))"
+        )
+        self.tab.wait_for_function(ready, arg=file)
+        self.settle()
+        return file
+
+    def outputs(self, button: Any = None) -> dict[str, Any]:
+        """Press Run, wait for the end, and return what each node had to show."""
         before = len(self.server.get("/history"))
         (button or self.tab.get_by_test_id("queue-button").first).click()
         for _ in range(1200):
@@ -192,13 +202,7 @@ class Page:
             self.tab.wait_for_timeout(200)
         assert len(history) == before + 1, "the run did not end within four minutes"
         assert history[-1]["status"]["status_str"] == "success", history[-1]["status"]
-        file = history[-1]["outputs"][str(node)]["images"][0]["filename"]
-        ready = (
-            "(name) => [...document.querySelectorAll('video')].some((v) => v.readyState >= 2 && v.src.includes(name))"
-        )
-        self.tab.wait_for_function(ready, arg=file)
-        self.settle()
-        return file
+        return history[-1]["outputs"]
 
     def point(self, node: int, dx: float, dy: float) -> tuple[float, float]:
         """Where in the window a point of a node lies, given from the node's upper left corner."""

@@ -34,12 +34,13 @@ WORDS = {
 # Found by a node's own name; aliases count from frontend 1.36 on.
 BY_NAME = ("image to video", "video to video", "video lora", "save video", "load video")
 BY_CHINESE_NAME = ("图生视频", "视频 lora", "保存视频", "加载视频")
+SEARCH = "[role=dialog] input, .comfy-vue-node-search-container input"
 RESULTS = "[data-testid=result-item], .p-autocomplete-option"
 
 
 def results(page: Page, words: str) -> list[str]:
     """The list that the page shows for words, from above."""
-    page.tab.locator("[role=dialog] input, .comfy-vue-node-search-container input").first.fill(words)
+    page.tab.locator(SEARCH).first.fill(words)
     page.tab.wait_for_timeout(1000)
     return page.tab.locator(RESULTS).all_inner_texts()
 

@@ -34,6 +34,7 @@ PLACES = (
     r"locales/[a-zA-Z-]+/(nodeDefs|main|settings|commands)\.json",
     r"locales/[a-z]+/LC_MESSAGES/opent2v\.po",
     r"workflows/[\w.-]+\.(json|jpg)",
+    r"subgraphs/[\w ()-]+\.json",
     r"models/\w+/[\w.-]+/(\w+/)?([\w.-]+\.(json|safetensors)|README\.md)",
     r"models/loras/([\w.-]+\.safetensors|README\.md)",
 )

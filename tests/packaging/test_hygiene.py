@@ -21,7 +21,8 @@ def test_what_ships_is_clean():
 
 def test_what_ships_is_what_a_user_needs():
     places = {file.parts[0] for file in shipped(ROOT)}
-    assert {"nodes", "loaders", "families", "sampling", "media", "host", "web", "locales", "workflows"} <= places
+    assert {"nodes", "loaders", "families", "sampling", "media", "host"} <= places
+    assert {"web", "locales", "workflows", "subgraphs"} <= places
     assert {"models", "LICENSE", "README.md", "__init__.py", "pyproject.toml", "requirements.txt"} <= places
     assert not {"tests", "scripts", "training", "docs", ".git", ".ci", ".venv", "output"} & places
 
