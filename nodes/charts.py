@@ -65,6 +65,12 @@ def likeness_panels(rows: Mapping[str, Likeness]) -> list[Panel]:
     return [Lines("frame", f"PSNR, dB ({HIGHEST:g}: equal)", psnrs), Lines("frame", "SSIM (1: equal)", ssims)]
 
 
+def frame_panels(reference: str, rows: Mapping[str, Sequence[float]]) -> list[Panel]:
+    """PSNR of each frame of clips against a reference, in dB."""
+    lines = [Line(name, range(1, len(row) + 1), [_drawable(value) for value in row]) for name, row in rows.items()]
+    return [Lines("frame", f"PSNR against {reference}, dB ({HIGHEST:g}: equal)", lines)]
+
+
 def continuity_panels(steps: Sequence[float], course: Course, joints: Sequence[Joint], fps: float) -> list[Panel]:
     """The step from frame to frame, and colour, contrast and sharpness against the first frame's.
 

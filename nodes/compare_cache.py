@@ -10,12 +10,12 @@ from torch import Tensor
 from ..base.remarks import FITS, LOOK, REFUSED, Remark, as_table
 from ..host import host
 from ..media.compare import DRIFT, SAME, ComparisonError, Likeness, compare, described, table
+from ..media.overlaid import difference
 from ..sampling import SamplingError
 from .charts import CHART_TOOLTIP, HIGHEST, likeness_panels, picture_of
 from .remarks import with_remarks
 from .streams import same_streams
 
-_GAIN = 10  # of the difference, which is too dark to be seen as it is
 # PSNR in decibels from which a clip's likeness has this verdict.
 _LEVELS = ((SAME, FITS), (DRIFT, LOOK), (-math.inf, REFUSED))
 
@@ -84,8 +84,8 @@ class OpenT2VCompareCache:
         first = next(iter(rows.values()))
         report = drawn_table(rows)
         chart = picture_of("Likeness to the run without a cache", likeness_panels(rows))
-        difference = _difference(images, reference_images, with_difference)
-        return with_remarks((str(report), min(first.psnr, HIGHEST), first.ssim, chart, difference), [report])
+        shown = _difference(images, reference_images, with_difference)
+        return with_remarks((str(report), min(first.psnr, HIGHEST), first.ssim, chart, shown), [report])
 
 
 def _difference(images: Tensor | None, reference: Tensor | None, is_asked: bool) -> Any:
@@ -94,8 +94,7 @@ def _difference(images: Tensor | None, reference: Tensor | None, is_asked: bool)
         return host.missing("Switch with_difference of Compare Step Cache on to see the difference.")
     if images is None or reference is None:
         return host.missing("The difference is one of frames: connect images and reference_images.")
-    difference = images[..., :3] - reference[..., :3]
-    return difference.abs_().mul_(_GAIN).clamp_(max=1)
+    return difference(images, reference)
 
 
 def drawn_table(rows: dict[str, Likeness], columns: dict[str, tuple[str, ...]] | None = None) -> Remark:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -10,10 +11,12 @@ from torch import Tensor
 from ..host import host
 from ..media import save_location
 from ..media.naming import create_temporary, disk_errors, give_final_name
+from ..media.overlaid import GAIN, check_shapes, difference, psnrs, split
 from ..media.side_by_side import LAYOUTS, Blind, contact_sheet, side_by_side
+from .charts import CHART_TOOLTIP, frame_panels, picture_of
 from .remarks import with_remarks
 
-SHEET = "contact sheet"
+SHEET, SPLIT, DIFFERENCE = "contact sheet", "split", "difference"
 _CLIPS = ("images", "images_b", "images_c", "images_d")
 
 
@@ -24,14 +27,16 @@ class OpenT2VCompareClips:
     FUNCTION = "compare"
     HAS_INTERMEDIATE_OUTPUT = True
     INPUT_IS_LIST = True
-    RETURN_TYPES = ("IMAGE", "STRING")
-    RETURN_NAMES = ("images", "key")
+    RETURN_TYPES = ("IMAGE", "STRING", "IMAGE")
+    RETURN_NAMES = ("images", "key", "chart")
     OUTPUT_TOOLTIPS = (
         "All clips as one, for Save Video File; a contact sheet is one picture, for Save Image.",
         "The name of the file with the key of a blind comparison; empty otherwise.",
+        "How like the first clip each frame of the others is. " + CHART_TOOLTIP,
     )
     DESCRIPTION = (
-        "Two or more clips beside each other at the same time, labelled or blind, as one clip or contact sheet."
+        "Two or more clips at the same time, beside each other or split by a moving line, or how they differ, labelled "
+        "or blind."
     )
     SEARCH_ALIASES: ClassVar = [
         "a/b test",
@@ -41,9 +46,13 @@ class OpenT2VCompareClips:
         "contact sheet",
         "xy plot",
         "blind test",
+        "split screen",
+        "wipe",
+        "difference",
         "对比",
         "并排",
         "盲测",
+        "分屏",
     ]
 
     @classmethod
@@ -52,10 +61,12 @@ class OpenT2VCompareClips:
             "required": {
                 "images": ("IMAGE", {"tooltip": "A clip, or a list of clips, such as Prompt Rows makes of a graph."}),
                 "layout": (
-                    [*LAYOUTS, SHEET],
+                    [*LAYOUTS, SHEET, SPLIT, DIFFERENCE],
                     {
                         "default": "row",
-                        "tooltip": "row, column, grid: one clip. contact sheet: one picture, a line for each clip.",
+                        "tooltip": "row, column, grid: one clip. contact sheet: one picture, a line for each clip. "
+                        "split: the first clip left of a moving line, another right of it. difference: from the first, "
+                        f"times {GAIN}.",
                     },
                 ),
                 "labels": (
@@ -118,11 +129,40 @@ class OpenT2VCompareClips:
         pictures, words = [clip for clip, _ in shown], [name for _, name in shown]
         if layout[0] == SHEET:
             result = contact_sheet(pictures, words, moments[0], fonts)
+        elif layout[0] in (SPLIT, DIFFERENCE):
+            result = _overlaid(pictures, words, layout[0], fonts)
         else:
             result = side_by_side(pictures, words, layout[0], fonts)
         if len({len(clip) for clip in clips}) > 1:
             remarks.append("The clips are not equally long: the shorter ones hold their last frame.")
-        return with_remarks((result, key_file), remarks)
+        return with_remarks((result, key_file, _chart(pictures, words)), remarks)
+
+
+def _overlaid(clips: list[Tensor], names: list[str], layout: str, fonts: tuple[Path, ...]) -> Tensor:
+    """Each other clip and the first laid over one another, beside each other.
+
+    Raises:
+        ValueError: a single clip, or clips of other ratios of width to height.
+    """
+    if len(clips) < 2:
+        raise ValueError(f"There is one clip; {layout} needs two. Connect the other one to images_b.")
+    check_shapes(clips)
+    first, *others = clips
+    draw, between = (split, "{} | {}") if layout == SPLIT else (difference, f"{{1}} - {{0}}, x {GAIN}")
+    laid = [draw(clip, first) for clip in others]
+    return side_by_side(laid, [between.format(names[0], name) for name in names[1:]], "grid", fonts)
+
+
+def _chart(clips: list[Tensor], names: list[str]) -> Any:
+    """IMAGE of the likeness to the first clip, or a placeholder that says why there is none."""
+    if len(clips) < 2:
+        return host.missing("A single clip has nothing to be compared with: connect another one to images_b.")
+    try:
+        check_shapes(clips)
+    except ValueError as error:
+        return host.missing(str(error))
+    rows = {name: psnrs(clip, clips[0]) for name, clip in zip(names[1:], clips[1:], strict=True)}
+    return picture_of(f"Likeness to {names[0]}", frame_panels(names[0], rows))
 
 
 def _names(labels: list[str], count: int) -> list[str]:
