@@ -15,7 +15,7 @@ from opent2v.families.minimax_h3 import layout
 from opent2v.families.minimax_h3.network import SHOWN_SHARES
 from opent2v.host import embedded
 from opent2v.loaders import load_model, open_file
-from opent2v.sampling import SamplerRequest, describe, plan_run
+from opent2v.sampling import SamplerRequest, SamplingError, describe, plan_run
 from opent2v.tests.nodes.calls import call
 from opent2v.tests.tiny import minimax_h3 as tiny
 
@@ -182,3 +182,24 @@ def test_windows_over_time_are_refused_by_name(tmp_path):
             "OpenT2VSampler", model=model, positive=conditioning, negative=conditioning, latent=latent, seed=1, steps=2,
             windows=windows,
         )  # fmt: skip
+
+
+def test_clips_of_one_run_are_those_of_their_seeds_and_prompts(tmp_path):
+    """What is shown gets noise of one seed, so a run that shows something takes one seed."""
+    model = embedded.model(loaded("pruned", tmp_path))
+    generator = torch.Generator().manual_seed(6)
+    contexts = [torch.randn(1, 9, tiny.TEXT, generator=generator) for _ in range(2)]
+    latent = {"samples": embedded.nested([torch.zeros(shape) for shape in SHAPES])}
+
+    def sampled(context: torch.Tensor, entries: dict[str, Any], **seeds: Any) -> list[torch.Tensor]:
+        prompt = [[context, entries]]
+        inputs = {"model": model, "positive": prompt, "negative": prompt, "latent": latent, "steps": 2, **seeds}
+        return call("OpenT2VSampler", **inputs)[0][0]["samples"].unbind()
+
+    whole = sampled(torch.cat(contexts), {}, seeds="3 8")
+    for number, (context, seed) in enumerate(zip(contexts, (3, 8), strict=True)):
+        for stream, alone in zip(whole, sampled(context, {}, seed=seed), strict=True):
+            assert (stream[number] - alone[0]).abs().max() <= 1e-5 * alone.std()
+    with pytest.raises(SamplingError, match=r"adds noise of one seed to what it is shown \(minimax_refs, minimax_key"):
+        sampled(contexts[0], tiny.shown(), seeds="3 8")
+    assert len(sampled(contexts[0], tiny.shown(), seeds="3 3")[0]) == 2
