@@ -18,7 +18,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "families/test_open_sora.py", "nodes/test_seam.py",
         "families/test_videocrafter.py", "families/test_wan_stream.py", "host/embedded/test_caches.py",
         "host/embedded/test_reference.py", "host/embedded/test_sample.py", "host/embedded/test_stream.py",
-        "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_ltx2.py",
+        "loaders/test_gguf_text.py", "nodes/test_cache_tools.py", "nodes/test_clips.py", "nodes/test_ltx2.py",
         "nodes/test_packed_folder.py", "nodes/test_prompt_cache.py", "sampling/caches/test_models.py", "workflows",
         "workflows_of_old",
     ),
