@@ -20,6 +20,7 @@ from typing import Any
 import console
 import environment
 import pack
+import train_parts
 
 # Option -> (type, help); names are those of finetune.Settings, whose defaults count.
 SETTINGS: dict[str, tuple[Any, str]] = {
@@ -65,7 +66,7 @@ def main() -> int:
         raise ValueError(f"--judge is {arguments.judge}; expected 0 (none) or more prompts")
     output, work = _places(arguments.output, arguments.work)
     processes = finetune.Processes.launched(cpu=not _has_gpu())
-    parts = _load(arguments)
+    parts = train_parts.load(arguments)
     say = _say if processes.is_first else lambda lines: None
     encoders = finetune.Encoders(parts.variant, parts.clip, parts.vae, parts.audio_vae, parts.clip_vision)
     bar = console.Stages()
@@ -82,7 +83,7 @@ def main() -> int:
     )
     parts.clip = encoders = None  # the text encoder leaves memory
     model = parts.model()
-    training = finetune.Training(_host().training_model(model), prepared, settings, work, processes)
+    training = finetune.Training(train_parts.host().training_model(model), prepared, settings, work, processes)
     judge = finetune.Judge(training)
     try:
         say(finetune.plan_lines(training))
@@ -107,7 +108,7 @@ def _judge(finetune: Any, judge: Any, output: Path, model: Any, vae: Any, unseen
     from opent2v.loaders.lora import load_patches, match, read_lora  # pyright: ignore[reportMissingImports]
 
     if unseen:
-        host = _host()
+        host = train_parts.host()
         trained = host.apply_patches(model, load_patches(match(read_lora(output), host.patch_target(model))), 1.0)
         judge.samples(model, trained, vae, unseen, steps)
     finetune.write_card(judge.training, output, judge.effect)
@@ -145,84 +146,6 @@ def _train(
     if training.ended_early and is_first:
         print(f"Ended at step {training.step}: the validation loss has not fallen for {training.worse} measurements.")
     draw()
-
-
-class _Parts:
-    """What a model's files come to.
-
-    Attributes:
-        model: loads the MODEL, or returns it.
-    """
-
-    def __init__(self, variant: Any, clip: Any, vae: Any, model: Any, audio_vae: Any = None, clip_vision: Any = None):
-        self.variant, self.clip, self.vae, self.model = variant, clip, vae, model
-        self.audio_vae, self.clip_vision = audio_vae, clip_vision
-
-
-def _load(arguments: argparse.Namespace) -> _Parts:
-    from opent2v import loaders  # pyright: ignore[reportMissingImports]
-
-    host, path = _host(), arguments.model
-    dtypes = host.device_dtypes(loaders.DTYPES.get(arguments.dtype), None)
-    if path.is_dir():
-        for option in ("vae", "text_encoder", "audio_vae", "connectors"):
-            if getattr(arguments, option):
-                name = option.replace("_", "-")
-                raise ValueError(f"--{name} is for a model in a single file; {path} is a folder that has everything")
-        pipeline = loaders.load_pipeline(loaders.open_folder(path), **dtypes)
-        experts = {part.variant.expert: part for part in pipeline.models}
-        if len(experts) > 1 and arguments.expert not in experts:
-            raise ValueError(f"{path} has two experts, each with a LoRA of its own: choose --expert high or low")
-        part = experts.get(arguments.expert) or pipeline.models[0]
-        encoder = pipeline.image_encoder
-        clip_vision = None if encoder is None else host.clip_vision(encoder)
-        clip, vae = host.clip(pipeline.text), host.vae(pipeline.vae)
-        return _Parts(part.variant, clip, vae, lambda: host.model(part), None, clip_vision)
-    return _load_files(arguments, loaders, dtypes)
-
-
-def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, Any]) -> _Parts:
-    from opent2v.nodes import load_files, load_text  # pyright: ignore[reportMissingImports]
-
-    host, path = _host(), arguments.model
-    opened = loaders.open_file(path)
-    if "transformer" not in opened.parts:
-        raise ValueError(f"{path} holds no video model but {', '.join(opened.parts)}")
-    variant = opened.parts["transformer"].variant
-    sources = arguments.text_encoder or ([path] if opened.text_prefixes else [])
-    if not sources:
-        raise ValueError(f"{path} holds no text encoder: name its file with --text-encoder")
-    encoders: list[Any] = []
-    for source in sources:
-        prefixes = [opened.text_prefixes] if source == path else []
-        inside = loaders.open_text_files(source, *prefixes)
-        encoders += load_text.encoders_for(variant, inside) if len(inside) > 1 else inside
-    encoders += load_text.layers_behind(variant, encoders, path)
-    text = loaders.load_text(encoders, variant, dtypes["text_dtype"], load_text.find_tokenizer)
-    vae_file = opened if "vae" in opened.parts and not arguments.vae else None
-    if vae_file is None:
-        if not arguments.vae:
-            raise ValueError(f"{path} holds no VAE: name its file with --vae")
-        vae_file = loaders.open_file(arguments.vae, loaders.LOAD_VAE)
-    vae = host.vae(loaders.load_vae(vae_file, dtypes["vae_dtype"]))
-    sound = loaders.open_file(arguments.audio_vae, loaders.LOAD_VAE) if arguments.audio_vae else opened
-    audio_vae = None
-    if "audio_vae" in sound.parts:
-        audio_vae = host.vae(loaders.load_sound_vae(sound, load_files.SOUND_DTYPE))
-    beside = {"beside": arguments.connectors} if arguments.connectors else {}
-
-    def model() -> Any:
-        is_packed = bool(opened.quantisation.layers) and arguments.dtype == "auto"
-        dtype = None if is_packed else dtypes["model_dtype"]
-        return host.model(loaders.load_model(opened, dtype, keeps_packed=is_packed, **beside))
-
-    return _Parts(variant, host.clip(text), vae, model, audio_vae)
-
-
-def _host() -> Any:
-    from opent2v.host import host  # pyright: ignore[reportMissingImports]
-
-    return host
 
 
 def _places(output: Path, work: Path | None) -> tuple[Path, Path]:
