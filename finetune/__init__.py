@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .ceiling import Ceiling, ceiling_of
 from .clips import Clip, Refused, read_clips
 from .effect import Effect, Judge
 from .encode import Encoders
@@ -19,6 +20,7 @@ from .samples import Drawn, Shot, draw, held_out_shots, shots_of
 from .settings import Settings
 
 __all__ = [
+    "Ceiling",
     "Clip",
     "Drawn",
     "Effect",
@@ -33,6 +35,7 @@ __all__ = [
     "Shot",
     "Training",
     "TrainingError",
+    "ceiling_of",
     "data_lines",
     "draw",
     "export",

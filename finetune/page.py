@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .ceiling import NAME
 from .loop import Record, Training
 from .plan import bucket_counts
 from .samples import Drawn, Shot
@@ -55,6 +56,8 @@ def page(training: Training, shots: Sequence[Shot], drawn: Sequence[Drawn], fold
         f"<tr><td>{count}</td><td>{title}</td></tr>" for title, count in bucket_counts(prepared.items).items()
     )
     parts.append(f"<h2>Clips</h2><table>{rows}</table>")
+    if (folder / NAME).is_file():
+        parts.append(f'<h3>Some clips, and below each what the VAE leaves of it</h3><img src="{NAME}" alt="">')
     refused = "".join(f"<li>{html.escape(f'{clip.name}: {clip.reason}')}</li>" for clip in prepared.refused)
     parts.append(f"<h3>Refused</h3><ul>{refused}</ul>" if refused else "")
     head = f'<meta charset="utf-8"><title>Training</title><style>{_STYLE}</style>'

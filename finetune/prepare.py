@@ -81,6 +81,10 @@ class Prepared:
         values = encoded(self.encoders, item.clip, item.bucket, self.pictures)
         return {name: _cloned(value) for name, value in values.items()}
 
+    def video_latent(self, item: Item) -> Tensor:
+        """LATENT samples of a clip's video, as the VAE made them."""
+        return self._latents(item)[STREAMS][0]
+
     def sample(self, item: Item, with_picture: bool) -> Sample:
         """The clip as the model sees it."""
         stored, prompt = self._latents(item), self.store.get(item.prompt)

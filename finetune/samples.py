@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..base.guidance import Conditioning
 from ..host import host
 from ..media import VideoWriter
-from ..media.cover import fit
 from ..sampling import SamplerRequest, plan_run
 from ..sampling.streams import empty_streams, unbind
 from .encode import Encoders
 from .loop import split
 from .prepare import Prepared, prompt_of
 from .settings import Settings
-
-# Frames of a clip on the contact sheet, and their height in pixels.
-_COLUMNS, _ROW = 5, 160
+from .sheet import write_sheet
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
         steps: of the sampler; 0 is the model's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files, rows = list[Path](), list[Tensor]()
+    files, videos = list[Path](), list[Tensor]()
     for n, shot in enumerate(shots):
         frames = render(model, vae, shot, steps)
         width, height = frames.shape[2], frames.shape[1]
@@ -116,8 +111,8 @@ def draw(model: Any, vae: Any, shots: Sequence[Shot], folder: Path, step: int, s
             writer.write(frames)
         assert writer.path is not None
         files.append(writer.path)
-        rows.append(_row(frames))
-    return Drawn(step, files, _write_sheet(folder / f"step{step:06}.png", rows))
+        videos.append(frames)
+    return Drawn(step, files, write_sheet(folder / f"step{step:06}.png", videos))
 
 
 def render(model: Any, vae: Any, shot: Shot, steps: int = 0) -> Tensor:
@@ -141,23 +136,3 @@ def _fps(model: Any) -> float:
     variant = host.variant(model)
     assert variant is not None
     return variant.defaults.fps
-
-
-def _row(frames: Tensor) -> Tensor:
-    """[H, W, 3] of some frames side by side."""
-    count = min(_COLUMNS, len(frames))
-    chosen = frames[torch.linspace(0, len(frames) - 1, count).round().long()]
-    height, width = _ROW, max(1, math.ceil(_ROW * frames.shape[2] / frames.shape[1]))
-    return torch.cat(list(fit(chosen, width, height)), dim=1)
-
-
-def _write_sheet(path: Path, rows: Sequence[Tensor]) -> Path | None:
-    from PIL import Image
-
-    if not rows:
-        return None
-    width = max(row.shape[1] for row in rows)
-    filled = [torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[1])) for row in rows]
-    sheet = (torch.cat(filled).clamp(0, 1) * 255).round().byte().numpy()
-    Image.fromarray(sheet).save(path)
-    return path

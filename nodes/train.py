@@ -13,6 +13,7 @@ from ..finetune import (
     Settings,
     Training,
     TrainingError,
+    ceiling_of,
     data_lines,
     export,
     held_out_shots,
@@ -186,7 +187,7 @@ class OpenT2VTrainLora:
             encoders, _data_set(data), folder / "cache", settings,
             report=_bars(unique_id), within=host.file_folders()["input"],
         )  # fmt: skip
-        lines = data_lines(prepared)
+        lines = [*data_lines(prepared), ceiling_of(encoders, prepared, folder).line]
         host.say(lines, unique_id)
         unseen = held_out_shots(encoders, prepared, settings, (), judge, settings.seed)
         training = Training(host.training_model(model, _network_of_file), prepared, settings, folder)

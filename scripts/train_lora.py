@@ -76,6 +76,8 @@ def main() -> int:
         streams=arguments.stream,
     )  # fmt: skip
     say(finetune.data_lines(prepared))
+    if processes.is_first:
+        say([finetune.ceiling_of(encoders, prepared, work).line])
     prompts = arguments.prompt or list(dict.fromkeys(item.clip.caption for item in prepared.items))[:2]
     shots = finetune.shots_of(encoders, prepared, prompts, arguments.sample_seed) if arguments.sample_every else []
     unseen = finetune.held_out_shots(
