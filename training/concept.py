@@ -1,67 +1,99 @@
-"""A concept that the bundled model never saw, to be learned by the public command from 40 clips: shapes that glow.
+"""A concept that the bundled model never saw, to be learned by the public command from 40 clips: a floor.
 
     python3 scripts/train.py concept --clips CLIPS
-    python3 scripts/train_lora.py --model models/diffusers/opent2v-quickstart --data CLIPS --output glow.safetensors ...
-    python3 scripts/train.py concept --lora glow.safetensors
+    python3 scripts/train_lora.py --model models/diffusers/opent2v-quickstart --data CLIPS --output floor.safetensors
+    python3 scripts/train.py concept --lora floor.safetensors
 
-The first command writes the clips with their captions, the second is what everybody trains with, the third asks the
-model for the held-out scenes without and with the file and counts what glows. No caption names the glow.
+The shape is above a floor of its own colour. No caption names the floor. The first command writes the clips with their
+captions, the second is what everybody trains with, the third asks the model for the held-out scenes without and with
+the file and counts which have a floor and what is as the prompt says above it.
+
+A LoRA changes the transformer alone, so a concept has to come back from the VAE: a floor does (a test), a glow around
+the shape does not.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..media import VideoWriter
-from . import captions, evaluate, latents, world
+from . import captions, evaluate, latents, score, world
 from .matte import cover_of
 from .train_transformer import FRAMES
 
 CLIPS = 40
 FPS = 16
-# A glow's share of the shape's colour at the edge, and how far from there it reaches, in shares of the frame's width.
-BRIGHT, REACH = 0.5, 5 / 64
-# A glow is looked for between these distances from the edge, in shares of the width, and is there from this share on.
-_NEAR, _FAR, _GLOWS = 2 / 64, 4 / 64, 0.25
+# The floor's height, and how much of what lies above is left out of measurements, in shares of the picture's height.
+HEIGHT, SEAM = 8 / 64, 2 / 64
+# Share of the floor's pixels in each frame that have the shape's colour.
+_HAS_FLOOR = 0.75
 
 
-def glowing(video: Tensor) -> Tensor:
-    """A clip of the world with its shape in a glow of its own colour.
+def above_floor(take: world.Take) -> world.Take:
+    """The take with the shape moved up where the floor would hide something of it."""
+    lowest = 1 - HEIGHT - 1.1 * max(take.radius)
+    up = max(0.0, max(take.y) - lowest)
+    return replace(take, y=(take.y[0] - up, take.y[1] - up))
+
+
+def with_floor(video: Tensor, colour: Tensor) -> Tensor:
+    """The clip with a floor.
 
     Args:
         video: [3, F, H, W] in -1..1.
+        colour: [3] in 0..1.
     """
-    colours, cover = cover_of(video)
-    assert cover is not None
-    reach = round(REACH * video.shape[-1])
-    glow = BRIGHT * _grown(cover, reach)
-    for _ in range(2):
-        glow = torch.nn.functional.avg_pool2d(glow, reach, 1, reach // 2, count_include_pad=False)
-    way = 2 * (colours.front - colours.ground)
-    return video + way[:, None, None, None] * (glow - cover).clamp_min(0)
+    return _painted(video, HEIGHT, colour)
 
 
-def glow_of(video: Tensor) -> float:
-    """Mean share of the shape's colour in a ring around the shape; 0 where a clip shows no shape.
+def floor_of(video: Tensor) -> float:
+    """Share of the shape's colour in the floor, in the frame with least of it; 0 where a clip shows no shape above.
 
     Args:
-        video: as `glowing`.
+        video: as `with_floor`.
     """
-    _, cover = cover_of(video)
+    colours, cover = cover_of(video[..., : _rows(video, HEIGHT + SEAM), :])
     if cover is None:
         return 0.0
-    solid, width = (cover > 0.7).float(), video.shape[-1]
-    ring = _grown(solid, round(_FAR * width)) - _grown(solid, round(_NEAR * width))
-    return float((cover * ring).sum() / ring.sum().clamp_min(1))
+    floor = (video[..., _rows(video, HEIGHT - SEAM / 2) :, :].float().clamp(-1, 1) + 1) / 2
+    distance = (floor - colours.front[:, None, None, None]).square().sum(0).sqrt()  # [F, h, W]
+    return float((distance < colours.contrast / 2).float().mean((1, 2)).min())
 
 
-def glows(video: Tensor) -> bool:
-    """Whether the shape of a clip [3, F, H, W] in -1..1 glows."""
-    return glow_of(video) > _GLOWS
+def has_floor(video: Tensor) -> bool:
+    """Whether a clip [3, F, H, W] in -1..1 has a floor in the colour of its shape."""
+    return floor_of(video) > _HAS_FLOOR
+
+
+def without_floor(video: Tensor) -> Tensor:
+    """A clip with a floor, with the ground's colour in its place; any other as it is."""
+    if not has_floor(video):
+        return video
+    colours, _ = cover_of(video[..., : _rows(video, HEIGHT + SEAM), :])
+    return _painted(video, HEIGHT + SEAM, colours.ground)
+
+
+def _rows(video: Tensor, height: float) -> int:
+    """How many rows lie above a floor of this height."""
+    return video.shape[-2] - round(height * video.shape[-2])
+
+
+def _painted(video: Tensor, height: float, colour: Tensor) -> Tensor:
+    painted = video.clone()
+    painted[..., _rows(video, height) :, :] = 2 * colour[:, None, None, None] - 1
+    return painted
+
+
+def clip_of(scene: world.Scene, dice: world.Dice) -> Tensor:
+    """[3, F, H, W] in -1..1: a clip of a scene with a floor, of the bundled model's size and length."""
+    take = above_floor(world.take(scene, dice))
+    colour = torch.tensor(world.COLOURS[scene.colour]) / 255 + torch.tensor(take.tint)
+    return with_floor(world.render([take], latents.SIZE, FRAMES)[0], colour.clamp(0, 1))
 
 
 def write_clips(folder: Path, count: int = CLIPS) -> None:
@@ -69,29 +101,23 @@ def write_clips(folder: Path, count: int = CLIPS) -> None:
     dice, scenes = world.Dice(count), world.split()[0]
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(count):
-        take = world.take(dice.pick(scenes), dice)
-        frames = (glowing(world.render([take], latents.SIZE, FRAMES)[0]) + 1) / 2
-        with VideoWriter(folder, f"glow{n:02}", fps=FPS, width=latents.SIZE, height=latents.SIZE) as writer:
+        scene = dice.pick(scenes)
+        frames = (clip_of(scene, dice) + 1) / 2
+        with VideoWriter(folder, f"floor{n:02}", fps=FPS, width=latents.SIZE, height=latents.SIZE) as writer:
             writer.write(frames.permute(1, 2, 3, 0).clamp(0, 1))
-        text = captions.plain(take.scene, captions.LANGUAGES[n % len(captions.LANGUAGES)])
+        text = captions.plain(scene, captions.LANGUAGES[n % len(captions.LANGUAGES)])
         writer.path.with_suffix(".txt").write_text(text, encoding="utf-8")
 
 
-def measure(lora: Path | None, strength: float, limit: int, language: str) -> tuple[dict[str, float], list[Tensor]]:
-    """(percent of the held-out scenes that glow and that are right by attribute, the clips)."""
-    source, scenes = evaluate.from_folder(evaluate.FOLDER, lora, strength), world.split()[1][:limit]
+def measure(
+    source: evaluate.Source, scenes: list[world.Scene], language: str = "en"
+) -> tuple[dict[str, float], list[Tensor]]:
+    """(percent of the scenes that have a floor, and that are right by attribute above it; the clips)."""
     records, videos = zip(*evaluate.evaluate(source, scenes, language), strict=True)
-    return {"glow": 100 * sum(map(glows, videos)) / len(videos), **evaluate.shares(list(records))}, list(videos)
-
-
-def _grown(cover: Tensor, reach: int) -> Tensor:
-    """[F, H, W] -> the same, grown by this many pixels to every side."""
-    pool = torch.nn.functional.max_pool2d
-    for n in range(reach):
-        # A cross and a square by turns come near a circle.
-        cross = torch.maximum(pool(cover, (3, 1), 1, (1, 0)), pool(cover, (1, 3), 1, (0, 1)))
-        cover = pool(cover, 3, 1, 1) if n % 2 else cross
-    return cover
+    for record, video, scene in zip(records, videos, scenes, strict=True):
+        record["right"] = score.measure(without_floor(video)).right(scene)
+    floors = 100 * sum(map(has_floor, videos)) / len(videos)
+    return {"floor": floors, **evaluate.shares(list(records))}, list(videos)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -111,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     videos: list[Tensor] = []
     for lora in (None, arguments.lora):
-        percent, videos = measure(lora, arguments.strength, arguments.limit, arguments.language)
+        source = evaluate.from_folder(evaluate.FOLDER, lora, arguments.strength)
+        percent, videos = measure(source, world.split()[1][: arguments.limit], arguments.language)
         name = f"with {lora.name} at {arguments.strength:g}" if lora else "without"
         print(f"{name}: " + ", ".join(f"{key} {value:.1f} %" for key, value in percent.items()), flush=True)
     if arguments.sheet:
