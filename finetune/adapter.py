@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import mode
 from typing import Any
 
 import torch
@@ -78,6 +79,11 @@ class Adapter:
     def size(self) -> int:
         """How many numbers are trained."""
         return sum(weight.numel() for weight in self.weights.values())
+
+    @property
+    def width(self) -> int:
+        """How many numbers most of the adapted layers read, as a transformer's width."""
+        return mode(weight.shape[1] for name, weight in self.weights.items() if ".lora_A." in name)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """

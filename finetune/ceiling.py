@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from ..host import host
-from ..media.compare import DRIFT, psnr_of
+from ..media.compare import psnr_of
 from .encode import Encoders
 from .frames import read
 from .prepare import Prepared
@@ -35,12 +35,7 @@ class Ceiling:
     def line(self) -> str:
         """What the plan says."""
         name = self.sheet.name
-        if self.psnr < DRIFT:
-            return (
-                f"Behind the VAE {self.clips} clips keep only {self.psnr:.1f} dB. No LoRA can learn what {name} does not "
-                "show."
-            )
-        return f"Behind the VAE {self.clips} clips keep {self.psnr:.1f} dB. No LoRA can learn what {name} does not show."
+        return f"Behind the VAE {self.clips} clips keep {self.psnr:.1f} dB. No LoRA learns what {name} does not show."
 
 
 def ceiling_of(encoders: Encoders, prepared: Prepared, folder: Path) -> Ceiling:

@@ -49,9 +49,9 @@ def metadata_of(training: Training, name: str) -> dict[str, str]:
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
         "ss_network_alpha": rank,
-        "ss_learning_rate": settings.rate,
+        "ss_learning_rate": training.rate,
         "ss_optimizer": "AdamW8bit" if training.optimizer_name == OPTIMIZERS[2] else "AdamW",
-        "ss_lr_scheduler": "constant_with_warmup",
+        "ss_lr_scheduler": "warmup_stable_decay" if settings.decay else "constant_with_warmup",
         "ss_lr_warmup_steps": settings.warmup,
         "ss_max_train_steps": settings.steps,
         "ss_steps": training.step,
@@ -95,7 +95,8 @@ def card(training: Training, path: Path, effect: Effect = Effect()) -> str:  # n
         "Steps": f"{training.step} of {settings.steps}, {settings.batch} clips each"
         + (", ended since the validation loss had stopped falling" if training.ended_early else ""),
         "Rank": f"{settings.rank}, alpha {settings.alpha or settings.rank:g} (multiplied in), {settings.layers} layers",
-        "Rate": f"{settings.rate:g}, {training.optimizer_name}, {settings.warmup} steps of warmup",
+        "Rate": f"{training.rate:g}, {training.optimizer_name}, {settings.warmup} steps of warmup"
+        + (f", falling in the last {settings.decay:.0%} of the steps" if settings.decay else ""),
         "Loss of the last step": "" if last is None else f"{last:.5f}",
         "Lowest validation loss": f"{training.lowest:.5f}" if training.best else "",
         **effect.rows,

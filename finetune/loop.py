@@ -89,7 +89,7 @@ class Training:
         self._checkpoints = settings.checkpointing and getattr(transformer, "_supports_gradient_checkpointing", False)
         if self._checkpoints:
             transformer.enable_gradient_checkpointing()
-        self.optimizer = optimizer_of(self.optimizer_name, self.adapter.weights.values(), settings.rate)
+        self.optimizer = optimizer_of(self.optimizer_name, self.adapter.weights.values(), self.rate)
         self.step, self.best, self.lowest, self.worse = 0, dict[str, Tensor](), math.inf, 0
         self.history: list[Record] = []
         try:
@@ -108,6 +108,11 @@ class Training:
         clips = sha256(" ".join(item.latents + item.prompt for item in self.prepared.items).encode()).hexdigest()[:16]
         numbers = {**self.settings.numbers(), "optimizer": self.optimizer_name}
         return {**numbers, "clips": clips, "model": self.model.fingerprint}
+
+    @property
+    def rate(self) -> float:
+        """The learning rate behind the warmup."""
+        return self.settings.highest_rate(self.adapter.width)
 
     @property
     def is_over(self) -> bool:
@@ -165,7 +170,7 @@ class Training:
             raise TrainingError(f"The loss of step {self.step + 1} is {total.item()}. Choose a smaller rate.")
         torch.nn.utils.clip_grad_norm_(weights, _LARGEST_NORM)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.rate * min(1.0, (self.step + 1) / max(1, settings.warmup))
+            group["lr"] = self.rate * settings.share_at(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

@@ -49,6 +49,8 @@ def plan_lines(training: Training) -> list[str]:
         f"{settings.steps} steps of {settings.batch} clips, all of them {epochs:.1f} times"
         + (f"; {training.step} are done" if training.step else ""),
         f"{training.adapter.size:,} numbers in {len(training.adapter.layers)} layers, rank {settings.rank}",
+        f"learning rate {training.rate:.2g}"
+        + (f", for a width of {training.adapter.width}" if not settings.rate else ""),
     ]
     variant = model.part.variant
     if variant.sigmas or variant.facts.get("is_distilled"):

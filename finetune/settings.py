@@ -9,6 +9,9 @@ from typing import Any
 from .errors import TrainingError
 from .optimizer import OPTIMIZERS
 
+# Trainers take this rate for Wan 2.1 1.3B (1536 wide) and for all wider models. Adam's best rate goes with one over the
+# width (Yang et al. 2022, arXiv 2203.03466, table 3).
+USUAL_RATE, USUAL_WIDTH = 1e-4, 1536
 LAYERS = ("attention and feed-forward", "attention", "all linear")
 PICTURES = ("auto", "never", "always")
 
@@ -20,7 +23,8 @@ class Settings:
         width, height, frames: of the largest clips that are made; 0 is the model's own.
         rank: of the low-rank matrices.
         alpha: the change is multiplied by alpha / rank; 0 is the rank.
-        rate: of AdamW.
+        rate: of AdamW; 0 is `USUAL_RATE`, and for a transformer narrower than `USUAL_WIDTH` more in inverse proportion.
+        decay: share of the steps, at the end, in which the rate falls to zero.
         optimizer: one of `OPTIMIZERS`; "auto" is 8-bit AdamW on a GPU where bitsandbytes is installed, else AdamW.
         steps: the optimiser's, at most.
         batch: clips of a step, whose gradients are averaged.
@@ -45,7 +49,7 @@ class Settings:
     frames: int = 0
     rank: int = 32
     alpha: float = 0.0
-    rate: float = 1e-4
+    rate: float = 0.0
     steps: int = 1000
     batch: int = 4
     together: int = 1
@@ -62,6 +66,7 @@ class Settings:
     checkpointing: bool = True
     seed: int = 0
     optimizer: str = OPTIMIZERS[0]
+    decay: float = 0.0
 
     def check(self) -> None:
         """
@@ -78,8 +83,10 @@ class Settings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise TrainingError(f"{name} is {value}; expected 0 (the usual) or more.")
-        if not 0 < self.rate <= 1:
-            raise TrainingError(f"rate is {self.rate}; expected above 0, up to 1. 1e-4 is usual.")
+        if not 0 <= self.rate <= 1:
+            raise TrainingError(f"rate is {self.rate}; expected 0 (by the model's width) to 1. 1e-4 is usual.")
+        if not 0 <= self.decay <= 1:
+            raise TrainingError(f"decay is {self.decay}; expected 0 (the rate stays) to 1 (it falls from the start).")
         if not 0 <= self.validation < 1:
             raise TrainingError(f"validation is {self.validation}; expected 0 (none) to below 1.")
         for name, choices in (("layers", LAYERS), ("pictures", PICTURES), ("optimizer", OPTIMIZERS)):
@@ -92,10 +99,22 @@ class Settings:
         """What the product of the two matrices is multiplied by."""
         return (self.alpha or self.rank) / self.rank
 
+    def highest_rate(self, width: int) -> float:
+        """The rate behind the warmup, for a transformer of this width."""
+        return self.rate or USUAL_RATE * max(1.0, USUAL_WIDTH / width)
+
+    def share_at(self, step: int) -> float:
+        """Share of the highest rate in a step, counted from 0."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        fall = min(1.0, (self.steps - step) / (self.decay * self.steps)) if self.decay else 1.0
+        return rise * fall
+
     def numbers(self) -> dict[str, Any]:
         """The settings that change the numbers of a training, for its checkpoints.
 
-        A training may be resumed with more steps, and may save more often.
+        A training may be resumed with more steps, unless its rate falls towards the last one, and may save more often.
         """
-        free = ("steps", "save_every", "patience", "checkpointing", "together")
+        free = ["save_every", "patience", "checkpointing", "together"]
+        if not self.decay:
+            free.append("steps")
         return {name: value for name, value in asdict(self).items() if name not in free}

@@ -29,12 +29,13 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "frames": (int, "longest length in frames; 0: the model's own"),
     "rank": (int, "of the LoRA: more holds more, and makes a larger file"),
     "alpha": (float, "strength is alpha / rank; 0: the rank"),
-    "rate": (float, "learning rate"),
+    "rate": (float, "learning rate; 0: 1e-4, and more for a transformer narrower than 1536"),
     "optimizer": (str, "auto (8-bit AdamW on a GPU where bitsandbytes is installed), adamw or 'adamw 8-bit'"),
     "steps": (int, "at most"),
     "batch": (int, "clips a step"),
     "together": (int, "clips in one call of the model; more is faster and takes more memory"),
     "warmup": (int, "steps in which the rate rises"),
+    "decay": (float, "share of the steps, at the end, in which the rate falls to zero; 0: it stays"),
     "layers": (str, "'attention and feed-forward', 'attention' or 'all linear'"),
     "shift": (float, "of the noise levels; 0: the model's own"),
     "pictures": (str, "whether the first frame is given: auto, never or always"),
@@ -208,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--audio-vae", type=Path, help="of a model with sound")
     add("--connectors", type=Path, help="file with the parts that the model's own lacks (LTX-2)")
     add("--expert", choices=("high", "low"), help="which of two experts is trained")
-    add("--dtype", default="auto", help="how the model's weights are held: auto, bf16, fp16, fp32, fp8")
+    add("--dtype", default="auto", choices=train_parts.DTYPES, help="how the model's weights are held; nf4: QLoRA")
     for name, (kind, text) in SETTINGS.items():
         add(f"--{name.replace('_', '-')}", type=kind, help=text)
     add("--no-checkpointing", action="store_true", help="keep all of a step in memory: a third faster")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+# How a model's weights are held: in a number format of theirs, or packed here by bitsandbytes.
+NF4 = "nf4"
+DTYPES = ("auto", "bf16", "fp16", "fp32", "fp8", NF4)
+
 
 class Parts:
     """What a model's files come to.
@@ -19,6 +23,10 @@ class Parts:
 
 
 def load(arguments: argparse.Namespace) -> Parts:
+    from opent2v.finetune.errors import trainer_library  # pyright: ignore[reportMissingImports]
+
+    if arguments.dtype == NF4:
+        trainer_library("bitsandbytes")  # refused before anything is loaded
     from opent2v import loaders  # pyright: ignore[reportMissingImports]
 
     side, path = host(), arguments.model
@@ -33,6 +41,7 @@ def load(arguments: argparse.Namespace) -> Parts:
         if len(experts) > 1 and arguments.expert not in experts:
             raise ValueError(f"{path} has two experts, each with a LoRA of its own: choose --expert high or low")
         part = experts.get(arguments.expert) or pipeline.models[0]
+        _pack(part, arguments.dtype)
         encoder = pipeline.image_encoder
         clip_vision = None if encoder is None else side.clip_vision(encoder)
         clip, vae = side.clip(pipeline.text), side.vae(pipeline.vae)
@@ -73,9 +82,18 @@ def _load_files(arguments: argparse.Namespace, loaders: Any, dtypes: dict[str, A
     def model() -> Any:
         is_packed = bool(opened.quantisation.layers) and arguments.dtype == "auto"
         dtype = None if is_packed else dtypes["model_dtype"]
-        return side.model(loaders.load_model(opened, dtype, keeps_packed=is_packed, **beside))
+        part = loaders.load_model(opened, dtype, keeps_packed=is_packed, **beside)
+        _pack(part, arguments.dtype)
+        return side.model(part)
 
     return Parts(variant, side.clip(text), vae, model, audio_vae)
+
+
+def _pack(part: Any, dtype: str) -> None:
+    from opent2v.finetune import nf4  # pyright: ignore[reportMissingImports]
+
+    if dtype == NF4:
+        nf4.pack(part.transformer)
 
 
 def host() -> Any:

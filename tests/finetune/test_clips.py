@@ -263,7 +263,7 @@ def test_a_data_set_of_which_nothing_is_left(tmp_path):
     ("changes", "said"),
     [
         ({"rank": 0}, "rank is 0; expected a whole number from 1"),
-        ({"rate": 2.0}, "rate is 2.0; expected above 0"),
+        ({"rate": 2.0}, "rate is 2.0; expected 0 "),
         ({"validation": 1.0}, "validation is 1.0"),
         ({"layers": "all"}, "layers is 'all'; expected attention and feed-forward, attention or all linear"),
         ({"pictures": "always"}, "text-to-video model and cannot start from a picture"),

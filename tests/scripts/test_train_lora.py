@@ -72,5 +72,5 @@ def test_what_is_refused_before_anything_is_trained(tmp_path):
     data.folder_of(tmp_path / "clips", 1)
     needed = ["--model", wan.folder(), "--data", tmp_path / "clips", "--output"]
     assert "is no .safetensors file" in run(*needed, tmp_path / "a.pt").stderr
-    assert "rate is 5.0; expected above 0" in run(*needed, tmp_path / "a.safetensors", "--rate", 5).stderr
+    assert "rate is 5.0; expected 0 (by the model" in run(*needed, tmp_path / "a.safetensors", "--rate", 5).stderr
     assert "--vae is for a model in a single file" in run(*needed, tmp_path / "a.safetensors", "--vae", "x").stderr
