@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
+from ..base.packed import PackedTensor
 from .clips import Refused
 from .loop import Training
 from .optimizer import OPTIMIZERS, remark
@@ -66,11 +68,18 @@ def plan_lines(training: Training) -> list[str]:
         lines.append(f"about {_time(seconds * left)} at {seconds:.2f} s a step with the largest clips")
     lines.append(remark(settings.optimizer, training.optimizer_name))
     weights = sum(weight.nbytes for weight in model.part.transformer.parameters())
+    lines += _packed(model.part.transformer)
     each = _BYTES_8_BIT if training.optimizer_name == OPTIMIZERS[2] else _BYTES
     lines.append(f"{(weights + training.adapter.size * each) / _GIB:.2f} GiB for weights, gradients and averages")
     if model.device.type == "cuda":
         lines[-1] += f", {torch.cuda.max_memory_allocated(model.device) / _GIB:.2f} GiB with the largest clip"
     return lines
+
+
+def _packed(transformer: nn.Module) -> list[str]:
+    """A line for each format of few bits in which the base's weights are held while a LoRA is trained beside them."""
+    held = [weight.packed.format.name for weight in transformer.parameters() if isinstance(weight, PackedTensor)]
+    return [f"{count} weights of the base are held as {name}" for name, count in Counter(held).items()]
 
 
 def _time(seconds: float) -> str:

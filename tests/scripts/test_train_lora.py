@@ -74,3 +74,19 @@ def test_what_is_refused_before_anything_is_trained(tmp_path):
     assert "is no .safetensors file" in run(*needed, tmp_path / "a.pt").stderr
     assert "rate is 5.0; expected 0 (by the model" in run(*needed, tmp_path / "a.safetensors", "--rate", 5).stderr
     assert "--vae is for a model in a single file" in run(*needed, tmp_path / "a.safetensors", "--vae", "x").stderr
+
+
+def test_a_base_in_four_bits(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    data.folder_of(tmp_path / "clips", 1)
+    output = tmp_path / "balls.safetensors"
+    options = ["--model", wan.folder(), "--data", tmp_path / "clips", "--output", output, "--rank", 4, "--batch", 1]
+    done = run(*options, "--steps", 1, "--sample-every", 0, "--judge", 0, "--dtype", "nf4")
+    assert done.returncode == 0, done.stderr
+    assert " weights of the base are held as nf4" in done.stdout
+    assert read_lora(output).ranks == (4,)
+
+
+def test_numbers_that_no_weight_has_are_refused(tmp_path):
+    done = run("--model", tmp_path, "--data", tmp_path, "--output", tmp_path / "a.safetensors", "--dtype", "fp99")
+    assert done.returncode == 2 and "invalid choice: 'fp99'" in done.stderr
