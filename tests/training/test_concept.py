@@ -61,7 +61,8 @@ def test_the_shape_keeps_its_way_and_stays_above_the_floor():
 def test_the_bundled_vae_keeps_what_is_to_be_learned():
     parts = load_pipeline(open_folder(evaluate.FOLDER), **device_dtypes(None, None))
     autoencoder, dice = vae(parts.vae), world.Dice(4)
-    right = dict.fromkeys(("colour", "background", "motion"), 0)
+    names = ("colour", "background", "motion")
+    right: dict[str, int] = dict.fromkeys(names, 0)
     scenes = world.split()[0][:6]
     for scene in scenes:
         images = (concept.clip_of(scene, dice).permute(1, 2, 3, 0) + 1) / 2
