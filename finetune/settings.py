@@ -112,9 +112,7 @@ class Settings:
     def numbers(self) -> dict[str, Any]:
         """The settings that change the numbers of a training, for its checkpoints.
 
-        A training may be resumed with more steps, unless its rate falls towards the last one, and may save more often.
+        A training may be resumed with more or fewer steps, towards whose end the rate falls, and may save more often.
         """
-        free = ["save_every", "patience", "checkpointing", "together"]
-        if not self.decay:
-            free.append("steps")
+        free = ("steps", "save_every", "patience", "checkpointing", "together")
         return {name: value for name, value in asdict(self).items() if name not in free}
