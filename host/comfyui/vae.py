@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +12,17 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...base import FamilyError, SoundVAE, Variant, VideoVAE
+from ...base import SoundVAE, Variant, VideoVAE
 from ...base.packed import PackedTensor, unpacked
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
 from ..watch import watched
+from .first_stage import FirstStage, SoundStage, StreamedStage
 from .ops import move_orphans_on_load
 from .patcher import make_reloadable
 from .place import blocks_bar, check_interrupt
-from .statistics import Statistics
 
 Vae = comfy.sd.VAE
-
-
-class FirstStage(nn.Module):
-    """The VAE behind the two calls the host makes."""
-
-    opent2v: Any  # the part; a VideoVAE or a SoundVAE, by which calls the stage has
-
-    def __init__(self, part: VideoVAE | SoundVAE):
-        super().__init__()
-        self.vae = part.vae
-        object.__setattr__(self, "opent2v", part)
-        family = part.variant.family.video
-        if family is not None and family.statistics is not None and isinstance(part, VideoVAE):
-            # Read by core's latent upsampler of LTX-2.
-            self.per_channel_statistics = Statistics(part.vae, family.statistics)
-
-    def encode(self, video: Tensor, **options: Any) -> Tensor:
-        """[B, 3, F, H, W] in -1..1 -> VAE latent."""
-        return self.opent2v.encode(video.to(options.get("device")))
-
-    def decode(self, latent: Tensor, **options: Any) -> Tensor:
-        """VAE latent -> [B, 3, F, H, W] in -1..1."""
-        return self.opent2v.decode(latent, options.get("seed", 0))
-
-    def decode_tiled(self, latent: Tensor, **options: Any) -> Tensor:
-        """As `decode`, in tiles of its own; called for a VAE that `handles_tiling`."""
-        return self.decode(latent)
-
-    def encode_tiled(self, video: Tensor, **options: Any) -> Tensor:
-        return self.encode(video)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As `nn.Module`'s; an empty state dict is accepted, because the weights are loaded already."""
-        return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else ([], [])
-
-
-class StreamedStage(FirstStage):
-    """A VAE that decodes piece by piece: the host lets it write each into the finished video, apart from the device."""
-
-    comfy_has_chunked_io = True
-
-    def decode_output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        geometry = self.opent2v.variant.geometry
-        batch, _, frames, height, width = shape
-        return batch, 3, geometry.frames(frames), height * geometry.spatial, width * geometry.spatial
-
-    def decode(self, latent: Tensor, **options: Any) -> Tensor:
-        buffer = options.get("output_buffer")
-        if buffer is None:
-            return super().decode(latent, **options)
-        done = 0
-        for piece in self.opent2v.decode_frames(latent):
-            check_interrupt()
-            buffer[:, :, done : done + piece.shape[2]].copy_(piece)
-            done += piece.shape[2]
-        return buffer
 
 
 # With this config the host's constructor does not detect the VAE from a state dict. It builds 0.1 million values, which
@@ -145,39 +89,6 @@ def _unit_range(image: Tensor) -> Tensor:
     if image.is_inference() and not torch.is_inference_mode_enabled():
         image = image.clone()  # torch forbids writing to an inference tensor outside of inference mode
     return image.add_(1).div_(2).clamp_(0, 1)
-
-
-class SoundStage(FirstStage):
-    """An audio VAE behind the calls that the host and core's nodes make."""
-
-    def encode(self, video: Tensor, **options: Any) -> Tensor:
-        """Waveform [B, channels, samples] in -1..1 -> VAE latent.
-
-        Raises:
-            FamilyError: the family's sounds are not encoded.
-        """
-        part = self.opent2v
-        if not part.encodes:
-            raise FamilyError(f"The audio VAE of {part.variant.title} does not encode sounds; it decodes only.")
-        return part.encode(video, options.get("sample_rate", part.input_rate))
-
-    def decode(self, latent: Tensor, **options: Any) -> Tensor:
-        """VAE latent -> waveform [B, channels, samples] in -1..1."""
-        return self.opent2v.decode(latent)
-
-    @property
-    def output_sample_rate(self) -> int:
-        return self.opent2v.rate
-
-    @property
-    def latent_frequency_bins(self) -> int:
-        """Core's node for an empty latent of LTX-2's sound asks for it; other sounds have no such bins."""
-        if self.opent2v.time_axis != 2:
-            raise AttributeError("latent_frequency_bins")
-        return self.opent2v.latent_shape(1, 1.0)[-1]
-
-    def num_of_latents_from_frames(self, frames_number: int, frame_rate: float) -> int:
-        return self.opent2v.latent_shape(frames_number, frame_rate)[self.opent2v.time_axis - 1]
 
 
 class OpenT2VAudioVAE(OpenT2VVAE):
