@@ -39,3 +39,27 @@ def watched(networks: Iterable[nn.Module], on_block: Callable[[int, int], None],
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def interruptible(network: nn.Module, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer of a network computes; it may raise to stop the computation.
+
+    For VAEs, whose streamed decoders call layers and not the blocks that hold them. A call that is compiled is not
+    stopped.
+    """
+    if torch.compiler.is_compiling():
+        yield
+        return
+
+    def hook(*_: Any) -> None:
+        if not torch.compiler.is_compiling():
+            check()
+
+    layers = [module for module in network.modules() if next(module.children(), None) is None]
+    handles = [layer.register_forward_pre_hook(hook) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
 
 from ...base import FamilyError, SoundVAE, VideoVAE
+from ..watch import interruptible
 from .place import check_interrupt
 from .statistics import Statistics
 
@@ -26,13 +28,19 @@ class FirstStage(nn.Module):
             # Read by core's latent upsampler of LTX-2.
             self.per_channel_statistics = Statistics(part.vae, family.statistics)
 
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Stops where the user interrupts, in core's nodes too; the host looks for that in its casting layers only."""
+        return interruptible(self.vae, check_interrupt)
+
     def encode(self, video: Tensor, **options: Any) -> Tensor:
         """[B, 3, F, H, W] in -1..1 -> VAE latent."""
-        return self.opent2v.encode(video.to(options.get("device")))
+        with self.interruptible():
+            return self.opent2v.encode(video.to(options.get("device")))
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> [B, 3, F, H, W] in -1..1."""
-        return self.opent2v.decode(latent, options.get("seed", 0))
+        with self.interruptible():
+            return self.opent2v.decode(latent, options.get("seed", 0))
 
     def decode_tiled(self, latent: Tensor, **options: Any) -> Tensor:
         """As `decode`, in tiles of its own; called for a VAE that `handles_tiling`."""
@@ -61,10 +69,10 @@ class StreamedStage(FirstStage):
         if buffer is None:
             return super().decode(latent, **options)
         done = 0
-        for piece in self.opent2v.decode_frames(latent):
-            check_interrupt()
-            buffer[:, :, done : done + piece.shape[2]].copy_(piece)
-            done += piece.shape[2]
+        with self.interruptible():
+            for piece in self.opent2v.decode_frames(latent):
+                buffer[:, :, done : done + piece.shape[2]].copy_(piece)
+                done += piece.shape[2]
         return buffer
 
 
@@ -80,11 +88,13 @@ class SoundStage(FirstStage):
         part = self.opent2v
         if not part.encodes:
             raise FamilyError(f"The audio VAE of {part.variant.title} does not encode sounds; it decodes only.")
-        return part.encode(video, options.get("sample_rate", part.input_rate))
+        with self.interruptible():
+            return part.encode(video, options.get("sample_rate", part.input_rate))
 
     def decode(self, latent: Tensor, **options: Any) -> Tensor:
         """VAE latent -> waveform [B, channels, samples] in -1..1."""
-        return self.opent2v.decode(latent)
+        with self.interruptible():
+            return self.opent2v.decode(latent)
 
     @property
     def output_sample_rate(self) -> int:

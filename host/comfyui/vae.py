@@ -16,7 +16,7 @@ from ...base import SoundVAE, Variant, VideoVAE
 from ...base.packed import PackedTensor, unpacked
 from ..memory import is_out_of_memory, or_in_tiles
 from ..pieces import overlapped
-from ..watch import watched
+from ..watch import interruptible, watched
 from .first_stage import FirstStage, SoundStage, StreamedStage
 from .ops import move_orphans_on_load
 from .patcher import make_reloadable
@@ -199,10 +199,11 @@ def _own_pieces(vae: comfy.sd.VAE, part: VideoVAE, clip: Tensor) -> Iterator[tup
     tiled = needed > mm.get_total_memory(vae.device) * 0.9
     mm.load_models_gpu([vae.patcher], memory_required=needed, force_full_load=vae.disable_offload)
     latent = clip.to(vae.device, vae.vae_dtype)
-    for done, piece in or_in_tiles(lambda tiled: part.decode_frames(latent, tiled), tiled, _is_out_of_memory):
-        # A copy, because the VAE may still need this piece for the next one, and the host's function works in place.
-        images = piece[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
-        yield done, vae.process_output(images).movedim(0, -1)
+    with interruptible(part.vae, check_interrupt):
+        for done, piece in or_in_tiles(lambda tiled: part.decode_frames(latent, tiled), tiled, _is_out_of_memory):
+            # A copy, because the VAE may still need this piece for the next, and the host's function works in place.
+            images = piece[0].to(device=vae.output_device, dtype=torch.float32, copy=True)
+            yield done, vae.process_output(images).movedim(0, -1)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

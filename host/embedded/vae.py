@@ -15,7 +15,7 @@ from ...base import SoundVAE, VideoVAE
 from ..memory import or_in_tiles
 from ..pieces import overlapped
 from ..upscale import no_statistics
-from ..watch import watched
+from ..watch import interruptible
 from . import machine
 from .place import check_interrupt
 
@@ -64,7 +64,7 @@ def decode(vae: Vae, latent: Tensor) -> Tensor:
 
 def _run(part: VideoVAE, run: Callable[[Tensor], Tensor], tensor: Tensor, tiled: bool = False) -> Tensor:
     """Encode or decode one clip; in tiles if asked for, or where memory runs out, and the VAE can."""
-    with watched([part.vae], lambda *_: check_interrupt()):
+    with interruptible(part.vae, check_interrupt):
         return _run_or_tile(part, run, tensor, tiled)
 
 
@@ -96,11 +96,12 @@ def decode_stream(vae: Vae, latent: Tensor, on_progress: Callable[[int], None] |
             pieces = ((n, _images(video)) for n, video in videos)
         else:
             pieces = overlapped(lambda stretch: decode(vae, stretch), clip, part.variant.geometry.frames)
-        for count, images in pieces:
-            check_interrupt()
-            if on_progress:
-                on_progress(done + count)
-            yield images
+        with interruptible(part.vae, check_interrupt):
+            for count, images in pieces:
+                check_interrupt()
+                if on_progress:
+                    on_progress(done + count)
+                yield images
         done += clip.shape[2]
 
 

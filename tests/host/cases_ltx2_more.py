@@ -1,9 +1,11 @@
-"""Inside ComfyUI's Python: a negative prompt by attention on LTX-2's MODELs, and what core's node reads of a LoRA."""
+"""Inside ComfyUI's Python: a negative prompt by attention on LTX-2's MODELs, what core's node reads of a LoRA, and how
+soon core's nodes stop in our VAEs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_management as mm
 import tiny_ltx2 as tiny
 import torch
 from boot import call, case
@@ -69,3 +71,43 @@ def what_a_lora_says_of_itself() -> dict[str, Any]:
                 parameters = call("GetICLoRAParameters", iclora_model=changed)
                 factors[f"{file}, {owner}, {loader}"] = parameters["reference_downscale_factor"]
     return factors
+
+
+@case
+def layers_after_an_interrupt() -> dict[str, int]:
+    """How many layers of our VAEs compute in core's nodes after the user has interrupted; -1: nothing has stopped."""
+    video = tiny.our_vae(tiny.video_vae_file("2.3"))
+    sound = tiny.our_vae(tiny.sound_vae_file(next(iter(tiny.VOCODERS))))
+    latent, tones = {"samples": torch.zeros(1, 128, 4, 2, 3)}, {"samples": torch.zeros(1, 8, 11, 16)}
+    audio = {"waveform": torch.zeros(1, 2, 40960), "sample_rate": 44100}
+    runs = {
+        "VAEDecode": (video, lambda: call("VAEDecode", samples=latent, vae=video)),
+        "VAEDecodeTiled": (video, lambda: call("VAEDecodeTiled", samples=latent, vae=video, tile_size=64, overlap=0)),
+        "VAEEncode": (video, lambda: call("VAEEncode", pixels=torch.zeros(9, 64, 96, 3), vae=video)),
+        "LTXVAudioVAEDecode": (sound, lambda: call("LTXVAudioVAEDecode", samples=tones, audio_vae=sound)),
+        "LTXVAudioVAEEncode": (sound, lambda: call("LTXVAudioVAEEncode", audio=audio, audio_vae=sound)),
+    }
+    return {node: _computed(vae.first_stage_model, run) for node, (vae, run) in runs.items()}
+
+
+def _computed(network: torch.nn.Module, run: Any) -> int:
+    begun = 0
+
+    def begin(*_: Any) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            mm.interrupt_current_processing()
+
+    layers = [module for module in network.modules() if next(module.children(), None) is None]
+    handles = [layer.register_forward_pre_hook(begin) for layer in layers]
+    try:
+        run()
+        return -1
+    except mm.InterruptProcessingException:
+        return begun - 1
+    finally:
+        mm.interrupt_current_processing(False)
+        for handle in handles:
+            handle.remove()
+        assert not any(layer._forward_pre_hooks for layer in layers)

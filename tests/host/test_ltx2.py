@@ -118,3 +118,8 @@ def test_cores_node_reads_what_a_lora_says_of_itself(ltx2_more):
     factors = ltx2_more("what_a_lora_says_of_itself")
     assert len(factors) == 8
     assert all(factor == (2 if name.startswith("ic") else 1) for name, factor in factors.items()), factors
+
+
+def test_cores_nodes_stop_in_our_vaes_at_the_next_layer(ltx2_more):
+    nodes = ("VAEDecode", "VAEDecodeTiled", "VAEEncode", "LTXVAudioVAEDecode", "LTXVAudioVAEEncode")
+    assert ltx2_more("layers_after_an_interrupt") == dict.fromkeys(nodes, 0)
