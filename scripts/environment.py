@@ -36,6 +36,9 @@ def ensure(extra: Sequence[str] = ()) -> None:
     Raises:
         SetupError: Python is too old, or the environment could not be made.
     """
+    # The AV1 encoder writes a page about itself to the terminal for each video; 1 is errors alone. It reads this
+    # variable and has no option for it.
+    os.environ.setdefault("SVT_LOG", "1")
     if sys.version_info < (3, 10):  # noqa: UP036 - people start these scripts with whatever python3 they have
         raise SetupError(
             f"this is Python {sys.version.split()[0]}; OpenT2V needs 3.10 or newer: start the script with a newer one"

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+_AV1 = """
+import sys
+sys.path.insert(0, {scripts!r})
+import environment
+environment.missing = lambda needed: []
+environment.ensure()
+import av
+stream = av.open({file!r}, "w").add_stream("libsvtav1", rate=24)
+stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+stream.encode(av.VideoFrame(64, 64, "yuv420p"))
+stream.encode(None)
+"""
 
 
 class Restarted(Exception):
@@ -18,6 +34,7 @@ def environment(monkeypatch, tmp_path):
     import environment
 
     (tmp_path / "requirements.txt").write_text("numpy  # arrays\n\n# a comment\nmissing-thing>=1.2\n")
+    monkeypatch.setenv("SVT_LOG", "1")  # as it is set, and taken back behind the test
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(environment, "MARKER", tmp_path / ".venv" / ".opent2v")
@@ -162,3 +179,13 @@ def test_requirements_are_met_by_name_and_lower_bound(environment, requirement, 
 def test_versions_are_compared_as_numbers(environment):
     assert environment._release("2.13.0+cpu") > environment._release("2.7")
     assert environment._release("4.10.0.dev1") > environment._release("4.9")
+
+
+def test_the_av1_encoder_writes_no_page_about_itself(tmp_path):
+    av = pytest.importorskip("av")
+    if "libsvtav1" not in av.codecs_available:
+        pytest.skip("this PyAV has no SVT-AV1")
+    code = _AV1.format(scripts=str(SCRIPTS), file=str(tmp_path / "clip.mp4"))
+    silent = {name: value for name, value in os.environ.items() if name != "SVT_LOG"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=silent, check=True)
+    assert "Svt[info]" not in run.stderr
