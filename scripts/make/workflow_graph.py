@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pack
-from workflow_data import File
+from workflow_files import File
 
 AIR = 40  # between columns
 # Between the nodes of a column: 30 pixels of title; 30 for the badge that the classic page draws above it, or for the

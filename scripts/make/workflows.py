@@ -2,7 +2,8 @@
 
     python3 scripts/make/workflows.py
 
-What they hold stands in scripts/make/workflow_data.py; how it is laid out, in scripts/make/workflow_graph.py.
+What they hold stands in scripts/make/workflow_data.py, workflow_joint.py and workflow_notes.py; how it is laid out, in
+scripts/make/workflow_graph.py.
 scripts/make/thumbnails.py draws the pictures beside them.
 """
 
@@ -19,7 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import console
 import environment
 import pack
-from workflow_data import (
+from workflow_data import TEMPLATES
+from workflow_files import Template
+from workflow_graph import Graph
+from workflow_notes import (
     CACHE_NOTE,
     CAPTIONS,
     CONTINUE_NOTE,
@@ -28,13 +32,10 @@ from workflow_data import (
     QUICKSTART_NOTE,
     STORY,
     STORY_NOTE,
-    TEMPLATES,
     TRAVEL_NOTE,
     TRAVELLING,
     VIDEO_NOTE,
-    Template,
 )
-from workflow_graph import Graph
 
 FOLDER = pack.ROOT / "workflows"
 

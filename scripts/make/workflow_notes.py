@@ -1,0 +1,153 @@
+"""Notes and texts of the templates that run with the bundled model."""
+
+QUICKSTART_NOTE = """Press Run. The model comes with this pack, nothing is downloaded.
+
+Try another sentence in "Encode Video Prompt":
+• a circle, square, triangle or star
+• red, green, blue, yellow, purple, orange or white
+• on a black, grey, sky blue or beige background
+• standing still, moving left, right, up or down, growing, shrinking or rotating
+
+for example: a green triangle growing on a sky blue background
+Every run takes a new seed; set "control after generate" to "fixed" to keep one.
+
+The video is in ComfyUI's output folder. Drop it on this page and this workflow comes back.
+For another model: choose it in "Load Video Model" and keep the rest; 0 means the model's own value.
+
+按“运行”即可：模型随包附带，无需下载。
+
+在“Encode Video Prompt”里换一句话试试（中英文均可）：
+• 圆形、正方形、三角形、星形
+• 红、绿、蓝、黄、紫、橙、白
+• 黑色、灰色、天蓝色、米色背景
+• 静止、向左、向右、向上、向下移动、变大、变小、旋转
+
+例如：一个绿色的三角形在天蓝色背景上变大
+每次运行都会换种子；把“control after generate”设为“fixed”可固定种子。
+
+视频保存在 ComfyUI 的 output 文件夹；把它拖到本页即可恢复此工作流。
+换用其他模型：只需在“Load Video Model”中选择，其余不变；0 表示模型自己的默认值。"""
+VIDEO_NOTE = """Another look for a video you have. The model comes with this pack, nothing is downloaded.
+
+1. Upload a video in "Load Video Frames": one that quickstart has saved, to begin with.
+2. Say in "Encode Video Prompt" what it should become.
+3. Video Sampler's denoise says how much is made anew: 0.3 a little, 0.6 here, 1 everything.
+
+For another model: choose it in "Load Video Model" and set count, fps, width and height to what it can make.
+
+给已有的视频换一种样子。模型随包附带，无需下载。
+
+1. 在“Load Video Frames”中上传视频，例如 quickstart 保存的那个。
+2. 在“Encode Video Prompt”中写想变成什么。
+3. Video Sampler 的 denoise 决定重画多少：0.3 少量，这里 0.6，1 为全部。
+
+换用其他模型：在“Load Video Model”中选择，并把 count、fps、width、height 设为它能生成的值。"""
+FINISH_NOTE = """Finishing on the way to the file. The model comes with this pack, nothing is downloaded.
+
+Each step hands on to the next, in this order: colours, frames in between, captions.
+• Match Colours: every frame gets the colours of the first.
+• Change Frame Rate: 32 frames per second at the same speed, made along the motion.
+• Burn In Captions: plain words, or subtitles with times as in an .srt file.
+Decode to Video File applies them piece by piece: memory does not grow with length.
+
+在写入文件的途中做后期。模型随包附带，无需下载。
+
+每一步的输出接到下一步，顺序为：颜色、补帧、字幕。
+• Match Colours：让每一帧的颜色与第一帧一致。
+• Change Frame Rate：速度不变，沿运动补到每秒 32 帧。
+• Burn In Captions：普通文字，或带时间的字幕（.srt 格式）。
+Decode to Video File 分段处理：内存不随长度增长。"""
+LORA_NOTE = """A LoRA that makes outline drawings. It and the model come with this pack, nothing is downloaded.
+
+The node says below its widgets what the file is and what of it fits the model.
+• strength_model 0: the model as it is, bit for bit. 1: outlines.
+• Where only the strength changed, nothing is read again.
+• The words stay as they were; the style comes from the LoRA.
+
+Your own LoRA goes into models/loras. It must have been made for the model: where nothing fits, the node says so.
+
+让画面变成轮廓画的 LoRA。LoRA 与模型都随包附带，无需下载。
+
+运行后，节点的控件下方会写明这个文件是什么、有多少与模型匹配。
+• strength_model 为 0：与不用 LoRA 逐位相同；为 1：轮廓画。只改强度时不会重新读取文件。
+• 提示词照旧，风格来自 LoRA。
+
+自己的 LoRA 放入 models/loras。它必须是为所用模型训练的：完全不匹配时，节点会说明原因。"""
+CAPTIONS = "1\n00:00:00,000 --> 00:00:00,500\nthis is\n\n2\n00:00:00,500 --> 00:00:02,000\nOpenT2V"
+
+CACHE_NOTE = """Twice as fast, and how close. The model comes with this pack, nothing is downloaded.
+
+1. Calibrate Step Cache samples once with every step computed: its profile says how far each step can be reused.
+2. Step Cache plans by the profile: as close as can be at target_speedup 2.
+3. Video Sampler makes the same video by that plan and says what it did.
+4. Compare Step Cache says how close it came to the first. Keep the two seeds the same.
+
+From then on Load Cache Profile takes Calibrate's place, for any prompt; leave the rest out.
+
+快一倍，又有多接近？模型随包附带，无需下载。
+
+1. “Calibrate Step Cache”完整采样一次：profile 说明每一步可以复用多少，latent 作为参照。
+2. “Step Cache”据此安排：在 target_speedup 2 下尽量接近。
+3. “Video Sampler”按计划生成同一段视频，并说明做了什么。
+4. “Compare Step Cache”说明有多接近。两个种子要相同。
+
+以后用“Load Cache Profile”代替标定，适用于任意提示词，其余可去掉。"""
+
+TRAVELLING = """0.5 s: a red triangle moving to the right on a black background
+1.5 s: a yellow triangle moving to the right on a black background
+2.5 s: a blue triangle moving to the right on a black background"""
+TRAVEL_NOTE = """Three times the length that the model was trained for, with a prompt that travels. The model comes with
+this pack.
+
+1. Encode Video Prompt reads moments in its text: seconds (s), frames (f) or per cent (%). In between, prompts are
+mixed.
+2. Empty Video Latent is 49 frames long; the model was trained on 17.
+3. Video Windows computes overlapping windows of 17 frames at each step, and each gets the prompt of its middle. Memory
+is that of one window.
+
+Longer still: only frames of Empty Video Latent. The same graph takes every model of the pack.
+
+训练长度的三倍，提示词随时间变化。模型随包附带，无需下载。
+
+1. “Encode Video Prompt”的文本里写时刻：秒（s）、帧（f）或百分比（%），两个时刻之间的提示词会混合。
+2. “Empty Video Latent”为 49 帧，模型的训练长度是 17 帧。
+3. “Video Windows”在每一步计算 17 帧的重叠窗口，每个窗口用其中点的提示词。显存只相当于一个窗口。
+
+要更长：只改“Empty Video Latent”的 frames。换其他模型，图不变。"""
+
+STORY = """1 s | a red triangle moving to the right on a black background
+1 s | a blue star rotating on a beige background | seed 3 | fade 4 f
+1 s | a white square moving to the right on a grey background | lora opent2v-quickstart-outline.safetensors"""
+STORY_NOTE = """A story in shots that ends in one file. The model comes with this pack.
+
+1. Storyboard reads a shot on each line: length, prompt, and if you like seed, lora, picture and fade.
+2. The nodes behind it run once for each shot.
+3. Join Video Files makes one file of them, with the cuts and fades of the storyboard. Memory does not grow with their
+number.
+
+keep is on in Video Sampler and Decode to Video File: change a line and run again, and only that shot is made anew. Each
+model of the pack can take this one's place.
+
+由镜头组成的故事，最后合成一个文件。模型随包附带，无需下载。
+
+1. “Storyboard”每行一个镜头：时长、提示词，以及可选的种子、LoRA、图片和淡入。
+2. 后面的节点对每个镜头运行一次。
+3. “Join Video Files”按分镜的切换和淡化拼成一个文件，内存不随镜头数增长。
+
+“Video Sampler”和“Decode to Video File”打开了 keep：修改一行再运行，只重新生成那个镜头。可换成本包的任何模型。"""
+CONTINUE_NOTE = """A clip that goes on where it ends. The model comes with this pack.
+
+1. The first Video Sampler makes a clip of 17 frames.
+2. Continue Video takes its last 5 frames as the start of the next one and gives them the first clip's colours.
+3. The second Video Sampler makes what follows, and Join Clips fades both into one over those frames.
+
+Longer still: copy the three nodes from Continue Video on. A model that starts from pictures goes on from the last
+frame; Continue Video says which way it takes.
+
+让一段视频从结尾处继续。模型随包附带，无需下载。
+
+1. 第一个“Video Sampler”生成 17 帧。
+2. “Continue Video”取最后 5 帧作为下一段的开头，并使其颜色与第一段一致。
+3. 第二个“Video Sampler”生成后续，“Join Clips”在这些帧上把两段合为一段。
+
+要更长：复制“Continue Video”起的三个节点。以图片开始的模型会从最后一帧继续；“Continue Video”会说明用哪种方式。"""
