@@ -47,7 +47,9 @@ class Files:
         optional: the slots that a folder may lack or leave empty.
         inspect: (variant, names of the denoiser's tensors) -> variant, for what a folder's configs do not tell. None:
             they tell all.
-        parts: slot -> the network of that slot, where folders hold it otherwise than it is built.
+        parts: slot -> the network of that slot, where folders hold it otherwise than it is built. One holds for folders
+            that name one of its classes.
+        other_names: slot -> what some folders call it.
     """
 
     pipelines: frozenset[str]
@@ -56,6 +58,7 @@ class Files:
     optional: frozenset[str] = frozenset()
     inspect: Callable[[Variant, Collection[str]], Variant] | None = None
     parts: Mapping[str, FolderPart] = field(default_factory=dict)
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
     def component(self, slot: str) -> str:
         """The folder's component that tells of a network."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..base import Family, Files, Variant
+from ..base import Family, Files, FolderPart, Variant
 from ..base.few_steps import CHECKPOINT, known, with_few_steps
 from ..base.keys import Rule, is_read
 from ..base.text import tokenizer_slot
@@ -32,6 +33,7 @@ class Folder:
             model_index.json, "folder" holds the folder's own "name", "opent2v" is the optional opent2v.json with the
             folder's own defaults (width, height, frames, fps, steps, guidance, negative, max_tokens, title, preview).
         weights: slot -> the files of its network, in order.
+        parts: slot -> how this folder holds the network, where that is otherwise than it is built.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Folder:
     variant: Variant
     configs: dict[str, dict[str, Any]]
     weights: dict[str, tuple[Path, ...]]
+    parts: Mapping[str, FolderPart]
 
     @property
     def layout(self) -> Files:
@@ -47,8 +50,9 @@ class Folder:
 
     def rules(self, component: str) -> tuple[Rule, ...]:
         """Names in the network's files -> the module's, where folders hold the network otherwise than it is built."""
-        part = self.layout.parts.get(component)
-        return part.rules if part else ()
+        part = self.parts.get(component)
+        rules = part.rules if part else ()
+        return rules(self.configs) if callable(rules) else rules
 
     def tokenizer(self, slot: str) -> Path:
         """Folder of a text encoder's tokenizer."""
@@ -89,8 +93,8 @@ def open_folder(path: Path) -> Folder:
     configs: dict[str, dict[str, Any]] = {"index": index, "folder": {"name": path.name}}
     weights: dict[str, tuple[Path, ...]] = {}
     for component, allowed in family.components.items():
-        folder = path / component
-        named = _named_class(index, component)
+        name = component if index.get(component) else layout.other_names.get(component, component)
+        named, folder = _named_class(index, name), path / name
         if not named and component in layout.optional:
             continue
         if not named:
@@ -101,7 +105,7 @@ def open_folder(path: Path) -> Folder:
             raise ModelFileError(_foreign_class(path / INDEX, component, named, family.title, allowed))
         if not folder.is_dir():
             raise ModelFileError(
-                f"{path}: the folder {component}/ is missing. Expected: {_needed(family, layout)}. "
+                f"{path}: the folder {name}/ is missing. Expected: {_needed(family, layout)}. "
                 "The download is not complete: get the missing folder too."
             )
         configs[component] = _read_component(folder, component)
@@ -109,13 +113,22 @@ def open_folder(path: Path) -> Folder:
         if stated not in allowed:
             raise ModelFileError(_foreign_class(folder, component, stated, family.title, allowed))
         configs[component]["_class_name"] = stated
+        for part in layout.parts.values():
+            if part.component == component and stated in part.classes:
+                configs |= {f"{component}/{file}": read_json(folder / file) for file in part.files}
+                folder = folder / part.folder
         if has_weights(component):
             weights[component] = weight_files(folder)
     if (path / "opent2v.json").is_file():
         configs["opent2v"] = read_json(path / "opent2v.json")
     try:
         variant = layout.read(configs)
-        configs, weights = _networks(layout, configs, weights)
+        parts = {
+            slot: part
+            for slot, part in layout.parts.items()
+            if configs.get(part.component, {}).get("_class_name") in part.classes
+        }
+        configs, weights = _networks(parts, configs, weights)
     except KeyError as error:
         raise ModelFileError(
             f"{path}: a config.json lacks the entry {error}. The folder is damaged or made for another version."
@@ -125,22 +138,17 @@ def open_folder(path: Path) -> Folder:
             f"{path}: a config.json holds a value of the wrong kind ({error}). Get the config files again."
         ) from error
     variant = _with_few_steps(variant, path.name, configs.get("opent2v", {}))
-    folder = Folder(path, family, variant, configs, weights)
+    folder = Folder(path, family, variant, configs, weights, parts)
     if layout.inspect is None:
         return folder
     return replace(folder, variant=layout.inspect(variant, folder.headers(family.network.slot)))
 
 
 def _networks(
-    layout: Files, configs: dict[str, dict[str, Any]], weights: dict[str, tuple[Path, ...]]
+    parts: Mapping[str, FolderPart], configs: dict[str, dict[str, Any]], weights: dict[str, tuple[Path, ...]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Path, ...]]]:
     """(configs by component and by slot, files by slot) of the networks that a folder's components hold."""
-    parts = {
-        slot: part
-        for slot, part in layout.parts.items()
-        if configs.get(part.component, {}).get("_class_name") in part.classes
-    }
-    held = {name for part in layout.parts.values() for name in part.components}
+    held = {name for part in parts.values() for name in part.components}
     files = {slot: paths for slot, paths in weights.items() if slot not in held}
     files |= {slot: tuple(path for name in part.components for path in weights[name]) for slot, part in parts.items()}
     return {**configs, **{slot: part.config(configs) for slot, part in parts.items()}}, files
@@ -184,7 +192,9 @@ def _family_of(path: Path, index: dict[str, Any]) -> tuple[Family, Files]:
 def _named_class(index: dict[str, Any], component: str) -> str:
     """The class model_index.json names for a component, "" where it names none."""
     named = index.get(component)
-    return named[-1] if isinstance(named, list) and named and isinstance(named[-1], str) else ""
+    # A modular pipeline's index has a dictionary behind the class.
+    names = [entry for entry in named if isinstance(entry, str)] if isinstance(named, list) else []
+    return names[-1] if names else ""
 
 
 def _foreign_class(where: Path, component: str, class_name: str, title: str, allowed: frozenset[str]) -> str:

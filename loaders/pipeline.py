@@ -211,7 +211,7 @@ def _extension(folder: Folder, component: str) -> Callable[[nn.Module], None] | 
     """The `extend` argument of `build`."""
     if component == folder.family.network.slot:
         return extension(folder.variant)
-    part = folder.layout.parts.get(component)
+    part = folder.parts.get(component)
     return part.extend(folder.configs) if part and part.extend else None
 
 

@@ -10,7 +10,7 @@ from ..base import FamilyError, Variant
 from ..base.walk import files_below
 from ..families import families
 from ..host import host
-from ..loaders import INDEX, ModelFileError, endings, is_model_folder
+from ..loaders import INDEX, ModelFileError, endings
 from .pairing import check_latent_model
 from .shared import files_state
 from .streams import AUDIO_VAES, check_is_video, picture
@@ -100,10 +100,13 @@ def chosen(name: str, *kinds: str) -> Path:
 
 
 def model_folders() -> dict[str, Path]:
-    """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first."""
+    """Every diffusers folder the host's model paths hold, by its name below them; the bundled one first.
+
+    One may lie inside another, as MiniMax H3's FL2VA and Ref2VA do in their repository.
+    """
     folders: dict[str, Path] = {}
     for root in host.model_roots("diffusers"):
-        inside = {file.parent for file in files_below(root, is_model_folder) if file.name == INDEX}
+        inside = {file.parent for file in files_below(root) if file.name == INDEX}
         for folder in sorted(inside - {root}, key=lambda folder: (len(folder.parts), folder)):
             folders.setdefault(folder.relative_to(root).as_posix(), folder)
     return folders

@@ -53,7 +53,14 @@ def read(configs: Configs) -> Variant:
 FAMILY = Family(
     id="minimax_h3",
     title="MiniMax H3",
-    files=Files(folders.PIPELINES, folders.COMPONENTS, read, optional=folders.OPTIONAL, parts=folders.PARTS),
+    files=Files(
+        folders.PIPELINES,
+        folders.COMPONENTS,
+        read,
+        optional=folders.OPTIONAL,
+        parts=folders.PARTS,
+        other_names=folders.OTHER_NAMES,
+    ),
     recognition=Recognition(find, files.tensors, rope_layouts=(files.INTERLEAVED, files.STACKED)),
     network=Network(
         predict,

@@ -1,7 +1,7 @@
 """MiniMax H3 in diffusers' folders: which component holds what, and whether the components belong together.
 
 The text encoder's one component holds two networks, the language model with more layers than are read and the vision
-tower. MiniMaxAI's folders beside these (FL2VA, Ref2VA) name other classes; their shards are opened one by one.
+tower. MiniMaxAI's folders beside these (FL2VA, Ref2VA) name other classes and write other configs: see `makers.py`.
 
 Source: diffusers 0.42.1, scripts/convert_minimax_h3_to_diffusers.py and modular_pipelines/minimax_h3.
 """
@@ -17,43 +17,41 @@ from ...base.checks import check_encoder, check_vae
 from ...base.folder_part import Configs
 from ...base.keys import rename
 from ..text.qwen3_vl import LAYERS, without_norm
+from . import makers
 from .files import CLASS
 from .versions import SHIFT, SOUND_SHIFT, make_variant
 
-_ENCODER, _MAKERS = "Qwen3VLForConditionalGeneration", "MiniMaxH3DiTModel"
-_MAKERS_ENCODER, _MAKERS_SOUND = "MiniMaxH3Qwen3VLHFEncoder", "MiniMaxH3AudioVAE"
+_ENCODER, _MAKERS_ENCODER = "Qwen3VLForConditionalGeneration", "MiniMaxH3Qwen3VLHFEncoder"
 _LAYERS = 64  # of Qwen3-VL 32B
 PIPELINES = frozenset({"MiniMaxH3ModularPipeline", "MiniMaxH3Pipeline"})
 COMPONENTS = {
-    "transformer": frozenset({CLASS, _MAKERS}),
-    "vae": frozenset({"AutoencoderKLMiniMaxH3"}),
-    "audio_vae": frozenset({"AutoencoderKLMiniMaxH3Audio", _MAKERS_SOUND}),
+    "transformer": frozenset({CLASS, makers.TRANSFORMER}),
+    "vae": frozenset({"AutoencoderKLMiniMaxH3", makers.VIDEO}),
+    "audio_vae": frozenset({"AutoencoderKLMiniMaxH3Audio", makers.SOUND}),
     "scheduler": frozenset({"MiniMaxH3Scheduler"}),
     "audio_scheduler": frozenset({"MiniMaxH3Scheduler"}),
 }
-OPTIONAL = frozenset({"vae", "scheduler", "audio_scheduler"})
+OPTIONAL = frozenset({"scheduler", "audio_scheduler"})
+OTHER_NAMES = {"vae": "video_vae"}
 
 
 def read(family: Family, configs: Configs) -> Variant:
     """See `Files.read`."""
-    transformer = configs["transformer"]
-    if transformer["_class_name"] == _MAKERS or "vae" not in configs:
-        raise FamilyError(
-            "This is MiniMaxAI's own folder of MiniMax H3, whose VAEs and configs are in a form that is not read here. "
-            "Put its transformer folder into models/diffusion_models and choose any of its shards in Load Video "
-            "Diffusion Model, its text_encoder folder into models/text_encoders for Load Video Text Encoder; the VAEs "
-            "are minimax_h3_video_vae_fp16.safetensors and minimax_h3_audio_vae_fp32.safetensors."
-        )
-    check_vae(configs["vae"]["latent_channels"], transformer["in_channels"])
-    _check_sound(transformer, configs["audio_vae"])
+    transformer, sound = makers.transformer(configs), makers.sound(configs)
+    check_vae(makers.video(configs)["latent_channels"], transformer["in_channels"])
+    _check_sound(transformer, sound)
     text = configs["text_encoder"]["text_config"]
     check_encoder(text["hidden_size"], transformer["text_dim"], encoder="text encoder", network="transformer")
     shifts = tuple(
         float(configs.get(name, {}).get("shift", shift))
-        for name, shift in (("scheduler", SHIFT), ("audio_scheduler", SOUND_SHIFT))
+        for name, shift in zip(
+            ("scheduler", "audio_scheduler"), makers.shifts(configs, (SHIFT, SOUND_SHIFT)), strict=True
+        )
     )
+    # The makers' index says which of the two it is; for all others a name does.
+    partition = configs["index"].get(makers.INDEX, {}).get("partition")
     name, overrides = configs.get("folder", {}).get("name", ""), configs.get("opent2v", {})
-    variant = make_variant(family, transformer, 0, name, shifts=(shifts[0], shifts[1]))
+    variant = make_variant(family, transformer, 0, str(partition or name), shifts=(shifts[0], shifts[1]))
     prompts = tuple(replace(p, max_tokens=overrides.get("max_tokens", p.max_tokens)) for p in variant.prompts)
     return replace(
         variant,
@@ -85,6 +83,7 @@ def _vision(configs: Configs) -> dict[str, Any]:
 _CLASSES = frozenset({_ENCODER, _MAKERS_ENCODER})
 _WORDS, _EYES = "model.language_model", "model.visual"
 PARTS = {
+    **makers.PARTS,
     "text_encoder": FolderPart(
         "text_encoder",
         _CLASSES,

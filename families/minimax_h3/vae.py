@@ -25,7 +25,7 @@ from ...base.recognise import layers, without_prefix
 from . import statistics
 from .files import head_by_head
 
-_CLASS = "AutoencoderKLMiniMaxH3"
+CLASS = "AutoencoderKLMiniMaxH3"
 # Mean and standard deviation of the pictures that the VAE was trained with, of values in 0..1.
 _PIXEL_MEAN, _PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HEAD = 64  # width of a head of the decoder; no shape tells it
@@ -33,7 +33,7 @@ _ORIGINAL, _DIFFUSERS = "encoder.down.0.block.0.conv1.weight", "encoder.down_blo
 _DECODER = "decoder.transformer_blocks.0.scale1"
 
 
-_RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule, ...] = (
     *statistics.RULES,
     rename("^encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
     rename("^encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
@@ -60,7 +60,7 @@ def video_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
             "This is the small VAE of MiniMax H3 for previews (taeh3), which this pack does not load. Choose the whole "
             "one: minimax_h3_video_vae_fp16.safetensors or _int8_convrot."
         )
-    for marker, layout, rules in ((_ORIGINAL, "original", _RULES), (_DIFFUSERS, "diffusers", statistics.RULES)):
+    for marker, layout, rules in ((_ORIGINAL, "original", RULES), (_DIFFUSERS, "diffusers", statistics.RULES)):
         inside = without_prefix(shapes, marker)
         if inside is None or _DECODER not in inside[1]:
             continue
@@ -78,7 +78,7 @@ def video_vae(variant: Variant, shapes: Shapes) -> Recognised | None:
                 "_int8_convrot, which have them inside."
             )
         extend = partial(statistics.add, channels=variant.geometry.channels)
-        return Recognised("vae", layout, _CLASS, config, variant, rules, prefix, extend=extend)
+        return Recognised("vae", layout, CLASS, config, variant, rules, prefix, extend=extend)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,70 @@ def make(path: Path) -> None:
 
 
 folder = shared_folder(make)
+
+
+# MiniMaxAI's own names of a transformer's entries.
+_MAKERS = {
+    "num_refiner_layers": "token_refiner_num_layers", "ffn_dim": "ffn_hidden_size", "in_channels": "latents_dim",
+    "audio_in_channels": "audio_latents_dim", "freq_dim": "timestep_input_dim",
+    "time_embed_hidden_dim": "time_embed_hidden_size", "rope_freq_dim": "rope_inv_freq_len",
+}  # fmt: skip
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def make_makers(path: Path, partition: str = "fl2va") -> Path:
+    """The same model as MiniMaxAI's own folder has it (FL2VA, Ref2VA)."""
+    usual = folder()
+    index = {
+        "_class_name": "MiniMaxH3Pipeline", "_diffusers_version": "0.32.2",
+        "text_encoder": ["transformers", "MiniMaxH3Qwen3VLHFEncoder"],
+        "tokenizer": ["transformers", "Qwen2TokenizerFast"], "processor": ["transformers", "Qwen3VLProcessor"],
+        "video_vae": ["diffusers", "MiniMaxH3VideoVAE"], "audio_vae": ["diffusers", "MiniMaxH3AudioVAE"],
+        "scheduler": None, "transformer": ["diffusers", "MiniMaxH3DiTModel"],
+        "_minimax_h3": {"partition": partition, "sigma_shift_scales": {"video": 12.0, "audio": 3.0}},
+    }  # fmt: skip
+    _write(path / "model_index.json", index)
+    _write(path / "opent2v.json", OWN)
+    config = json.loads((usual / "transformer/config.json").read_text()) | {"_class_name": "MiniMaxH3DiTModel"}
+    _write(path / "transformer/config.json", {_MAKERS.get(name, name): value for name, value in config.items()})
+    weights = tiny.originals("full", parts.WIDTH, interleaved=tiny.HEAD)
+    names = sorted(weights)
+    shards = [f"model-{n:05}-of-00002.safetensors" for n in (1, 2)]
+    for n, shard in enumerate(shards):
+        tiny.save(path / "transformer" / shard, {name: weights[name] for name in names[n::2]})
+    places = {name: shards[n] for n in range(2) for name in names[n::2]}
+    _write(path / "transformer/model.safetensors.index.json", {"weight_map": places})
+    video, sound = parts.video_vae(), parts.sound_vae()
+    told = {name: video[name].tolist() for name in ("latents_mean", "latents_std")}
+    source = {"source_path": "source", "source_safetensors_path": "model.safetensors"}
+    clips = {"vae_clip_length": 17, "vae_token_drop": 3, "vae_tile_size": 256, "vae_tile_overlap_min": 64}
+    _write(path / "video_vae/config.json", {"_class_name": "MiniMaxH3VideoVAE", **source, **clips, **told})
+    decoder = {"num_layers": 2, "heads": 2, "dim_head": 64, "rope_theta": 100.0, "rope_dim_ratio": 0.75}
+    inner = {
+        "ch": 32, "ch_mult": [1, 1, 1, 1, 1, 2], "num_res_blocks": 1, "z_channels": 24,
+        "space_down": [2, 2, 2, 2, 1, 1], "time_down": [1, 2, 2, 1, 1, 1], "vit_decoder_kwargs": decoder,
+    }  # fmt: skip
+    _write(path / "video_vae/source/config.json", {"_class_name": "AutoencoderKLLegacy", **inner})
+    plain = {name: weight for name, weight in video.items() if not name.startswith("latents_")}
+    tiny.save(path / "video_vae/source/model.safetensors", parts.original_video_vae(plain))
+    told = {name: sound[name].tolist() for name in ("latents_mean", "latents_std")}
+    rates = {"latent_channels": 32, "sample_rate": 32000}
+    _write(path / "audio_vae/config.json", {"_class_name": "MiniMaxH3AudioVAE", **rates, **told})
+    from diffusers import AutoencoderKLMiniMaxH3Audio
+
+    built = dict(AutoencoderKLMiniMaxH3Audio(**parts.SOUND_VAE).config)
+    names = ("encoder_dim", "encoder_rates", "latent_dim", "decoder_dim", "decoder_rates")
+    kwargs = {name: built[name] for name in names} | {"decoder_type": "bigvgan", "attn_proj": True}
+    kwargs |= {"vae_latent_channels": 32, "sample_rate": 32000}
+    _write(path / "audio_vae/metadata.json", {"metadata": {"kwargs": kwargs}})
+    tiny.save(
+        path / "audio_vae/model.safetensors",
+        {name: weight for name, weight in sound.items() if not name.startswith("latents_")},
+    )
+    for component in ("text_encoder", "tokenizer"):
+        shutil.copytree(usual / component, path / component)
+    return path

@@ -17,6 +17,7 @@ from torch import Tensor
 from opent2v.base import FamilyError
 from opent2v.host import embedded
 from opent2v.loaders import (
+    ModelFileError,
     load_folder_sound,
     load_model,
     load_pipeline,
@@ -114,11 +115,6 @@ def changed(path: Path, file: str, **changes: Any) -> Path:
         ("audio_vae/config.json", {"latent_channels": 8}, "audio VAE makes 8 channels and the transformer takes 32"),
         ("vae/config.json", {"latent_channels": 16}, "VAE makes 16 latent channels and the transformer takes 24"),
         ("text_encoder/config.json", {"text_config": {"hidden_size": 4096}}, "text encoder.*4096"),
-        (
-            "model_index.json",
-            {"transformer": ["diffusers", "MiniMaxH3DiTModel"], "vae": None, "video_vae": ["x", "MiniMaxH3VideoVAE"]},
-            "MiniMaxAI's own folder of MiniMax H3.*choose any of its shards in Load Video Diffusion Model",
-        ),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused_by_name(tmp_path, file, changes, said):
@@ -130,3 +126,75 @@ def test_the_folders_schedulers_tell_both_shifts(tmp_path):
     path = changed(tmp_path / "folder", "scheduler/scheduler_config.json", shift=10.0)
     variant = open_folder(path).variant
     assert variant.scheduler["shift"] == 10.0 and variant.sound.ratio == pytest.approx(10 / 3)
+
+
+@torch.no_grad()
+def test_the_makers_own_folder_is_the_same_model(tmp_path):
+    """Its transformer's shards are head by head, its video VAE lies a folder deeper, its configs have other words."""
+    path = folders.make_makers(tmp_path / "FL2VA")
+    loaded = [load_pipeline(open_folder(folder), **DTYPES) for folder in (path, folders.folder())]
+    ours, usual = (pipeline.models[0] for pipeline in loaded)
+    same(ours.transformer, usual.transformer)
+    assert dict(ours.transformer.config).items() >= dict(tiny.variant_of("full")[0] | {"text_dim": parts.WIDTH}).items()
+    assert (ours.variant.sound.ratio, ours.variant.scheduler) == (4.0, usual.variant.scheduler)
+    for slot in ("text_encoder", "vision"):
+        same(*(pipeline.text.encoders[slot] for pipeline in loaded))
+    same(*(pipeline.vae.vae for pipeline in loaded))
+    latent = torch.randn(1, 24, 7, 2, 3)
+    assert torch.equal(*(pipeline.vae.decode(latent) for pipeline in loaded))
+    sounds = [load_folder_sound(open_folder(folder), torch.float32) for folder in (path, folders.folder())]
+    latent = torch.randn(1, 32, 2, 9)
+    heard = [sound.decode(latent) for sound in sounds]
+    assert heard[0].std() > 1e-3 and torch.equal(*heard) and sounds[0].rate == 32000
+
+
+def test_the_makers_index_tells_which_of_the_two_it_is_and_both_shifts(tmp_path):
+    path = folders.make_makers(tmp_path / "weights", "ref2va")
+    index = json.loads((path / "model_index.json").read_text())
+    index["_minimax_h3"]["sigma_shift_scales"] = {"video": 10.0, "audio": 4.0}
+    (path / "model_index.json").write_text(json.dumps(index))
+    variant = open_folder(path).variant
+    assert variant.facts["task"] == "references"
+    assert (variant.scheduler["shift"], variant.sound.shift, variant.sound.ratio) == (10.0, 4.0, 2.5)
+
+
+def test_the_nodes_run_a_makers_folder_inside_its_repository(tmp_path):
+    models = tmp_path / "models" / "diffusers" / "MiniMax-H3"
+    shutil.copytree(folders.folder(), models)
+    folders.make_makers(models / "FL2VA")
+    embedded.configure(models=tmp_path / "models", output=tmp_path / "output")
+    (model, clip, vae, *_), _ = call("OpenT2VLoadModel", model="MiniMax-H3/FL2VA")
+    (audio_vae,), ui = call("OpenT2VLoadVAE", file="MiniMax-H3/FL2VA/audio_vae")
+    assert remarks(ui) == "Audio VAE of MiniMax H3 tiny"
+    (positive, _), _ = call("OpenT2VEncodePrompt", clip=clip, positive="a man walks", negative="")
+    latent = call("OpenT2VEmptyLatent", model=model, width=64, height=64, frames=22)[0][0]
+    inputs = {"model": model, "positive": positive, "negative": positive, "latent": latent}
+    (result, _), _ = call("OpenT2VSampler", **inputs, seed=1, steps=2)
+    (frames, audio), _ = call("OpenT2VDecode", vae=vae, latent=result, audio_vae=audio_vae)
+    assert frames.shape == (22, 64, 64, 3) and frames.std() > 0.01
+    assert audio["waveform"].shape == (1, 2, 37 * 800)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("video_vae/config.json", {"latents_mean": [0.0]}, "has 1 and 24 numbers for the mean and the spread of 24"),
+        ("audio_vae/metadata.json", {"metadata": {"kwargs": {"decoder_type": "vocos"}}}, "decoder is a vocos"),
+        ("transformer/config.json", {"latents_dim": 16}, "VAE makes 24 latent channels and the transformer takes 16"),
+        ("model_index.json", {"video_vae": ["diffusers", "SomeVAE"]}, "names the class 'SomeVAE' for vae"),
+        ("audio_vae/metadata.json", {"metadata": {}}, "a config.json lacks the entry 'kwargs'"),
+    ],
+)
+def test_a_makers_folder_with_something_else_in_it_is_refused(tmp_path, file, changes, said):
+    path = folders.make_makers(tmp_path / "FL2VA")
+    content = json.loads((path / file).read_text())
+    (path / file).write_text(json.dumps(content | changes))
+    with pytest.raises((FamilyError, ModelFileError), match=said):
+        open_folder(path)
+
+
+def test_a_makers_folder_whose_video_vae_is_missing_names_it(tmp_path):
+    path = folders.make_makers(tmp_path / "FL2VA")
+    shutil.rmtree(path / "video_vae")
+    with pytest.raises(ModelFileError, match="the folder video_vae/ is missing"):
+        open_folder(path)
