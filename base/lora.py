@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .keys import Rule
@@ -46,6 +46,7 @@ class LoraNames:
         remark: (variant of the MODEL, layers that are there in another shape) -> what the user should know, or "".
         other_version: (variant of the model, the file's name and texts of its metadata) -> the version that the LoRA
             was made for, where they say one that is not the model's and no layer's size tells; "" otherwise.
+        readers: inputs of the layer that reads the latents -> the models that have so many, in the user's words.
         table: of pruned models, on which LoRAs of full ones can be turned. None: the family has none.
     """
 
@@ -56,6 +57,7 @@ class LoraNames:
     layout_of: Callable[[Iterable[str]], str] = lambda _: ""
     remark: Callable[[Variant, Iterable[str]], str] = lambda *_: ""
     other_version: Callable[[Variant, Sequence[str]], str] = lambda *_: ""
+    readers: Mapping[int, str] = field(default_factory=dict)
     table: InputTable | None = None
 
 

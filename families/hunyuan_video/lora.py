@@ -39,4 +39,5 @@ LORA = LoraNames(
         "transformer_blocks.{}.ff_context.net.0.proj",
     ),
     title=_title,
+    readers={32: "SkyReels V1's image to video models", 33: "HunyuanVideo's image to video models"},
 )

@@ -31,4 +31,9 @@ LORA = LoraNames(
         _IMAGE,
     ),
     title=_title,
+    readers={
+        36: "Wan's image to video and Fun InP models",
+        48: "Wan 2.1 Fun Control models",
+        52: "Wan 2.2 Fun Control models",
+    },
 )

@@ -23,16 +23,25 @@ _RESHAPED = ".reshape_weight"
 _INNER = {"lora": "down", "diff": "diff"}
 
 
-def refuse_widened(file: LoraFile, model: str, misshapen: Sequence[Misfit], fitting: Sequence[Adapter]) -> None:
+def refuse_widened(
+    file: LoraFile, model: str, misshapen: Sequence[Misfit], fitting: Sequence[Adapter], readers: Mapping[int, str]
+) -> None:
     """
     Args:
         model: its title.
+        readers: see `LoraNames`.
         misshapen: changes of layers that the model has in another shape.
         fitting: changes of layers that the model has in this shape.
     Raises:
         FamilyError: the LoRA widens the layer that reads the latents.
     """
-    layer = _widened(file, misshapen, fitting)
+    layer, channels = _widened(file, misshapen, fitting)
+    if layer and channels in readers:
+        raise FamilyError(
+            f"{file.path.name}: this LoRA widens {layer}, for a control video or a picture beside the latents, which "
+            f"{model} does not read. Half of it would spoil the video, so none is applied. {readers[channels]} read "
+            f"{channels} channels there: put it on such a model, or use a LoRA for this one."
+        )
     if layer:
         raise FamilyError(
             f"{file.path.name}: this LoRA widens {layer}, for a control video or a picture beside the latents, which "
@@ -41,18 +50,24 @@ def refuse_widened(file: LoraFile, model: str, misshapen: Sequence[Misfit], fitt
         )
 
 
-def _widened(file: LoraFile, misshapen: Sequence[Misfit], fitting: Sequence[Adapter]) -> str:
-    """What a LoRA widens the input layer from and to, in words; "" for all others."""
+def _widened(file: LoraFile, misshapen: Sequence[Misfit], fitting: Sequence[Adapter]) -> tuple[str, int]:
+    """(what a LoRA widens the input layer from and to, in words; its channels, 0: not told); "" for all others."""
     for misfit in misshapen:
         (_, trained), (_, expected) = misfit.trained, misfit.expected
         if _INPUT.search(misfit.adapter.stem) and trained > expected > 0:
-            return f"{misfit.adapter.stem} from {expected} to {trained} inputs"
+            return f"{misfit.adapter.stem} from {expected} to {trained} inputs", _channels(misfit.adapter, trained)
     whole = {adapter.stem for adapter in fitting}
     for name in file.leftovers:
         stem = name.removesuffix(_RESHAPED)
         if name.endswith(_RESHAPED) and _INPUT.search(name) and stem not in whole:
-            return stem
-    return ""
+            return stem, 0
+    return "", 0
+
+
+def _channels(adapter: Adapter, inputs: int) -> int:
+    """How many channels so many inputs are: those of a convolution are counted with its kernel."""
+    inner = adapter.shapes.get(_INNER.get(adapter.kind, ""))
+    return inner[1] if inner is not None and len(inner) > 2 else inputs
 
 
 def is_narrower(adapter: Adapter, shape: Sequence[int]) -> bool:

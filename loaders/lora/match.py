@@ -107,7 +107,8 @@ class Verdict:
         if self.matched > _CHANCE * self.total:
             shapes = self._shapes
             whole = [adapter for adapter, _ in self.places if not is_narrower(adapter, shapes[adapter.stem])]
-            refuse_widened(self.file, self.target.title, self.misshapen, whole)
+            names = self.target.variant.family.lora if self.target.variant else None
+            refuse_widened(self.file, self.target.title, self.misshapen, whole, names.readers if names else {})
             return
         trained_for = origin_text(self.file, self._origin[1]) or "made for an unknown model"
         raise FamilyError(

@@ -38,6 +38,18 @@ def test_a_widened_input_layer_is_refused_with_nothing_applied(tmp_path, name):
         control.check()
 
 
+@pytest.mark.parametrize(
+    ("channels", "model"), [(36, "Wan's image to video and Fun InP models"), (52, "Wan 2.2 Fun Control models")]
+)
+def test_the_refusal_names_the_models_that_read_so_many_channels(tmp_path, channels, model):
+    control = verdict(tmp_path / "tile.safetensors", changes(channels, "lora")[0])
+    said = (
+        rf"patch_embedding from \d+ to {4 * channels} inputs.*none is applied. {model} read {channels} channels there"
+    )
+    with pytest.raises(FamilyError, match=said):
+        control.check()
+
+
 def test_an_input_layer_of_the_models_own_shape_is_applied(tmp_path):
     weight = tiny.shared()[0].part.transformer.patch_embedding.weight
     down = torch.ones(2, *weight.shape[1:])
