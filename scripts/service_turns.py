@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 from service_jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Video, Videos
 from service_metrics import Metrics
 
 # Tries of a video whose worker dies, the first included.
 TRIES = 3
+# How Ray tells that a worker's process is gone; what a run itself raises comes as an event.
+DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
 
 class Turns:
@@ -115,7 +117,7 @@ class Making:
             stream.cancel()
             if any(video.is_open for video in videos):
                 raise
-        except RayActorError:
+        except DEATHS:
             self._try_again([video for video in videos if video.is_open])
         except Exception as error:
             for video in videos:
