@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -53,6 +54,7 @@ def main() -> int:
         continued = frames(run("continue_video", base), 8)
         _save("continue_video", runs([continued[:4], continued[4:]], "continue video", "on from its end"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))
+    _save("what_is_in_this_file", report())
     for template in TEMPLATES:
         task = "image to video" if template.starts else "reference to video" if template.refers else "text to video"
         task = "on from a clip" if template.goes_on else task
@@ -94,6 +96,17 @@ def runs(rows: list[list[Any]], title: str, remark: str):
     for n, row in enumerate(rows):
         _strip(picture, row, 4 + n * (BAND + 4))
     _write(picture, 4 + 2 * (BAND + 4), [(title, 30, PALE), (f"bundled model; {remark}", 17, FAINT)])
+    return picture
+
+
+def report():
+    """What the file doctor says of the pack's LoRA."""
+    from opent2v.nodes.doctor import report as lines_of  # pyright: ignore[reportMissingImports]
+
+    path = pack.ROOT / "models" / "loras" / "opent2v-quickstart-outline.safetensors"
+    lines = [part for line in lines_of(path) for part in wrap(str(line), 48)]
+    picture = _blank()
+    _write(picture, 16, [("what is in this file?", 30, PALE), *((line, 14, FAINT) for line in lines[:11])])
     return picture
 
 

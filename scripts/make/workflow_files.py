@@ -81,6 +81,20 @@ H3_LICENCE_ZH = (
 LTX = File("ltx-video-2b-v0.9.5.safetensors", "checkpoints", "Lightricks/LTX-Video", 6.3)
 
 
+# Start of a template's name -> the licence of the model's weights, as README's table of models has it.
+LICENCES = {
+    "wan": "Apache-2.0",
+    "cogvideox": "CogVideoX License",
+    "ltx_video": "Lightricks' own",
+    "ltx2": "LTX-2 Community License",
+    "minimax_h3": "MiniMax H3 Community License",
+    "mochi": "Apache-2.0",
+    "hunyuan": "Tencent Hunyuan Community License",
+    "videocrafter": "personal, research and non-commercial use",
+    "open_sora": "Apache-2.0",
+}
+
+
 @dataclass(frozen=True)
 class Template:
     """A graph from text, from a picture, or from the end of a clip.
@@ -120,6 +134,11 @@ class Template:
     sigmas: str = ""
     vision: File | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def licence(self) -> str:
+        """Of the model's weights; text encoders and VAEs of other makers have their own."""
+        return next(licence for start, licence in LICENCES.items() if self.name.startswith(start))
 
     @property
     def files(self) -> list[File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import uuid
@@ -26,7 +27,8 @@ BADGE = 50  # title and badge, above a node
 FLOOR, FRONTEND = "0.8.0", "1.35.9"
 # Workflow ids kept from before this script wrote the templates.
 IDS = {"quickstart": "6f2d3f4e-5a0b-4c57-9a52-0e1c7b7f2a10"}
-SAVING = ("OpenT2VDecodeToVideo", "OpenT2VSaveVideo", "OpenT2VJoinFiles")
+# What app mode shows: the last of these.
+SHOWN = ("OpenT2VInspectFile", "OpenT2VDecodeToVideo", "OpenT2VSaveVideo", "OpenT2VJoinFiles")
 # Nodes of ComfyUI itself: inputs (name, type), outputs, widgets as they are saved.
 CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
     "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
@@ -34,6 +36,8 @@ CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]
     "CLIPVisionLoader": ((), ("CLIP_VISION",), [""]),
     "CLIPVisionEncode": ((("clip_vision", "CLIP_VISION"), ("image", "IMAGE")), ("CLIP_VISION_OUTPUT",), ["center"]),
 }
+FIRST_CHANGES = 60  # pixels of the lines at the end of a note that say what to change first
+CORE_TITLES = {"LoadImage": "Load Image", "LoadAudio": "Load Audio"}
 # Height of each node, stated here alone: enough for five lines of remarks, and for the longer verdict of a LoRA, in the
 # classic page and in Nodes 2.0 of frontend 1.49; tests/browser/test_layout.py measures what each needs. A node that
 # stands in a column thus never grows over the next one. Only what may show more, a sampler its preview and a file's
@@ -45,7 +49,8 @@ STAYING = {
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 285, "OpenT2VLoadLora": 520,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
-    "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "OpenT2VFinishFrames": 230, "OpenT2VStoryboard": 560,
+    "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "OpenT2VFinishFrames": 230,
+    "OpenT2VInspectFile": 260, "OpenT2VStoryboard": 560,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
@@ -101,11 +106,13 @@ class Graph:
         return node["id"]
 
     def note(self, text: str, height: int, title: str = "How to / 说明") -> None:
-        node = self._place("Note", height, [text])
+        node = self._place("Note", height + FIRST_CHANGES, [text])
         self.notes.append(node | {"title": title, "color": "#432", "bgcolor": "#653"})
 
     def page(self, name: str) -> dict[str, Any]:
         """The whole as the page saves it."""
+        for note in self.notes:
+            note["widgets_values"] = [f"{note['widgets_values'][0]}\n\n{self._first_changes()}"]
         for node in self.nodes:
             for output in node["outputs"]:
                 output["links"] = output["links"] or None
@@ -116,7 +123,7 @@ class Graph:
         offset = [math.ceil(CORNER[0] / scale), math.ceil(CORNER[1] / scale) + BADGE]
         app = {
             "inputs": [[str(number), widget] for number, widget in self.asked],
-            "outputs": [str(node["id"]) for node in nodes if node["type"] in SAVING][-1:],
+            "outputs": [str(node["id"]) for node in nodes if node["type"] in SHOWN][-1:],
         }
         return {
             "id": IDS.get(
@@ -132,6 +139,21 @@ class Graph:
             "extra": {"ds": {"scale": scale, "offset": offset}, "frontendVersion": FRONTEND, "linearData": app},
             "version": 0.4,
         }
+
+    def _first_changes(self) -> str:
+        """What to change first, in both languages: what app mode asks for."""
+        from opent2v.nodes import NODE_DISPLAY_NAME_MAPPINGS  # pyright: ignore[reportMissingImports]
+
+        text = (pack.ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8")
+        chinese = {kind: entry["display_name"] for kind, entry in json.loads(text).items()}
+        asked = [(self.nodes[number - 1]["type"], widget) for number, widget in self.asked]
+        titles = {**CORE_TITLES, **NODE_DISPLAY_NAME_MAPPINGS}
+        english = ", ".join(f"{widget} in {titles[kind]}" for kind, widget in asked)
+        return (
+            f"Change first: {english}.\n先改这些："
+            + "、".join(f"“{chinese.get(kind, titles[kind])}”的 {widget}" for kind, widget in asked)
+            + "。"
+        )
 
     @staticmethod
     def _scale(nodes: Sequence[Mapping[str, Any]]) -> float:

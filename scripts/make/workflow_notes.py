@@ -151,3 +151,17 @@ frame; Continue Video says which way it takes.
 3. 第二个“Video Sampler”生成后续，“Join Clips”在这些帧上把两段合为一段。
 
 要更长：复制“Continue Video”起的三个节点。以图片开始的模型会从最后一帧继续；“Continue Video”会说明用哪种方式。"""
+INSPECT_NOTE = """What is this file? Any model file: which model, which format, what goes with it, and where it belongs.
+
+1. Press Run: it reads the header of the LoRA that comes with this pack. No weights are loaded, nothing is downloaded.
+2. Choose a file of yours in "Inspect Model File". It lists the folders diffusion_models, checkpoints, text_encoders,
+vae, loras and clip_vision; R on the keyboard reads them again.
+3. Read below the widgets, or click there for the whole report: green fits, yellow wants a look, red cannot be used,
+with what to do.
+
+这是什么文件？任何模型文件：是哪个模型、什么格式、与什么搭配、应放在哪里。
+
+1. 按“运行”：读取随包附带的 LoRA 的文件头。不加载权重，无需下载。
+2. 在“Inspect Model File”中选择自己的文件。列出的文件夹有 diffusion_models、checkpoints、text_encoders、vae、loras 和
+clip_vision；按 R 键刷新。
+3. 结果显示在控件下方，点击可看完整报告：绿色合适，黄色请留意，红色不能用，并说明怎么办。"""

@@ -2,8 +2,7 @@
 
     python3 scripts/make/workflows.py
 
-What they hold stands in scripts/make/workflow_data.py, workflow_joint.py and workflow_notes.py; how it is laid out, in
-scripts/make/workflow_graph.py.
+What they hold stands in scripts/make/workflow_data.py; how it is laid out, in scripts/make/workflow_graph.py.
 scripts/make/thumbnails.py draws the pictures beside them.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import console
 import environment
 import pack
+from bundled_workflows import BUNDLED, file_links
 from workflow_data import TEMPLATES
 from workflow_files import Template
 from workflow_graph import Graph
-from workflow_notes import (
-    CACHE_NOTE,
-    CAPTIONS,
-    CONTINUE_NOTE,
-    FINISH_NOTE,
-    LORA_NOTE,
-    QUICKSTART_NOTE,
-    STORY,
-    STORY_NOTE,
-    TRAVEL_NOTE,
-    TRAVELLING,
-    VIDEO_NOTE,
-)
 
 FOLDER = pack.ROOT / "workflows"
 
@@ -45,19 +31,7 @@ def main() -> int:
     environment.ensure()
     pack.mount()
     graphs = {template.name: generation(template) for template in TEMPLATES}
-    graphs |= {
-        build.__name__: build()
-        for build in (
-            quickstart,
-            video_to_video,
-            finishing,
-            step_cache,
-            lora,
-            prompt_travel,
-            long_video_storyboard,
-            continue_video,
-        )
-    }
+    graphs |= {build.__name__: build() for build in BUNDLED}
     for name, graph in graphs.items():
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.page(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -169,7 +143,7 @@ def _sampled_and_saved(
     if template.upscaler and begun is not None:
         sampler = _second_run(graph, template, sampler, sampled, (vae, *begun))
     graph.column(400)
-    decoded = _decoded(vae, sampler, timed)
+    decoded = file_links(vae, sampler, timed)
     if template.has_sound:
         decoded["audio_vae"] = (sound, "vae" if template.sound else "audio_vae")
     graph.add("OpenT2VDecodeToVideo", decoded)
@@ -230,36 +204,6 @@ def _second_run(
     return graph.add("OpenT2VSampler", {**sampled, **words, "latent": (larger, "latent")}, settings)
 
 
-def _bundled(
-    note: str, height: int, texts: Mapping[str, Any] | None = None, size: Mapping[str, Any] | None = None
-) -> tuple[Graph, int, int, int]:
-    """The page, and the ids of what it begins with: the bundled model above a note, its prompt and an empty latent.
-
-    Args:
-        texts, size: widgets of the prompt and of the latent that do not keep their default.
-    """
-    graph = Graph()
-    graph.column(340)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(note, height)
-    graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts or {})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")}, size or {})
-    graph.column(340)
-    return graph, model, prompt, latent
-
-
-def _sampled(model: int, prompt: int, latent: int) -> dict[str, tuple[int, str]]:
-    """What a sampler gets."""
-    words = {name: (prompt, name) for name in ("positive", "negative")}
-    return {"model": (model, "model"), **words, "latent": (latent, "latent")}
-
-
-def _decoded(vae: int, sampler: int, timed: int) -> dict[str, tuple[int, str]]:
-    """What Decode to Video File gets; `timed` is the node that knows the frames per second."""
-    return {"vae": (vae, "vae"), "latent": (sampler, "latent"), "fps": (timed, "fps")}
-
-
 def _note(template: Template) -> str:
     """Which file goes where, and a hint, in both languages."""
     lines = [
@@ -267,186 +211,18 @@ def _note(template: Template) -> str:
         "所需文件（来自 huggingface.co）与文件夹：",
     ]
     for file in template.files:
+        facts = [f"{file.gigabytes:g} GB"] if file.gigabytes else []
+        facts += [template.licence] if file in (template.model, template.low) else []
+        about = f" ({', '.join(facts)})" if facts else ""
         if file.converted:
             original = file.path.rpartition("/")[2]
-            lines += [f"• {original} ({file.gigabytes:g} GB) from {file.repository}, converted / 转换:"]
+            lines += [f"• {original}{about} from {file.repository}, converted / 转换:"]
             lines += [f"   python3 scripts/convert.py {original} {file.name}"]
             lines += [f"   {file.name} → models/{file.directory}"]
             continue
-        size = f" ({file.gigabytes:g} GB)" if file.gigabytes else ""
-        lines += [f"• {file.name}{size}", f"   {file.repository} → models/{file.directory}"]
+        lines += [f"• {file.name}{about}", f"   {file.repository} → models/{file.directory}"]
     lines += ["", "0 means the model's own value. " + template.english]
     return "\n".join([*lines, "", "0 表示模型自己的默认值。" + template.chinese])
-
-
-def quickstart() -> Graph:
-    """The model of the pack: from words to a file by the nodes that every model has."""
-    graph = Graph()
-    graph.column(370)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(QUICKSTART_NOTE, 590, "Try it / 试一试")
-    graph.column(380)
-    texts = {"positive": "a red triangle moving to the right on a black background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts)
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")})
-    graph.column(320)
-    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
-    graph.column(240)
-    images = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (sampler, "latent")})
-    graph.column(400)
-    graph.add("OpenT2VSaveVideo", {"images": (images, "images"), "fps": (latent, "fps")})
-    graph.asked = [(prompt, "positive"), (sampler, "seed")]
-    return graph
-
-
-def video_to_video() -> Graph:
-    """The frames of a video, as a latent, made anew in part."""
-    graph = Graph()
-    graph.column(340)
-    graph.note(VIDEO_NOTE, 460)
-    graph.column(380)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    # No file, because the page would report a missing one as an error.
-    small = {"file": "", "count": 17, "fps": 16, "width": 64, "height": 64}
-    video = graph.add("OpenT2VLoadVideo", values={**small, "upload": "image"})
-    graph.column(380)
-    texts = {"positive": "a yellow star moving to the right on a grey background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (model, "clip")}, texts)
-    latent = graph.add("OpenT2VEncodeVideo", {"vae": (model, "vae"), "images": (video, "images")})
-    graph.column(340)
-    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1, "denoise": 0.6})
-    graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, video), {"filename_prefix": "OpenT2V_anew"})
-    graph.asked = [(video, "file"), (prompt, "positive"), (sampler, "denoise"), (sampler, "seed")]
-    return graph
-
-
-def finishing() -> Graph:
-    """The quickstart model, and steps between its frames and the file."""
-    graph, model, prompt, latent = _bundled(FINISH_NOTE, 460)
-    sampler = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
-    graph.column(340)
-    colours = graph.add("OpenT2VColourMatch")
-    rate = graph.add("OpenT2VFrameRate", {"finishing": (colours, "finishing")})
-    shown = {"text": CAPTIONS, "size": 0.17}
-    captions = graph.add("OpenT2VCaption", {"finishing": (rate, "finishing")}, shown)
-    graph.column(400)
-    steps = {"finishing": (captions, "finishing")}
-    graph.add(
-        "OpenT2VDecodeToVideo", {**_decoded(model, sampler, latent), **steps}, {"filename_prefix": "OpenT2V_finished"}
-    )
-    graph.asked = [(prompt, "positive"), (captions, "text"), (sampler, "seed")]
-    return graph
-
-
-def step_cache() -> Graph:
-    """The quickstart model measured, sampled by the plan that comes of it, and compared."""
-    graph, model, prompt, latent = _bundled(CACHE_NOTE, 520)
-    links = _sampled(model, prompt, latent)
-    same = {"seed": 1, "control_after_generate": "fixed"}
-    measured = graph.add("OpenT2VCalibrateCache", links, same)
-    graph.column(340)
-    chosen = {"policy": "auto", "target_speedup": 2.0, "predictor": "linear"}
-    cache = graph.add("OpenT2VStepCache", {"profile": (measured, "profile")}, chosen)
-    sampler = graph.add("OpenT2VSampler", {**links, "step_cache": (cache, "step_cache")}, same)
-    graph.column(300)
-    pictures = {
-        name: (graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (sampled, "latent")}), "images")
-        for name, sampled in (("images", sampler), ("reference_images", measured))
-    }
-    graph.add("OpenT2VCompareCache", pictures)
-    graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_cached"})
-    graph.asked = [(prompt, "positive"), (cache, "target_speedup")]
-    return graph
-
-
-def prompt_travel() -> Graph:
-    """The quickstart model beyond its length: windows over time, and a prompt that travels through them."""
-    graph, model, prompt, latent = _bundled(TRAVEL_NOTE, 460, {"positive": TRAVELLING}, {"frames": 49})
-    windows = graph.add("OpenT2VWindows", values={"length": 17, "overlap": 8})
-    links = {**_sampled(model, prompt, latent), "windows": (windows, "windows")}
-    sampler = graph.add("OpenT2VSampler", links, {"seed": 1})
-    graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_travel"})
-    graph.asked = [(prompt, "positive"), (latent, "frames"), (sampler, "seed")]
-    return graph
-
-
-def long_video_storyboard() -> Graph:
-    """Shots that the graph runs over, and one file of them."""
-    graph = Graph()
-    graph.column(340)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(STORY_NOTE, 500)
-    graph.column(400)
-    links = {"model": (model, "model"), "clip": (model, "clip")}
-    story = graph.add("OpenT2VStoryboard", links, {"shots": STORY, "seed": 1, "control_after_generate": "fixed"})
-    graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (story, "clip"), "positive": (story, "prompt")})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model"), "frames": (story, "frames")})
-    graph.column(340)
-    links = {**_sampled(story, prompt, latent), "seed": (story, "seed")}
-    sampler = graph.add("OpenT2VSampler", links, {"keep": True})
-    graph.column(360)
-    links = {**_decoded(model, sampler, latent), "filename_prefix": (story, "label")}
-    decoded = graph.add("OpenT2VDecodeToVideo", links, {"keep": True})
-    graph.column(400)
-    files = {"files": (decoded, "file"), "overlap": (story, "transition")}
-    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": "OpenT2V_story"})
-    graph.asked = [(story, "shots"), (story, "seed")]
-    return graph
-
-
-def continue_video() -> Graph:
-    """The quickstart model twice: the second clip goes on where the first one ends."""
-    graph, model, prompt, latent = _bundled(CONTINUE_NOTE, 480)
-    first = graph.add("OpenT2VSampler", _sampled(model, prompt, latent), {"seed": 1})
-    graph.column(380)
-    clip = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (first, "latent")})
-    words = {name: (prompt, name) for name in ("positive", "negative")}
-    frames = {"images": (clip, "images"), "anchor": (clip, "images")}
-    start = graph.add(
-        "OpenT2VContinue", {"model": (model, "model"), "vae": (model, "vae"), **words, **frames}, {"overlap": 5}
-    )
-    graph.column(340)
-    words = {name: (start, name) for name in words}
-    second = graph.add("OpenT2VSampler", {"model": (model, "model"), **words, "latent": (start, "latent")}, {"seed": 2})
-    graph.column(300)
-    after = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (second, "latent")})
-    both = {
-        "first": (clip, "images"),
-        "second": (after, "images"),
-        "overlap": (start, "overlap"),
-        "fps": (start, "fps"),
-    }
-    joined = graph.add("OpenT2VJoinClips", both)
-    graph.column(400)
-    saved = {"images": (joined, "images"), "fps": (start, "fps")}
-    graph.add("OpenT2VSaveVideo", saved, {"filename_prefix": "OpenT2V_continued"})
-    graph.asked = [(prompt, "positive"), (start, "overlap"), (second, "seed")]
-    return graph
-
-
-def lora() -> Graph:
-    """The quickstart model with its LoRA."""
-    graph = Graph()
-    graph.column(340)
-    graph.note(LORA_NOTE, 460)
-    graph.column(360)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    style = {"lora": "opent2v-quickstart-outline.safetensors"}
-    styled = graph.add("OpenT2VLoadLora", {"model": (model, "model"), "clip": (model, "clip")}, style)
-    graph.column(380)
-    texts = {"positive": "a white square moving to the right on a black background"}
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (styled, "clip")}, texts)
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (styled, "model")})
-    graph.column(340)
-    sampler = graph.add("OpenT2VSampler", _sampled(styled, prompt, latent), {"seed": 1})
-    graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", _decoded(model, sampler, latent), {"filename_prefix": "OpenT2V_outline"})
-    graph.asked = [(prompt, "positive"), (styled, "strength_model"), (sampler, "seed")]
-    return graph
 
 
 if __name__ == "__main__":

@@ -10,3 +10,5 @@ BUNDLED = (
     "long_video_storyboard",
     "continue_video",
 )
+# These run at once too, and leave no video.
+WITHOUT_VIDEO = ("what_is_in_this_file",)

@@ -17,13 +17,13 @@ from opent2v.headless import runner, workflow
 from opent2v.host import embedded
 from opent2v.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from opent2v.tests.workflows import tiny_files
-from opent2v.tests.workflows.bundled import BUNDLED
+from opent2v.tests.workflows.bundled import BUNDLED, WITHOUT_VIDEO
 from opent2v.tests.workflows.core_nodes import CORE_CLASSES, CORE_TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-MODELS = [name for name in NAMES if name not in BUNDLED]
+MODELS = [name for name in NAMES if name not in (*BUNDLED, *WITHOUT_VIDEO)]
 CLASSES = {**NODE_CLASS_MAPPINGS, **CORE_CLASSES}
 TITLES = {**NODE_DISPLAY_NAME_MAPPINGS, **CORE_TITLES}
 # Loader -> the widgets that name files, by their place in widgets_values.
@@ -49,6 +49,11 @@ CANVAS = 1535, 820
 
 def read(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def note_of(flow: dict[str, Any]) -> str:
+    (note,) = (node["widgets_values"][0] for node in flow["nodes"] if node["type"] == "Note")
+    return note
 
 
 def files(flow: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,8 +98,9 @@ def test_it_is_what_the_script_writes(name, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
     import workflows
 
-    made = {one.name: one for one in workflows.TEMPLATES}
-    graph = workflows.generation(made[name]) if name in made else getattr(workflows, name)()
+    bundled = {build.__name__: build for build in workflows.BUNDLED}
+    models = {template.name: template for template in workflows.TEMPLATES}
+    graph = bundled[name]() if name in bundled else workflows.generation(models[name])
     assert graph.page(name) == read(name), "run scripts/make/workflows.py"
 
 
@@ -161,6 +167,37 @@ def test_the_note_names_every_file_in_both_languages(name):
     assert "0 means the model's own value." in note and "0 表示模型自己的默认值。" in note
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_note_says_how_large_the_model_is_and_under_which_licence(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
+    import workflows
+
+    (template,) = (template for template in workflows.TEMPLATES if template.name == name)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert template.licence in readme, "the same as README's table says"
+    size = f"{template.model.gigabytes:g} GB, " if template.model.gigabytes else ""
+    assert f"({size}{template.licence})" in note_of(read(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_says_what_to_change_first_in_both_languages(name):
+    flow, chinese = read(name), json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    kinds = {str(node["id"]): node["type"] for node in flow["nodes"]}
+    *_, english, other = note_of(flow).splitlines()
+    assert english.startswith("Change first: ") and other.startswith("先改这些：")
+    for number, widget in flow["extra"]["linearData"]["inputs"]:
+        kind = kinds[number]
+        assert f"{widget} in {TITLES[kind]}" in english
+        assert kind not in NODE_CLASS_MAPPINGS or f"“{chinese[kind]['display_name']}”的 {widget}" in other
+
+
+def test_the_doctor_reads_a_file_of_the_pack_at_once(tmp_path):
+    embedded.configure(models=tmp_path)
+    (result,) = runner.run(load(read("what_is_in_this_file")), CLASSES).values()
+    said = "\n".join(result["ui"]["opent2v_remarks"])
+    assert "opent2v-quickstart-outline.safetensors" in said and "LoRA, " in said and "models/loras" in said
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nodes_lie_apart_and_in_the_window(name):
     flow = read(name)
@@ -198,7 +235,7 @@ def test_app_mode_is_told_what_to_ask_and_what_to_show(name):
     nodes = {str(node["id"]): node for node in flow["nodes"]}
     app = flow["extra"]["linearData"]
     asked = {widget for _, widget in app["inputs"]}
-    assert asked & {"positive", "prompt", "shots"}
+    assert asked & ({"file"} if name in WITHOUT_VIDEO else {"positive", "prompt", "shots"})
     assert ("image" in asked) == name.endswith(("image_to_video", "reference_to_video"))
     for number, widget in app["inputs"]:
         inputs = CLASSES[nodes[number]["type"]].INPUT_TYPES()

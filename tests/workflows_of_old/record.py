@@ -33,20 +33,19 @@ SAVE_AND_SEND = """async (workflow) => {
 def guided() -> dict[str, Any]:
     """The quickstart template with Video Guidance in front of its sampler."""
     sys.path[:0] = [str(ROOT / "scripts" / "make"), str(ROOT / "scripts")]
+    import bundled_workflows  # pyright: ignore[reportMissingImports]
     import pack
-
-    import workflows  # pyright: ignore[reportMissingImports]
 
     pack.hide_scripts()
     pack.mount()
-    graph, model, prompt, latent = workflows._bundled("", 100)
+    graph, model, prompt, latent = bundled_workflows.bundled("", 100)
     settings = {"cfg_schedule": "auto", "cfg_rescale": 0.5, "cfg_star": True}
     guidance = graph.add("OpenT2VGuidance", values=settings)
     graph.column(340)
-    links = {**workflows._sampled(model, prompt, latent), "guidance": (guidance, "guidance")}
+    links = {**bundled_workflows.sampler_links(model, prompt, latent), "guidance": (guidance, "guidance")}
     sampler = graph.add("OpenT2VSampler", links, {"seed": 1, "control_after_generate": "fixed"})
     graph.column(400)
-    graph.add("OpenT2VDecodeToVideo", workflows._decoded(model, sampler, latent))
+    graph.add("OpenT2VDecodeToVideo", bundled_workflows.file_links(model, sampler, latent))
     return graph.page("guided")
 
 
