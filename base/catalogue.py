@@ -76,7 +76,7 @@ class Catalogue:
 
     def label(self, text: str) -> str:
         """A text that stands alone: a cell of a table, a name of a picture."""
-        return self.words.get(LABEL, {}).get(text) or self.translate(text)
+        return self._in_field(LABEL, text, False) or self.translate(text)
 
     def _line(self, line: str) -> str:
         if BETWEEN_CELLS in line:

@@ -110,6 +110,30 @@ def _change(weight: Tensor, patch: WeightChange) -> Tensor:
     return merged * _magnitudes(tensors["dora"], merged) - weight
 
 
+def norm_of(change: WeightChange) -> tuple[float, int] | None:
+    """(Frobenius norm of the difference at strength 1, numbers that it has), without the weight.
+
+    The products of low-rank factors are not multiplied out: their norm is that of the factors' Gram matrices.
+    None: of a kind that depends on the weight (GLoRA, OFT, BOFT, DoRA), or of picked rows.
+    """
+    t = {role: tensor.float() for role, tensor in change.tensors.items()}
+    if "dora" in t or change.pick is not None:
+        return None
+    if change.kind == "lora" and "mid" not in t:
+        left, right = t["up"].flatten(1), t["down"].flatten(1)
+    elif change.kind == "loha" and "t1" not in t:
+        # Row by row, the product of every pair of columns: an elementwise product of matrices is one of these.
+        left = torch.einsum("ir,is->irs", t["w1_a"], t["w2_a"]).flatten(1)
+        right = torch.einsum("rj,sj->rsj", t["w1_b"], t["w2_b"]).flatten(0, 1)
+    elif change.kind in ("lora", "loha", "lokr", "diff"):
+        product = _KINDS[change.kind](torch.empty(0), t, change.scale)
+        return product.norm().item(), product.numel()
+    else:
+        return None
+    square = ((left.T @ left) * (right @ right.T)).sum().clamp_min(0)
+    return abs(change.scale) * square.sqrt().item(), left.shape[0] * right.shape[1]
+
+
 def _magnitudes(dora: Tensor, merged: Tensor) -> Tensor:
     """Factors that scale the merged weight to DoRA's norms, along its outputs or its inputs.
 

@@ -65,18 +65,32 @@ class Lines:
 
 @dataclass(frozen=True)
 class Strips:
-    """Plans: for each name a letter a step, C computed and r reused."""
+    """Plans: for each name a letter a step, C computed and r reused.
+
+    Attributes:
+        kinds: what the legend calls the computed steps and the reused ones.
+    """
 
     x: str
     plans: Mapping[str, str]
+    kinds: tuple[str, str] = ("computed", "reused")
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Shares of wholes: name -> (part, whole), from above."""
+    """Bars with their names, from above.
+
+    Attributes:
+        x: what they measure, with the unit.
+        lengths: name -> length.
+        notes: what stands behind each bar.
+        whole: length of the pale bar behind each; None: there is none.
+    """
 
     x: str
-    shares: Mapping[str, tuple[int, int]]
+    lengths: Mapping[str, float]
+    notes: Sequence[str]
+    whole: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ def _height(panel: Panel) -> int:
     if isinstance(panel, Strips):
         return 110 + 26 * len(panel.plans)
     if isinstance(panel, Bars):
-        return 110 + 26 * len(panel.shares)
+        return 110 + 26 * len(panel.lengths)
     if isinstance(panel, Card):
         return 70 + 17 * len(_wrapped(panel))
     return HEIGHT
@@ -175,7 +189,7 @@ def _draw_lines(axes: Any, panel: Lines) -> None:
     axes.set_ylabel("\n".join(wrap(panel.y, 40)))
     axes.grid(alpha=0.3)
     # Below the axes, where it hides no point however many there are.
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8, frameon=False)
 
 
 def _draw_strips(axes: Any, panel: Strips) -> None:
@@ -190,21 +204,21 @@ def _draw_strips(axes: Any, panel: Strips) -> None:
     axes.set_xlabel(panel.x)
     from matplotlib.patches import Patch
 
-    keys = [Patch(color=_COMPUTED, label="computed"), Patch(color=_REUSED, label="reused")]
+    keys = [Patch(color=colour, label=kind) for colour, kind in zip((_COMPUTED, _REUSED), panel.kinds, strict=True)]
     axes.legend(handles=keys, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False)
 
 
 def _draw_bars(axes: Any, panel: Bars) -> None:
-    names = list(panel.shares)
-    shares = [100 * part / whole if whole else 0.0 for part, whole in panel.shares.values()]
-    bars = axes.barh(range(len(names)), shares, color=_COMPUTED, height=0.7)
-    axes.barh(range(len(names)), [100] * len(names), color=_REUSED, height=0.7, zorder=0)
-    counts = [f"{part} of {whole}" for part, whole in panel.shares.values()]
-    axes.bar_label(bars, counts, label_type="edge", padding=3, fontsize=8)
+    names, lengths = list(panel.lengths), list(panel.lengths.values())
+    bars = axes.barh(range(len(names)), lengths, color=_COMPUTED, height=0.7)
+    if panel.whole is not None:
+        axes.barh(range(len(names)), [panel.whole] * len(names), color=_REUSED, height=0.7, zorder=0)
+        axes.set_xticks([panel.whole * fifth / 5 for fifth in range(6)])
+    axes.bar_label(bars, panel.notes, label_type="edge", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 125)  # with room for the counts behind the bars
-    axes.set_xticks(range(0, 101, 20))
+    # With room for the notes behind the bars.
+    axes.set_xlim(0, 1.25 * (panel.whole or max(lengths, default=0) or 1))
     axes.set_xlabel(panel.x)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..base import WeightChange
+from ..base.catalogue import translated
+from ..base.weight_changes import norm_of
 from ..finetune import Record
 from ..host import host
 from ..loaders.lora import Verdict
@@ -21,17 +25,49 @@ HIGHEST = 100.0  # decibels that stand for clips that are equal
 _GROUPS = 14  # of layers that a picture names
 _COURSE = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4", "contrast": "black", "sharpness": "#888888"}
 _EXPERTS = ("high noise", "low noise")
+_MILLIONTHS = 1e6
+_BLOCK = re.compile(r"(\w+)\.(\d+)\.")
+_TENTHS = 10  # of the noise levels, over each of which a training's loss is averaged
 
 
 def picture_of(title: str, panels: Sequence[Panel]) -> Any:
-    """IMAGE of the panels; where it cannot be drawn, a placeholder that says so to whoever needs it.
+    """IMAGE of the panels in the page's language; where it cannot be drawn, a placeholder that says so.
 
-    The run's other results are worth more than the picture, so they do not fail with it.
+    Without a font for the language its words are English. The run's other results are worth more than the picture, so
+    they do not fail with it.
     """
+    fonts, language = tuple(host.model_roots("fonts")), host.language()
     try:
-        return chart(title, panels, tuple(host.model_roots("fonts")))
+        try:
+            return chart(translated(title, language), [in_language(panel, language) for panel in panels], fonts)
+        except FontError:
+            return chart(title, panels, fonts)
     except (MissingMatplotlib, FontError) as error:
         return host.missing(str(error))
+
+
+def in_language(panel: Panel, language: str) -> Panel:
+    """A panel with its words in a language; names of files and numbers stay."""
+
+    def say(text: str) -> str:
+        return translated(text, language, is_label=True)
+
+    if isinstance(panel, Card):
+        return Card([translated(line, language) for line in panel.lines])
+    if isinstance(panel, Strips):
+        plans = {say(name): steps for name, steps in panel.plans.items()}
+        return Strips(say(panel.x), plans, (say(panel.kinds[0]), say(panel.kinds[1])))
+    if isinstance(panel, Bars):
+        lengths = {say(name): length for name, length in panel.lengths.items()}
+        return replace(panel, x=say(panel.x), lengths=lengths, notes=[say(note) for note in panel.notes])
+    return replace(
+        panel,
+        x=say(panel.x),
+        y=say(panel.y),
+        lines=[replace(line, name=say(line.name)) for line in panel.lines],
+        marks={x: say(name) for x, name in panel.marks.items()},
+        ring=panel.ring and (*panel.ring[:2], say(panel.ring[2])),
+    )
 
 
 def profile_panels(profile: Profile, plans: Mapping[str, str]) -> list[Panel]:
@@ -91,8 +127,8 @@ def continuity_panels(steps: Sequence[float], course: Course, joints: Sequence[J
     ]
 
 
-def lora_panels(verdicts: Sequence[Verdict]) -> list[Panel]:
-    """How much of a LoRA file matches the model, by groups of layers."""
+def lora_panels(verdicts: Sequence[Verdict], changes: Sequence[WeightChange] = ()) -> list[Panel]:
+    """How much of a LoRA file matches the model, by groups of layers, and how much it changes each block."""
     counts: dict[str, tuple[int, int]] = {}
     for verdict in verdicts:
         fitting = [adapter.stem for adapter, _ in verdict.places]
@@ -105,7 +141,27 @@ def lora_panels(verdicts: Sequence[Verdict]) -> list[Panel]:
     shown, rest = dict(ranked[:_GROUPS]), [count for _, count in ranked[_GROUPS:]]
     if rest:
         shown[f"{len(rest)} more groups"] = sum(part for part, _ in rest), sum(whole for _, whole in rest)
-    return [Bars("changes that match the model, %", shown)]
+    lengths = {name: 100 * part / whole for name, (part, whole) in shown.items()}
+    notes = [f"{part} of {whole}" for part, whole in shown.values()]
+    bars = Bars("changes that match the model, %", lengths, notes, whole=100)
+    sizes = block_sizes(changes)
+    lines = [Line(name, list(size), [_MILLIONTHS * each for each in size.values()]) for name, size in sizes.items()]
+    return [bars, Lines("block", "change of its weights, root mean square, millionths", lines)] if lines else [bars]
+
+
+def block_sizes(changes: Sequence[WeightChange]) -> dict[str, dict[int, float]]:
+    """List of blocks -> number of a block -> root mean square of what is added to its weights at strength 1."""
+    sums: dict[tuple[str, int], tuple[float, int]] = {}
+    for change in changes:
+        block, size = _BLOCK.search(change.key), norm_of(change)
+        if block is not None and size is not None:
+            place = block[1], int(block[2])
+            square, count = sums.get(place, (0.0, 0))
+            sums[place] = square + size[0] ** 2, count + size[1]
+    sizes: dict[str, dict[int, float]] = {}
+    for (name, number), (square, count) in sorted(sums.items()):
+        sizes.setdefault(name, {})[number] = math.sqrt(square / count)
+    return sizes
 
 
 def layer_group(stem: str) -> str:
@@ -125,11 +181,23 @@ def card_panels(lines: Sequence[str]) -> list[Panel]:
 
 
 def training_panels(history: Sequence[Record]) -> list[Panel]:
-    """The loss of each step, and of the clips kept out where it was measured."""
+    """The loss of each step, and of the clips kept out where it was measured; and the loss by noise level."""
     losses = Line("loss", [record.step for record in history], [record.loss for record in history])
     measured = [(record.step, record.validation) for record in history if record.validation is not None]
     kept_out = [Line("clips kept out", *_columns(measured), is_apart=True)] if measured else []
-    return [Lines("step", "loss, mean square error", [losses, *kept_out])]
+    halves = {"first half of the steps": history[: len(history) // 2], "second half": history[len(history) // 2 :]}
+    levels = [Line(name, *_columns(loss_by_level(half))) for name, half in halves.items() if half]
+    panels: list[Panel] = [Lines("step", "loss, mean square error", [losses, *kept_out])]
+    by_level = Lines("noise level (timestep / 1000)", "loss, mean square error", [line for line in levels if line.xs])
+    return [*panels, by_level] if by_level.lines else panels
+
+
+def loss_by_level(history: Sequence[Record]) -> list[tuple[float, float]]:
+    """(middle of a tenth of the noise levels, mean loss of the clips that were noised to it), where there were some."""
+    losses: dict[int, list[float]] = {}
+    for level, loss in (pair for record in history for pair in record.levels):
+        losses.setdefault(min(int(level * _TENTHS), _TENTHS - 1), []).append(loss)
+    return [((tenth + 0.5) / _TENTHS, sum(each) / len(each)) for tenth, each in sorted(losses.items())]
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -108,6 +108,13 @@ class Applied:
         """Of the files of the last run, in their order."""
         return [verdict for verdict, _ in self._read.values()]
 
+    @property
+    def changes(self) -> list[WeightChange]:
+        """What the files of the last run change of the MODEL."""
+        return [
+            change for verdict, part in self._read.values() if not verdict.target.is_text_encoder for change in part
+        ]
+
     def _new(
         self, file: LoraFile, target: Target, blocks: str, node: str | None
     ) -> tuple[Verdict, tuple[WeightChange, ...]]:
@@ -162,7 +169,7 @@ class OpenT2VLoadLora:
 
     def __init__(self) -> None:
         self._applied, self._low = Applied(), Applied()
-        self._drawn: tuple[list[int], Any] | None = None
+        self._drawn: tuple[list[Any], Any] | None = None
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -231,9 +238,12 @@ class OpenT2VLoadLora:
     def _chart(self, name: str) -> Any:
         """The picture of the last run's verdict, drawn once for as long as the verdict holds."""
         verdicts = self._applied.verdicts
-        if self._drawn is None or self._drawn[0] != [id(verdict) for verdict in verdicts]:
-            chart = picture_of(f"{name}: layers that match", lora_panels(verdicts))
-            self._drawn = [id(verdict) for verdict in verdicts], chart
+        shown = [host.language(), *(id(verdict) for verdict in verdicts)]
+        if self._drawn is None or self._drawn[0] != shown:
+            chart = picture_of(
+                f"{name}: layers that match, and what changes", lora_panels(verdicts, self._applied.changes)
+            )
+            self._drawn = shown, chart
         return self._drawn[1]
 
 

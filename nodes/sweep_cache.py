@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..base.catalogue import translated
 from ..base.remarks import fits, look
 from ..host import host
 from ..media.compare import SAME, Likeness
+from ..media.finishing.fonts import FontError
 from ..media.side_by_side import contact_sheet
 from ..sampling import SamplerRequest, SamplingError, steps_of
 from ..sampling.caches import POLICIES, CacheRequest, CacheRun, StepCache, cache_runs
@@ -106,7 +108,7 @@ class OpenT2VSweepCache:
         chart = picture_of(
             f"{inputs.variant.title}, {steps} steps: speed against likeness", sweep_panels(times, rows, chosen)
         )
-        sheet = contact_sheet(list(shown.values()), list(shown), MOMENTS, tuple(host.model_roots("fonts")))
+        sheet = _sheet(shown)
         return with_remarks(("\n".join(lines), reference, chart, sheet), lines)
 
 
@@ -114,6 +116,15 @@ def fastest(speeds: Mapping[str, float], rows: Mapping[str, Likeness]) -> str | 
     """The fastest run whose content is that of the run without a cache; None where none is faster."""
     alike = [name for name, row in rows.items() if row.psnr >= SAME and speeds[name] > 1]
     return max(alike, key=lambda name: speeds[name], default=None)
+
+
+def _sheet(clips: Mapping[str, Tensor]) -> Tensor:
+    """The contact sheet, its names in the page's language where a font has the letters."""
+    frames, fonts, language = list(clips.values()), tuple(host.model_roots("fonts")), host.language()
+    try:
+        return contact_sheet(frames, [translated(name, language) for name in clips], MOMENTS, fonts)
+    except FontError:
+        return contact_sheet(frames, list(clips), MOMENTS, fonts)
 
 
 def few_frames(clip: Tensor) -> Tensor:

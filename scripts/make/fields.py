@@ -68,6 +68,8 @@ class Module:
                 yield from value.elts
             case ast.Dict():
                 yield from value.values
+            case ast.DictComp():
+                yield value.value
             case ast.BinOp(op=ast.Add()):
                 yield from (value.left, value.right)
             case ast.Starred() | ast.Subscript() | ast.NamedExpr():

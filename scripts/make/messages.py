@@ -28,7 +28,7 @@ FROM_ELSEWHERE = {
     "expert": ("high", "low"),
     LABEL: (
         *("run", "motion", "rhythm", "verdict", "identical", "none", "computed", "speed", "off"),
-        *("frames", "latents", "sound"),
+        *("frames", "latents", "sound", "reused", "red", "green", "blue", "contrast", "sharpness"),
     ),
 }
 

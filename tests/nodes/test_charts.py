@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +15,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from opent2v.base import WeightChange
 from opent2v.finetune import Record
 from opent2v.host import embedded
 from opent2v.media import charts
 from opent2v.media.compare import Likeness, compare
 from opent2v.media.continuity import joints, over_time, step_psnr
+from opent2v.media.finishing.fonts import FontError, font_for
 from opent2v.nodes import charts as nodes
 from opent2v.nodes.compare_cache import OpenT2VCompareCache
 from opent2v.nodes.sweep_cache import fastest
@@ -57,7 +60,19 @@ PLANS = {f"threshold {value:g}": "CCrCrrCrrC" * 2 for value in (0.05, 0.1, 0.2, 
 RUNS = ["optimal 0.05", "optimal 0.1", "optimal 0.2", "optimal 0.4", "16 steps, no cache", "10 steps, no cache"]
 SPEEDS = {name: 1.1 + 0.4 * number for number, name in enumerate(RUNS)}
 ROWS = {name: likeness(40.0 - 5 * number) for number, name in enumerate(RUNS)}
-HISTORY = [Record(step, 1 / step, (0.5,), 1.2 / step if step % 5 == 0 else None) for step in range(1, 40)]
+HISTORY = [
+    Record(step, 1 / step, [(step / 40, 1 / step), (0.05, 2.0)], 1.2 / step if step % 5 == 0 else None)
+    for step in range(1, 40)
+]
+
+
+def change(block: int, kind: str = "lora", scale: float = 0.5, **tensors: torch.Tensor) -> WeightChange:
+    draw = torch.Generator().manual_seed(block)
+    factors = tensors or {"up": torch.randn(6, 2, generator=draw), "down": torch.randn(2, 5, generator=draw)}
+    return WeightChange(f"diffusion_model.blocks.{block}.attn1.to_q.weight", kind, factors, scale)
+
+
+CHANGES = [change(block) for block in range(8)]
 
 
 def all_panels() -> dict[str, list[charts.Panel]]:
@@ -71,7 +86,15 @@ def all_panels() -> dict[str, list[charts.Panel]]:
         "sweep": nodes.sweep_panels(SPEEDS, ROWS, "optimal 0.2"),
         "likeness": nodes.likeness_panels({"frames": ROWS["optimal 0.1"], "latent": ROWS["optimal 0.4"]}),
         "long video": nodes.continuity_panels(steps, over_time(frames), joints(frames, [4, 8], 8.0), 8.0),
-        "LoRA": [charts.Bars("changes that match the model, %", shares)],
+        "LoRA": [
+            charts.Bars(
+                "changes that match the model, %",
+                {name: 100 * part / whole for name, (part, whole) in shares.items()},
+                [f"{part} of {whole}" for part, whole in shares.values()],
+                whole=100,
+            ),
+            *nodes.lora_panels([], CHANGES)[1:],
+        ],
         "card": nodes.card_panels(["825 tensors (825 F16), 2.6 GiB", "a long line of the report " * 9, "", "end"]),
         "training": nodes.training_panels(HISTORY),
     }
@@ -80,13 +103,23 @@ def all_panels() -> dict[str, list[charts.Panel]]:
 TITLE = "A title that is longer than one line of the picture is wide, so it has to be wrapped: ünïcödé"
 
 
+def chinese_font() -> None:
+    try:
+        font_for("星空", 12)
+    except FontError:
+        pytest.skip("no font with Chinese letters on this machine")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", all_panels())
-def test_nothing_lies_on_another_or_outside_at_640_pixels(matplotlib, name):
+def test_nothing_lies_on_another_or_outside_at_640_pixels(matplotlib, name, language):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
-    figure = charts.figure(TITLE, all_panels()[name])
+    if language == "zh":
+        chinese_font()
+    figure = charts.figure(TITLE, [nodes.in_language(panel, language) for panel in all_panels()[name]])
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     width, height = canvas.get_width_height()
@@ -179,16 +212,23 @@ def test_joints_and_drift_are_plotted_over_seconds(matplotlib):
 
 
 def test_groups_of_layers_have_their_shares(matplotlib):
-    (axes,) = charts.figure("LoRA", all_panels()["LoRA"]).axes
+    axes, _ = charts.figure("LoRA", all_panels()["LoRA"]).axes
     widths = [round(bar.get_width(), 3) for bar in axes.containers[0]]
     assert widths[:3] == [100, 86.667, 73.333] and widths[-1] == 0
     assert [text.get_text() for text in axes.texts][:2] == ["30 of 30", "26 of 30"]
 
 
 def test_the_losses_of_a_training_are_plotted(matplotlib):
-    (axes,) = charts.figure("training", nodes.training_panels(HISTORY)).axes
+    axes, levels = charts.figure("training", nodes.training_panels(HISTORY)).axes
     assert plotted(axes)["loss"] == [(record.step, record.loss) for record in HISTORY]
     assert [step for step, _ in plotted(axes)["clips kept out"]] == [5, 10, 15, 20, 25, 30, 35]
+    # 19 steps: up to level 0.475, and once more in each step at 0.05 with a loss of 2.
+    first = dict(plotted(levels)["first half of the steps"])
+    assert first[0.05] == pytest.approx((19 * 2 + 1 + 1 / 2 + 1 / 3) / 22)
+    assert first[0.45] == pytest.approx(sum(1 / step for step in (16, 17, 18, 19)) / 4)
+    assert list(first) == [0.05, 0.15, 0.25, 0.35, 0.45]
+    assert [level for level, _ in plotted(levels)["second half"]] == [0.05, 0.55, 0.65, 0.75, 0.85, 0.95]
+    assert len(nodes.training_panels([Record(1, 0.5)])) == 1
 
 
 def test_a_picture_is_an_image_in_the_letters_of_its_text(matplotlib):
@@ -200,14 +240,57 @@ def test_a_picture_is_an_image_in_the_letters_of_its_text(matplotlib):
 def test_chinese_letters_get_a_font_that_has_them(matplotlib):
     from matplotlib.text import Text
 
-    from opent2v.media.finishing.fonts import FontError, font_for
-
-    try:
-        path = font_for("星空", 12).path
-    except FontError:
-        pytest.skip("no font with Chinese letters on this machine")
+    chinese_font()
+    path = font_for("星空", 12).path
     figure = charts.figure("星空.safetensors", nodes.card_panels(["rank 8"]))
     assert {text.get_fontproperties().get_file() for text in figure.findobj(Text)} == {path}
+
+
+WORD = re.compile(r"(?<![A-Za-z0-9_.])[a-z]{3,}(?![A-Za-z0-9_.])")
+# Names, which are the same in both languages: of the rules of a cache, of layers.
+NAMES = {"optimal", "threshold", "sigma", "latent", "proj_out", "blocks", "attn"}
+
+
+@pytest.mark.parametrize("name", [name for name in all_panels() if name != "card"])
+def test_the_labels_of_a_figure_are_in_the_readers_language(matplotlib, name):
+    from matplotlib.text import Text
+
+    chinese_font()
+    figure = charts.figure("", [nodes.in_language(panel, "zh") for panel in all_panels()[name]])
+    texts = {text.get_text() for text in figure.findobj(Text)}
+    assert {text: words for text in texts if (words := set(WORD.findall(text)) - NAMES)} == {}
+    assert any(re.search("[\u4e00-\u9fff]", text) for text in texts)
+    for axes in figure.axes:
+        assert re.search("[\u4e00-\u9fff]|PSNR|SSIM", axes.get_xlabel() + axes.get_ylabel())
+
+
+def test_without_a_font_for_the_language_the_words_are_english(matplotlib, monkeypatch):
+    drawn = []
+
+    def fails(text, size, folders=()):
+        drawn.append(text)
+        raise FontError(text)
+
+    monkeypatch.setattr(charts, "font_for", fails)
+    embedded.speak("zh")
+    try:
+        picture = nodes.picture_of("Joints and drift", nodes.training_panels(HISTORY))
+    finally:
+        embedded.speak("en")
+    expected = charts.chart("Joints and drift", nodes.training_panels(HISTORY))
+    assert torch.equal(picture, expected) and "损失" in drawn[0]
+
+
+def test_how_much_a_lora_changes_each_block_is_plotted(matplotlib):
+    _, axes = charts.figure("LoRA", all_panels()["LoRA"]).axes
+    expected = []
+    for block in range(8):
+        factors = CHANGES[block].tensors
+        product = 0.5 * factors["up"] @ factors["down"]
+        expected.append((block, pytest.approx(1e6 * product.square().mean().sqrt().item(), rel=1e-5)))
+    assert plotted(axes)["blocks"] == expected
+    turned = change(1, "oft", blocks=torch.zeros(1, 2, 2))  # its change depends on the weight
+    assert list(nodes.block_sizes([change(0), turned])["blocks"]) == [0]
 
 
 def test_without_matplotlib_the_picture_alone_is_missing(monkeypatch):
