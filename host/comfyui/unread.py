@@ -66,10 +66,10 @@ def refuse_other_space(model_sampling: Any, predicts: str) -> None:
     """
     if isinstance(model_sampling, CONST) == (predicts == "flow"):
         return
+    set_for, its_own = ("noise", "a flow") if predicts == "flow" else ("a flow", predicts)
     raise SamplingError(
         f"A node in front (ModelSamplingDiscrete or one like it) has set the sampling of this MODEL for models that "
-        f"predict {'noise' if predicts == 'flow' else 'a flow'}; this one predicts "
-        f"{'a flow' if predicts == 'flow' else predicts}. Take that node out."
+        f"predict {set_for}; this one predicts {its_own}. Take that node out."
     )
 
 

@@ -31,6 +31,7 @@ def main() -> int:
     from PIL import Image
 
     from opent2v.host import embedded  # pyright: ignore[reportMissingImports]
+    from opent2v.media.writer import VideoWriter  # pyright: ignore[reportMissingImports]
     from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
 
     def call(name: str, **inputs):
@@ -57,11 +58,13 @@ def main() -> int:
         )
         joined = torch.cat([reference, images])  # a joint like no other: the same clip once more
         chart = call("MeasureVideo", images=joined, joints=str(len(reference)), fps=16.0)[1]
+        data = Path(scratch) / "input" / "clips"
+        data.mkdir(parents=True)
         for name, each in (("first", images), ("second", reference)):
-            clip_file = Path(scratch) / "input" / "clips" / f"{name}.mp4"
-            clip_file.parent.mkdir(parents=True, exist_ok=True)
-            write_video(clip_file, each)
-            clip_file.with_suffix(".txt").write_text(PROMPT, encoding="utf-8")
+            with VideoWriter(data, name, fps=16.0, width=each.shape[2], height=each.shape[1]) as writer:
+                writer.write(each)
+            assert writer.path is not None
+            writer.path.with_suffix(".txt").write_text(PROMPT, encoding="utf-8")
         training = call("TrainLora", model=model, clip=clip, vae=vae, data="clips", name="short", trigger="", steps=60,
                         batch=2, judge=0)[-1]  # fmt: skip
         lora = "opent2v-quickstart-outline.safetensors"

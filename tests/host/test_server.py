@@ -234,3 +234,28 @@ def test_rows_of_a_table_become_one_comparison_as_headless(server, prompt, tmp_p
         assert abs(first - second).max() <= 1
     keys = [json.loads((folder / "output" / "blind_key_00001.json").read_text()) for folder in (tmp_path, server.base)]
     assert keys[0] == keys[1] and sorted(keys[0].values()) == ["1", "2"]
+
+
+def test_an_error_of_our_model_in_cores_sampler_speaks_the_pages_language(server, prompt):
+    """ModelSamplingDiscrete sets another kind of prediction than our MODEL has: KSampler fails in our code."""
+    by_kind = {node["class_type"]: number for number, node in prompt.items()}
+    model, text, empty = (by_kind[f"OpenT2V{name}"] for name in ("LoadModel", "EncodePrompt", "EmptyLatent"))
+    graph = {number: prompt[number] for number in (model, text, empty)}
+    sampling = {"model": [model, 0], "sampling": "eps", "zsnr": False}
+    graph["sampling"] = {"class_type": "ModelSamplingDiscrete", "inputs": sampling}
+    inputs = {"model": ["sampling", 0], "positive": [text, 0], "negative": [text, 1], "latent_image": [empty, 0]}
+    inputs |= {"seed": 1, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    graph["sampler"] = {"class_type": "KSampler", "inputs": inputs}
+    graph["save"] = {"class_type": "SaveLatent", "inputs": {"samples": ["sampler", 0], "filename_prefix": "x"}}
+    said = {}
+    try:
+        for spoken in ("en", "zh"):
+            server.post("/settings", {"Comfy.Locale": spoken})
+            error = error_of(server.wait(server.queue(graph)))
+            assert error["node_type"] == "KSampler"
+            said[spoken] = error["exception_message"]
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+    assert said["en"].startswith("A node in front (ModelSamplingDiscrete or one like it)")
+    assert "ModelSamplingDiscrete" in said["zh"] and "此 MODEL" in said["zh"]
+    assert said["en"].strip() in server.log.read_text(errors="replace")
