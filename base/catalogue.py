@@ -170,10 +170,13 @@ class Catalogue:
         return self._filled(matches, _PARTS)
 
     def _named(self, text: str) -> str | None:
-        """A message with a name before it: "model.safetensors: no weights in it"."""
-        name, sign, rest = text.partition(": ")
-        part = self._whole(rest, True) if sign else None
-        return part and f"{name}{self._signs.get(':', ': ')}{part}"
+        """A message with a name or another one before it: "model.safetensors: no weights in it"."""
+        name, colon, rest = text.partition(": ")
+        part = self._whole(rest, True) if colon else None
+        head = self._whole(name, True) if colon else None
+        if head is not None and part is None:
+            part = self._whole(rest)
+        return part and f"{head or name}{self._signs.get(':', ': ')}{part}"
 
     def _with_tail(self, text: str) -> str | None:
         """A text whose end is a message that begins with a sign: "400 of 400 match" and ", 4 unmatched"."""

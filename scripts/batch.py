@@ -50,10 +50,10 @@ def main() -> int:
     terminal = Terminal(time.monotonic())
     report = batch.check(plan)
     for number, row, line, problem in report.refused:
-        print(f"{_place(number, row, line)} is refused: {problem}", file=sys.stderr)
+        console.say(f"{_place(number, row, line)} is refused: {problem}", error=True)
     if report.refusals > len(report.refused):
-        print(f"and {report.refusals - len(report.refused)} more are refused", file=sys.stderr)
-    print(f"{report.total} jobs, {report.refusals} refused, {report.models} sets of models, into {output}", flush=True)
+        console.say(f"and {report.refusals - len(report.refused)} more are refused", error=True)
+    console.say(f"{report.total} jobs, {report.refusals} refused, {report.models} sets of models, into {output}")
     if arguments.check or report.refusals == report.total:
         return int(bool(report.refusals))
     most = arguments.batch
@@ -61,7 +61,7 @@ def main() -> int:
         return _make(batch, plan, report, output, terminal, lambda scratch: _here(session, text, scratch, batch, most))
     with batch_ray.cluster(arguments.ray, arguments.actors, arguments.cores) as (ray, count, takes):
         each = ", ".join(f"{amount:g} {name.removeprefix('num_')[:-1].upper()}" for name, amount in takes.items())
-        print(f"{count} actors on Ray, {each} each", flush=True)
+        console.say(f"{count} actors on Ray, {each} each")
 
         def on_ray(scratch: Path) -> Any:
             place = batch_ray.PackWorkplace(
@@ -88,7 +88,7 @@ def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, 
             batch.run_batch(plan, manifest, makers(scratch), report, terminal.result)
         except KeyboardInterrupt:
             terminal.end()
-            print(f"Stopped; {report.left} jobs are left. The same command goes on from here.", file=sys.stderr)
+            console.say(f"Stopped; {report.left} jobs are left. The same command goes on from here.", error=True)
             return console.INTERRUPTED
         finally:
             batch.remove_scratch(scratch)
@@ -96,7 +96,8 @@ def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, 
         results = batch.write_results(manifest)
     finally:
         manifest.close()
-    print(f"{report.done} made, {report.kept} were there, {report.failed} failed, {report.refusals} refused: {results}")
+    made, there, failed, refused = report.done, report.kept, report.failed, report.refusals
+    console.say(f"{made} made, {there} were there, {failed} failed, {refused} refused: {results}")
     return int(bool(report.failed or report.refusals))
 
 
@@ -124,18 +125,20 @@ class Terminal:
         self._ended += 1
         place = _place(job.number, job.row, job.line)
         files = " ".join(file.name for file in result.files)
-        text = f"failed: {result.error.splitlines()[0]}" if result.error else f"{result.seconds:.1f} s {files}"
+        error = result.error.splitlines()[0] if result.error else ""
+        text = f"failed: {error}" if error else f"{result.seconds:.1f} s {files}"
         where = f" [{result.worker}]" if result.worker else ""
         self.end()
-        print(f"{place}{where}: {text}", flush=True)
+        console.say(f"{place}{where}: {text}")
         if self._is_terminal:
-            print(self.status(report), end="", flush=True)
+            print(console.translated(self.status(report)), end="", flush=True)
 
     def status(self, report: Any) -> str:
         seconds = time.monotonic() - self._began
         left = seconds / max(self._ended, 1) * report.left
         ended = report.total - report.left
-        return f"{ended}/{report.total}, {report.failed} failed, {_clock(seconds)} so far, about {_clock(left)} left"
+        parts = [f"{ended}/{report.total}", f"{report.failed} failed", f"{_clock(seconds)} so far"]
+        return ", ".join([*parts, f"about {_clock(left)} left"])
 
     def end(self) -> None:
         """Take the line for the whole batch off."""
@@ -173,7 +176,7 @@ def _workflow(path: Path) -> str:
 
 
 def _place(number: int, row: int, line: int) -> str:
-    return f"job {number}" + (f" (row {row}, line {line})" if line else "")
+    return f"job {number} (row {row}, line {line})" if line else f"job {number}"
 
 
 def _clock(seconds: float) -> str:

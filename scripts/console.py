@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import locale
 import sys
 import time
@@ -10,13 +11,16 @@ import traceback
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from io import TextIOWrapper
-from typing import TextIO
+from typing import Any, TextIO
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def guard(main: Callable[[], int]) -> int:
-    """Run a script: Ctrl-C ends it quietly, an error is one message on stderr, unless `--traceback` asks for more."""
+    """Run a script: Ctrl-C ends it quietly, an error is one message on stderr, unless `--traceback` asks for more.
+
+    In another language than English, the English message follows, by which it can be searched for.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a Chinese prompt on a Latin-1 terminal is no reason to stop
@@ -24,13 +28,35 @@ def guard(main: Callable[[], int]) -> int:
     try:
         return main()
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+        print(file=sys.stderr)
+        say("Interrupted.", error=True)
         return INTERRUPTED
+    except SystemExit as stop:
+        if not isinstance(stop.code, str):
+            raise
+        _complain(stop.code)
+        return 1
     except Exception as error:
         if wants_traceback:
             traceback.print_exc()
-        print(f"error: {_translated(str(error)) or type(error).__name__}", file=sys.stderr)
+        _complain(str(error) or type(error).__name__)
         return 1
+
+
+def _complain(text: str) -> None:
+    message = f"error: {text}"
+    said = translated(message)
+    print(said if said == message else f"{said}\n{message}", file=sys.stderr)
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line in the terminal's language.
+
+    Args:
+        error: to stderr.
+    """
+    said = translated(text, is_label=" " not in text)
+    print(said, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def language() -> str:
@@ -47,18 +73,25 @@ def language() -> str:
         return "en"
 
 
-def _translated(text: str) -> str:
-    """A message of the rooms; those of the scripts are English. Works before the pack's requirements are there."""
+def translated(text: str, is_label: bool = False) -> str:
+    """A text of the rooms or the scripts in the terminal's language. Works before the pack's requirements are there.
+
+    Args:
+        is_label: it stands alone, as the name of a stage does.
+    """
     spoken = language()
-    if spoken.startswith("en"):
-        return text
+    return text if spoken.startswith("en") else _catalogue().translated(text, spoken, is_label)
+
+
+@functools.cache
+def _catalogue() -> Any:
     import pack
 
     spec = spec_from_file_location("opent2v_catalogue", pack.ROOT / "base" / "catalogue.py")
     assert spec is not None and spec.loader is not None
     catalogue = module_from_spec(spec)
     spec.loader.exec_module(catalogue)
-    return catalogue.translated(text, spoken)
+    return catalogue
 
 
 def describe(text: str | None) -> None:
@@ -70,7 +103,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that `guard` and `language` read."""
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it happened")
     parser.add_argument(
-        "--language", metavar="LANGUAGE", help="of remarks and errors: en or zh (default: the terminal's own)"
+        "--language", metavar="LANGUAGE", help="of what is said: en or zh (default: the terminal's own)"
     )
 
 
@@ -94,7 +127,7 @@ class Stages:
     def start(self, name: str) -> None:
         self.name, self._drawn = name, 0.0
         if self.is_terminal:
-            self._draw(f"{name:<8} ...")
+            self._draw(f"{self._shown} ...")
 
     def update(self, value: int, total: int) -> None:
         """Show that `value` of `total` parts of the stage are done."""
@@ -103,18 +136,23 @@ class Stages:
             return
         self._drawn = now
         filled = self.WIDTH * min(max(value, 0), total) // total
-        self._draw(f"{self.name:<8} [{'#' * filled}{'.' * (self.WIDTH - filled)}] {value}/{total}")
+        self._draw(f"{self._shown} [{'#' * filled}{'.' * (self.WIDTH - filled)}] {value}/{total}")
 
     def end(self, seconds: float) -> None:
         """Finish the stage; stages of one name (two loaders, say) are added up."""
         self.seconds[self.name] = self.seconds.get(self.name, 0.0) + seconds
         line = (
-            f"{self.name:<8} {seconds:.1f} s"
+            f"{self._shown} {seconds:.1f} s"
             if not self.is_terminal
-            else f"{self.name:<8} [{'#' * self.WIDTH}] {seconds:.1f} s"
+            else f"{self._shown} [{'#' * self.WIDTH}] {seconds:.1f} s"
         )
         self._draw(line)
         print(file=self.out, flush=True)
+
+    @property
+    def _shown(self) -> str:
+        """The stage's name in the terminal's language, in a column of its own."""
+        return f"{translated(self.name, is_label=True):<8}"
 
     def _draw(self, text: str) -> None:
         # Return to the line's start, and erase the rest of a longer text.

@@ -31,13 +31,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?")
+    console.add_common(parser)
     arguments = parser.parse_args()
     target = arguments.target or arguments.source.with_suffix(".safetensors")
     if target.exists():
         raise SystemExit(f"{target} exists already; give another name as the second argument.")
     tensors = read(arguments.source)
     write(tensors, target)
-    print(f"{target}: {len(tensors)} tensors, {target.stat().st_size / 2**20:.1f} MiB")
+    console.say(f"{target}: {len(tensors)} tensors, {target.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 

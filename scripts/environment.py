@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import console
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 # Marker file: empty when an install begins, "complete" when it ends, so that an interrupted one shows. It also says
@@ -92,7 +94,7 @@ def begin() -> None:
         raise SetupError(
             f"{VENV} was not made by OpenT2V and has no working Python with pip; repair or remove it, and start again"
         )
-    print(f"Making {VENV} ...", flush=True)
+    console.say(f"Making {VENV} ...")
     try:
         if VENV.exists():
             shutil.rmtree(VENV)
@@ -113,7 +115,7 @@ def begin() -> None:
 def install(needed: Sequence[str]) -> None:
     """Install into `.venv`, torch first so that nothing else chooses its build, and mark it complete."""
     pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
-    print("Installing what OpenT2V needs; this happens once and takes some minutes.", flush=True)
+    console.say("Installing what OpenT2V needs; this happens once and takes some minutes.")
     is_ours = MARKER.exists()
     if is_ours:
         MARKER.write_text("", encoding="utf-8")
@@ -123,10 +125,11 @@ def install(needed: Sequence[str]) -> None:
     # It is no error if that build is not found, so pip's message (on stderr) is hidden.
     has_torch = wants_cpu and subprocess.call([*pip, TORCH_CPU], stderr=subprocess.DEVNULL) == 0
     if wants_cpu and not has_torch:
-        print("No NVIDIA driver here, but pip knows no CPU build of torch: taking the usual one, which is several GB.")
-        print(
-            "To save that, stop and set pip's extra-index-url as the CPU choice on PyTorch's install page says.",
-            flush=True,
+        console.say(
+            "No NVIDIA driver here, but pip knows no CPU build of torch: taking the usual one, which is several GB."
+        )
+        console.say(
+            "To save that, stop and set pip's extra-index-url as the CPU choice on PyTorch's install page says."
         )
     others = [requirement for requirement in needed if requirement != TORCH]
     for step in ([] if has_torch else [TORCH], others):

@@ -88,11 +88,11 @@ def main() -> int:
     pack.mount()
     target = arguments.target or default_target(arguments.source, arguments.format)
     errors, left = quantise(arguments.source, target, arguments.format)
-    print(table(errors))
+    console.say(table(errors))
     if left:
         columns = FORMATS[arguments.format].columns
-        print(f"{left} of the blocks' matrices stay as they are: their rows are no multiple of {columns}")
-    print(f"{target}: {len(errors)} layers as {arguments.format}, {target.stat().st_size / 2**20:,.1f} MiB")
+        console.say(f"{left} of the blocks' matrices stay as they are: their rows are no multiple of {columns}")
+    console.say(f"{target}: {len(errors)} layers as {arguments.format}, {target.stat().st_size / 2**20:,.1f} MiB")
     return 0
 
 

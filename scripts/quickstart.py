@@ -62,12 +62,13 @@ def main() -> int:
     if name:
         outcome.files = [put(outcome.files[0], folder / name), *outcome.files[1:]]
     for remark in outcome.remarks:
-        print(remark)
-    print(f"prompt   {outcome.values['OpenT2VEncodePrompt']['positive']}")
-    print(f"seed     {outcome.values['OpenT2VSampler']['seed']}")
-    print(f"total    {time.perf_counter() - began:.1f} s")
+        console.say(remark)
+    prompt, seed = outcome.values["OpenT2VEncodePrompt"]["positive"], outcome.values["OpenT2VSampler"]["seed"]
+    console.say(f"prompt   {prompt}")
+    console.say(f"seed     {seed}")
+    console.say(f"total    {time.perf_counter() - began:.1f} s")
     for file in outcome.files:
-        print(f"video    {file}")
+        console.say(f"video    {file}")
     return 0
 
 

@@ -33,9 +33,9 @@ def main() -> int:
         stages=console.Stages(sys.stderr),
     )
     for remark in outcome.remarks:
-        print(remark)
+        console.say(remark)
     for file in outcome.files:
-        print(f"saved {file}")
+        console.say(f"saved {file}")
     return 0
 
 

@@ -77,9 +77,9 @@ def run(settings: Any, host: str, port: int, where: str, cores: int) -> None:
         serve.run(_application(serve, settings, takes), name=APP, route_prefix="/")
         for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which sets its own
             signal.signal(number, lambda *_: stop.set())
-        print(f"Serving on http://{host}:{port} (its page: /docs); Ctrl-C stops it.", flush=True)
+        console.say(f"Serving on http://{host}:{port} (its page: /docs); Ctrl-C stops it.")
         stop.wait()
-        print("Stopping.", flush=True)
+        console.say("Stopping.")
         serve.shutdown()
 
 

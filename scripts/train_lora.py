@@ -139,7 +139,7 @@ def _train(
         stages.update(record.step, training.settings.steps)
         if record.validation is not None or record.step % 10 == 0:
             measured = "" if record.validation is None else f", validation {record.validation:.5f}"
-            print(f"  step {record.step}: loss {record.loss:.5f}{measured}", flush=True)
+            console.say(f"  step {record.step}: loss {record.loss:.5f}{measured}")
         if arguments.sample_every and record.step % arguments.sample_every == 0:
             draw()
 
@@ -147,7 +147,8 @@ def _train(
         draw()
     training.run(on_step)
     if training.ended_early and is_first:
-        print(f"Ended at step {training.step}: the validation loss has not fallen for {training.worse} measurements.")
+        step, worse = training.step, training.worse
+        console.say(f"Ended at step {step}: the validation loss has not fallen for {worse} measurements.")
     draw()
 
 
@@ -180,7 +181,7 @@ def _reporter(bar: Any) -> Any:
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
-        print(line, flush=True)
+        console.say(line)
 
 
 def _has_gpu() -> bool:

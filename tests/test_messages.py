@@ -112,9 +112,9 @@ def test_every_word_is_translated_where_it_stands(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_words_that_come_from_other_modules_are_in_the_code(language):
-    code = "\n".join(
-        path.read_text(encoding="utf-8") for room in messages.ROOMS for path in (ROOT / room).rglob("*.py")
-    )
+    files = [path for room in messages.ROOMS for path in (ROOT / room).rglob("*.py")]
+    files += [ROOT / "scripts" / f"{script}.py" for script in messages.SCRIPTS]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     for context, words in messages.FROM_ELSEWHERE.items():
         assert context == sentences.LABEL or f"{context}}}" in code or f".{context}" in code
         assert [word for word in words if f'"{word}"' not in code] == []

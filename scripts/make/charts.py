@@ -34,7 +34,7 @@ def main() -> int:
     from opent2v.media.writer import VideoWriter  # pyright: ignore[reportMissingImports]
     from opent2v.nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportMissingImports]
 
-    def call(name: str, **inputs):
+    def call(name: str, /, **inputs):
         node = NODE_CLASS_MAPPINGS[f"OpenT2V{name}"]
         for field, (_, options) in node.INPUT_TYPES()["required"].items():
             if "default" in options:

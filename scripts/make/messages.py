@@ -18,6 +18,11 @@ import pack
 from sentences import LABEL, SIGNS, Message, of_code, words_of_code
 
 ROOMS = ("base", "families", "loaders", "sampling", "media", "host", "headless", "finetune", "nodes")
+# Scripts whose sentences a person reads in a terminal. The service answers programs, in English.
+SCRIPTS = (
+    *("batch", "batch_ray", "batch_session", "comfyui_run", "comfyui_start", "console", "convert", "embedded_run"),
+    *("environment", "quantise", "quantise_files", "quickstart", "run_workflow", "serve", "train_lora"),
+)
 LANGUAGES = ("zh",)
 # Words of fields, and cells, that come from other modules: a layout's name, an expert's, measured numbers.
 FROM_ELSEWHERE = {
@@ -28,6 +33,8 @@ FROM_ELSEWHERE = {
     "expert": ("high", "low"),
     LABEL: (
         *("run", "motion", "rhythm", "verdict", "identical", "none", "computed", "speed", "off"),
+        *("Interrupted.", "Stopping."),
+        *("load", "encode", "sample", "decode", "save", "train"),
         *("frames", "latents", "sound", "reused", "red", "green", "blue", "contrast", "sharpness"),
     ),
 }
@@ -82,15 +89,16 @@ def text(language: str, sentences: dict[Message, list[str]], translations: dict[
 
 
 def messages(root: Path = pack.ROOT) -> dict[Message, list[str]]:
-    """Message with its {fields} -> the files that have it, of all rooms."""
+    """Message with its {fields} -> the files that have it, of all rooms and of the scripts."""
     sentences: dict[Message, list[str]] = {("sign", sign): ["base/catalogue.py"] for sign in SIGNS}
-    for room in ROOMS:
-        for file in sorted((root / room).rglob("*.py")):
-            code = file.read_text(encoding="utf-8")
-            for message in [*(("", sentence) for sentence in of_code(code)), *words_of_code(code)]:
-                files = sentences.setdefault(message, [])
-                if (name := file.relative_to(root).as_posix()) not in files:
-                    files.append(name)
+    files = [file for room in ROOMS for file in sorted((root / room).rglob("*.py"))]
+    files += [root / "scripts" / f"{script}.py" for script in SCRIPTS]
+    for file in files:
+        code = file.read_text(encoding="utf-8")
+        for message in [*(("", sentence) for sentence in of_code(code)), *words_of_code(code)]:
+            places = sentences.setdefault(message, [])
+            if (name := file.relative_to(root).as_posix()) not in places:
+                places.append(name)
     for context, words in FROM_ELSEWHERE.items():
         sentences |= {(context, word): ["scripts/make/messages.py"] for word in words}
     return sentences

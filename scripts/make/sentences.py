@@ -51,12 +51,14 @@ HOLDING_NAMES = {
         "differing",
         "short",
     ),
-    *("columns", "STEMS", "FITS", "WAYS", "GROUPS", "PARTS", "STG_SCHEDULES", "SOLVERS"),
+    *("columns", "NESTS", "STEMS", "FITS", "WAYS", "GROUPS", "PARTS", "STG_SCHEDULES", "SOLVERS"),
 }
 # Words that are names wherever they stand.
 NAMES_OF_ONE_WORD = {"auto", "easycache", "cfg"}
 # Calls whose texts stand alone in a table or a picture.
 LABELLED = {"as_table", "Line", "Lines", "Bars", "Strips", "Card"}
+# Arguments of argparse's: what --help prints is English.
+_OF_HELP = {"help", "description", "epilog", "metavar"}
 READ_BY_NOBODY = ("__repr__",)
 # Calls whose texts no person sees.
 SILENT_CALLS = {
@@ -160,6 +162,10 @@ def _silent(node: ast.AST) -> Iterator[ast.AST]:
         parts = [node]
     elif isinstance(node, ast.Call) and _name(node.func) in SILENT_CALLS:
         parts = [*node.args]
+    elif isinstance(node, ast.Call) and any(keyword.arg in _OF_HELP for keyword in node.keywords):
+        parts = [keyword.value for keyword in node.keywords if keyword.arg in _OF_HELP]
+    elif isinstance(node, ast.AnnAssign) and _name(node.target) == "SETTINGS":
+        parts = [node]  # options with their help
     elif isinstance(node, ast.Compare) and any(isinstance(way, (ast.In, ast.NotIn, ast.Eq)) for way in node.ops):
         parts = [node.left, *node.comparators]
     elif isinstance(node, ast.Assert) and node.msg is not None:
