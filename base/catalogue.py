@@ -20,7 +20,7 @@ _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 # Fields whose values have a form of their own; others are any text.
 _FORMS = {
     "bytes_text": r"([\d.]+ [KMGT]?i?B)",
-    "n": r"([\d.]+)",
+    **dict.fromkeys(("n", "number"), r"([\d.]+)"),
     "list": r"(\[.*?\]|\d.*?)",
     **dict.fromkeys(("total", "width", "height", "across", "down"), r"(\d+)"),
     "EXPERTS": "((?:high|low) noise)",
@@ -182,7 +182,8 @@ class Catalogue:
         """A text whose end is a message that begins with a sign: "400 of 400 match" and ", 4 unmatched"."""
         for part in _TAILS.finditer(text):
             head, tail = text[: part.start()], text[part.start() :]
-            if not head or (end := self._whole(tail, True)) is None:
+            # No message ends or begins within brackets.
+            if not head or head.count("(") != head.count(")") or (end := self._whole(tail, True)) is None:
                 continue
             begin = self._whole(head, True)
             if begin is not None or not _PARTS.search(head):

