@@ -96,8 +96,8 @@ def _make(batch: Any, plan: Any, report: Any, output: Path, terminal: Terminal, 
         results = batch.write_results(manifest)
     finally:
         manifest.close()
-    made, there, failed, refused = report.done, report.kept, report.failed, report.refusals
-    console.say(f"{made} made, {there} were there, {failed} failed, {refused} refused: {results}")
+    done, there, failed, refused = report.done, report.kept, report.failed, report.refusals
+    console.say(f"{done} made, {there} were there, {failed} failed, {refused} refused: {results}")
     return int(bool(report.failed or report.refusals))
 
 

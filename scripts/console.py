@@ -45,8 +45,8 @@ def guard(main: Callable[[], int]) -> int:
 
 def _complain(text: str) -> None:
     message = f"error: {text}"
-    said = translated(message)
-    print(said if said == message else f"{said}\n{message}", file=sys.stderr)
+    translation = translated(message)
+    print(message if translation == message else f"{translation}\n{message}", file=sys.stderr)
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -55,8 +55,8 @@ def say(text: str, *, error: bool = False) -> None:
     Args:
         error: to stderr.
     """
-    said = translated(text, is_label=" " not in text)
-    print(said, file=sys.stderr if error else sys.stdout, flush=True)
+    line = translated(text, is_label=" " not in text)
+    print(line, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def language() -> str:

@@ -118,8 +118,9 @@ def words_of_code(code: str) -> Iterator[Message]:
 def _texts(tree: ast.Module) -> Iterator[ast.Constant | ast.JoinedStr]:
     silent = {id(part) for node in ast.walk(tree) for part in _silent(node)}
     for node in ast.walk(tree):
-        is_string = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-        if is_string and id(node) not in silent:
+        if not isinstance(node, (ast.Constant, ast.JoinedStr)) or id(node) in silent:
+            continue
+        if isinstance(node, ast.JoinedStr) or isinstance(node.value, str):
             yield node
 
 
