@@ -10,6 +10,7 @@ from .content import OpenT2VContentCheck
 from .continuing import OpenT2VContinue
 from .continuity import OpenT2VMeasureVideo
 from .doctor import OpenT2VInspectFile
+from .encode_video import OpenT2VEncodeVideo
 from .finishing import (
     OpenT2VCaption,
     OpenT2VColourMatch,
@@ -28,7 +29,7 @@ from .load_files import OpenT2VLoadDiffusionModel, OpenT2VLoadVAE
 from .load_text import OpenT2VLoadTextEncoder
 from .load_video import OpenT2VLoadVideo
 from .lora import OpenT2VLoadLora, OpenT2VLoraStack
-from .picture import OpenT2VEncodeVideo, OpenT2VImageToVideo
+from .picture import OpenT2VImageToVideo
 from .prompt import OpenT2VEncodePrompt
 from .prompt_builder import OpenT2VPromptBuilder
 from .references import OpenT2VReferences

@@ -1,4 +1,4 @@
-"""Starting from pictures and from videos."""
+"""Starting from pictures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..base import FamilyError, Geometry, Guided, Pictures, Variant
+from ..base import FamilyError, Guided, Pictures, Variant
 from ..host import host
 from ..media.cover import fit
 from ..sampling.streams import unbind
 from .inputs import require_variant
-from .pairing import check_latent_model, latent_record, same_latents
+from .pairing import check_latent_model, same_latents
 from .remarks import with_remarks
 from .sizes import used_size
 from .streams import picture
 
 
-def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
+def fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
     down, across = images.shape[1:3]
     if (across, down) == (width, height):
         return []
@@ -28,7 +28,7 @@ def _fitted(name: str, images: Tensor, width: int, height: int) -> list[str]:
     return [f"{name} {across} x {down} is scaled and cut to the centre to {width} x {height}."]
 
 
-def _number(what: str) -> tuple[str, dict[str, Any]]:
+def size_input(what: str) -> tuple[str, dict[str, Any]]:
     return ("INT", {"default": 0, "min": 0, "max": 16384, "step": 1, "tooltip": what})
 
 
@@ -76,9 +76,11 @@ class OpenT2VImageToVideo:
                 "vae": ("VAE", {"tooltip": "The VAE that belongs to the model."}),
                 "positive": ("CONDITIONING", {"tooltip": "What the video shows."}),
                 "negative": ("CONDITIONING", {"tooltip": "What it avoids."}),
-                "width": _number("Width in pixels; the pictures are scaled and cut to it. 0: the model's own."),
-                "height": _number("Height in pixels; the pictures are scaled and cut to it. 0: the model's own."),
-                "frames": _number("Number of frames; divided by fps it is the length in seconds. 0: the model's own."),
+                "width": size_input("Width in pixels; the pictures are scaled and cut to it. 0: the model's own."),
+                "height": size_input("Height in pixels; the pictures are scaled and cut to it. 0: the model's own."),
+                "frames": size_input(
+                    "Number of frames; divided by fps it is the length in seconds. 0: the model's own."
+                ),
                 "strength": (
                     "FLOAT",
                     {
@@ -168,7 +170,7 @@ class OpenT2VImageToVideo:
             if images_given is not None:
                 count = max(n for n in (1, *images.clips) if n <= len(images_given))
                 clip = images_given[:count] if name == "start_image" else images_given[-count:]
-                remarks += _fitted(name, clip, width, height) + _used(images.clips, name, count, len(images_given))
+                remarks += fitted(name, clip, width, height) + _used(images.clips, name, count, len(images_given))
                 ready[name] = _video(clip, width, height)
         middle: list[tuple[int, Tensor]] = []
         if middle_images is not None:
@@ -178,7 +180,7 @@ class OpenT2VImageToVideo:
                     "MiniMax H3."
                 )
             places = _frames_in(middle_frames, len(middle_images), frames)
-            remarks += _fitted("middle_images", middle_images, width, height)
+            remarks += fitted("middle_images", middle_images, width, height)
             middle = [(place, _video(middle_images[n, None], width, height)) for n, place in enumerate(places)]
 
         def encode(video: Tensor) -> Tensor:
@@ -276,76 +278,6 @@ def _used(clips: tuple[int, ...], name: str, used: int, frames: int) -> list[str
     if used == 1:
         return [f"{name} has {frames} frames, fewer than the {clips[0]} of a video: the {which} is used."]
     return [f"{name} is a video: its {which} {used} of {frames} frames are used."]
-
-
-class OpenT2VEncodeVideo:
-    """Encodes frames to a latent to start from."""
-
-    CATEGORY = "OpenT2V"
-    FUNCTION = "encode"
-    HAS_INTERMEDIATE_OUTPUT = True
-    RETURN_TYPES = ("LATENT", "INT", "INT", "INT")
-    RETURN_NAMES = ("latent", "width", "height", "frames")
-    OUTPUT_TOOLTIPS = (
-        "The video as a latent; the sampler's denoise below 1 keeps a part of it.",
-        "Width in pixels, as used.",
-        "Height in pixels, as used.",
-        "Number of frames, as used.",
-    )
-    DESCRIPTION = "Encode frames for video to video, cut to a size and length the model can make."
-    SEARCH_ALIASES: ClassVar = [
-        "vae encode",
-        "video to video",
-        "v2v",
-        "video encode",
-        "vid2vid",
-        "encode video",
-        "video to latent",
-        "视频转视频",
-        "视频生视频",
-    ]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "vae": ("VAE", {"tooltip": "The VAE that belongs to the video model."}),
-                "images": ("IMAGE", {"tooltip": "The frames."}),
-                "width": _number("Width in pixels; the frames are scaled and cut to it. 0: that of the frames."),
-                "height": _number("Height in pixels; the frames are scaled and cut to it. 0: that of the frames."),
-                "frames": _number("How many frames to use, from the first on. 0: all."),
-            },
-        }
-
-    def encode(self, vae: Any, images: Tensor, width: int, height: int, frames: int) -> dict[str, Any]:
-        variant = host.variant(vae)
-        if variant is None:
-            raise FamilyError(
-                "This VAE was not loaded by an OpenT2V node, so the sizes it can encode are not known here. Load it "
-                "with Load Video Model or Load Video VAE, or use ComfyUI's own VAE Encode for it."
-            )
-        count = min(frames, len(images)) if frames else len(images)
-        width, height, frames = _legal(variant.geometry, width or images.shape[2], height or images.shape[1], count)
-        remarks = [f"{width} x {height}, {frames} frames"]
-        remarks += _fitted("The video", images, width, height)
-        if frames < len(images):
-            rule = f"; the model makes {variant.geometry.frame_rule}" if frames < count else ""
-            remarks.append(f"The first {frames} of {len(images)} frames are used{rule}.")
-        samples = host.encode(vae, fit(images[:frames], width, height))
-        latent = {"samples": samples, "opent2v": latent_record(variant)}
-        return with_remarks((latent, width, height, frames), remarks)
-
-
-def _legal(geometry: Geometry, width: int, height: int, count: int) -> tuple[int, int, int]:
-    """The nearest legal size, and the longest legal length that does not exceed this many frames."""
-    if geometry.only is not None:
-        if count < geometry.only[2]:
-            raise FamilyError(
-                f"The video has {count} frames; this model makes only {geometry.only[2]}. Give it at least as many."
-            )
-        return geometry.only
-    lengths = (geometry.legal(width, height, n) for n in range(count, 0, -1))
-    return next(legal for legal in lengths if legal[2] <= count)
 
 
 def check_vae(vae: Any, variant: Variant) -> None:
