@@ -19,6 +19,7 @@ from .memory import decoded_stream
 from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of, wrong_vae
 from .references import hearing
 from .remarks import with_remarks
+from .rgb import rgb
 from .sizes import used_size
 from .sound import kept_sound, part_of
 from .streams import picture
@@ -137,6 +138,7 @@ class OpenT2VContinue:
         variant = require_variant(model)
         way = _way(variant, way)
         check_vae(vae, variant)
+        images = None if images is None else rgb(images, "images")
         source = _Source(vae, images, latent)
         overlap = _overlap(variant, way, overlap, source.frames)
         fps = rate_of(positive, variant)
@@ -149,7 +151,7 @@ class OpenT2VContinue:
             )
         tail = fit(source.end(overlap), width, height)
         if anchor is not None and anchor_strength:
-            tail = anchored(tail, anchor[..., :3].to(tail), anchor_strength)
+            tail = anchored(tail, rgb(anchor, "anchor").to(tail), anchor_strength)
             remarks.append("The end has the colours of anchor before the model sees it.")
         end = Fraction(source.frames) / exact_fps(fps)
         span = end - Fraction(overlap) / exact_fps(fps), end

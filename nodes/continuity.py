@@ -11,6 +11,7 @@ from ..media.continuity import Joint, described, drift, joints, loop_loss, over_
 from .charts import CHART_TOOLTIP, continuity_panels, picture_of
 from .inputs import number
 from .remarks import with_remarks
+from .rgb import rgb
 
 
 class OpenT2VMeasureVideo:
@@ -48,6 +49,7 @@ class OpenT2VMeasureVideo:
         }
 
     def measure(self, images: Tensor, joints: str, fps: float, audio: dict[str, Any] | None = None) -> dict[str, Any]:
+        images = rgb(images, "images")
         measured, lines = _measured(images, _numbers(joints), fps, audio)
         shown = [_table(measured, lines[: len(measured)])] if measured else []
         steps = [step_psnr(images, n) for n in range(1, len(images))]

@@ -12,6 +12,7 @@ from ..media.cover import fit
 from .pairing import latent_record
 from .picture import fitted, size_input
 from .remarks import with_remarks
+from .rgb import rgb
 
 
 class OpenT2VEncodeVideo:
@@ -60,6 +61,7 @@ class OpenT2VEncodeVideo:
                 "This VAE was not loaded by an OpenT2V node, so the sizes it can encode are not known here. Load it "
                 "with Load Video Model or Load Video VAE, or use ComfyUI's own VAE Encode for it."
             )
+        images = rgb(images, "images")
         count = min(frames, len(images)) if frames else len(images)
         width, height, frames = _legal(variant.geometry, width or images.shape[2], height or images.shape[1], count)
         remarks = [f"{width} x {height}, {frames} frames"]

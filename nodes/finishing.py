@@ -25,6 +25,7 @@ from ..media.finishing import (
 )
 from ..media.settings import exact_fps
 from .inputs import FinishingStep, finishing_input, number, share
+from .rgb import rgb
 from .sound import at_one_rate
 
 Steps = tuple[Step, ...]
@@ -291,7 +292,7 @@ class OpenT2VJoinClips:
         second_audio: Any = None,
         fps: float = 16.0,
     ) -> tuple[Any, Any]:
-        images = join(first[..., :3], second[..., :3], overlap, match_colours)
+        images = join(rgb(first, "first"), rgb(second, "second"), overlap, match_colours)
         rate = exact_fps(fps)
         sounds = at_one_rate(first_audio, second_audio)
         sound = joined(*sounds, (len(first) / rate, len(second) / rate), Fraction(overlap) / rate)

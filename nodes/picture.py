@@ -15,6 +15,7 @@ from ..sampling.streams import unbind
 from .inputs import require_variant
 from .pairing import check_latent_model, same_latents
 from .remarks import with_remarks
+from .rgb import rgb
 from .sizes import used_size
 from .streams import picture
 
@@ -168,6 +169,7 @@ class OpenT2VImageToVideo:
         ready: dict[str, Tensor | None] = dict.fromkeys(inputs)
         for name, images_given in inputs.items():
             if images_given is not None:
+                images_given = rgb(images_given, name)
                 count = max(n for n in (1, *images.clips) if n <= len(images_given))
                 clip = images_given[:count] if name == "start_image" else images_given[-count:]
                 remarks += fitted(name, clip, width, height) + _used(images.clips, name, count, len(images_given))
@@ -179,6 +181,7 @@ class OpenT2VImageToVideo:
                     f"{variant.title} takes pictures at its ends only. Disconnect middle_images, or choose LTX-2 or "
                     "MiniMax H3."
                 )
+            middle_images = rgb(middle_images, "middle_images")
             places = _frames_in(middle_frames, len(middle_images), frames)
             remarks += fitted("middle_images", middle_images, width, height)
             middle = [(place, _video(middle_images[n, None], width, height)) for n, place in enumerate(places)]
