@@ -1,13 +1,13 @@
-"""Video files joined to one stream of frames and sound, a few frames of which are in memory at a time."""
+"""Clips joined to one stream of frames and sound, a few frames of which are in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,11 +28,93 @@ class JoinError(ValueError):
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Files that can be joined.
+class Facts:
+    """What is known of a clip before it is read.
 
     Attributes:
-        paths: in order.
+        count: of frames.
+        width, height: in pixels.
+        fps: frames per second.
+        sound: (samples a second, channels), or None where it has none.
+    """
+
+    count: int
+    width: int
+    height: int
+    fps: Fraction
+    sound: tuple[int, int] | None
+
+
+class OpenClip(Protocol):
+    """A clip that is being read; what is wrong with it goes to the notes."""
+
+    def audio(self, seconds: Fraction, notes: list[str]) -> Mapping[str, Any] | None:
+        """The host's AUDIO of this length, which begins with the clip, or None for silence."""
+        ...
+
+    def pieces(self, notes: list[str]) -> Iterator[Tensor]:
+        """The frames, [n, H, W, 3] in 0..1, in order."""
+        ...
+
+
+class Source(Protocol):
+    """A clip that can be joined: a file, a latent, frames."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def facts(self) -> Facts: ...
+
+    def opened(self) -> OpenClip: ...
+
+
+@dataclass(frozen=True)
+class FileClip:
+    """A video file as a clip."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def facts(self) -> Facts:
+        """
+        Raises:
+            VideoError: a file that cannot be read.
+        """
+        timeline, sound = Film(self.path).timeline, _sound_of(self.path)
+        # Frames come upright and with square pixels, which the size that a file states need not be.
+        shown = measure_video(self.path, timeline.fps)
+        return Facts(timeline.length(timeline.fps), shown.width, shown.height, timeline.fps, sound)
+
+    def opened(self) -> OpenClip:
+        return _OpenFile(open_film(self.path))
+
+
+@dataclass(frozen=True)
+class _OpenFile:
+    film: Any
+
+    def audio(self, seconds: Fraction, notes: list[str]) -> Mapping[str, Any] | None:
+        if not self.film.has_sound:
+            return None
+        audio, remarks = read_sound(self.film.path, self.film.timeline.start, seconds, self.film.jumping)
+        notes += remarks
+        return audio
+
+    def pieces(self, notes: list[str]) -> Iterator[Tensor]:
+        return read_pieces(self.film, _PIECE, notes)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips that can be joined.
+
+    Attributes:
+        sources: in order.
         counts: frames of each.
         fps: of all.
         width, height: of all, in pixels.
@@ -40,7 +122,7 @@ class Clips:
         sound: (samples a second, channels), or None where no clip has any.
     """
 
-    paths: tuple[Path, ...]
+    sources: tuple[Source, ...]
     counts: tuple[int, ...]
     fps: Fraction
     width: int
@@ -50,38 +132,43 @@ class Clips:
 
     @classmethod
     def checked(cls, paths: Sequence[Path], overlaps: Sequence[int]) -> Clips:
+        """Files as clips; arguments and errors as `of`.
+
+        Raises:
+            VideoError: a file that cannot be read.
+        """
+        return cls.of([FileClip(path) for path in paths], overlaps)
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], overlaps: Sequence[int]) -> Clips:
         """
         Args:
             overlaps: frames over which each clip fades in; one number for all, or one for each clip, the first of which
                 does not count.
         Raises:
-            JoinError: fewer than two files, another size, rate or sound, or an overlap longer than a clip, by number.
-            VideoError: a file that cannot be read.
+            JoinError: fewer than two clips, another size, rate or sound, or an overlap longer than a clip, by number.
         """
-        if len(paths) < 2:
-            raise JoinError(f"Found {len(paths)} clip(s); joining takes at least two.")
-        fades = _for_joints(overlaps, len(paths))
+        if len(sources) < 2:
+            raise JoinError(f"Found {len(sources)} clip(s); joining takes at least two.")
+        fades = _for_joints(overlaps, len(sources))
         counts, first, sounds = [], None, set[tuple[int, int]]()
-        for number, path in enumerate(paths, 1):
-            rate, sound = Film(path).timeline, _sound_of(path)
-            # Frames come upright and with square pixels, which the size that a file states need not be.
-            shown = measure_video(path, rate.fps)
-            facts = {"width": shown.width, "height": shown.height, "fps": rate.fps}
-            if first is None:
-                first = facts
-            for name, value in facts.items():
-                if value != first[name]:
+        for number, source in enumerate(sources, 1):
+            facts = source.facts()
+            first = first or facts
+            for name in ("width", "height", "fps"):
+                value, expected = getattr(facts, name), getattr(first, name)
+                if value != expected:
                     raise JoinError(
-                        f"Clip {number} ({path.name}) has {name} {_number(value)}; clip 1 has {_number(first[name])}. "
+                        f"Clip {number} ({source.name}) has {name} {_number(value)}; clip 1 has {_number(expected)}. "
                         "All clips need the same size and frames per second: make it anew, or convert it."
                     )
-            counts.append(rate.length(rate.fps))
-            if sound is not None:
-                sounds.add(sound)
+            counts.append(facts.count)
+            if facts.sound is not None:
+                sounds.add(facts.sound)
             taken = sum(fades[max(number - 2, 0) : number])
             if counts[-1] < max(taken, 1):
                 raise JoinError(
-                    f"Clip {number} ({path.name}) has {counts[-1]} frames, and its overlaps take {taken}. Choose a "
+                    f"Clip {number} ({source.name}) has {counts[-1]} frames, and its overlaps take {taken}. Choose a "
                     "smaller overlap."
                 )
         if len({samples for samples, _ in sounds}) > 1:
@@ -92,14 +179,19 @@ class Clips:
             raise JoinError(f"The clips' sounds have {numbers} channels; all need as many, or one.")
         assert first is not None
         return cls(
-            tuple(paths),
+            tuple(sources),
             tuple(counts),
-            Fraction(first["fps"]),
-            int(first["width"]),
-            int(first["height"]),
+            first.fps,
+            first.width,
+            first.height,
             fades,
             max(sounds, key=lambda sound: sound[1]) if sounds else None,
         )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, where all clips are files."""
+        return tuple(source.path for source in self.sources if isinstance(source, FileClip))
 
     @property
     def frames(self) -> int:
@@ -122,13 +214,13 @@ class Clips:
             JoinError: a file has changed meanwhile.
         """
         held, fades = torch.empty(0, 0, 0, 3), (0, *self.overlaps, 0)
-        for number, (path, count) in enumerate(zip(self.paths, self.counts, strict=True), 1):
-            film, notes, (fade_in, fade_out) = open_film(path), list[str](), fades[number - 1 : number + 1]
+        for number, (source, count) in enumerate(zip(self.sources, self.counts, strict=True), 1):
+            clip, notes, (fade_in, fade_out) = source.opened(), list[str](), fades[number - 1 : number + 1]
             if sound is not None:
-                self._add_sound(sound, number, film, notes)
+                self._add_sound(sound, number, clip, notes)
             head, tail, at, end = list[Tensor](), list[Tensor](), 0, count - fade_out
             piece = held[:0]
-            for piece in read_pieces(film, _PIECE, notes):
+            for piece in clip.pieces(notes):
                 if piece.shape[1:3] != (self.height, self.width):
                     raise self._changed(number, at + len(piece), piece)
                 cuts = [min(max(place - at, 0), len(piece)) for place in (fade_in, end)]
@@ -145,26 +237,22 @@ class Clips:
             if at != count:
                 raise self._changed(number, at, piece)
             held = torch.cat(tail) if tail else piece[:0]
-            remarks += [f"Clip {number} ({path.name}): {note}" for note in notes]
+            remarks += [f"Clip {number} ({source.name}): {note}" for note in notes]
 
     def add_sound(self, sound: GrowingSound, number: int, remarks: list[str]) -> None:
         """Add the sound of a clip, counted from 1; what is wrong with it goes to the remarks."""
         notes = list[str]()
-        self._add_sound(sound, number, open_film(self.paths[number - 1]), notes)
-        remarks += [f"Clip {number} ({self.paths[number - 1].name}): {note}" for note in notes]
+        self._add_sound(sound, number, self.sources[number - 1].opened(), notes)
+        remarks += [f"Clip {number} ({self.sources[number - 1].name}): {note}" for note in notes]
 
-    def _add_sound(self, sound: GrowingSound, number: int, film: Any, notes: list[str]) -> None:
+    def _add_sound(self, sound: GrowingSound, number: int, clip: OpenClip, notes: list[str]) -> None:
         seconds, start = self.counts[number - 1] / self.fps, (0, *self.joints)[number - 1] / self.fps
         fade = (*self.overlaps, 0)[number - 1] / self.fps
-        audio = None
-        if film.has_sound:
-            audio, remarks = read_sound(film.path, film.timeline.start, seconds, film.jumping)
-            notes += remarks
-        sound.add(audio, start, seconds, fade)
+        sound.add(clip.audio(seconds, notes), start, seconds, fade)
 
     def _changed(self, number: int, frames: int, piece: Tensor) -> JoinError:
         return JoinError(
-            f"Clip {number} ({self.paths[number - 1].name}) gives {frames} frames of {piece.shape[2]} x "
+            f"Clip {number} ({self.sources[number - 1].name}) gives {frames} frames of {piece.shape[2]} x "
             f"{piece.shape[1]} in place of {self.counts[number - 1]} of {self.width} x {self.height}: it is damaged or "
             "has changed. Make it anew."
         )

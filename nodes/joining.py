@@ -1,7 +1,8 @@
-"""Video files joined to one, in the memory of one clip."""
+"""Video files, latents and frames joined to one file, in the memory of one clip."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +10,11 @@ from ..host import host
 from ..media import SaveSettings, VideoWriter, check_input, save_location
 from ..media.copying import copy_joined, why_encoded
 from ..media.finishing import Step, finish
-from ..media.joining import Clips, GrowingSound
+from ..media.joining import Clips, FileClip, GrowingSound, Source
 from ..media.naming import split_folder
 from ..media.stream import save_stream
-from .inputs import finishing_input
+from .clips import frame_clips, latent_clips
+from .inputs import audio_vae_input, finishing_input
 from .preview import preview
 from .remarks import with_remarks
 from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
@@ -20,7 +22,7 @@ from .stream import file_formats
 
 
 class OpenT2VJoinFiles(SavingNode):
-    """Joins video files."""
+    """Joins video files, latents or clips of frames to one file."""
 
     INPUT_IS_LIST = True
     RETURN_TYPES = ("VIDEO", "STRING", "INT")
@@ -31,8 +33,8 @@ class OpenT2VJoinFiles(SavingNode):
         "Number of frames.",
     )
     DESCRIPTION = (
-        "Join any number of video files to one, with their sound, cross-faded and finished. Memory does not grow with "
-        "their number."
+        "Join any number of video files, latents or clips of frames to one file, with their sound, cross-faded and "
+        "finished. Memory does not grow with their number."
     )
     SEARCH_ALIASES: ClassVar = [
         "concatenate videos",
@@ -49,6 +51,7 @@ class OpenT2VJoinFiles(SavingNode):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         saving = {name: entry for name, entry in optional_inputs().items() if name not in ("audio", "audio_length")}
         needed = {name: entry for name, entry in required_inputs().items() if name != "fps"}
+        rate_kind, rate = required_inputs()["fps"]
         return {
             "required": {
                 "files": (
@@ -86,6 +89,22 @@ class OpenT2VJoinFiles(SavingNode):
                         "are encoded by quality, crf and preset.",
                     },
                 ),
+                "latents": ("LATENT", {"tooltip": "In place of files: a list of latents, decoded one after another."}),
+                "vae": ("VAE", {"tooltip": "The VAE that belongs to the video model, for latents."}),
+                "audio_vae": audio_vae_input(),
+                "images": ("IMAGE", {"tooltip": "In place of files: a list of clips of frames."}),
+                "audio": ("AUDIO", {"tooltip": "A list with the sound of each clip of images."}),
+                "fps": (
+                    rate_kind,
+                    {
+                        **rate,
+                        "advanced": True,
+                        "default": 0.0,
+                        "min": 0.0,
+                        "tooltip": "Frames per second of latents and images. 0: those of the latents' model. Files "
+                        "state their own.",
+                    },
+                ),
             },
             "hidden": {**HIDDEN},
         }
@@ -101,7 +120,7 @@ class OpenT2VJoinFiles(SavingNode):
         preset: Any = "",
         bit_depth: Any = "8",
     ) -> bool:
-        values = (filename_prefix, format, fps, quality, crf, preset, bit_depth)
+        values = (filename_prefix, format, listed(fps)[0] or None, quality, crf, preset, bit_depth)
         return super().VALIDATE_INPUTS(*(listed(value)[0] for value in values))
 
     @classmethod
@@ -111,14 +130,32 @@ class OpenT2VJoinFiles(SavingNode):
         states = [(path, path.stat()) for path in _paths("\n".join(names))]
         return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
 
-    def save(self, files: Any, overlap: Any, **inputs: Any) -> dict[str, Any]:
-        """Join the files; as ComfyUI calls a node that takes lists, each input is a list."""
+    def save(
+        self, files: Any, overlap: Any, latents: Any = None, images: Any = None, audio: Any = None, **inputs: Any
+    ) -> dict[str, Any]:
+        """Join the clips; as ComfyUI calls a node that takes lists, each input is a list.
+
+        Raises:
+            ValueError: clips of several kinds, or inputs that belong to another kind.
+        """
         single = {name: listed(value)[0] for name, value in inputs.items()}
-        return self._join(_paths("\n".join(listed(files))), listed(overlap), **single)
+        vaes, fps = (single.pop("vae", None), single.pop("audio_vae", None)), single.pop("fps", 0.0)
+        paths = _paths("\n".join(listed(files)))
+        kinds = {"files": paths, "latents": _entries(latents), "images": _entries(images)}
+        kind = _only_kind(kinds)
+        if audio is not None and kind != "images":
+            raise ValueError("audio belongs to images. Connect the model's audio VAE for the sound of latents.")
+        if kind == "latents":
+            sources = latent_clips(kinds[kind], *vaes, fps)
+        elif kind == "images":
+            sources = frame_clips(kinds[kind], _entries(audio), fps)
+        else:
+            sources = [FileClip(path) for path in paths]
+        return self._join(sources, listed(overlap), **single)
 
     def _join(
         self,
-        paths: list[Path],
+        sources: Sequence[Source],
         overlaps: list[int],
         filename_prefix: str,
         finishing: tuple[Step, ...] = (),
@@ -129,12 +166,14 @@ class OpenT2VJoinFiles(SavingNode):
         **settings: Any,
     ) -> dict[str, Any]:
         output, saving = host.output_folder(), save_settings(**settings)
-        clips = Clips.checked(paths, overlaps)
+        clips = Clips.of(sources, overlaps)
         metadata = host.file_metadata(prompt, extra_pnginfo, unique_id)
         bar = host.progress(clips.frames, unique_id, "Joining")
-        reason = "encode_again is on" if encode_again else "finishing changes them" if finishing else ""
-        reason = reason or why_encoded(clips, saving)
-        if not reason:
+        reason, has_files = "", isinstance(sources[0], FileClip)
+        if has_files:
+            reason = "encode_again is on" if encode_again else "finishing changes them" if finishing else ""
+            reason = reason or why_encoded(clips, saving)
+        if has_files and not reason:
             location = save_location(output, filename_prefix, clips.width, clips.height)
             path, notes = copy_joined(clips, saving, location, metadata, bar)
             line = "The frames were copied, not encoded again; quality, crf and preset do not count."
@@ -158,14 +197,14 @@ class OpenT2VJoinFiles(SavingNode):
             )
 
         writer = save_stream(pieces, open_writer)
-        lines = [f"Encoded again: {reason}.", *damage, *notes, *writer.remarks]
+        lines = [*([f"Encoded again: {reason}."] if reason else []), *damage, *notes, *writer.remarks]
         return self._saved(clips, writer.path, saving, bool(metadata), lines)
 
     @staticmethod
     def _saved(clips: Clips, path: Path, saving: SaveSettings, has_metadata: bool, lines: list[str]) -> dict[str, Any]:
         """The node's result for a joined file."""
         ui, remarks = preview(path, host.output_folder(), saving.kind, has_metadata)
-        line = f"{len(clips.paths)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
+        line = f"{len(clips.sources)} clips, {clips.frames} frames at {float(clips.fps):g} fps"
         starts = ", ".join(map(str, clips.joints[:12])) + (" ..." if len(clips.joints) > 12 else "")
         result = (saved_video(path, saving), str(path), clips.frames)
         return with_remarks(result, [line, f"Joints at frames {starts}.", *lines, *remarks], **ui)
@@ -177,6 +216,26 @@ def listed(value: Any) -> list[Any]:
     ComfyUI gives a tuple of None for a link whose value is not known yet.
     """
     return [*value] if isinstance(value, list) or value == (None,) else [value]
+
+
+def _entries(value: Any) -> list[Any]:
+    """What is connected to an input that takes a list; empty where nothing is."""
+    return [entry for entry in listed(value) if entry is not None]
+
+
+def _only_kind(kinds: Mapping[str, list[Any]]) -> str:
+    """The kind of clips that is connected; files where none is.
+
+    Raises:
+        ValueError: several are.
+    """
+    connected = [kind for kind, entries in kinds.items() if entries]
+    if len(connected) > 1:
+        raise ValueError(
+            f"{' and '.join(connected)} are all connected, and clips of one kind are joined at a time. Disconnect all "
+            "but one of them."
+        )
+    return connected[0] if connected else "files"
 
 
 def _paths(files: str) -> list[Path]:

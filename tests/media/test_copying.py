@@ -10,7 +10,7 @@ import torch
 from opent2v.media import SaveSettings, VideoWriter, read_video
 from opent2v.media.copying import copy_joined, why_encoded
 from opent2v.media.formats import available
-from opent2v.media.joining import Clips
+from opent2v.media.joining import Clips, FileClip
 
 RATE = 8000
 
@@ -107,7 +107,8 @@ def test_frames_at_uneven_times_are_encoded(tmp_path):
                 packet.stream = stream
                 output.mux(packet)
     clips = Clips.checked([paths[0], paths[0]], [0])
-    assert why_encoded(Clips((uneven, uneven), (13, 13), clips.fps, 48, 32, (0,), None), SaveSettings("mp4 h264")) == (
+    uneven_clips = Clips((FileClip(uneven),) * 2, (13, 13), clips.fps, 48, 32, (0,), None)
+    assert why_encoded(uneven_clips, SaveSettings("mp4 h264")) == (
         "clip 1 is turned, or its frames do not follow each other at one rate"
     )
 
