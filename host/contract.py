@@ -19,6 +19,7 @@ from ..base.guidance import Conditioning
 from ..base.strengths import Strengths
 from ..sampling import Run
 from ..sampling.caches import CacheRequest, CacheRun, StepCache
+from ..sampling.travel import Place
 from ..sampling.windows import Windows
 from .memory import DeviceMemory
 from .sound import AudioDecoder
@@ -207,6 +208,13 @@ class Host(Protocol[Model, Clip, Vae, AudioVae]):
 
         Raises:
             sampling.SamplingError: a setting is out of its range, or the MODEL's length is not known.
+        """
+        ...
+
+    def travelling(self, place: Place) -> dict[str, Any]:
+        """Entries of a CONDITIONING whose prompt is reached at a moment of the video.
+
+        Models that read one prompt for the whole video refuse it, where windows over time do not choose by it.
         """
         ...
 

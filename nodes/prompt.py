@@ -8,9 +8,14 @@ from torch import Tensor
 
 from ..base import FamilyError, Shown, Variant
 from ..host import host
-from ..sampling.travel import AT, travel
+from ..sampling.ranges import by_steps, check_shares
+from ..sampling.travel import travel
 from .prompt_cache import PromptReader
 from .remarks import with_remarks
+
+# What a prompt travels over.
+TIME, STEPS = "time", "steps"
+TRAVELS = (TIME, STEPS)
 
 
 class OpenT2VEncodePrompt:
@@ -100,6 +105,15 @@ class OpenT2VEncodePrompt:
                         "OpenT2V's loaders leave it out until a new prompt comes.",
                     },
                 ),
+                "travel_over": (
+                    list(TRAVELS),
+                    {
+                        "advanced": True,
+                        "default": TIME,
+                        "tooltip": "What a prompt travels over. time: the video, in Video Windows. steps: the "
+                        "sampling, for every sampler, in per cent; what comes first decides on the composition.",
+                    },
+                ),
             },
         }
 
@@ -112,7 +126,10 @@ class OpenT2VEncodePrompt:
         motion_score: float = 0.0,
         pictures: Tensor | None = None,
         prompt_cache: bool = False,
+        travel_over: str = TIME,
     ) -> dict[str, Any]:
+        if travel_over not in TRAVELS:
+            raise ValueError(f"travel_over is {travel_over!r}; choose time or steps.")
         variant = host.variant(clip)
         if pictures is not None and not host.shows(clip):
             raise FamilyError(
@@ -126,7 +143,9 @@ class OpenT2VEncodePrompt:
         completed = [(place, *_with_motion(variant, text, fps, motion_score)) for place, text in stops]
         entries = completed[0][2]
         remarks += dict.fromkeys(remark for *_, remark in completed if remark)
-        if len(completed) > 1:
+        if len(completed) > 1 and travel_over == STEPS:
+            remarks.append(f"The prompt travels over {len(completed)} moments of the sampling, one in each step.")
+        elif len(completed) > 1:
             remarks.append(f"The prompt travels over {len(completed)} moments, in Video Windows of Video Sampler.")
         if not negative.strip() and variant is not None and variant.defaults.negative:
             negative = variant.defaults.negative
@@ -136,7 +155,9 @@ class OpenT2VEncodePrompt:
             ("prompt", [(place, text) for place, text, *_ in completed]),
             ("negative prompt", travel(negative, rate) or [(None, negative)]),
         ):
-            conditioning: list[Any] = []
+            conditioning, stops = list[Any](), list[Any]()
+            if travel_over == STEPS:
+                check_shares([(place, text) for place, text in prompts if place is not None])
             for place, text in prompts:
                 read = reader.read(text, shown)
                 if read.count > read.limit:
@@ -144,9 +165,12 @@ class OpenT2VEncodePrompt:
                         f"The {what} has {read.count} tokens; this model reads the first {read.limit}. The rest is "
                         "left out."
                     )
-                at = {} if place is None else {AT: place}
-                conditioning += [[context, {**values, **entries, **at}] for context, values in read.conditioning]
-            conditionings.append(conditioning)
+                at = {} if place is None or travel_over == STEPS or len(prompts) < 2 else host.travelling(place)
+                encoded = [[context, {**values, **entries, **at}] for context, values in read.conditioning]
+                conditioning += encoded
+                stops += [] if place is None else [(place.value, encoded)]
+            steps = travel_over == STEPS and len(stops) > 1
+            conditionings.append(by_steps(stops) if steps else conditioning)
         return with_remarks(tuple(conditionings), [*remarks, *reader.remarks()])
 
 

@@ -36,4 +36,4 @@ from .quantised import packed_arithmetic
 from .sound import audio_decoder
 from .training import training_model
 from .vision import clip_vision
-from .windows import apply_windows
+from .windows import apply_windows, travelling

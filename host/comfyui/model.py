@@ -179,7 +179,7 @@ class OpenT2VModel(comfy.model_base.BaseModel):
     ) -> Tensor:
         options = transformer_options or {}
         refuse_unread(options, bool(self.opent2v.variant.family.network.crossings))
-        if AT in kwargs and "context_window" not in options:
+        if AT in kwargs:  # the pack's windows over time leave it out; the host's own would average prompts
             check_travel(True, 1)
         refuse_other_space(self.model_sampling, self.opent2v.variant.prediction)
         dtype = self.manual_cast_dtype or self.get_dtype()

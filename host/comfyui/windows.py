@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.context_windows
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ...base import Variant
 from ...sampling import SamplingError
-from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
+from ...sampling.travel import AT, Place, check_travel, mixed, mixture, moment_of
 from ...sampling.windows import LOOPED, STATIC, UNIFORM, Window, Windows
 from .model import OpenT2VModel, variant
 
@@ -24,6 +25,19 @@ _WRAPPERS = {
     WrappersMP.PREPARE_SAMPLING: "ContextWindows_prepare_sampling",
     WrappersMP.SAMPLER_SAMPLE: "ContextWindows_sampler_sample",
 }
+
+
+@dataclass(frozen=True)
+class _Uncut:
+    """What a prompt that travels brings to the host's own models, which would average it with the others."""
+
+    def process_cond(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's question in each step for what the model reads; windows over time leave this entry out."""
+        check_travel(True, 1)
+
+
+def travelling(place: Place) -> dict[str, Any]:
+    return {AT: place, "model_conds": {AT: _Uncut()}}
 
 
 def apply_windows(model: Any, windows: Windows) -> Any:
@@ -118,7 +132,7 @@ class _Handler(comfy.context_windows.IndexListContextHandler):
 
     def get_resized_cond(self, cond_in: Any, x_in: Tensor, window: Any, device: Any = None) -> Any:
         """As the host does; of prompts that travel, those of the window's moment as one."""
-        if cond_in is not None and are_stops(cond_in):
+        if cond_in and all(AT in cond for cond in cond_in):
             cond_in = [self._at(cond_in, x_in.shape[self.dim], window.index_list)]
         return super().get_resized_cond(cond_in, x_in, window, device)
 

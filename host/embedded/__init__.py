@@ -52,4 +52,4 @@ from .place import (
 from .sound import audio_decoder
 from .training import training_model
 from .vision import ClipVision, clip_vision
-from .windows import apply_windows
+from .windows import apply_windows, travelling

@@ -14,6 +14,7 @@ from ...base.guidance import Conditioning, Pass, PassResults
 from ...sampling import ExpertSteps, Run, Step, solve
 from ...sampling.caches import BatchItem, CachedStage, CacheRun
 from ...sampling.clips import refuse_cache_of_clips
+from ...sampling.ranges import START, number_at
 from ...sampling.streams import Packing, unbind
 from ...sampling.strengths import pieces, refuse_cache
 from ...sampling.travel import AT, are_stops, mixed, mixture, moment_of
@@ -121,20 +122,37 @@ class _Expert:
             name: self.stops[name][0][1] if name in self.stops else model.conditions(prompts[0], start.family_shape)
             for name, prompts in entries.items()
         }
+        # Prompts that count for a part of the noise levels each, and their conditions.
+        self.ranged = {
+            name: (prompts, [model.conditions(entry, start.family_shape) for entry in prompts])
+            for name, prompts in entries.items()
+            if len(prompts) > 1 and START in prompts[0]
+        }
         self.whole = _Call(self.conditions, start.packing)
         batch, channels, frames, *sides = start.packing.shapes[0]
         shown = frames if model.windows is None else min(frames, model.windows.length)
         shape = (len(self.conditions) * batch, channels, shown, *sides)
-        self.together = _can_batch(list(self.conditions.values())) and _fits(model, shape)
+        everything = [*self.conditions.values(), *(each for _, prompts in self.ranged.values() for each in prompts)]
+        self.together = _can_batch(everything) and _fits(model, shape)
 
     def denoise(self, x: Tensor, sigma: Tensor, step: int) -> Tensor:
         """The clean latent of a step, guidance included."""
         check_interrupt()
+        self._choose_prompts(sigma[0].item())
         x = self.start.before(x, sigma, self.predicts)
         now, windows = self.steps[step], self.start.windows(self.model.windows, step)
         clean = self._windowed(now, windows, x, sigma) if windows else self._passes(now, x, sigma, self.whole)
         results = self.start.packing.results(PassResults(clean, x, sigma, now.cfg, self.predicts))
         return self.start.after(self.start.packing.pack([now.guided(result) for result in results]))
+
+    def _choose_prompts(self, sigma: float) -> None:
+        """Take the prompts that count at this noise level."""
+        if not self.ranged:
+            return
+        variant = self.model.part.variant
+        for name, (prompts, conditions) in self.ranged.items():
+            self.conditions[name] = conditions[number_at(prompts, variant, sigma)]
+        self.whole = _Call(self.conditions, self.start.packing)
 
     def _windowed(self, now: Step, windows: Sequence[Window], x: Tensor, sigma: Tensor) -> dict[str, Tensor]:
         """What the passes of a step give, put together from windows over time."""

@@ -24,7 +24,8 @@ from opent2v.loaders import load_pipeline, open_folder
 from opent2v.nodes import NODE_CLASS_MAPPINGS
 from opent2v.sampling import Guidance, SamplerRequest, make_schedule, plan_run
 from opent2v.sampling.caches import cache_runs
-from opent2v.sampling.travel import AT, Place
+from opent2v.sampling.ranges import by_steps
+from opent2v.sampling.travel import Place
 from opent2v.sampling.windows import BLENDINGS, RELATIVE, SCHEDULES, Windows
 from opent2v.tests.tiny import wan as tiny
 
@@ -246,7 +247,7 @@ def travel() -> dict[str, Any]:
     for parts in SIDES:
         clip = loaded_clip(parts.side)
         positive = [
-            [context, {**entries, AT: place}]
+            [context, {**entries, **parts.side.travelling(place)}]
             for place, text in stops
             for context, entries in parts.side.embed(clip, text)
         ]
@@ -259,6 +260,47 @@ def travel() -> dict[str, Any]:
         "hosts": largest(*latents),
         "KSampler changes": largest(ksampler(windowed, kept[1], OURS.conds[1], LONG), one_prompt),
         "no windows": refusal(lambda: ksampler(OURS.model, kept[1], OURS.conds[1], LONG)),
+        "host's own windows": refusal(lambda: ksampler(in_cores_windows(OURS.model), kept[1], OURS.conds[1], LONG)),
+        **travel_in_cores_model(),
+    }
+
+
+def travel_in_cores_model() -> dict[str, Any]:
+    """The same in KSampler with ComfyUI's own MODEL, which would average the prompts."""
+    prompts = cases_core.positive, cases_core.negative
+    positive = [
+        [context, {**entries, **real.travelling(Place(frame))}]
+        for frame, prompt in zip((0, 24), prompts, strict=True)
+        for context, entries in prompt
+    ]
+    windowed = real.apply_windows(cases_core.core, Windows(**SHORT))
+    results = [ksampler(windowed, prompt, prompts[1], LONG) for prompt in (positive, prompts[0])]
+    return {
+        "core changes": largest(*results),
+        "core, no windows": refusal(lambda: ksampler(cases_core.core, positive, prompts[1], LONG)),
+        "core, one prompt": refusal(lambda: ksampler(cases_core.core, prompts[0], prompts[1], LONG)),
+    }
+
+
+@case
+def travel_by_steps() -> dict[str, Any]:
+    """A prompt that travels over the steps: on both hosts, in KSampler, on ComfyUI's own MODEL."""
+    texts = ((0.0, "a red star moving left"), (0.5, "a blue circle rotating"))
+    latents, prompts = [], []
+    for parts in SIDES:
+        clip = loaded_clip(parts.side)
+        positive = by_steps([(share, parts.side.embed(clip, text)) for share, text in texts])
+        prompts.append(positive)
+        travelling = SimpleNamespace(**vars(parts) | {"conds": [positive, parts.conds[1]]})
+        latents.append(sampled(travelling, None))
+    conds = OURS.conds[1]
+    alone = ksampler(OURS.model, prompts[1][:1], conds, LONG)
+    core = by_steps([(0.0, cases_core.positive), (0.5, cases_core.negative)])
+    both = [ksampler(cases_core.core, prompt, cases_core.negative, LONG) for prompt in (core, cases_core.positive)]
+    return {
+        "hosts": largest(*latents),
+        "KSampler changes": largest(ksampler(OURS.model, prompts[1], conds, LONG), alone),
+        "core changes": largest(*both),
     }
 
 

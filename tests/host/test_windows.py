@@ -67,4 +67,12 @@ def test_a_prompt_travels_on_both_hosts_and_in_ksampler_and_needs_windows(inside
     found = inside("windows travel")
     assert found["hosts"] <= 1e-5
     assert found["KSampler changes"] > 1e-2
-    assert "The prompt travels over time, and this run computes the whole video at once" in found["no windows"]
+    for name in ("no windows", "host's own windows", "core, no windows"):
+        assert "The prompt travels over time, and this run computes the whole video at once" in found[name], name
+    assert found["core changes"] > 1e-3 and found["core, one prompt"] == "nothing was refused"
+
+
+def test_a_prompt_travels_by_steps_on_both_hosts_and_in_ksampler(inside):
+    found = inside("windows travel_by_steps")
+    assert found["hosts"] <= 1e-5
+    assert found["KSampler changes"] > 1e-2 and found["core changes"] > 1e-3
