@@ -19,7 +19,9 @@ LENGTH, PROMPT, SEED, LORA, STRENGTH, PICTURE, TRANSITION = COLUMNS = (
     "picture",
     "transition",
 )
-_CUT, _FADE = ("cut", "硬切"), ("fade", "淡入")
+_CUT, _FADE, _LEAD = ("cut", "硬切"), ("fade", "淡入"), ("lead", "衔接")
+# The transition into a picture at which the shot before ends: both shots show it, in a frame that they share.
+LEAD = 1
 # First word of a part of a line -> its cell.
 _WORDS = {
     "seed": SEED,
@@ -29,7 +31,7 @@ _WORDS = {
     "强度": STRENGTH,
     "picture": PICTURE,
     "图片": PICTURE,
-    **dict.fromkeys((*_CUT, *_FADE), TRANSITION),
+    **dict.fromkeys((*_CUT, *_FADE, *_LEAD), TRANSITION),
 }
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(s|f|秒|帧)", re.IGNORECASE)
 
@@ -49,7 +51,7 @@ class Shot:
         seed: None: that of the whole.
         lora: name of a file, "" for none.
         picture: name of a file that the shot begins with, "" for none.
-        fade: frames over which the shot before fades into this one; 0: a cut.
+        fade: frames over which the shot before fades into this one; 0: a cut; `LEAD`: it ends at this one's picture.
     """
 
     number: int
@@ -91,7 +93,9 @@ def _cells(line: str) -> dict[str, str]:
         word, _, value = part.partition(" ")
         cell = _WORDS.get(word.lower())
         if cell is None:
-            raise ValueError(f"{part!r} is no part of a shot; expected seed, lora, strength, picture, fade or cut")
+            raise ValueError(
+                f"{part!r} is no part of a shot; expected seed, lora, strength, picture, fade, lead or cut"
+            )
         if cell in cells:
             raise ValueError(f"{word} stands there twice")
         cells[cell] = part if cell == TRANSITION else value.strip()
@@ -172,10 +176,10 @@ def _frames(name: str, text: str, fps: float) -> int:
 
 def _fade(text: str, fps: float) -> int:
     word, _, length = text.strip().partition(" ")
-    if word.lower() in _CUT and not length:
-        return 0
+    if not length and word.lower() in (*_CUT, *_LEAD):
+        return LEAD if word.lower() in _LEAD else 0
     if word.lower() not in _FADE or not length:
-        raise ValueError(f"transition is {text!r}; expected cut, or fade with a length, such as fade 8 f or fade 0.5 s")
+        raise ValueError(f"transition is {text!r}; expected cut, lead, or fade with a length, such as fade 8 f")
     return _frames("fade", length, fps)
 
 

@@ -16,12 +16,13 @@ from .finishing import (
     OpenT2VColourMatch,
     OpenT2VDeflicker,
     OpenT2VFrameRate,
-    OpenT2VJoinClips,
     OpenT2VLoop,
     OpenT2VWatermark,
 )
 from .guidance import OpenT2VGuidance
+from .join_clips import OpenT2VJoinClips
 from .joining import OpenT2VJoinFiles
+from .keyframes import OpenT2VKeyframes
 from .language import speak
 from .latent import OpenT2VEmptyLatent
 from .load import OpenT2VLoadModel
@@ -89,6 +90,7 @@ NODE_CLASS_MAPPINGS = {
     "OpenT2VUpscaleLatent": OpenT2VUpscaleLatent,
     "OpenT2VPromptBuilder": OpenT2VPromptBuilder,
     "OpenT2VStoryboard": OpenT2VStoryboard,
+    "OpenT2VKeyframes": OpenT2VKeyframes,
 }
 
 for _node in NODE_CLASS_MAPPINGS.values():
@@ -139,6 +141,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OpenT2VUpscaleLatent": "Upscale Video Latent",
     "OpenT2VPromptBuilder": "Prompt Builder",
     "OpenT2VStoryboard": "Storyboard",
+    "OpenT2VKeyframes": "Keyframes",
 }
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -15,6 +15,7 @@ from ..media.joining import Facts
 from ..media.settings import exact_fps
 from .inputs import check_latent
 from .memory import decoded_stream
+from .rgb import rgb
 from .streams import Sound, picture
 
 # Frames handed out at a time.
@@ -41,7 +42,7 @@ class FrameClip:
         return self.sound
 
     def pieces(self, notes: list[str]) -> Iterator[Tensor]:
-        return (piece[..., :3].float() for piece in self.images.split(_PIECE))
+        return (piece.float() for piece in self.images.split(_PIECE))
 
 
 @dataclass
@@ -114,7 +115,7 @@ def frame_clips(images: Sequence[Tensor], sounds: Sequence[Any], fps: float) -> 
         )
     rate = _rate(fps, "images")
     paired = zip(images, sounds or [None] * len(images), strict=True)
-    return [FrameClip(f"images {n}", frames, sound, rate) for n, (frames, sound) in enumerate(paired, 1)]
+    return [FrameClip(f"images {n}", rgb(frames, "images"), sound, rate) for n, (frames, sound) in enumerate(paired, 1)]
 
 
 def latent_clips(latents: Sequence[dict[str, Any]], vae: Any, audio_vae: Any, fps: float) -> list[LatentClip]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ..base import FamilyError, Geometry, Variant
@@ -14,15 +13,14 @@ from ..host import host
 from ..media.finishing import anchored
 from ..media.settings import exact_fps
 from ..sampling.streams import empty_streams
+from .clip_ends import Clip, kept_ends
 from .inputs import require_variant, share
-from .memory import decoded_stream
-from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of, wrong_vae
+from .picture import OpenT2VImageToVideo, check_vae, fit, rate_of
 from .references import hearing
 from .remarks import with_remarks
 from .rgb import rgb
 from .sizes import used_size
 from .sound import kept_sound, part_of
-from .streams import picture
 
 AUTO, LATENTS, PICTURE = "auto", "latents", "picture"
 WAYS = (AUTO, LATENTS, PICTURE)
@@ -115,6 +113,13 @@ class OpenT2VContinue:
                     "CLIP_VISION_OUTPUT",
                     {"tooltip": "The clip's last frame read by CLIP Vision Encode, for models that ask for it."},
                 ),
+                "end": (
+                    "IMAGE",
+                    {
+                        "tooltip": "Frames that the new clip ends with, such as the next shot's picture: the model "
+                        "makes what lies between."
+                    },
+                ),
             },
         }
 
@@ -134,12 +139,13 @@ class OpenT2VContinue:
         audio_vae: Any = None,
         anchor: Tensor | None = None,
         clip_vision_output: Any = None,
+        end: Tensor | None = None,
     ) -> dict[str, Any]:
         variant = require_variant(model)
-        way = _way(variant, way)
+        way = _way(variant, way, end is not None)
         check_vae(vae, variant)
         images = None if images is None else rgb(images, "images")
-        source = _Source(vae, images, latent)
+        source = Clip(vae, images, latent)
         overlap = _overlap(variant, way, overlap, source.frames)
         fps = rate_of(positive, variant)
         width, height = source.size
@@ -150,12 +156,13 @@ class OpenT2VContinue:
                 "or more frames."
             )
         tail = fit(source.end(overlap), width, height)
+        end = None if end is None else fit(rgb(end, "end").float(), width, height)
         if anchor is not None and anchor_strength:
             tail = anchored(tail, rgb(anchor, "anchor").to(tail), anchor_strength)
             remarks.append("The end has the colours of anchor before the model sees it.")
-        end = Fraction(source.frames) / exact_fps(fps)
-        span = end - Fraction(overlap) / exact_fps(fps), end
-        if way == PICTURE and variant.family.continuation is not None:
+        stop = Fraction(source.frames) / exact_fps(fps)
+        span = stop - Fraction(overlap) / exact_fps(fps), stop
+        if way == PICTURE and variant.family.continuation is not None and end is None:
             entries, line = _keyframes(variant, vae, tail, frames, audio and part_of(audio, span), audio_vae)
             positive, negative = (
                 [[context, {**known, **entries}] for context, known in both] for both in (positive, negative)
@@ -166,67 +173,26 @@ class OpenT2VContinue:
         if way == PICTURE:
             remarks.append(
                 f"Goes on from {'the last frame' if overlap == 1 else f'the last {overlap} frames'} as picture."
+                if end is None
+                else "Fills in between the two pictures, by what the model was trained for."
             )
             prepared = OpenT2VImageToVideo().prepare(
-                model, vae, positive, negative, width, height, frames, 1.0, tail, None, clip_vision_output
+                model, vae, positive, negative, width, height, frames, 1.0, tail, end, clip_vision_output
             )["result"]
             positive, negative, start = prepared[:3]
         else:
-            start, count = _start(variant, vae, tail, (width, height, frames), fps)
+            start, count, last = kept_ends(variant, vae, tail, end, (width, height, frames), fps)
             kind = "clean, as the model was trained to see them" if variant.keeps_clean else "kept by the latent's mask"
             remarks.append(f"Goes on from the last {overlap} frames: {count} latent frames, {kind}.")
+            if last:
+                remarks.append(f"Fills in up to the end, which is in the last {last} latent frames.")
         if audio is not None:
             start, line = kept_sound(start, audio, audio_vae, span, overlap / frames)
             remarks.append(line)
         return with_remarks((positive, negative, start, overlap, frames, fps), remarks)
 
 
-class _Source:
-    """The clip that is gone on from.
-
-    Attributes:
-        frames: how many it has.
-        size: (width, height) in pixels.
-    """
-
-    def __init__(self, vae: Any, images: Tensor | None, latent: dict[str, Any] | None):
-        if (images is None) == (latent is None):
-            count = "neither" if images is None else "both"
-            raise ValueError(f"Connect images or latent, the clip to go on from; found {count}.")
-        self.vae, self.images, self.latent = vae, images, latent
-        if images is not None:
-            self.frames, self.size = len(images), (images.shape[2], images.shape[1])
-            return
-        assert latent is not None
-        samples = picture(latent)
-        if samples.ndim != 5 or len(samples) != 1:
-            raise ValueError(
-                f"latent is of shape {list(samples.shape)}; expected one video [1, channels, frames, height, width]."
-            )
-        known = host.variant(vae)
-        if known is None:
-            raise FamilyError(
-                "This VAE was not loaded by an OpenT2V node, so the size of what it decodes is not known here. Decode "
-                "the latent and connect the frames to images."
-            )
-        spatial = known.geometry.spatial
-        self.frames, self.size = (
-            host.clip_frames(vae, samples),
-            (samples.shape[4] * spatial, samples.shape[3] * spatial),
-        )
-
-    def end(self, count: int) -> Tensor:
-        """The last frames, [count, H, W, 3]."""
-        if self.images is not None:
-            return self.images[-count:, ..., :3].float()
-        assert self.latent is not None
-        kept = torch.zeros(0)
-        for piece in decoded_stream(self.vae, self.latent, lambda _: None):
-            kept = (piece if not len(kept) else torch.cat([kept, piece]))[-count:].clone()
-        return kept.float().cpu()
-
-
-def _way(variant: Variant, way: str) -> str:
+def _way(variant: Variant, way: str, has_end: bool) -> str:
     """The way that "auto" comes to.
 
     Raises:
@@ -236,7 +202,9 @@ def _way(variant: Variant, way: str) -> str:
         raise ValueError(f"way is {way!r}; choose one of: {', '.join(WAYS)}.")
     starts_from_picture = variant.task == "image"
     if way == AUTO:
-        return PICTURE if starts_from_picture or _clips(variant) else LATENTS
+        images = variant.family.images
+        reads_end = has_end and images is not None and images.at_any_frame
+        return PICTURE if starts_from_picture or _clips(variant) or reads_end else LATENTS
     if way == LATENTS and starts_from_picture:
         raise FamilyError(f"{variant.title} is an image-to-video model and goes on from a picture. Set way to picture.")
     if way == PICTURE and variant.family.images is None and variant.family.continuation is None:
@@ -281,22 +249,3 @@ def _overlap(variant: Variant, way: str, overlap: int, frames: int) -> int:
 
 def _legal_length(geometry: Geometry, frames: int) -> int:
     return max((count for count in range(1, frames + 1) if geometry.nearest(count) == count), default=1)
-
-
-def _start(
-    variant: Variant, vae: Any, tail: Tensor, size: tuple[int, int, int], fps: float
-) -> tuple[dict[str, Any], int]:
-    """The LATENT whose first frames are the encoded end of a clip, and how many latent frames that are."""
-    width, height, frames = size
-    encoded = host.encode(vae, tail).float().cpu()
-    samples, *others = empty_streams(variant.streams, width, height, frames, fps)
-    samples = variant.video.denormalise(samples)
-    if samples.shape[1] != encoded.shape[1] or samples.shape[3:] != encoded.shape[3:]:
-        expected = [samples.shape[1], encoded.shape[2], *samples.shape[3:]]
-        raise wrong_vae(f"makes latents of {list(encoded.shape[1:])}", variant, expected)
-    count = encoded.shape[2]
-    samples[:, :, :count] = encoded
-    mask = torch.ones(1, 1, *samples.shape[2:])
-    mask[:, :, :count] = 0
-    masks = [torch.ones(1, 1, *stream.shape[2:]) for stream in others]
-    return {"samples": host.nested([samples, *others]), "noise_mask": host.nested([mask, *masks])}, count

@@ -22,6 +22,8 @@ import pack
 
 BUNDLED = pack.ROOT / "models" / "diffusers" / "opent2v-quickstart"
 CLIP, OVERLAP, FPS = 17, 5, 16.0
+# Share of the steps that make spread keyframes anew.
+SPREAD_DENOISE = 0.6
 ATTRIBUTES = ("colour", "background", "motion", "shape")
 
 
@@ -64,15 +66,16 @@ def main() -> None:
 
 
 def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
-    columns = ("Way", "Step across joints", "Inside", "Drift of the mean", "Of the background")
+    columns = ("Way", "Step across joints", "Inside", "Drift of the mean", "Of the background", "Behind the first clip")
     print(f"| {' | '.join((*columns, *(name.capitalize() for name in ATTRIBUTES), 'Time'))} |")
-    print("|---" * 10 + "|")
+    print("|---" * 11 + "|")
     base = mean(rows[next(iter(rows))], "seconds")
     for name, measures in rows.items():
-        values = [mean(measures, key) for key in ("psnr", "inside", "drift", "ground", *ATTRIBUTES)]
-        shares = " | ".join(f"{value:.0%}" for value in values[4:])
+        values = [mean(measures, key) for key in ("psnr", "inside", "drift", "ground", "behind", *ATTRIBUTES)]
+        drifts = " | ".join(f"{value:.2f}" for value in values[2:5])
+        shares = " | ".join(f"{value:.0%}" for value in values[5:])
         print(
-            f"| {name} | {values[0]:.1f} dB | {values[1]:.1f} dB | {values[2]:.2f} | {values[3]:.2f} | {shares} | "
+            f"| {name} | {values[0]:.1f} dB | {values[1]:.1f} dB | {drifts} | {shares} | "
             f"{mean(measures, 'seconds') / base:.2f} x |",
             flush=True,
         )
@@ -128,6 +131,8 @@ class Bench:
                 scene, seed, freenoise=True, schedule="uniform"
             ),
             "windows, FreeNoise, lead-in": lambda scene, seed: self.windowed(scene, seed, freenoise=True, lead_in=True),
+            "keyframes, filled in": self.filled_in,
+            "keyframes, windows": self.spread_out,
         }
 
     def call(self, name: str, **inputs: Any) -> Any:
@@ -157,25 +162,58 @@ class Bench:
 
     def continued(self, scene: Any, seed: int, is_anchored: bool) -> tuple[Any, list[int]]:
         frames, starts = self.sampled(scene, seed, CLIP), []
-        first, (positive, negative) = frames, self.prompts(scene)
+        anchor, (positive, negative) = {"anchor": frames} if is_anchored else {}, self.prompts(scene)
         while len(frames) < self.frames:
             *_, start, overlap, _, _ = self.call(
                 "OpenT2VContinue", model=self.model, vae=self.vae, positive=positive, negative=negative,
-                frames=CLIP, overlap=OVERLAP, images=frames, **({"anchor": first} if is_anchored else {}),
+                frames=CLIP, overlap=OVERLAP, images=frames, **anchor,
             )  # fmt: skip
             starts.append(len(frames))
             clip = self.sampled(scene, seed + 1000 * len(starts), CLIP, start)
-            frames = self.call("OpenT2VJoinClips", first=frames, second=clip, overlap=overlap)[0]
+            frames = self.call("OpenT2VJoinClips", first=frames, second=clip, overlap=overlap, **anchor)[0]
         return frames[: self.frames], [start for start in starts if start < self.frames]
 
-    def windowed(self, scene: Any, seed: int, **settings: Any) -> tuple[Any, list[int]]:
+    def windowed(
+        self, scene: Any, seed: int, start: Any = None, denoise: float = 1.0, **settings: Any
+    ) -> tuple[Any, list[int]]:
         windows = self.call("OpenT2VWindows", length=CLIP, overlap=8, **settings)[0]
-        frames = self.sampled(scene, seed, self.frames, windows=windows)
+        frames = self.sampled(scene, seed, self.frames, start, windows=windows, denoise=denoise)
         # The first frame that the second and each later window adds.
         resolved = windows.resolved(4, CLIP)
         spans = resolved.spans((self.frames - 1) // 4 + 1)
         starts = sorted({4 * (span[0] + resolved.overlap) - 3 for span in spans[1:]})
         return frames, [start for start in starts if 1 <= start < len(frames)]
+
+    def filled_in(self, scene: Any, seed: int) -> tuple[Any, list[int]]:
+        """Keyframes first: those of one clip that tells the whole, and a clip between each two of them."""
+        pictures, frames, starts = self.sampled(scene, seed, CLIP), None, list[int]()
+        positive, negative = self.prompts(scene)
+        clips = (self.frames - 1) // (CLIP - 1)
+        for n in range(clips):
+            first, last = (pictures[round(place * (CLIP - 1) / clips)][None] for place in (n, n + 1))
+            *_, start, overlap, _, _ = self.call(
+                "OpenT2VContinue", model=self.model, vae=self.vae, positive=positive, negative=negative,
+                frames=CLIP, overlap=1, images=first, end=last,
+            )  # fmt: skip
+            clip = self.sampled(scene, seed + 1000 * n, CLIP, start)
+            if frames is None:
+                frames = clip
+                continue
+            starts.append(len(frames))
+            frames = self.call("OpenT2VJoinClips", first=frames, second=clip, overlap=overlap)[0]
+        return frames, starts
+
+    def spread_out(self, scene: Any, seed: int) -> tuple[Any, list[int]]:
+        """Keyframes first: the frames of one clip spread over the whole, faded, and made anew in part in windows."""
+        import torch
+
+        pictures = self.sampled(scene, seed, CLIP)
+        planes = pictures.permute(3, 1, 2, 0)
+        faded = torch.nn.functional.interpolate(
+            planes.flatten(1, 2), self.frames, mode="linear", align_corners=True
+        ).unflatten(1, planes.shape[1:3])
+        latent = self.call("OpenT2VEncodeVideo", vae=self.vae, images=faded.permute(3, 1, 2, 0))[0]
+        return self.windowed(scene, seed, start=latent, denoise=SPREAD_DENOISE)
 
     def measured(self, scene: Any, frames: Any, starts: list[int]) -> dict[str, float]:
         from opent2v.media.continuity import drift, step_psnr
@@ -191,6 +229,8 @@ class Bench:
             "drift": drift(frames, FPS).colour,
             # A shape that grows or leaves changes the picture's mean; the background alone shows what drifts.
             "ground": drift(border(frames), FPS).colour,
+            # The first clip and its joint left out: what adds up from clip to clip.
+            "behind": drift(border(frames[CLIP:]), FPS).colour if len(frames) > 2 * CLIP else 0.0,
             **{name: float(value) for name, value in right.items()},
         }
 

@@ -12,6 +12,8 @@ from workflow_notes import (
     CONTINUE_NOTE,
     FINISH_NOTE,
     INSPECT_NOTE,
+    KEYFRAMES_NOTE,
+    KEYFRAMES_STORY,
     LORA_NOTE,
     QUICKSTART_NOTE,
     STORY,
@@ -171,6 +173,46 @@ def long_video_storyboard() -> Graph:
     return graph
 
 
+def keyframes_first() -> Graph:
+    """A story's pictures as videos of one frame, and what lies between them."""
+    graph = Graph()
+    graph.column(340)
+    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
+    graph.note(KEYFRAMES_NOTE, 560)
+    graph.column(400)
+    links = {"model": (model, "model"), "clip": (model, "clip")}
+    fixed = {"control_after_generate": "fixed"}
+    story = graph.add("OpenT2VStoryboard", links, {"shots": KEYFRAMES_STORY, "seed": 1, **fixed})
+    graph.column(380)
+    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (story, "clip"), "positive": (story, "prompt")})
+    still = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")}, {"frames": 1})
+    graph.column(340)
+    links = {**sampler_links(story, prompt, still), "seed": (story, "seed")}
+    pictures = graph.add("OpenT2VSampler", links, {"keep": True})
+    graph.column(380)
+    decoded = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (pictures, "latent")})
+    links = {"images": (decoded, "images"), "transition": (story, "transition"), "picture": (story, "picture")}
+    keyframes = graph.add("OpenT2VKeyframes", links)
+    graph.add("SaveImage", {"images": (keyframes, "start")}, {"filename_prefix": "OpenT2V_keyframe"})
+    graph.column(380)
+    links = {"model": (story, "model"), "vae": (model, "vae"), "frames": (story, "frames")}
+    links |= {name: (prompt, name) for name in ("positive", "negative")}
+    links |= {"images": (keyframes, "start"), "end": (keyframes, "end")}
+    between = graph.add("OpenT2VContinue", links, {"overlap": 1})
+    graph.column(340)
+    links = {"model": (story, "model"), "seed": (story, "seed")}
+    links |= {name: (between, name) for name in ("positive", "negative", "latent")}
+    sampler = graph.add("OpenT2VSampler", links, {"keep": True})
+    graph.column(360)
+    links = {**file_links(model, sampler, between), "filename_prefix": (story, "label")}
+    shot = graph.add("OpenT2VDecodeToVideo", links, {"keep": True})
+    graph.column(400)
+    files = {"files": (shot, "file"), "overlap": (story, "transition")}
+    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": "OpenT2V_keyframes"})
+    graph.asked = [(story, "shots"), (story, "seed")]
+    return graph
+
+
 def continue_video() -> Graph:
     """The quickstart model twice: the second clip goes on where the first one ends."""
     graph, model, prompt, latent = bundled(CONTINUE_NOTE, 480)
@@ -192,6 +234,7 @@ def continue_video() -> Graph:
         "second": (after, "images"),
         "overlap": (start, "overlap"),
         "fps": (start, "fps"),
+        "anchor": (clip, "images"),
     }
     joined = graph.add("OpenT2VJoinClips", both)
     graph.column(400)
@@ -241,6 +284,7 @@ BUNDLED = (
     lora,
     prompt_travel,
     long_video_storyboard,
+    keyframes_first,
     continue_video,
     what_is_in_this_file,
 )

@@ -2,7 +2,8 @@
 
     python3 scripts/make/thumbnails.py
 
-Those of video_to_video, step_cache, lora, prompt_travel, long_video_storyboard, continue_video and finishing are frames
+Those of video_to_video, step_cache, lora, prompt_travel, long_video_storyboard,
+keyframes_first, continue_video and finishing are frames
 of those templates' own runs, here and now. The other models are not here to run: their templates get a title card,
 which says that it is an example and shows frames of the bundled model.
 """
@@ -51,6 +52,8 @@ def main() -> int:
         _save("prompt_travel", runs([first, longer], "prompt travel", "below: three clips long"))
         story = frames(run("long_video_storyboard", base), 8)
         _save("long_video_storyboard", runs([story[:4], story[4:]], "storyboard", "three shots in one file"))
+        between = frames(run("keyframes_first", base), 8)
+        _save("keyframes_first", runs([between[:4], between[4:]], "keyframes first", "filled in between pictures"))
         continued = frames(run("continue_video", base), 8)
         _save("continue_video", runs([continued[:4], continued[4:]], "continue video", "on from its end"))
         _save("finishing", runs([first, frames(run("finishing", base))], "finishing", "above: as it was"))

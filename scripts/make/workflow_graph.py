@@ -33,6 +33,7 @@ SHOWN = ("OpenT2VInspectFile", "OpenT2VDecodeToVideo", "OpenT2VSaveVideo", "Open
 CORE: Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...], list[Any]]] = {
     "LoadImage": ((), ("IMAGE", "MASK"), ["example.png", "image"]),
     "LoadAudio": ((), ("AUDIO",), ["sound.wav", None, None]),
+    "SaveImage": ((("images", "IMAGE"),), (), ["ComfyUI"]),
     "CLIPVisionLoader": ((), ("CLIP_VISION",), [""]),
     "CLIPVisionEncode": ((("clip_vision", "CLIP_VISION"), ("image", "IMAGE")), ("CLIP_VISION_OUTPUT",), ["center"]),
 }
@@ -50,11 +51,12 @@ STAYING = {
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 285, "OpenT2VLoadLora": 520,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
     "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "OpenT2VFinishFrames": 230,
-    "OpenT2VInspectFile": 260, "OpenT2VStoryboard": 560,
+    "OpenT2VInspectFile": 260, "OpenT2VStoryboard": 560, "OpenT2VKeyframes": 235,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip
 GROWING = {
     "OpenT2VSampler": 540, "OpenT2VCalibrateCache": 540, "OpenT2VLoadVideo": 690, "LoadImage": 350, "LoadAudio": 200,
+    "SaveImage": 330,
     "OpenT2VDecodeToVideo": 770, "OpenT2VSaveVideo": 700, "OpenT2VJoinFiles": 730,
 }  # fmt: skip
 HEIGHTS = STAYING | GROWING

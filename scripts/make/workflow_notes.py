@@ -135,6 +135,27 @@ model of the pack can take this one's place.
 3. “Join Video Files”按分镜的切换和淡化拼成一个文件，内存不随镜头数增长。
 
 “Video Sampler”和“Decode to Video File”打开了 keep：修改一行再运行，只重新生成那个镜头。可换成本包的任何模型。"""
+KEYFRAMES_STORY = """1 s | a red circle growing on a black background
+1 s | a blue circle growing on a black background | lead
+1 s | a green circle growing on a black background | lead"""
+KEYFRAMES_NOTE = """Keyframes first: pictures that you look at, then what lies between. The model comes with this pack.
+
+1. Storyboard reads a shot on each line; lead says that the shot before leads into this one's picture.
+2. The first Video Sampler makes a video of one frame for each shot. Run Save Image alone (the play button above the
+selected node), look at the pictures, and change the lines of those that you do not like.
+3. Continue Video fills in from each picture to the next one, and Join Video Files makes one file of the shots.
+
+keep is on: what you liked is not made anew. A shot with "picture name.png" takes that file. Each model of the pack can
+take this one's place; those for a first and a last picture (Wan 2.2 I2V, LTX-2, MiniMax H3) are best at filling in.
+
+先做关键帧：先看图片，再生成图片之间的视频。模型随包附带，无需下载。
+
+1. “Storyboard”每行一个镜头；lead（衔接）表示上一个镜头以本镜头的图片结束。
+2. 第一个“Video Sampler”为每个镜头生成一帧。单独运行“Save Image”（选中节点后点上方的播放按钮），看图片，修改不满意的行。
+3. “Continue Video”补出图片之间的画面，“Join Video Files”把镜头拼成一个文件。
+
+keep 已打开：满意的部分不会重做。写有 “picture name.png” 的镜头使用该文件。可换成本包的任何模型；
+支持首尾帧的模型（Wan 2.2 I2V、LTX-2、MiniMax H3）补得最好。"""
 CONTINUE_NOTE = """A clip that goes on where it ends. The model comes with this pack.
 
 1. The first Video Sampler makes a clip of 17 frames.

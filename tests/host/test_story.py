@@ -26,11 +26,16 @@ def server(comfyui: Path, python: str, quickstart_model: Path, tmp_path_factory)
         yield running
 
 
+def template(name: str) -> dict[str, Any]:
+    """A template in the API's form."""
+    flow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = load_workflow(flow, NODE_CLASS_MAPPINGS).prompt()
+    return {i: {"class_type": node["class_type"], "inputs": dict(node["inputs"])} for i, node in graph.items()}
+
+
 def story(shots: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """(the template in the API's form with these shots, its nodes' inputs by class)."""
-    flow = json.loads((ROOT / "workflows" / "long_video_storyboard.json").read_text(encoding="utf-8"))
-    graph = load_workflow(flow, NODE_CLASS_MAPPINGS).prompt()
-    api = {i: {"class_type": node["class_type"], "inputs": dict(node["inputs"])} for i, node in graph.items()}
+    api = template("long_video_storyboard")
     inputs = {node["class_type"]: node["inputs"] for node in api.values()}
     inputs["OpenT2VStoryboard"]["shots"] = shots
     inputs["OpenT2VSampler"]["steps"] = 2
@@ -70,6 +75,36 @@ def test_fades_of_the_story(server):
     remarks, file = told(server, story("9 f | a red star\n9 f | a blue star | fade 4 f\n5 f | a green circle")[0])
     assert frames(file) == 19 and "Joints at frames 5, 14." in remarks["OpenT2VJoinFiles"]
     assert "Encoded again: clips fade into each other." in remarks["OpenT2VJoinFiles"]
+
+
+def test_pictures_first_then_what_lies_between_them(server):
+    api = template("keyframes_first")
+    for node in api.values():
+        if node["class_type"] == "OpenT2VSampler":
+            node["inputs"]["steps"] = 2
+    kinds = {node["class_type"]: i for i, node in api.items()}
+    shots = "9 f | a red circle\n9 f | a blue circle | lead\n9 f | a white square"
+    api[kinds["OpenT2VStoryboard"]]["inputs"]["shots"] = shots
+    # As the page's play button on a node runs it: everything behind that node stays out.
+    queued = {"prompt": api, "client_id": "test", "partial_execution_targets": [kinds["SaveImage"]]}
+    entry = server.wait(server.post("/prompt", queued)["prompt_id"])
+    pictures = entry["outputs"][kinds["SaveImage"]]["images"]
+    assert len(pictures) == 3 and kinds["OpenT2VJoinFiles"] not in entry["outputs"]
+    assert "3 keyframes; 1 of 2 joints" in entry["outputs"][kinds["OpenT2VKeyframes"]]["opent2v_remarks"][0]
+
+    remarks, file = told(server, api)
+    assert frames(file) == 9 + 9 - 1 + 9 and "Joints at frames 8, 17." in remarks["OpenT2VJoinFiles"]
+    assert remarks["OpenT2VContinue"].count("Fills in up to the end") == 1
+
+
+def test_latents_of_a_story_end_in_one_file(server):
+    api, inputs = story("9 f | a red star\n9 f | a blue star | fade 4 f\n5 f | a green circle")
+    kinds = {node["class_type"]: i for i, node in api.items()}
+    loader, sampler = kinds["OpenT2VLoadModel"], kinds["OpenT2VSampler"]
+    inputs["OpenT2VJoinFiles"].update({"files": "", "latents": [sampler, 0], "vae": [loader, 2]})
+    del api[kinds["OpenT2VDecodeToVideo"]]
+    remarks, file = told(server, api)
+    assert frames(file) == 19 and "3 clips, 19 frames at 16 fps" in remarks["OpenT2VJoinFiles"]
 
 
 def test_bad_shots_and_settings_are_refused_before_the_run(server):

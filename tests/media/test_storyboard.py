@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opent2v.media.rows import Row
-from opent2v.media.storyboard import Shot, StoryboardError, fitted, shots_of, travelling, typed_rows
+from opent2v.media.storyboard import LEAD, Shot, StoryboardError, fitted, shots_of, travelling, typed_rows
 from opent2v.sampling.travel import travel
 
 
@@ -19,17 +19,20 @@ def test_lines_with_everything_and_with_a_prompt_alone():
 
 a blue star, rising
 49 f | x | cut
+y | lead
 """
     assert shots(text) == [
         Shot(1, "line 2", "a red star", 48, 5, "my style.safetensors", 0.8, "first one.png", 8),
         Shot(2, "line 4", "a blue star, rising"),
         Shot(3, "line 5", "x", 49),
+        Shot(4, "line 6", "y", fade=LEAD),
     ]
 
 
 def test_chinese_words_and_bars():
-    assert shots("3秒｜一颗红星｜种子 7｜图片 开始.png｜淡入 8 帧") == [
-        Shot(1, "line 1", "一颗红星", 48, 7, picture="开始.png", fade=8)
+    assert shots("3秒｜一颗红星｜种子 7｜图片 开始.png｜淡入 8 帧\n蓝星｜衔接") == [
+        Shot(1, "line 1", "一颗红星", 48, 7, picture="开始.png", fade=8),
+        Shot(2, "line 2", "蓝星", fade=LEAD),
     ]
 
 
@@ -41,11 +44,15 @@ def test_rows_of_a_table():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a | 3 s", r"shot 1 \(line 1\): '3 s' is no part of a shot; expected seed, lora, strength, picture, fade or"),
+        (
+            "a | 3 s",
+            r"shot 1 \(line 1\): '3 s' is no part of a shot; expected seed, lora, strength, picture, fade, lead",
+        ),
         ("a\nb | seed x\n3 s |", r"shot 2 \(line 2\): seed is 'x'; expected(.|\n)*shot 3 \(line 3\): it has no prompt"),
         ("a | seed 1 | seed 2", "seed stands there twice"),
         ("0 s | a", "length is 0 s; expected more than nothing"),
-        ("a | fade", "transition is 'fade'; expected cut, or fade with a length"),
+        ("a | fade", "transition is 'fade'; expected cut, lead, or fade with a length"),
+        ("a | lead 3 f", "transition is 'lead 3 f'; expected cut, lead, or fade with a length"),
         ("a | fade 3", "fade is '3'; expected seconds or frames, such as 3 s or 49 f"),
         ("a | lora x 30", "strength is '30'; expected a number from -20 to 20"),
         ("a | strength 1", "strength is 1, and it has no lora"),

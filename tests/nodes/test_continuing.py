@@ -121,3 +121,44 @@ def test_what_cannot_be_is_refused(inputs, message):
 def test_a_plain_text_model_does_not_take_the_picture_way():
     with pytest.raises(FamilyError, match="is a text-to-video model and cannot start from a picture"):
         continued(images=clip(), overlap=5, way="picture")
+
+
+@pytest.mark.parametrize(("count", "kept"), [(1, 1), (5, 1), (9, 2)])
+def test_an_end_is_kept_in_the_last_latent_frames(count, kept):
+    images, end = clip(1), clip(count, seed=3)
+    (_, _, latent, overlap, frames, _), ui = continued(images=images, overlap=1, frames=17, end=end)
+    vae = parts()["vae"]
+    whole = torch.cat([end[:1].expand(5 - count, -1, -1, -1), end]) if count < 5 else end
+    encoded = call("OpenT2VEncodeVideo", vae=vae, images=whole)[0][0]["samples"]
+    assert (overlap, frames) == (1, 17)
+    assert torch.allclose(latent["samples"][:, :, -kept:], encoded[:, :, -kept:], atol=1e-5)
+    assert latent["noise_mask"][0, 0, :, 0, 0].tolist() == [0, *[1] * (4 - kept), *[0] * kept]
+    assert f"Fills in up to the end, which is in the last {kept} latent frames." in remarks(ui)
+
+
+def test_the_sampler_keeps_both_ends():
+    (positive, negative, latent, *_), _ = continued(images=clip(1), overlap=1, frames=17, end=clip(1, seed=3))
+    inputs = {"positive": positive, "negative": negative, "latent": latent}
+    (filled, _), _ = call("OpenT2VSampler", model=parts()["model"], **inputs, steps=2, seed=4)
+    for place in (0, -1):
+        assert torch.allclose(filled["samples"][:, :, place], latent["samples"][:, :, place], atol=1e-5)
+    assert not torch.allclose(filled["samples"][:, :, 2], latent["samples"][:, :, 2], atol=0.1)
+
+
+def test_a_model_of_first_and_last_pictures_reads_both():
+    images, end = clip(1), clip(1, seed=3)
+    model, _, vae = tiny.hosted(tiny_wan.folder("i2v_a14b"))
+    prompts = tiny.conditioning()
+    inputs = {"model": model, "vae": vae, "positive": prompts[0], "negative": prompts[1]}
+    (positive, _, latent, *_), ui = call("OpenT2VContinue", **inputs, images=images, overlap=1, end=end)
+    expected = call("OpenT2VImageToVideo", **inputs, width=32, height=32, start_image=images, end_image=end)[0]
+    assert torch.equal(positive[0][1]["concat_latent_image"], expected[0][0][1]["concat_latent_image"])
+    assert torch.equal(positive[0][1]["concat_mask"], expected[0][0][1]["concat_mask"])
+    assert torch.equal(latent["samples"], expected[2]["samples"])
+    assert "Fills in between the two pictures, by what the model was trained for." in remarks(ui)
+
+
+def test_ends_that_leave_nothing_between_are_refused():
+    message = "has 3 latent frames, of which its start keeps 2 and its end 1: nothing is left between"
+    with pytest.raises(ValueError, match=message):
+        continued(images=clip(), overlap=5, frames=9, end=clip(1))

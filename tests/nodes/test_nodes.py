@@ -29,7 +29,7 @@ def test_every_node_explains_itself(node_id):
 ADVANCED = {
     "OpenT2VLoadModel": ["dtype"],
     "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
-    "OpenT2VEncodePrompt": ["fps", "motion_score", "prompt_cache"],
+    "OpenT2VEncodePrompt": ["fps", "motion_score", "prompt_cache", "travel_over"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
     "OpenT2VSampler": ["shift", "solver", "sigmas", "keep"],
     "OpenT2VImageToVideo": ["middle_frames"],
@@ -46,7 +46,7 @@ ADVANCED = {
     "OpenT2VWindows": ["blending", "lead_in"],
     "OpenT2VReferences": ["reference_size", "clip_fps"],
     "OpenT2VContinue": ["way"],
-    "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance", "encode_again"],
+    "OpenT2VJoinFiles": ["bit_depth", "crf", "preset", "size_rule", "provenance", "encode_again", "fps"],
     "OpenT2VTrainLora": [
         *("batch", "width", "height", "frames", "caption", "validation", "seed", "checkpointing"),
         *("optimizer", "judge"),

@@ -8,6 +8,7 @@ BUNDLED = (
     "lora",
     "prompt_travel",
     "long_video_storyboard",
+    "keyframes_first",
     "continue_video",
 )
 # These run at once too, and leave no video.

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from opent2v.headless.stand_ins import STAND_INS
 from opent2v.host import embedded
 from opent2v.tests.tiny import wan_variants as tiny_wan
 
@@ -61,11 +62,14 @@ class CLIPVisionEncode:
         return (clip_vision.encode_image(image, crop=crop == "center"),)
 
 
-CORE_CLASSES = {cls.__name__: cls for cls in (LoadImage, LoadAudio, CLIPVisionLoader, CLIPVisionEncode)}
+CORE_CLASSES = {
+    cls.__name__: cls for cls in (LoadImage, LoadAudio, CLIPVisionLoader, CLIPVisionEncode, STAND_INS["SaveImage"])
+}
 # As ComfyUI's page calls them.
 CORE_TITLES = {
     "LoadImage": "Load Image",
     "LoadAudio": "Load Audio",
+    "SaveImage": "Save Image",
     "CLIPVisionLoader": "Load CLIP Vision",
     "CLIPVisionEncode": "CLIP Vision Encode",
 }

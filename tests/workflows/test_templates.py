@@ -328,6 +328,38 @@ def test_a_storyboard_ends_in_one_file_and_of_a_changed_shot_only_that_is_made(t
     assert {path: path.stat().st_mtime_ns for path in shots} == shots
 
 
+def test_keyframes_are_looked_at_before_the_video_between_them_is_made(tmp_path):
+    output = tmp_path / "videos"
+    embedded.configure(output=output)
+    graph = changed("keyframes_first", steps=4)
+    (story,) = (node for node in graph.values() if node["class_type"] == "OpenT2VStoryboard")
+    story["inputs"]["shots"] = (
+        "17 f | a red circle on a black background\n17 f | a blue circle on a black background | lead"
+    )
+    kinds = {node["class_type"]: number for number, node in graph.items()}
+    # As the page runs it for one node: everything that node needs, and nothing behind it.
+    behind = {"OpenT2VContinue", "OpenT2VDecodeToVideo", "OpenT2VJoinFiles"}
+    links = {kinds["OpenT2VContinue"]}
+    looked_at = {
+        number: node
+        for number, node in graph.items()
+        if node["class_type"] not in behind
+        and not any(isinstance(value, list) and value[0] in links for value in node["inputs"].values())
+    }
+    runner.run(load(looked_at), CLASSES)
+    pictures = sorted(output.glob("OpenT2V_keyframe_*.png"))
+    colours = [Image.open(path).convert("RGB").resize((1, 1)).getpixel((0, 0)) for path in pictures]
+    assert len(pictures) == 2 and colours[0][0] > colours[0][2] and colours[1][2] > colours[1][0]
+    kept = {path: path.stat().st_mtime_ns for path in (output / "OpenT2V_kept").iterdir()}
+
+    frames = run(graph, output, "OpenT2V_keyframes")
+    assert len(frames) == 33, "two shots that share the frame of the second picture"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "the pictures are not made again"
+    assert len(list((output / "OpenT2V_kept").iterdir())) == 4
+    mean = [frame.reshape(-1, 3).mean(0) for frame in frames]
+    assert mean[1][0] > mean[1][2] and mean[16][2] > mean[16][0], "the first shot ends with the second picture"
+
+
 def test_a_continued_clip_keeps_its_first_frames(tmp_path):
     output = tmp_path / "videos"
     embedded.configure(output=output)
