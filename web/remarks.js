@@ -4,6 +4,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { STYLE as APP_STYLE } from "./app_mode.js";
 import { STYLE as REPORT_STYLE, draw, lineCount, textOf } from "./report.js";
 import { STYLE as PANEL_STYLE, showReport } from "./report_panel.js";
 import { nodeAt } from "./subgraphs.js";
@@ -87,6 +88,7 @@ function addRemarks(node) {
     setValue: (value) => show(value ? [{ text: value }] : []),
   });
   widget.serialize = false; // keeps it out of the saved workflow
+  widget.report = () => report;
   widget.showReport = (shown) => {
     show(shown);
     node.setDirtyCanvas(true, true);
@@ -106,7 +108,7 @@ app.registerExtension({
   name: "OpenT2V.Remarks",
   init() {
     const style = document.createElement("style");
-    style.textContent = STYLE + REPORT_STYLE + PANEL_STYLE;
+    style.textContent = STYLE + REPORT_STYLE + PANEL_STYLE + APP_STYLE;
     document.head.append(style);
     // What a node says before it is done (host.say).
     api.addEventListener(KEY, ({ detail }) => {

@@ -81,7 +81,8 @@ function table({ table: [head, ...rows], verdicts }) {
 }
 
 function remark(entry) {
-  const { text, verdict } = entry;
+  const { text, verdict, isTitle } = entry;
+  if (isTitle) return [element("h3", "", text)];
   if (entry.table) return [table(entry)];
   // A line that is nothing but the plan, with its name before it, is its strip.
   const isPlan = entry.plans?.length === 1 && text.endsWith(entry.plans[0].steps);
@@ -112,6 +113,7 @@ export const STYLE = `
 .opent2v-report p { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .opent2v-report { --fits: color-mix(in srgb, var(--ink) 55%, #008030); --look: color-mix(in srgb, var(--ink) 60%, #b06000);
   --refused: color-mix(in srgb, var(--ink) 55%, #e01010); --ink: var(--input-text, #ddd); color: var(--ink); }
+.opent2v-report h3 { margin: 8px 0 2px; font-size: 1em; font-weight: bold; }
 .opent2v-report .fits { color: var(--fits); }
 .opent2v-report .look { color: var(--look); }
 .opent2v-report .refused { color: var(--refused); }

@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 const WORDS = {
   en: {
     whole: "Whole report",
+    reports: "Reports of this run",
     copy: "Copy as text",
     copied: "Copied",
     selected: "Selected: copy it with Ctrl+C",
@@ -19,6 +20,7 @@ const WORDS = {
   },
   zh: {
     whole: "完整报告",
+    reports: "本次运行的报告",
     copy: "复制为文本",
     copied: "已复制",
     selected: "已选中：按 Ctrl+C 复制",

@@ -40,6 +40,16 @@ def test_each_template_asks_for_what_counts_and_the_quickstart_runs(browser: Bro
         (saving,) = workflow()["extra"]["linearData"]["outputs"]
         file = page.run(int(saving), page.tab.get_by_test_id("linear-run-button").get_by_role("button", name="Run"))
         page.screenshot("ran")
+        page.tab.locator(".opent2v-reports").click()
+        panel = page.tab.locator("dialog.opent2v-panel")
+        titles = panel.locator("h3").all_inner_texts()
+        assert {"Load Video Model", "Video Sampler"} <= set(titles)
+        assert "20 steps" in panel.inner_text()
+        page.screenshot("reports")
+        page.tab.keyboard.press("Escape")
+        panel.wait_for(state="detached")
         shown = page.tab.get_by_test_id("linear-outputs").locator("video").first
         assert f"filename={file}" in shown.get_attribute("src")
         assert shown.evaluate("(one) => [one.videoWidth, one.videoHeight]") == [64, 64]
+        page.tab.get_by_role("button", name="Enter node graph").click()
+        page.tab.locator(".opent2v-reports").wait_for(state="detached")
