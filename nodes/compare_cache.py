@@ -14,6 +14,7 @@ from ..media.overlaid import difference
 from ..sampling import SamplingError
 from .charts import CHART_TOOLTIP, HIGHEST, likeness_panels, picture_of
 from .remarks import with_remarks
+from .rgb import rgb
 from .streams import same_streams
 
 # PSNR in decibels from which a clip's likeness has this verdict.
@@ -73,6 +74,7 @@ class OpenT2VCompareCache:
                 raise SamplingError(f"{has} is connected and {lacks} is not: both are needed. Connect it as well.")
         rows: dict[str, Likeness] = {}
         if images is not None and reference_images is not None:
+            images, reference_images = rgb(images, "images"), rgb(reference_images, "reference_images")
             rows["frames"] = likeness_of_images(images, reference_images)
         if latent is not None and reference_latent is not None:
             for name, *pair in same_streams(latent["samples"], reference_latent["samples"]):

@@ -15,6 +15,7 @@ from ..media.overlaid import GAIN, check_shapes, difference, psnrs, split
 from ..media.side_by_side import LAYOUTS, Blind, contact_sheet, side_by_side
 from .charts import CHART_TOOLTIP, frame_panels, picture_of
 from .remarks import with_remarks
+from .rgb import rgb
 
 SHEET, SPLIT, DIFFERENCE = "contact sheet", "split", "difference"
 _CLIPS = ("images", "images_b", "images_c", "images_d")
@@ -117,7 +118,8 @@ class OpenT2VCompareClips:
         images_c: list[Tensor] | None = None,
         images_d: list[Tensor] | None = None,
     ) -> dict[str, Any]:
-        clips = [clip for group in (images, images_b, images_c, images_d) for clip in group or [] if clip is not None]
+        groups = dict(zip(_CLIPS, (images, images_b, images_c, images_d), strict=True))
+        clips = [rgb(clip, name) for name, group in groups.items() for clip in group or [] if clip is not None]
         names = _names(labels, len(clips))
         fonts = tuple(host.model_roots("fonts"))
         remarks, key_file, shown = [_sizes(clips)], "", list(zip(clips, names, strict=True))

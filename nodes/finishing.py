@@ -50,7 +50,7 @@ class OpenT2VColourMatch(FinishingStep):
         }
 
     def add(self, strength: float, reference: Any = None, finishing: Steps = ()) -> tuple[Steps]:
-        picture = None if reference is None else reference[:1]
+        picture = None if reference is None else rgb(reference, "reference")[:1]
         return ((*finishing, ColourMatch(strength, picture)),)
 
 
@@ -194,7 +194,7 @@ class OpenT2VWatermark(FinishingStep):
     def add(
         self, image: Any, position: str, scale: float, opacity: float, mask: Any = None, finishing: Steps = ()
     ) -> tuple[Steps]:
-        picture = image[0]
+        picture = torch.cat([rgb(image, "image")[0], image[0, ..., 3:]], -1)
         if mask is not None:
             hidden = mask.reshape(-1, *mask.shape[-2:])[:1]
             # Load Image hands out 64 x 64 zeros for a picture without alpha.

@@ -142,6 +142,9 @@ def check_latent(vae: Any, latent: dict[str, Any]) -> None:
     check_is_video(vae)
     variant, samples, channels = host.variant(vae), picture(latent), host.latent_channels(vae)
     check_latent_model(variant, latent, "This VAE")
+    if not samples.numel():
+        size = " x ".join(map(str, samples.shape))
+        raise ValueError(f"The latent is empty ({size}). Connect the LATENT of Video Sampler or KSampler.")
     if samples.shape[1] != channels:
         name = f" ({variant.title})" if variant else ""
         raise ValueError(

@@ -18,6 +18,7 @@ from ..sampling.streams import empty_streams
 from .inputs import number, require_variant
 from .picture import check_vae, wrong_vae
 from .remarks import with_remarks
+from .rgb import rgb
 from .sizes import used_size
 from .sound import stereo
 from .streams import AUDIO_VAES, check_is_video
@@ -203,13 +204,13 @@ def _collected(
         FamilyError: none, more than the model takes, a clip's sound without the clip, or empty pictures.
     """
     names = [name for name, value in media.items() if value is not None]
-    pictures = [media[name] for name in _numbered("picture", PICTURES) if name in names]
+    pictures = [rgb(media[name], name) for name in _numbered("picture", PICTURES) if name in names]
     sounds = [media[name] for name in _numbered("sound", SOUNDS) if name in names]
     clips = []
     for n, name in enumerate(_numbered("clip", CLIPS), 1):
         sound = media.get(f"clip_sound_{n}")
         if name in names:
-            clips.append(ReferenceClip(at_rate(media[name], clip_fps, variant.defaults.fps), sound))
+            clips.append(ReferenceClip(at_rate(rgb(media[name], name), clip_fps, variant.defaults.fps), sound))
         elif sound is not None:
             raise FamilyError(f"clip_sound_{n} is connected and {name} is not. Connect it to a sound input.")
     if not pictures and not clips and not sounds:

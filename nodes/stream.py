@@ -20,6 +20,7 @@ from .keeping import Untold, keep_input, key_of
 from .memory import decoded_stream
 from .preview import preview
 from .remarks import with_remarks
+from .rgb import rgb
 from .saving import HIDDEN, SavingNode, optional_inputs, required_inputs, save_settings, saved_video
 from .streams import Sound, picture
 
@@ -210,6 +211,7 @@ class OpenT2VFinishFrames:
     def finish(
         self, images: Any, finishing: tuple[Step, ...], fps: float, unique_id: str | None = None
     ) -> dict[str, Any]:
+        images = rgb(images, "images")
         bar = host.progress(images.shape[0], unique_id, "Finishing")
 
         def pieces() -> Any:

@@ -28,7 +28,40 @@ def measured(images: torch.Tensor) -> str:
     return call("OpenT2VMeasureVideo", images=images)[0][0]
 
 
-NODES = {"encode": (encoded, "images"), "join": (joined, "first"), "measure": (measured, "images")}
+def finished(images: torch.Tensor) -> torch.Tensor:
+    (steps,) = call("OpenT2VColourMatch", strength=1.0, reference=COLOURED)[0]
+    return call("OpenT2VFinishFrames", images=images, finishing=steps, fps=8.0)[0][0]
+
+
+def matched(images: torch.Tensor) -> torch.Tensor:
+    (steps,) = call("OpenT2VColourMatch", strength=1.0, reference=images)[0]
+    return call("OpenT2VFinishFrames", images=COLOURED, finishing=steps, fps=8.0)[0][0]
+
+
+def marked(images: torch.Tensor) -> torch.Tensor:
+    (steps,) = call("OpenT2VWatermark", image=images, position="centre", scale=0.5, opacity=1.0)[0]
+    return call("OpenT2VFinishFrames", images=COLOURED, finishing=steps, fps=8.0)[0][0]
+
+
+def beside(images: torch.Tensor) -> torch.Tensor:
+    settings = dict(layout=["row"], labels=[""], blind=[False], seed=[0], moments=[4])
+    return call("OpenT2VCompareClips", images=[images], images_b=[COLOURED], **settings)[0][0]
+
+
+def likened(images: torch.Tensor) -> str:
+    return call("OpenT2VCompareCache", images=images, reference_images=COLOURED)[0][0]
+
+
+NODES = {
+    "encode": (encoded, "images"),
+    "join": (joined, "first"),
+    "measure": (measured, "images"),
+    "finish": (finished, "images"),
+    "match": (matched, "reference"),
+    "mark": (marked, "image"),
+    "compare": (beside, "images"),
+    "liken": (likened, "images"),
+}
 
 
 def test_grey_is_repeated_and_alpha_left_out():
@@ -58,3 +91,10 @@ def test_what_is_no_picture_is_refused_by_the_inputs_name(node, images, said):
     run, name = NODES[node]
     with pytest.raises(ValueError, match=f"^{name} {said}"):
         run(images)
+
+
+def test_a_latent_without_frames_is_refused():
+    vae = tiny.shared()[2]
+    latent = {"samples": torch.zeros(1, 16, 0, 4, 4)}
+    with pytest.raises(ValueError, match=r"^The latent is empty \(1 x 16 x 0 x 4 x 4\)\. Connect the LATENT of"):
+        call("OpenT2VDecode", latent=latent, vae=vae)
