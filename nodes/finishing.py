@@ -22,6 +22,7 @@ from ..media.finishing import (
 )
 from ..media.settings import exact_fps
 from .inputs import FinishingStep, finishing_input, share
+from .rgb import rgb
 
 Steps = tuple[Step, ...]
 
