@@ -20,7 +20,7 @@ _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 # Fields whose values have a form of their own; others are any text.
 _FORMS = {
     "bytes_text": r"([\d.]+ [KMGT]?i?B)",
-    **dict.fromkeys(("n", "number"), r"([\d.]+)"),
+    **dict.fromkeys(("n", "number", "used", "multiple"), r"([\d.]+)"),
     "list": r"(\[.*?\]|\d.*?)",
     **dict.fromkeys(("total", "width", "height", "across", "down"), r"(\d+)"),
     "EXPERTS": "((?:high|low) noise)",

@@ -33,6 +33,7 @@ _WORDS = {
     "图片": PICTURE,
     **dict.fromkeys((*_CUT, *_FADE, *_LEAD), TRANSITION),
 }
+EXAMPLE = "3 s | a red star rising"
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(s|f|秒|帧)", re.IGNORECASE)
 
 
@@ -124,7 +125,7 @@ def shots_of(rows: Iterable[Row], fps: float, most: int) -> list[Shot]:
             raise StoryboardError(f"There are more than {most} shots. Split the story into several runs.")
     refuse(problems)
     if not shots:
-        raise StoryboardError("There is no shot. Write one on each line, such as this: 3 s | a red star rising")
+        raise StoryboardError(f"There is no shot. Write one on each line, such as this: {EXAMPLE}")
     return shots
 
 

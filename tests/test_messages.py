@@ -42,7 +42,7 @@ def entries(language: str) -> dict[tuple[str, str], str]:
 def values_of(message: str) -> dict[str, str]:
     """A value for each field, that no message has in it; of two beside each other the second is empty."""
     names = re.findall(r"\{([A-Za-z_]\w*)\}", message)
-    numbers = dict.fromkeys(("total", "width", "height", "across", "down", "number", "n"), "{}")
+    numbers = dict.fromkeys(("total", "width", "height", "across", "down", "number", "n", "used", "multiple"), "{}")
     forms = {"bytes_text": "{}.5 GiB", "list": "[{}]", "EXPERTS": "low noise", **numbers}
     values = {name: forms.get(name.rstrip("0123456789"), "⟨{}⟩").format(n) for n, name in enumerate(names)}
     return values | {name: "" for name in re.findall(r"\}\{(\w+)\}", message) if name not in numbers}
