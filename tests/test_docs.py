@@ -1,8 +1,7 @@
-"""What users read is complete, and says what the code says."""
+"""What users read is complete, and says what the code says; the messages that it quotes: test_quotes.py."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -16,7 +15,6 @@ from opent2v.training import captions, world
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "models" / "diffusers" / "opent2v-quickstart" / "README.md"
-ROOMS = ("nodes", "headless", "finetune", "loaders", "families", "base", "sampling", "media", "host")
 LANGUAGES = ("en", "zh")
 # Heading of each part of a help page.
 PARTS = {
@@ -97,70 +95,6 @@ def test_a_help_page_names_every_fixed_choice(node: str, language: str) -> None:
             assert not missing, f"{name}: {', '.join(missing)}"
 
 
-@pytest.fixture(scope="module")
-def code_texts() -> list[str]:
-    """Every text constant of the rooms: the fixed pieces of all messages."""
-    found = []
-    for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
-            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            found += [n.value for n in tree if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    return found
-
-
-@pytest.mark.parametrize(("node", "language"), PAGES)
-def test_quoted_messages_are_in_the_code(node: str, language: str, code_texts: list[str]) -> None:
-    """`…` stands for what the code fills in; each piece between must be a piece of one of its texts."""
-    said = parts(help_page(node, language).read_text(encoding="utf-8"))
-    messages = first_column(said[PARTS[language][-1]])
-    assert messages
-    for message in messages:
-        pieces = [part.strip(" .,:;/()") for part in message.split("…")]
-        assert max(map(len, pieces)) > 10, f"{message!r} quotes too little"
-        for piece in pieces:
-            assert any(piece in text for text in code_texts), f"no text in the code holds {piece!r}, of {message!r}"
-
-
-# Modules whose remarks and refusals are read beside a run of few steps; of some, one function.
-REMARKS = {
-    "base/few_steps.py": "remark", "base/strengths.py": "", "sampling/few_steps.py": "", "sampling/strengths.py": "",
-    "nodes/few_steps.py": "", "nodes/lora_pairs.py": "partner_file", "loaders/lora/origin.py": "step_remark",
-}  # fmt: skip
-
-
-def sentences(path: str, function: str) -> list[list[str]]:
-    """Of each text that the code fills in, its fixed pieces, sentence by sentence, without short ones."""
-    tree: ast.AST = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    if function:
-        tree = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function)
-    filled = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            fixed = [
-                part.value for part in node.values if isinstance(part, ast.Constant) and isinstance(part.value, str)
-            ]
-            pieces = [piece.strip(" .,:;/()") for text in fixed for piece in text.split(". ")]
-            filled.append([piece for piece in pieces if len(piece) > 14])
-    return [pieces for pieces in filled if pieces]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("path", REMARKS)
-def test_every_remark_on_few_steps_is_quoted(path: str, language: str) -> None:
-    pages = "\n".join(help_page(node, language).read_text(encoding="utf-8") for node in NODE_CLASS_MAPPINGS)
-    remarks = sentences(path, REMARKS[path])
-    assert remarks
-    assert [pieces for pieces in remarks if not any(piece in pages for piece in pieces)] == []
-
-
-@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
-def test_both_languages_quote_the_same_messages(node: str) -> None:
-    english, chinese = (
-        first_column(parts(help_page(node, one).read_text(encoding="utf-8"))[PARTS[one][-1]]) for one in LANGUAGES
-    )
-    assert english == chinese
-
-
 def test_the_english_locale_is_what_the_script_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "make"))
     import locales
@@ -221,15 +155,6 @@ def test_the_models_page_names_every_family_and_template_with_its_files(page: st
         for one in links:
             repository = "/".join(one["url"].split("/")[3:5])
             assert f"`{one['name']}`" in text and f"`models/{one['directory']}`" in text and repository in text
-
-
-@pytest.mark.parametrize("page", ["models.md", "models.zh.md"])
-def test_messages_on_the_models_page_are_in_the_code(page: str, code_texts: list[str]) -> None:
-    messages = first_column((ROOT / "docs" / page).read_text(encoding="utf-8").rpartition("\n## ")[2])
-    assert len(messages) > 5
-    for message in messages:
-        for piece in (part.strip(" .,:;/()") for part in message.split("…")):
-            assert any(piece in text for text in code_texts), f"no text in the code holds {piece!r}, of {message!r}"
 
 
 @pytest.mark.parametrize("script", ["quickstart", "run_workflow"])
