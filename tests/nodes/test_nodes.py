@@ -31,7 +31,7 @@ ADVANCED = {
     "OpenT2VLoadDiffusionModel": ["connectors", "dtype", "expert", "rope_layout"],
     "OpenT2VEncodePrompt": ["fps", "motion_score", "prompt_cache", "travel_over"],
     "OpenT2VEmptyLatent": ["area", "fps", "seconds", "sound"],
-    "OpenT2VSampler": ["shift", "solver", "sigmas", "keep"],
+    "OpenT2VSampler": ["shift", "solver", "sigmas", "keep", "seeds"],
     "OpenT2VImageToVideo": ["middle_frames"],
     "OpenT2VSaveVideo": ["bit_depth", "crf", "preset", "size_rule", "audio_length", "provenance"],
     "OpenT2VLoadVideo": ["every", "fit", "deinterlace"],
