@@ -46,7 +46,7 @@ def test_a_lora_of_few_steps_travels_with_the_model(inside, name):
     found = inside("core few_steps")[name]
     assert found["kept"] == ["a.safetensors"] and found["before"] == 0
     assert found["lines"][0].startswith("3 steps, cfg 1, FlowMatchEulerDiscrete")
-    assert found["lines"][1] == "3 steps, cfg 1, shift 5: of a test (a.safetensors)"
+    assert found["lines"][1] == "3 steps, cfg 1, shift 5: taken from a test (a.safetensors)"
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_shift_that_does_not_fit_a_turbo_lora_is_told_with_the_right_one(tmp_p
     assert f"was made with shift {right}; shift {wrong:g} blurs or leaves noise." in said(wrong)
     for fitting in (0.0, float(right)):
         assert "was made with shift" not in said(fitting)
-    assert f"shift {right} / 3: of MiniMax H3 Turbo" in said(0.0)
+    assert f"shift {right} / 3: taken from MiniMax H3 Turbo" in said(0.0)
 
 
 def test_a_published_loras_layers_tell_the_model():
