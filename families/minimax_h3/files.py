@@ -121,7 +121,7 @@ def recognise(family: Family, shapes: Shapes, name: str) -> Recognised | str:
             layouts = {INTERLEAVED: rules(head_by_head(config["attention_head_dim"])), STACKED: RULES}
             layout_rules = layouts[INTERLEAVED if is_shard(name) else STACKED]
         return Recognised("transformer", layout, CLASS, config, variant, layout_rules, prefix, variant.remark, layouts)
-    return f"no {', '.join(absent)}"
+    return f"{', '.join(map(repr, absent))} is missing"
 
 
 def transformer_config(named: Shapes, stored: Shapes) -> dict[str, Any]:

@@ -75,17 +75,17 @@ def test_what_is_added_to_a_model_is_called_that_at_once(tmp_path, names, purpos
 @pytest.mark.parametrize(
     ("names", "title", "absent"),
     [
-        (["audio_patchify_proj"], "LTX-2", "transformer_blocks.0.audio_attn1.to_q.weight"),
-        (["audio_proj_in"], "LTX-2", "transformer_blocks.0.audio_attn1.to_q.weight"),
-        (["video_patch_proj"], "MiniMax H3", "audio_patch_proj.weight, condition_proj.weight"),
-        (["video_patch_proj", "condition_proj"], "MiniMax H3", "audio_patch_proj.weight"),
+        (["audio_patchify_proj"], "LTX-2", "'transformer_blocks.0.audio_attn1.to_q.weight'"),
+        (["audio_proj_in"], "LTX-2", "'transformer_blocks.0.audio_attn1.to_q.weight'"),
+        (["video_patch_proj"], "MiniMax H3", "'audio_patch_proj.weight', 'condition_proj.weight'"),
+        (["video_patch_proj", "condition_proj"], "MiniMax H3", "'audio_patch_proj.weight'"),
     ],
 )
 def test_only_what_is_absent_is_called_absent(tmp_path, names, title, absent):
     tensors = {f"model.diffusion_model.{name}.weight": torch.zeros(2, 2) for name in names}
     with pytest.raises(ModelFileError) as error:
         open_file(text_files.save(tmp_path / "cut.safetensors", tensors))
-    assert f"  {title}: no {absent}" in str(error.value).splitlines()
+    assert f"  {title}: {absent} is missing" in str(error.value).splitlines()
     assert "LTX-2, which this version does not know" not in str(error.value)
 
 

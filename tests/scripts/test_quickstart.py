@@ -54,7 +54,14 @@ def test_quickstart_writes_the_file_that_was_named(tmp_path, monkeypatch, capsys
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to another process there")
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "quickstart.py"), "--steps", "1000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     while not process.stdout.readline().startswith("encode"):
         assert process.poll() is None
