@@ -163,10 +163,11 @@ def test_every_node_with_a_latent_takes_two_streams_or_refuses_them_by_name(join
         "OpenT2VDecode", "OpenT2VDecodeToVideo", "OpenT2VCompareCache",
     }  # fmt: skip
     refused = {name: said for name, said in found.items() if said}
-    # What these three are asked for besides is refused before their latent is looked at.
+    # What these four are asked for besides is refused before their latent is looked at.
     assert "cannot start from a picture" in refused.pop("OpenT2VImageToVideo")
     assert "The new clip has 9 frames" in refused.pop("OpenT2VContinue")
     assert "is not there" in refused.pop("OpenT2VUpscaleLatent")
+    assert "joining takes at least two" in refused.pop("OpenT2VJoinFiles")
     assert set(refused) == {"OpenT2VSampler", "OpenT2VCalibrateCache", "OpenT2VSweepCache"}
     for name, said in refused.items():
         assert said.startswith(
