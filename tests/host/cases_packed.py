@@ -169,7 +169,8 @@ def tried(family: str, kind: str) -> dict:
         with torch.inference_mode():  # as nodes run: core's own layers cannot be moved in and out of it
             core = comfy.sd.load_diffusion_model(str(subject.path))
             found["core"] = off(subject.sampled(core), subject.sampled(model))
-            if kind in rounding.KINDS:
+            # Dynamic loading packs weights while it samples, with the rounding that is taken out here.
+            if kind in rounding.KINDS and not found["dynamic"]:
                 found |= rounding.measured(subject, core)
             mm.unload_all_models()
     return found
