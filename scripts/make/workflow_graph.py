@@ -50,7 +50,7 @@ STAYING = {
     "OpenT2VColourMatch": 205, "OpenT2VFrameRate": 210, "OpenT2VCaption": 305, "OpenT2VStepCache": 420,
     "OpenT2VGuidance": 515, "OpenT2VDecode": 195, "OpenT2VCompareCache": 285, "OpenT2VLoadLora": 520,
     "OpenT2VReferences": 820, "OpenT2VWindows": 340, "OpenT2VUpscaleLatent": 205, "OpenT2VEncodeAudio": 250,
-    "OpenT2VContinue": 480, "OpenT2VJoinClips": 300, "OpenT2VFinishFrames": 230,
+    "OpenT2VContinue": 480, "OpenT2VJoinClips": 320, "OpenT2VFinishFrames": 230,
     "OpenT2VInspectFile": 260, "OpenT2VStoryboard": 560, "OpenT2VKeyframes": 235,
     "CLIPVisionLoader": 90, "CLIPVisionEncode": 110,
 }  # fmt: skip

@@ -72,7 +72,7 @@ def test_each_file_is_shown_as_what_it_is(page: Page) -> None:
         page.settle()
         page.screenshot(key.replace(" ", "_"))
         assert page.tab.evaluate(SHOWN, node) == [[tag, file, 64]], key
-    assert [*run(page, node, format="mkv ffv1")] == ["video", "opent2v_remarks"]
+    assert [*run(page, node, format="mkv ffv1")] == ["video", "opent2v_remarks", "opent2v_report"]
     page.tab.wait_for_function("(id) => app.nodeOutputs[id]?.opent2v_remarks?.length === 2", arg=str(node))
     page.settle()
     assert page.tab.evaluate(SHOWN, node) == []  # not the file of the run before
