@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from opent2v.training import captions, world
-from opent2v.training.quickstart import latents, lessons, muon, train_transformer, train_vae
+from opent2v.training.quickstart import latents, lessons, machine, muon, train_transformer, train_vae
 from opent2v.training.quickstart.linear_encoder import set_linear_encoder
 from opent2v.training.quickstart.vae import draw, new_vae
 
@@ -57,7 +57,7 @@ def test_a_run_fits_its_space_once(tmp_path, space, monkeypatch):
 
 
 def test_lessons_grow_from_pictures_to_whole_clips():
-    rounds = [[lessons.plan(step, 1000) for step in range(*part)] for part in ((0, 140), (150, 390), (400, 1000))]
+    rounds = [[lessons.plan(step, 1000) for step in range(*part)] for part in ((0, 70), (80, 190), (200, 1000))]
     longest = [max(length for length, _ in r) for r in rounds]
     assert longest == [3, 9, 9]
     whole = [sum(length == 9 for length, _ in r) / len(r) for r in rounds]
@@ -166,6 +166,18 @@ def test_muon_sets_singular_values_to_about_one_and_moves_against_the_gradient()
         values = torch.linalg.svdvals(change.flatten(1))
         assert values.min() > 0.6 * 0.05 and values.max() < 1.3 * 0.05
         assert (change * before).sum() < 0
+
+
+def test_bfloat16_comes_near_float32(space, tokens):
+    torch.manual_seed(0)
+    lesson, pair = lessons.draw(1, 3, 1, world.split()[0], space, tokens, clips=2), train_transformer.Pair(len(tokens))
+    exact = train_transformer.flow_loss(pair, lesson)
+    with machine.mixed_precision("cpu", True):
+        near = train_transformer.flow_loss(pair, lesson)
+    assert near != exact and near.item() == pytest.approx(exact.item(), rel=1e-3)
+    assert not torch.is_autocast_enabled("cpu") and not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    values = torch.linalg.svdvals(muon.orthogonal(torch.randn(2, 12, 40), torch.bfloat16))
+    assert values.min() > 0.6 and values.max() < 1.3
 
 
 def test_a_resumed_transformer_equals_one_that_was_never_stopped(work):

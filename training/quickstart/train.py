@@ -20,7 +20,7 @@ from .latents import LatentSpace
 from .machine import reuse_memory
 
 # (part, share of its steps to go on to): the decoder is good enough to look through long before it is done.
-TURNS = (("vae", 0.16), ("transformer", 0.05), ("vae", 0.4), ("transformer", 0.2), ("vae", 1.0), ("transformer", 1.0))
+TURNS = (("vae", 0.16), ("transformer", 0.025), ("vae", 0.4), ("transformer", 0.1), ("vae", 1.0), ("transformer", 1.0))
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--transformer-steps", type=int, help="length of the transformer's schedule")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead, beside a GPU")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 for the transformer, where the processor has it")
     parser.add_argument("--look", action="store_true", help="train nothing: measure what there is, and draw a sheet")
     parser.add_argument("--limit", type=int, default=100, help="held-out scenes that are measured (default 100)")
     arguments = parser.parse_args()
@@ -51,6 +52,7 @@ def main() -> None:
                 stop=round(share * steps),
                 device=arguments.device,
                 workers=arguments.workers,
+                **({"bf16": True} if arguments.bf16 and part == "transformer" else {}),
             )
     print(f"trained for {(time.time() - began) / 60:.0f} minutes in this run")
     look(arguments)
