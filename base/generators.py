@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+LARGEST_SEED = 0xFFFFFFFFFFFFFFFF  # that torch's generators take
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 

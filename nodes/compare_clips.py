@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..base.generators import LARGEST_SEED
 from ..host import host
 from ..media import save_location
 from ..media.naming import create_temporary, disk_errors, give_final_name
@@ -91,7 +92,7 @@ class OpenT2VCompareClips:
                     {
                         "default": 0,
                         "min": 0,
-                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "max": LARGEST_SEED,
                         "control_after_generate": True,
                         "tooltip": "Of the blind order: another seed, another order.",
                     },

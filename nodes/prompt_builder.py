@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, ClassVar
 
+from ..base.generators import LARGEST_SEED
 from ..families import families
 from ..host import InputRefused, host
 from .inputs import NONE
@@ -78,7 +79,7 @@ class OpenT2VPromptBuilder:
                         "advanced": True,
                         "default": 0,
                         "min": 0,
-                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "max": LARGEST_SEED,
                         "control_after_generate": True,
                         "tooltip": "Of the wildcards: the same seed draws the same words.",
                     },

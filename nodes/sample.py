@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ..base.generators import LARGEST_SEED
 from ..host import host
 from ..media.naming import OutputError
 from ..sampling import SOLVERS, Run, describe
@@ -59,7 +60,7 @@ class OpenT2VSampler:
                     {
                         "default": 0,
                         "min": 0,
-                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "max": LARGEST_SEED,
                         "control_after_generate": True,
                         "tooltip": "Same seed, same video. The noise is the same on every machine.",
                     },

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..base.generators import LARGEST_SEED
 from .errors import SamplingError
-
-LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
