@@ -95,12 +95,7 @@ class Blueprint(Graph):
         ids = [uuid.uuid5(uuid.NAMESPACE_URL, f"https://github.com/OpenT2V/opent2v/subgraphs/{name}/{part}")
                for part in ("whole", *self.ports, *(f"out {result}" for result, _, _ in self.results))]  # fmt: skip
         whole, *parts = map(str, ids)
-        for node in self.nodes:
-            for output in node["outputs"]:
-                output["links"] = output["links"] or None
-        nodes = [*self.nodes, *({"id": n, **note} for n, note in enumerate(self.notes, len(self.nodes) + 1))]
-        for order, node in enumerate(nodes):
-            node["order"] = order
+        nodes = self._numbered()
         right = self.left + self.width + AIR
         keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
         subgraph = {

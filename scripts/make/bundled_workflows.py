@@ -148,43 +148,48 @@ def prompt_travel() -> Graph:
     return graph
 
 
-def long_video_storyboard() -> Graph:
-    """Shots that the graph runs over, and one file of them."""
+def _storyboard(note: str, height: int, shots: str) -> tuple[Graph, int, int, int]:
+    """The page of a story, and the ids of its model, storyboard and prompt."""
     graph = Graph()
     graph.column(340)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(STORY_NOTE, 500)
+    graph.note(note, height)
     graph.column(400)
     links = {"model": (model, "model"), "clip": (model, "clip")}
-    story = graph.add("OpenT2VStoryboard", links, {"shots": STORY, "seed": 1, "control_after_generate": "fixed"})
+    story = graph.add("OpenT2VStoryboard", links, {"shots": shots, "seed": 1, "control_after_generate": "fixed"})
     graph.column(380)
     prompt = graph.add("OpenT2VEncodePrompt", {"clip": (story, "clip"), "positive": (story, "prompt")})
-    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model"), "frames": (story, "frames")})
-    graph.column(340)
-    links = {**sampler_links(story, prompt, latent), "seed": (story, "seed")}
-    sampler = graph.add("OpenT2VSampler", links, {"keep": True})
+    return graph, model, story, prompt
+
+
+def _joined_shots(graph: Graph, story: int, links: dict[str, tuple[int, str]], prefix: str) -> Graph:
+    """The page, ended by a file of each shot and one of all.
+
+    Args:
+        links: of what a shot's file is made from.
+    """
     graph.column(360)
-    links = {**file_links(model, sampler, latent), "filename_prefix": (story, "label")}
-    decoded = graph.add("OpenT2VDecodeToVideo", links, {"keep": True})
+    shot = graph.add("OpenT2VDecodeToVideo", {**links, "filename_prefix": (story, "label")}, {"keep": True})
     graph.column(400)
-    files = {"files": (decoded, "file"), "overlap": (story, "transition")}
-    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": "OpenT2V_story"})
+    files = {"files": (shot, "file"), "overlap": (story, "transition")}
+    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": prefix})
     graph.asked = [(story, "shots"), (story, "seed")]
     return graph
 
 
+def long_video_storyboard() -> Graph:
+    """Shots that the graph runs over, and one file of them."""
+    graph, model, story, prompt = _storyboard(STORY_NOTE, 500, STORY)
+    latent = graph.add("OpenT2VEmptyLatent", {"model": (model, "model"), "frames": (story, "frames")})
+    graph.column(340)
+    links = {**sampler_links(story, prompt, latent), "seed": (story, "seed")}
+    sampler = graph.add("OpenT2VSampler", links, {"keep": True})
+    return _joined_shots(graph, story, file_links(model, sampler, latent), "OpenT2V_story")
+
+
 def keyframes_first() -> Graph:
     """A story's pictures as videos of one frame, and what lies between them."""
-    graph = Graph()
-    graph.column(340)
-    model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
-    graph.note(KEYFRAMES_NOTE, 560)
-    graph.column(400)
-    links = {"model": (model, "model"), "clip": (model, "clip")}
-    fixed = {"control_after_generate": "fixed"}
-    story = graph.add("OpenT2VStoryboard", links, {"shots": KEYFRAMES_STORY, "seed": 1, **fixed})
-    graph.column(380)
-    prompt = graph.add("OpenT2VEncodePrompt", {"clip": (story, "clip"), "positive": (story, "prompt")})
+    graph, model, story, prompt = _storyboard(KEYFRAMES_NOTE, 560, KEYFRAMES_STORY)
     still = graph.add("OpenT2VEmptyLatent", {"model": (model, "model")}, {"frames": 1})
     graph.column(340)
     links = {**sampler_links(story, prompt, still), "seed": (story, "seed")}
@@ -203,14 +208,7 @@ def keyframes_first() -> Graph:
     links = {"model": (story, "model"), "seed": (story, "seed")}
     links |= {name: (between, name) for name in ("positive", "negative", "latent")}
     sampler = graph.add("OpenT2VSampler", links, {"keep": True})
-    graph.column(360)
-    links = {**file_links(model, sampler, between), "filename_prefix": (story, "label")}
-    shot = graph.add("OpenT2VDecodeToVideo", links, {"keep": True})
-    graph.column(400)
-    files = {"files": (shot, "file"), "overlap": (story, "transition")}
-    graph.add("OpenT2VJoinFiles", files, {"filename_prefix": "OpenT2V_keyframes"})
-    graph.asked = [(story, "shots"), (story, "seed")]
-    return graph
+    return _joined_shots(graph, story, file_links(model, sampler, between), "OpenT2V_keyframes")
 
 
 def continue_video() -> Graph:

@@ -111,16 +111,21 @@ class Graph:
         node = self._place("Note", height + FIRST_CHANGES, [text])
         self.notes.append(node | {"title": title, "color": "#432", "bgcolor": "#653"})
 
-    def page(self, name: str) -> dict[str, Any]:
-        """The whole as the page saves it."""
-        for note in self.notes:
-            note["widgets_values"] = [f"{note['widgets_values'][0]}\n\n{self._first_changes()}"]
+    def _numbered(self) -> list[dict[str, Any]]:
+        """The nodes and, behind them, the notes, as the page saves them."""
         for node in self.nodes:
             for output in node["outputs"]:
                 output["links"] = output["links"] or None
         nodes = [*self.nodes, *({"id": n, **note} for n, note in enumerate(self.notes, len(self.nodes) + 1))]
         for order, node in enumerate(nodes):
             node["order"] = order
+        return nodes
+
+    def page(self, name: str) -> dict[str, Any]:
+        """The whole as the page saves it."""
+        for note in self.notes:
+            note["widgets_values"] = [f"{note['widgets_values'][0]}\n\n{self._first_changes()}"]
+        nodes = self._numbered()
         scale = self._scale(nodes)
         offset = [math.ceil(CORNER[0] / scale), math.ceil(CORNER[1] / scale) + BADGE]
         app = {
