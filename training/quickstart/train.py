@@ -8,6 +8,7 @@ fixed seeds. `--look` measures and draws what there is, and trains nothing.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def main() -> None:
     if not arguments.look:
         parts = {
             "vae": (train_vae.train, arguments.vae_steps or train_vae.STEPS),
-            "transformer": (train_transformer.train, arguments.transformer_steps or train_transformer.STEPS),
+            "transformer": (
+                functools.partial(train_transformer.train, bf16=arguments.bf16),
+                arguments.transformer_steps or train_transformer.STEPS,
+            ),
         }
         for part, share in TURNS:
             train, steps = parts[part]
@@ -52,7 +56,6 @@ def main() -> None:
                 stop=round(share * steps),
                 device=arguments.device,
                 workers=arguments.workers,
-                **({"bf16": True} if arguments.bf16 and part == "transformer" else {}),
             )
     print(f"trained for {(time.time() - began) / 60:.0f} minutes in this run")
     look(arguments)
