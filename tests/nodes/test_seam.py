@@ -120,7 +120,7 @@ def test_the_sound_of_the_end_is_encoded_from_its_waveform(parts, prompt):
         count = heard[name].shape[-1]
         assert count == OVERLAP * 40 // int(FPS)
         assert (heard[name] - expected[..., :count]).abs().max() < 1e-4
-    assert (heard["clip's"] - heard["another"]).abs().max() > 1e-3  # ten times what counts as equal above
-    assert (heard["clip's"] - kept[..., -heard["clip's"].shape[-1] :]).abs().max() > 1e-3
+    assert (heard["clip's"] - heard["another"]).abs().max() > 0.01
+    assert (heard["clip's"] - kept[..., -heard["clip's"].shape[-1] :]).abs().max() > 0.01
     positive, *_ = continued(parts, prompt, latent=latent)
     assert "audio_latent" not in positive[0][1]["minimax_keyframes"][0]

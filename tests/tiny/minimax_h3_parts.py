@@ -63,8 +63,9 @@ def sound_vae() -> dict[str, Tensor]:
     """Weights of an audio VAE in the makers' names, as direction and length, with the statistics of its latents."""
     from diffusers.models.autoencoders.autoencoder_kl_minimax_h3_audio import AutoencoderKLMiniMaxH3Audio
 
-    module = AutoencoderKLMiniMaxH3Audio(**SOUND_VAE)
-    state = module.state_dict()
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        state = AutoencoderKLMiniMaxH3Audio(**SOUND_VAE).state_dict()
     dice = torch.Generator().manual_seed(4)
     weights: dict[str, Tensor] = {}
     for name, tensor in state.items():
