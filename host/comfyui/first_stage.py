@@ -33,7 +33,11 @@ class FirstStage(nn.Module):
         return interruptible(self.vae, check_interrupt)
 
     def encode(self, video: Tensor, **options: Any) -> Tensor:
-        """[B, 3, F, H, W] in -1..1 -> VAE latent."""
+        """[B, 3, F, H, W] in -1..1 -> VAE latent; what is beyond the last whole latent pixel is cut off."""
+        if isinstance(self.opent2v, VideoVAE):
+            # The host's tiles are multiples of 64 pixels, which a VAE of 12 pixels to a latent cannot divide.
+            block = self.opent2v.variant.geometry.spatial
+            video = video[..., : video.shape[-2] // block * block, : video.shape[-1] // block * block]
         with self.interruptible():
             return self.opent2v.encode(video.to(options.get("device")))
 
