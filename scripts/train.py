@@ -1,11 +1,10 @@
-"""Trains the bundled model and its LoRA, a part at a time: python3 scripts/train.py PART --work FOLDER ...
+"""Trains the bundled model and its LoRAs, a part at a time: python3 scripts/train.py PART --work FOLDER ...
 
-    transformer, vae, export    the bundled model: transformer with text encoder, VAE, and the folder of both
+    quickstart                  the bundled model: VAE, and transformer with text encoder, in turns, and its scores
+    transformer, vae, export    its parts alone, and the folder of both
     lora                        its outline LoRA; needs peft
     few-steps                   its LoRA for 4 steps at cfg 1; needs peft
     concept                     clips of a new concept for scripts/train_lora.py, and how well it was learned
-    quickstart                  the next bundled model, VAE and transformer in turns
-    quickstart-transformer, quickstart-vae    its parts alone
 
 `python3 scripts/train.py PART --help` lists a part's options. training/README.md says how the parts go together.
 """
@@ -21,15 +20,13 @@ import pack
 
 # Part -> its module in training/.
 PARTS = {
+    "quickstart": "train",
     "transformer": "train_transformer",
     "vae": "train_vae",
     "export": "export",
     "lora": "train_lora",
     "few-steps": "train_few_steps",
     "concept": "concept",
-    "quickstart": "quickstart.train",
-    "quickstart-transformer": "quickstart.train_transformer",
-    "quickstart-vae": "quickstart.train_vae",
 }
 
 

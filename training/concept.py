@@ -24,7 +24,6 @@ from torch import Tensor
 from ..media import VideoWriter
 from . import captions, evaluate, latents, score, world
 from .matte import cover_of
-from .train_transformer import FRAMES
 
 CLIPS = 40
 FPS = 16
@@ -93,7 +92,7 @@ def clip_of(scene: world.Scene, dice: world.Dice) -> Tensor:
     """[3, F, H, W] in -1..1: a clip of a scene with a floor, of the bundled model's size and length."""
     take = above_floor(world.take(scene, dice))
     colour = torch.tensor(world.COLOURS[scene.colour]) / 255 + torch.tensor(take.tint)
-    return with_floor(world.render([take], latents.SIZE, FRAMES)[0], colour.clamp(0, 1))
+    return with_floor(world.render([take], latents.SIZE, latents.FRAMES)[0], colour.clamp(0, 1))
 
 
 def write_clips(folder: Path, count: int = CLIPS) -> None:

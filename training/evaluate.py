@@ -3,8 +3,7 @@
 Every scene is asked for by its plainest sentence, in English and in Chinese, rendered with the model's own
 settings and a seed that is the scene's number, and measured by `score`. The model folder is loaded and run by
 the pack's own rooms, as nodes run it. A model with a timestep for every token can be asked to go on from a first
-picture too: one of the scene itself, drawn anew. A training checkpoint can be measured as well, before there is a
-folder: its latents are then decoded by the linear map, which blurs fast rotation (see the model card).
+picture too: one of the scene itself, drawn anew.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ..host import embedded
 from ..loaders import library, load_pipeline, open_folder
 from ..loaders.lora import load_patches, match, read_lora
 from ..sampling import Schedule, make_schedule, solve
-from . import captions, export, latents, score, world
+from . import captions, score, world
 from .crispness import crispness
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
@@ -122,33 +121,6 @@ def from_folder(
         encode=encode if variant.keeps_clean else None,
         size=size,
         levels=(lambda steps, shift: None) if few is None else few.levels,
-    )
-
-
-def from_checkpoint(checkpoint: Path, space: latents.LatentSpace) -> Source:
-    """The averaged weights of a training checkpoint, with the values `export` would write, decoded linearly."""
-    pair, tokens, defaults = export.load_pair(checkpoint), captions.tokenizer(), export.OWN
-
-    def embed(text: str) -> Tensor:
-        most = defaults["max_tokens"]
-        ids = tokens([text], padding="max_length", truncation=True, max_length=most, return_tensors="pt")
-        return pair.embed(ids.input_ids, ids.attention_mask)
-
-    def denoised(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-        flow = pair.transformer(x, sigma * 1000, context, return_dict=False)[0]
-        return x - sigma.view(-1, 1, 1, 1, 1) * flow
-
-    side = defaults["width"] // latents.BLOCK
-    return Source(
-        name=f"{checkpoint.parent.name}/{checkpoint.name}",
-        embed=embed,
-        denoised=denoised,
-        decode=lambda latent: space.decode(latent).clamp(-1, 1),
-        scheduler=dict(export.SCHEDULER),
-        shape=(latents.CHANNELS, (defaults["frames"] - 1) // latents.STRIDE + 1, side, side),
-        steps=defaults["steps"],
-        cfg=defaults["guidance"],
-        negative=defaults["negative"],
     )
 
 
@@ -308,7 +280,6 @@ def save_sheet(videos: list[Tensor], path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="model folder (default: the bundled model)")
-    parser.add_argument("--checkpoint", type=Path, help="measure this training checkpoint instead of a folder")
     parser.add_argument("--lora", type=Path, help="with this LoRA applied to the folder's model")
     parser.add_argument("--strength", type=float, default=1.0, help="of the LoRA (default 1)")
     parser.add_argument("--language", choices=(*captions.LANGUAGES, "both"), default="both")
@@ -326,13 +297,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sheet", type=Path, help="write a PNG of the first clips of each language here")
     parser.add_argument("--rows", type=int, default=12, help="clips of each language on the sheet")
     arguments = parser.parse_args(argv)
-    if arguments.checkpoint:
-        space = latents.LatentSpace.load()
-        source = from_checkpoint(arguments.checkpoint, space)
-    else:
-        source = from_folder(
-            arguments.folder, arguments.lora, arguments.strength, size=arguments.size, frames=arguments.frames
-        )
+    source = from_folder(
+        arguments.folder, arguments.lora, arguments.strength, size=arguments.size, frames=arguments.frames
+    )
     settings = {"steps": arguments.steps, "cfg": arguments.cfg, "shift": arguments.shift}
     scenes = world.split()[0 if arguments.seen else 1][: arguments.limit]
     languages = captions.LANGUAGES if arguments.language == "both" else (arguments.language,)

@@ -1,7 +1,4 @@
-"""Write the trained parts as a diffusers folder, small and complete.
-
-python3 scripts/train.py export --transformer PATH/transformer.pt --vae PATH --out FOLDER
-"""
+"""Write the trained parts of a run as a diffusers folder, small and complete: scripts/train.py export --work --out."""
 
 from __future__ import annotations
 
@@ -11,15 +8,17 @@ from pathlib import Path
 
 import torch
 
-from . import captions, latents
+from . import captions
+from .latents import CHANNELS, FRAMES, SIZE, LatentSpace
 from .train_transformer import Pair
+from .train_vae import export_vae
 
 # Values that the loader's nodes use where the user leaves 0 or an empty text.
 OWN = {
     "title": "quickstart",
-    "width": 64,
-    "height": 64,
-    "frames": 17,
+    "width": SIZE,
+    "height": SIZE,
+    "frames": FRAMES,
     "fps": 16,
     "steps": 20,
     "guidance": 2.5,
@@ -36,9 +35,9 @@ SCHEDULER = {
 STORAGE = torch.float16
 
 
-def preview_factors(space: latents.LatentSpace) -> dict[str, list]:
+def preview_factors(space: LatentSpace) -> dict[str, list]:
     """Latent pixel -> mean colour of its block in -1..1: exact, because the latent space is linear."""
-    per_colour = space.basis.view(3, -1, latents.CHANNELS).mean(1)  # [3, 16]
+    per_colour = space.basis.view(3, -1, CHANNELS).mean(1)  # [3, 16]
     factors = (per_colour * space.scale).T
     bias = space.mean.view(3, -1).mean(1)
     return {
@@ -47,28 +46,28 @@ def preview_factors(space: latents.LatentSpace) -> dict[str, list]:
     }
 
 
-def load_pair(checkpoint: Path) -> Pair:
-    """The averaged transformer and text encoder of a checkpoint."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def load_pair(work: Path) -> Pair:
+    """The averaged transformer and text encoder of a run."""
+    state = torch.load(work / "transformer.pt", map_location="cpu", weights_only=True)
     pair = Pair(len(captions.tokenizer()))
     pair.load_state_dict(state["average"])
-    return pair.eval()
+    return pair.requires_grad_(False).eval()
 
 
-def export(checkpoint: Path, vae_folder: Path, space: latents.LatentSpace, out: Path) -> None:
+def export(work: Path, out: Path) -> None:
     """Write the folder; an existing one is updated in place."""
-    from diffusers import AutoencoderKLWan
-
-    pair, vae = load_pair(checkpoint), AutoencoderKLWan.from_pretrained(vae_folder)
+    space = LatentSpace.of(work)
+    pair, vae = load_pair(work), export_vae(work / "vae.pt", space)
     write_folder(out, pair.transformer, pair.text_encoder, vae, {**OWN, "preview": preview_factors(space)})
 
 
-def write_folder(out: Path, transformer, text_encoder, vae, defaults: dict, *, expand_timesteps: bool = False) -> None:
+def write_folder(out: Path, transformer, text_encoder, vae, defaults: dict) -> None:
     """Write the parts, in half precision, and what goes with them.
+
+    One set of weights makes video from words and from a first picture, as Wan 2.2 5B: a timestep for every token.
 
     Args:
         defaults: opent2v.json.
-        expand_timesteps: whether every token has a timestep of its own, so that a first frame can be given clean.
     """
     import diffusers
     from diffusers import UniPCMultistepScheduler
@@ -82,7 +81,7 @@ def write_folder(out: Path, transformer, text_encoder, vae, defaults: dict, *, e
         "_class_name": "WanPipeline",
         "_diffusers_version": diffusers.__version__,
         "boundary_ratio": None,
-        "expand_timesteps": expand_timesteps,
+        "expand_timesteps": True,
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "text_encoder": ["transformers", "UMT5EncoderModel"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
@@ -108,10 +107,10 @@ def _write(path: Path, content: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("transformer", "vae", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of a run of scripts/train.py quickstart")
+    parser.add_argument("--out", type=Path, required=True, help="the model folder")
     arguments = parser.parse_args()
-    export(arguments.transformer, arguments.vae, latents.LatentSpace.load(), arguments.out)
+    export(arguments.work, arguments.out)
     size = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
     print(f"{arguments.out}: {size / 1e6:.2f} MB")

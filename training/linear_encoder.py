@@ -1,8 +1,8 @@
 """Write the fixed linear latent space into the weights of an AutoencoderKLWan encoder.
 
-A latent is a linear map of a 4 x 8 x 8 block. The encoder can hold that map almost exactly, without any training:
+A latent is a linear map of a 4 x 12 x 12 block. The encoder can hold that map almost exactly, without any training:
 its residual branches are zero, its strided convolutions reduce blocks by 2 x 2 x 2 in two steps, and its closing
-RMS norm and SiLU are nearly linear where constant channels outweigh the signal. What is lost is what the 24 channels
+RMS norm and SiLU are nearly linear where constant channels outweigh the signal. What is lost is what the 56 channels
 between the two steps cannot carry.
 
 The first frame is not reduced in time. So each step keeps means over time in channels that a lone frame fills by
@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from . import latents, world
+from .vae import PATCH
 
-SPATIAL = 18  # channels of the first step that hold means over time; the others hold differences
+SPATIAL = 40  # channels of the first step that hold means over time; the others hold differences
 CONSTANT = 1000.0  # of the channels that keep the closing norm almost constant
+HALF = latents.BLOCK // 2  # pixels that the first step reduces to one
+FOLDED = 3 * PATCH**2  # channels of a folded pixel
 
 
 @torch.no_grad()
 def set_linear_encoder(encoder: nn.Module, space: latents.LatentSpace, spatial: int = SPATIAL) -> None:
-    """Overwrite an encoder with channels 12, 24, 36, 36 and one residual block per stage; see the module's text."""
+    """Overwrite an encoder of `vae.VAE`; see the module's text."""
     wide, reduce_wide, deep, reduce_deep, last = encoder.down_blocks
     for block in (wide, deep, last, *encoder.mid_block.resnets):
         nn.init.zeros_(block.conv2.weight)
@@ -38,10 +41,10 @@ def set_linear_encoder(encoder: nn.Module, space: latents.LatentSpace, spatial: 
         layer.bias.zero_()
     middle, z = reduce_wide.dim, latents.CHANNELS
     features, differences, combine, offset = _steps(space, spatial, middle)
-    encoder.conv_in.weight[:, :, -1, 1, 1] = torch.eye(12)
-    # patchify orders channels by colour, column, row; [o, 3, 4, 4] -> [o, 3, row tap, row, column tap, column].
-    taps = features.view(-1, 3, 2, 2, 2, 2).permute(0, 1, 5, 3, 2, 4)
-    reduce_wide.resample[1].weight[:spatial, :12, :2, :2] = taps.reshape(spatial, 12, 2, 2)
+    encoder.conv_in.weight[:FOLDED, :, -1, 1, 1] = torch.eye(FOLDED)
+    # patchify orders channels by colour, column, row; [o, 3, 6, 6] -> [o, 3, row tap, row, column tap, column].
+    taps = features.view(-1, 3, 2, PATCH, 2, PATCH).permute(0, 1, 5, 3, 2, 4)
+    reduce_wide.resample[1].weight[:spatial, :FOLDED, :2, :2] = taps.reshape(spatial, FOLDED, 2, 2)
     time = reduce_wide.time_conv.weight[..., 0, 0]
     time[:spatial, :spatial, 1] = time[:spatial, :spatial, 2] = torch.eye(spatial) / 2
     time[spatial:, :spatial, 1], time[spatial:, :spatial, 2] = -differences, differences
@@ -63,30 +66,32 @@ def _steps(space: latents.LatentSpace, spatial: int, middle: int) -> tuple[Tenso
     """Fit the two steps on sample clips.
 
     Returns:
-        Features of a 4 x 4 pixel block [spatial, 48], their differences over time [middle - spatial, spatial],
+        Features of a 6 x 6 pixel block [spatial, 108], their differences over time [middle - spatial, spatial],
         weights of a 2 x 2 neighbourhood for mean and difference [2 * 16, middle * 4], offset [16].
     """
     dice, (scenes, _) = world.Dice(5), world.split()
-    takes = [world.take(dice.pick(scenes), dice) for _ in range(150)]
+    takes = [world.take(dice.pick(scenes), dice) for _ in range(100)]
     takes = [world.spoil(t, dice.pick(world.FLAWS), dice) if i % 20 == 0 else t for i, t in enumerate(takes)]
-    weights = (space.basis / space.scale).T.double().view(-1, 3, 4, 2, 4, 2, 4)
-    # [component, frame, block row, block column, colour and pixel of the 4 x 4 block]
+    weights = (space.basis / space.scale).T.double().view(-1, 3, 4, 2, HALF, 2, HALF)
+    # [component, frame, block row, block column, colour and pixel of the half block]
     weights = weights.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
     blocks, targets = [], []
-    for i in range(0, len(takes), 50):
-        video = world.render(takes[i : i + 50], latents.SIZE, 9)
+    for i in range(0, len(takes), 25):
+        video = world.render(takes[i : i + 25], latents.SIZE, 9)
         targets.append(space.encode(video).permute(0, 2, 3, 4, 1).flatten(0, 3).double())
         video = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], 2)
-        b, h = len(video), latents.SIZE // 8
-        parts = video.view(b, 3, 3, 4, h, 2, 4, h, 2, 4).permute(0, 2, 4, 7, 3, 5, 8, 1, 6, 9)
-        blocks.append(parts.reshape(b * 3 * h * h, 4, 2, 2, 48).double())
+        b, h = len(video), latents.SIZE // latents.BLOCK
+        parts = video.view(b, 3, 3, 4, h, 2, HALF, h, 2, HALF).permute(0, 2, 4, 7, 3, 5, 8, 1, 6, 9)
+        blocks.append(parts.reshape(b * 3 * h * h, 4, 2, 2, 3 * HALF * HALF).double())
     block, target = torch.cat(blocks), torch.cat(targets)
     features = _principal(weights.flatten(0, 3), block.flatten(0, 3)[::7], spatial)
     seen = block @ features.T  # [N, 4, 2, 2, spatial]
     change = seen[:, 1::2] - seen[:, ::2]
     # What the target needs of a change, in terms of the features: least squares from pixels to features.
     pixels = block.flatten(0, 3)[::7]
-    back = torch.linalg.lstsq(pixels @ features.T, pixels).solution
+    moment = (pixels @ features.T).T @ (pixels @ features.T)
+    ridge = 1e-9 * moment.trace() * torch.eye(spatial, dtype=moment.dtype)
+    back = torch.linalg.solve(moment + ridge, (pixels @ features.T).T @ pixels)
     needed = ((weights[:, 1::2] - weights[:, ::2]) / 2).flatten(0, 3) @ back.T
     differences = _principal(needed, change.flatten(0, 3)[::7], middle - spatial)
     pairs = torch.cat([(seen[:, 1::2] + seen[:, ::2]) / 2, change @ differences.T], -1)  # [N, 2, 2, 2, middle]

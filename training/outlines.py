@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
-from .train_transformer import CHINESE, FRAMES, Pair
+from .lessons import CHINESE
+from .train_transformer import Pair
 
 # Line width and inner size, as shares of the frame, that the autoencoder draws best: thinner lines become faint, and
 # small shapes fill up. The line lies on the edge of the filled shape, mostly outside.
@@ -90,11 +91,11 @@ def clips(count: int, pair: Pair, scenes: list[world.Scene], space: latents.Late
     Returns:
         For the clips that show something of the right colours, at most `count` of them, rounded up to `BATCH`:
             ids [count, 32]; language [count], the negative prompt's; cfg [count]; scene [count], its number
-            filled, outlined [count, 16, 5, 8, 8]: what the base drew, and the same as an outline; radius [count, 2]:
+            filled, outlined [count, 16, 9, 8, 8]: what the base drew, and the same as an outline; radius [count, 2]:
                 the outline's in the first and last frame; tint, shade [count, 3]: as in a take
-            early_x, early_positive, early_negative [count, 4, 16, 5, 8, 8], early_t [count, 4]: on the way, with
+            early_x, early_positive, early_negative [count, 4, 16, 9, 8, 8], early_t [count, 4]: on the way, with
                 more noise than `TURN`, and what the base said to each prompt (flow)
-            late_x [count, 2, 16, 5, 8, 8], late_t [count, 2]: the first two on the way below
+            late_x [count, 2, 16, 9, 8, 8], late_t [count, 2]: the first two on the way below
         Latents in half precision.
     """
     pool: dict[str, list[Tensor]] = {}
@@ -130,15 +131,14 @@ def _batch(
         way.append((x.clone(), sigma, positive, negative))
         return x - sigma.view(-1, 1, 1, 1, 1) * (negative + cfg * (positive - negative))
 
-    side = latents.SIZE // latents.BLOCK
-    noise = torch.randn((BATCH, latents.CHANNELS, (FRAMES - 1) // latents.STRIDE + 1, side, side), generator=generator)
+    noise = torch.randn((BATCH, *latents.SHAPE), generator=generator)
     filled = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=steps, shift=None))
     takes = [score.shown(v, s) for v, s in zip(space.decode(filled).clamp(-1, 1), chosen, strict=True)]
     drawn = {i: outline(take) for i, take in enumerate(takes) if take is not None and has_its_colours(take)}
     outlined, radius, tints = torch.zeros_like(filled), torch.zeros(BATCH, 2), torch.zeros(2, BATCH, 3)
     if drawn:
         kept = torch.tensor(list(drawn))
-        outlined[kept] = space.encode(world.render(list(drawn.values()), latents.SIZE, FRAMES))
+        outlined[kept] = space.encode(world.render(list(drawn.values()), latents.SIZE, latents.FRAMES))
         radius[kept] = torch.tensor([take.radius for take in drawn.values()])
         tints[:, kept] = torch.tensor([[take.tint for take in drawn.values()], [take.shade for take in drawn.values()]])
     early = [state for state in way if state[1][0] > TURN]

@@ -25,10 +25,11 @@ from torch import Tensor
 from ..base.few_steps import EULER, METADATA
 from ..sampling import make_schedule, solve
 from . import captions, export, latents, score, world
+from .lessons import CHINESE
 from .lora_run import LoraRun
 from .outlines import PLAIN, embed, encode, negatives
-from .train_lora import FOLDER, TARGETS, Adapted, Lots, broad, peft, write
-from .train_transformer import CHINESE, FRAMES, Pair
+from .train_lora import FOLDER, TARGETS, Adapted, Lots, add_beginning, begin, broad, peft, write
+from .train_transformer import Pair
 
 TITLE = "opent2v-quickstart-4steps"
 STEPS = 4  # of the student
@@ -57,7 +58,7 @@ def trajectories(count: int, pair: Pair, scenes: list[world.Scene], space: laten
     """What the teacher makes of random prompts of the scenes, where it draws what they say.
 
     Returns:
-        ids [n, 32] of the prompts and states [n, STEPS + 1, 16, 5, 8, 8] in half precision, at the noise levels
+        ids [n, 32] of the prompts and states [n, STEPS + 1, 16, 9, 8, 8] in half precision, at the noise levels
         of `levels`; n is at most `count` rounded up to `BATCH`.
     """
     batches = [_batch(start, pair, negatives(pair), scenes, space) for start in range(0, count, BATCH)]
@@ -84,9 +85,7 @@ def _batch(start: int, pair: Pair, without: Tensor, scenes: list[world.Scene], s
         positive, negative = flow.chunk(2)
         return x - broad(sigma) * (negative + defaults["guidance"] * (positive - negative))
 
-    side = latents.SIZE // latents.BLOCK
-    shape = (BATCH, latents.CHANNELS, (FRAMES - 1) // latents.STRIDE + 1, side, side)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(6_000_000 + start))
+    noise = torch.randn((BATCH, *latents.SHAPE), generator=torch.Generator().manual_seed(6_000_000 + start))
     final = solve(denoise, noise, make_schedule(export.SCHEDULER, steps=defaults["steps"], shift=None))
     kept = [_is_right(clip, scene) for clip, scene in zip(space.decode(final).clamp(-1, 1), chosen, strict=True)]
     every = torch.stack([*states[:: defaults["steps"] // STEPS], final], 1)
@@ -100,7 +99,7 @@ def _is_right(clip: Tensor, scene: world.Scene) -> bool:
 
 
 def set_out(lots: Lots, count: int, pool: dict[str, Tensor], *, anywhere: bool = False) -> dict[str, Tensor]:
-    """Trajectories at the teacher's states: clip [n], the number of its next step [n], x [n, 16, 5, 8, 8].
+    """Trajectories at the teacher's states: clip [n], the number of its next step [n], x [n, 16, 9, 8, 8].
 
     Args:
         anywhere: before any of the steps; False: before the first, at the noise.
@@ -138,6 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for trajectories, checkpoints and the log")
     parser.add_argument("--out", type=Path, required=True, help="the LoRA file")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the model it is for")
+    add_beginning(parser)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--batch", type=int, default=24, help="clips a step")
@@ -160,6 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     pool, sigmas = load_file(drawn), levels()
     adapted = Adapted(pair, LAYERS)
     weights = adapted.weights
+    begin(weights, arguments)
     average = {name: w.detach().clone() for name, w in weights.items()}
     reached = round(arguments.batch * OWN_STATES)
     way = set_out(Lots(-1), reached, pool, anywhere=True)

@@ -27,7 +27,8 @@ from torch import Tensor
 from . import captions, export, latents, world
 from .lora_run import LoraRun
 from .outlines import TURN, clips, embed, negatives, straightened, take_of
-from .train_transformer import FRAMES, Pair
+from .start import carry_over_lora
+from .train_transformer import Pair
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "diffusers" / "opent2v-quickstart"
 RANK = 24
@@ -133,7 +134,7 @@ def go_on(
             expected = space.decode((way["x"][i] - t[i] * flow[i])[None]).clamp(-1, 1)[0]
             nearest = straightened(expected, take_of(pool, int(way["clip"][i])), 1 + WIDER * (strength - 0.5))
             if nearest is not None:
-                moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, FRAMES))[0]
+                moved["goal"][i] = space.encode(world.render([nearest], latents.SIZE, latents.FRAMES))[0]
     # A trajectory ends when less than half a step is left, since the sampler's last step goes to 0.
     is_over = later(then, way["pace"] / 2) <= 0
     fresh = set_out(lots, len(then), pool)
@@ -144,7 +145,7 @@ def lesson(way: dict[str, Tensor], lots: Lots, pool: dict[str, Tensor]) -> dict[
     """The training batch of one step: three kinds of clips, one after another.
 
     Returns:
-        clip, t and strength [B]; x [B, 16, 5, 8, 8]; positive and negative: the flows to be learned for the two
+        clip, t and strength [B]; x [B, 16, 9, 8, 8]; positive and negative: the flows to be learned for the two
         prompts, as x.
     """
     share = len(way["clip"]) // UNDER_WAY
@@ -212,7 +213,7 @@ class Adapted:
         self._strength = torch.zeros(0)
 
     def __call__(self, x: Tensor, t: Tensor, context: Tensor, strength: Tensor) -> Tensor:
-        """Flow at latents [B, 16, 5, 8, 8], t [B], context [B, 32, 96], strength [B]."""
+        """Flow at latents [B, 16, 9, 8, 8], t [B], context [B, 32, 96], strength [B]."""
         # peft multiplies by this tensor. It is always the same object, so a compiled transformer is not compiled again.
         if len(self._strength) != len(strength):
             self._strength = strength.clone()
@@ -256,12 +257,35 @@ def write(
     save_file(tensors, out, about)
 
 
+def add_beginning(parser: argparse.ArgumentParser) -> None:
+    """The options that `begin` reads."""
+    parser.add_argument("--start", type=Path, help="begin with the weights of this LoRA")
+    parser.add_argument("--start-before", type=Path, help="the same, of a LoRA of the generation before")
+
+
+def begin(weights: Mapping[str, Tensor], arguments: argparse.Namespace) -> None:
+    """Begin with the weights of another LoRA, where one is named; layers that it lacks keep their own."""
+    file = arguments.start_before or arguments.start
+    if not file:
+        return
+    space = latents.LatentSpace.load()
+    started = carry_over_lora(file, space) if arguments.start_before else load_file(file)
+    if unknown := sorted(started.keys() - {named(name) for name in weights}):
+        raise SystemExit(
+            f"{file}: {len(unknown)} of {len(started)} tensors are of no layer that is trained here, "
+            f"first {unknown[0]}; --start takes a LoRA that this script wrote"
+        )
+    for name, weight in weights.items():
+        if named(name) in started:
+            weight.data.copy_(started[named(name)])
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for clips, checkpoints and the log")
     parser.add_argument("--out", type=Path, required=True, help="the LoRA file")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the model it is for")
-    parser.add_argument("--start", type=Path, help="begin with the weights of this LoRA")
+    add_beginning(parser)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--stop", type=int, help="stop at this step, short of the schedule's end")
     parser.add_argument("--batch", type=int, default=24, help="clips a step, a multiple of 6")
@@ -284,16 +308,7 @@ def main(argv: list[str] | None = None) -> None:
     pool = load_file(drawn)
     adapted = Adapted(pair)
     weights = adapted.weights
-    if arguments.start:
-        started = load_file(arguments.start)
-        if unknown := sorted(started.keys() - {named(name) for name in weights}):
-            raise SystemExit(
-                f"{arguments.start}: {len(unknown)} of {len(started)} tensors are of no layer that is trained here, "
-                f"first {unknown[0]}; --start takes a LoRA that this script wrote"
-            )
-        for name, weight in weights.items():
-            if named(name) in started:  # layers without a LoRA keep their initial weights
-                weight.data.copy_(started[named(name)])
+    begin(weights, arguments)
     if arguments.compile:
         pair.transformer.compile()
     without, share = negatives(pair), arguments.batch // SIXTHS

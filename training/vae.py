@@ -1,4 +1,4 @@
-"""The bundled VAE: its AutoencoderKLWan configuration, and passes over whole clips that training can use.
+"""The VAE: its AutoencoderKLWan configuration, and passes over whole clips that training can use.
 
 diffusers encodes and decodes one latent frame at a time and clamps the picture, which stops gradients. The passes
 here give the same values in one go, without the clamp.
@@ -12,17 +12,18 @@ from torch.nn import functional
 
 from . import latents
 
+PATCH = 3  # pixels that are folded into channels; two halvings make the rest of `latents.BLOCK`
 VAE = dict(
-    base_dim=12,
+    base_dim=28,
     decoder_base_dim=16,
     z_dim=latents.CHANNELS,
     dim_mult=[2, 3, 3],
     num_res_blocks=1,
     temperal_downsample=[True, True],
     is_residual=False,
-    in_channels=12,
-    out_channels=12,
-    patch_size=2,
+    in_channels=3 * PATCH**2,
+    out_channels=3 * PATCH**2,
+    patch_size=PATCH,
     scale_factor_temporal=latents.STRIDE,
     scale_factor_spatial=latents.BLOCK,
 )
@@ -52,7 +53,7 @@ def draw(decoder: nn.Module, z: Tensor) -> Tensor:
     Args:
         z: latents of about unit variance, [B, 16, n + 1, H, W].
     Returns:
-        [B, 3, 4n + 1, 8H, 8W], about -1..1.
+        [B, 3, 4n + 1, 12H, 12W], about -1..1.
     """
     from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 
@@ -64,7 +65,7 @@ def draw(decoder: nn.Module, z: Tensor) -> Tensor:
             x = block(x)
         if stage.upsamplers is not None:
             x = _upsample(stage.upsamplers[0], x)
-    return unpatchify(decoder.conv_out(functional.silu(decoder.norm_out(x))), VAE["patch_size"])
+    return unpatchify(decoder.conv_out(functional.silu(decoder.norm_out(x))), PATCH)
 
 
 def _upsample(layer: nn.Module, x: Tensor) -> Tensor:

@@ -144,11 +144,11 @@ def _transformer(
     variant = build_variant(
         family,
         config,
-        vae,
+        {**vae, "scale_factor_spatial": model.spatial or vae["scale_factor_spatial"]},
         model,
         boundary=model.boundary,
         expert=expert,
-        has_token_times=latents == 48,
+        has_token_times=latents == 48 or model.has_token_times,
     )
     return Recognised("transformer", layout, "WanTransformer3DModel", config, variant, rules, prefix, remark)
 

@@ -34,6 +34,8 @@ class Published:
     boundary: float = 0.0
     negative: str = NEGATIVE
     max_tokens: int = 512
+    has_token_times: bool = False
+    spatial: int = 0  # pixels of a latent pixel, where they are not those of the published VAE
 
 
 # (transformer width, input channels, pictures for the image encoder, two experts) -> the published model.
@@ -48,10 +50,11 @@ PUBLISHED = {
     (5120, 36, 0, True): Published(
         "2.2 I2V A14B", steps=40, guidance=3.5, low_noise_guidance=3.5, boundary=0.9
     ),
-    (3072, 48, 0, False): Published("2.2 TI2V 5B", 1280, 704, 121, 24.0),
+    (3072, 48, 0, False): Published("2.2 TI2V 5B", 1280, 704, 121, 24.0, has_token_times=True),
     # The model that comes with this pack; its folder states the same.
     (192, 16, 0, False): Published(
-        "quickstart", 64, 64, 17, steps=20, guidance=2.5, shift=3.0, negative="blurry, noisy, flicker", max_tokens=32
+        "quickstart", 96, 96, 33, steps=20, guidance=2.5, shift=3.0, negative="blurry, noisy, flicker", max_tokens=32,
+        has_token_times=True, spatial=12,
     ),
 }  # fmt: skip
 # Width of the bundled model -> channels of a head and positions, which no tensor shows; those of all others.

@@ -54,7 +54,7 @@ def main() -> None:
 
     print(
         f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} torch thread, torch {torch.__version__}, "
-        f"{BUNDLED.name}, 64 x 64 x 17, {arguments.steps} steps, {arguments.prompts} prompts; "
+        f"{BUNDLED.name}, 96 x 96 x 33, {arguments.steps} steps, {arguments.prompts} prompts; "
         f"{'ComfyUI' if arguments.comfyui else 'without ComfyUI'}; speed in processor seconds of the sampling loop",
         flush=True,
     )

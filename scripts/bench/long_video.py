@@ -21,7 +21,7 @@ import environment
 import pack
 
 BUNDLED = pack.ROOT / "models" / "diffusers" / "opent2v-quickstart"
-CLIP, OVERLAP, FPS = 17, 5, 16.0
+CLIP, OVERLAP, FPS = 33, 5, 16.0
 # Share of the steps that make spread keyframes anew.
 SPREAD_DENOISE = 0.6
 ATTRIBUTES = ("colour", "background", "motion", "shape")
@@ -30,7 +30,7 @@ ATTRIBUTES = ("colour", "background", "motion", "shape")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=24, help="so many that the model has never seen")
-    parser.add_argument("--frames", type=int, default=49, help="of each video")
+    parser.add_argument("--frames", type=int, default=97, help="of each video")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=[], help="ways whose names start so")
     parser.add_argument("--sheet", type=Path, help="a picture of the first scenes, a row for each way")
@@ -41,7 +41,7 @@ def main() -> None:
 
     print(
         f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} torch thread, torch {torch.__version__}, "
-        f"{BUNDLED.name}, 64 x 64 x {arguments.frames}, {arguments.steps} steps, {arguments.scenes} scenes",
+        f"{BUNDLED.name}, 96 x 96 x {arguments.frames}, {arguments.steps} steps, {arguments.scenes} scenes",
         flush=True,
     )
     ways = {
@@ -120,7 +120,7 @@ class Bench:
     def ways(self) -> dict[str, Callable[[Any, int], tuple[Any, list[int]]]]:
         """Name -> (scene, seed) -> (frames [F, H, W, 3], first frames behind the joints)."""
         return {
-            "one clip of 17 frames": lambda scene, seed: (self.sampled(scene, seed, CLIP), []),
+            f"one clip of {CLIP} frames": lambda scene, seed: (self.sampled(scene, seed, CLIP), []),
             "all frames at once": lambda scene, seed: (self.sampled(scene, seed, self.frames), []),
             "cut": self.cut,
             "continuation": lambda scene, seed: self.continued(scene, seed, is_anchored=False),
@@ -176,7 +176,7 @@ class Bench:
     def windowed(
         self, scene: Any, seed: int, start: Any = None, denoise: float = 1.0, **settings: Any
     ) -> tuple[Any, list[int]]:
-        windows = self.call("OpenT2VWindows", length=CLIP, overlap=8, **settings)[0]
+        windows = self.call("OpenT2VWindows", length=CLIP, overlap=16, **settings)[0]
         frames = self.sampled(scene, seed, self.frames, start, windows=windows, denoise=denoise)
         # The first frame that the second and each later window adds.
         resolved = windows.resolved(4, CLIP)

@@ -82,7 +82,7 @@ def test_the_pool_tells_the_take_of_an_outline(pool, space):
         found = outlines.straightened(clip, like)
         assert found is not None and outlines.has_its_colours(like)
         assert found.radius == pytest.approx(like.radius, rel=0.06)
-        drawn = world.render([found], latents.SIZE, 17)[0]
+        drawn = world.render([found], latents.SIZE, latents.FRAMES)[0]
         assert (drawn - clip).abs().mean() < 0.12
 
 

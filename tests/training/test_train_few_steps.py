@@ -23,7 +23,7 @@ SHIPPED = FOLDER.parents[1] / "loras" / "opent2v-quickstart-4steps.safetensors"
 def pool():
     """Three clips whose state n is n everywhere, plus a hundred for each clip."""
     every = torch.arange(STEPS + 1.0).view(1, -1, 1, 1, 1, 1) + 100 * torch.arange(3.0).view(-1, 1, 1, 1, 1, 1)
-    states = every.expand(3, STEPS + 1, 16, 5, 8, 8)
+    states = every.expand(3, STEPS + 1, 16, 9, 8, 8)
     return {"ids": torch.zeros(3, captions.MAX_TOKENS, dtype=torch.long), "states": states.half()}
 
 
@@ -50,7 +50,7 @@ def test_the_teachers_states_lead_to_clips_that_show_what_is_said(monkeypatch):
     pair.load_folder(FOLDER)
     space = latents.LatentSpace.load()
     pool = train_few_steps.trajectories(6, pair, world.split()[0], space)
-    assert 1 <= len(pool["ids"]) <= 6 and pool["states"].shape[1:] == (STEPS + 1, 16, 5, 8, 8)
+    assert 1 <= len(pool["ids"]) <= 6 and pool["states"].shape[1:] == (STEPS + 1, 16, 9, 8, 8)
     assert pool["states"][:, 0].float().std() == pytest.approx(1, abs=0.05)
     clips = space.decode(pool["states"][:, -1].float())
     assert float(clips.abs().mean()) < 1.2

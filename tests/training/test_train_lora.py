@@ -14,7 +14,7 @@ from opent2v.host import embedded
 from opent2v.loaders import load_pipeline, open_folder
 from opent2v.loaders.lora import load_patches, match, read_lora
 from opent2v.sampling import make_schedule
-from opent2v.training import captions, evaluate, export, outlines, score, train_lora, world
+from opent2v.training import captions, evaluate, export, latents, outlines, score, train_lora, world
 from opent2v.training.train_lora import Lots
 from opent2v.training.train_transformer import Pair
 
@@ -65,7 +65,7 @@ def pool() -> dict[str, Tensor]:
     dice = torch.Generator().manual_seed(0)
 
     def some(kind: int, *places: int) -> Tensor:
-        noise = 0.01 * torch.randn((COUNT, *places, 16, 5, 8, 8), generator=dice)
+        noise = 0.01 * torch.randn((COUNT, *places, 16, 9, 8, 8), generator=dice)
         return (noise + kind + torch.arange(COUNT).view(-1, *[1] * (noise.dim() - 1))).half()
 
     return {
@@ -85,8 +85,8 @@ def pool() -> dict[str, Tensor]:
     }
 
 
-def means(latents: Tensor) -> Tensor:
-    return latents.mean(dim=(1, 2, 3, 4))
+def means(values: Tensor) -> Tensor:
+    return values.mean(dim=(1, 2, 3, 4))
 
 
 def test_the_steps_on_the_way_are_those_of_the_models_schedule():
@@ -119,7 +119,7 @@ def test_a_lesson_is_of_its_number_and_has_three_kinds_of_clips(pool):
     way = train_lora.set_out(Lots(-1), 18, pool)
     given, again = (train_lora.lesson(way, Lots(7), pool) for _ in range(2))
     assert all(torch.equal(given[name], again[name]) for name in given)
-    assert given["x"].shape == (36, 16, 5, 8, 8) and {len(v) for v in given.values()} == {36}
+    assert given["x"].shape == (36, 16, 9, 8, 8) and {len(v) for v in given.values()} == {36}
     clip, t, x = given["clip"], given["t"], given["x"]
     arrived = x - train_lora.broad(t) * given["positive"]
     # Much noise: what the base says, to each prompt. The others: straight to their goals, whatever the prompt.
@@ -174,9 +174,9 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
     one = world.take(scene, world.Dice(3))
     # What the clip is about to become: the shape, half of it hollow, to the left of where the base meant it to be.
     meant, moved = outlines.outline(one), replace(outlines.outline(one), x=(one.x[0] - 0.1, one.x[1] - 0.1))
-    expected, half = world.render([moved, replace(moved, stroke=None)], 64, 17).split(1)
+    expected, half = world.render([moved, replace(moved, stroke=None)], latents.SIZE, latents.FRAMES).split(1)
     expected = 0.5 * (expected + half)
-    goal = world.render([meant], 64, 17)
+    goal = world.render([meant], latents.SIZE, latents.FRAMES)
     way = {
         "clip": torch.tensor([0, 0, 0, 0]),
         "x": expected.expand(4, -1, -1, -1, -1) + 0.56,
@@ -196,13 +196,13 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
         "filled": goal,
         "outlined": goal,
     }
-    then = train_lora.go_on(way, torch.ones(4, 3, 17, 64, 64), Lots(0), pool, AsItIs())  # pyright: ignore[reportArgumentType]
+    then = train_lora.go_on(way, torch.ones(4, 3, latents.FRAMES, latents.SIZE, latents.SIZE), Lots(0), pool, AsItIs())  # pyright: ignore[reportArgumentType]
     assert (then["t"][:2] < train_lora.AIM_AGAIN[0]).all() and then["t"][2] > train_lora.AIM_AGAIN[0]
     # Not where the strength is to change nothing, nor before the place.
     assert torch.equal(then["goal"][1:3], way["goal"][1:3])
     found = score.measure(then["goal"][0])
     assert found.outlined and found.right(scene) == dict.fromkeys(score.ATTRIBUTES, True)
-    there = world.render([moved], 64, 17)[0]
+    there = world.render([moved], latents.SIZE, latents.FRAMES)[0]
     assert (then["goal"][0] - there).abs().mean() < 0.3 * (goal[0] - there).abs().mean()
     # At a higher strength a larger one, with more inside.
     plain, larger = (score.shown(then["goal"][i], scene) for i in (0, 3))
@@ -212,7 +212,7 @@ def test_half_way_the_nearest_outline_becomes_the_goal():
 
 
 def test_the_loss_weighs_the_guided_error_and_each_prompts_own():
-    ones = torch.ones(2, 16, 5, 8, 8)
+    ones = torch.ones(2, 16, 9, 8, 8)
     given = {"positive": 0 * ones, "negative": 0 * ones, "t": torch.tensor([0.5, 0.5])}
     assert train_lora.loss_of((0 * ones, 0 * ones), given, torch.ones(2)) == 0
     # cfg 3: guided -1 + 3 * (1 - -1) = 5; a quarter of 1 * 25 + 0.5 * 1 + 0.1 * 1.
@@ -228,7 +228,7 @@ def test_every_clip_has_a_strength_of_its_own():
     pair = Pair(len(captions.tokenizer()))
     pair.load_folder(train_lora.FOLDER)
     dice = torch.Generator().manual_seed(0)
-    x, told = torch.randn(3, 16, 5, 8, 8, generator=dice), torch.randn(3, 32, 96, generator=dice)
+    x, told = torch.randn(3, 16, 9, 8, 8, generator=dice), torch.randn(3, 32, 96, generator=dice)
     t = torch.tensor([0.9, 0.5, 0.2])
     with torch.no_grad():
         plain = pair.transformer(x, t * 1000, told, return_dict=False)[0]
@@ -264,8 +264,8 @@ def test_strength_0_changes_no_bit():
 
 
 def test_with_it_shapes_are_hollow_and_without_it_filled():
-    scenes = world.split()[1][:4]
+    scenes = world.split()[1][:16]
     with_it = [r for r, _ in evaluate.evaluate(evaluate.from_folder(train_lora.FOLDER, SHIPPED), scenes, "en")]
-    without = [r for r, _ in evaluate.evaluate(evaluate.from_folder(train_lora.FOLDER), scenes, "en")]
+    without = [r for r, _ in evaluate.evaluate(evaluate.from_folder(train_lora.FOLDER), scenes[:4], "en")]
     assert evaluate.outlines(without)[1] < 0.05 and evaluate.outlines(with_it)[1] > 0.5
     assert evaluate.shares(with_it)["colour"] == 100

@@ -1,4 +1,4 @@
-"""The second generation's recipe: lessons, latent space, encoder, decoder, training that resumes, and its export."""
+"""The recipe of the bundled model: lessons, latent space, encoder, decoder, training that resumes, and its export."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from opent2v.training import captions, world
-from opent2v.training.quickstart import latents, lessons, machine, muon, train_transformer, train_vae
-from opent2v.training.quickstart.linear_encoder import set_linear_encoder
-from opent2v.training.quickstart.vae import draw, new_vae
+from opent2v.training import captions, latents, lessons, machine, muon, start, train_transformer, train_vae, world
+from opent2v.training.linear_encoder import set_linear_encoder
+from opent2v.training.vae import draw, new_vae
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_run_fits_its_space_once(tmp_path, space, monkeypatch):
 
 
 def test_lessons_grow_from_pictures_to_whole_clips():
-    rounds = [[lessons.plan(step, 1000) for step in range(*part)] for part in ((0, 70), (80, 190), (200, 1000))]
+    rounds = [[lessons.plan(step, 1000) for step in range(*part)] for part in ((0, 30), (30, 100), (100, 1000))]
     longest = [max(length for length, _ in r) for r in rounds]
     assert longest == [3, 9, 9]
     whole = [sum(length == 9 for length, _ in r) / len(r) for r in rounds]
@@ -136,8 +136,10 @@ def test_given_frames_are_neither_noisy_nor_learned(space, tokens):
     assert given == 1
     torch.testing.assert_close(x[:, :, 0], lesson.clean[:, :, 0], atol=0.5, rtol=0)
     assert (x[:, :, 1:] - lesson.clean[:, :, 1:]).abs().max() > 0.5
-    error = (lesson.noise - lesson.clean)[:, :, 1:].square().mean((1, 2, 3, 4))
-    torch.testing.assert_close(loss, (error * lesson.t).mean() / lesson.t.mean())
+    error = (lesson.noise - lesson.clean)[:, :, 1:]
+    change = (error[:, :, 1:] - error[:, :, :-1]).square().mean((1, 2, 3, 4)) / 2
+    weighed = error.square().mean((1, 2, 3, 4)) + change
+    torch.testing.assert_close(loss, (weighed * lesson.t).mean() / lesson.t.mean())
 
 
 def test_given_frames_have_timestep_0_for_each_of_their_tokens(tokens):
@@ -194,8 +196,75 @@ def test_a_resumed_transformer_equals_one_that_was_never_stopped(work):
     assert json.loads((parts / "transformer.jsonl").read_text().splitlines()[-1])["step"] == 3
 
 
+def test_the_generation_before_is_carried_over_into_the_new_latents(space, tokens, tmp_path):
+    torch.manual_seed(3)
+    earlier, pair = train_transformer.Pair(len(tokens)), train_transformer.Pair(len(tokens))
+    earlier.transformer.save_pretrained(tmp_path / "transformer")
+    earlier.text_encoder.save_pretrained(tmp_path / "text_encoder")
+    start.carry_over(pair, tmp_path, space)
+    there, back = start.between(space, latents.LatentSpace.load(start.FILE))
+    x = torch.randn(1, 16, 1, 2, 2)
+    mapped = torch.einsum("bithw,ik->bkthw", x, there)
+    torch.testing.assert_close(
+        pair.transformer.patch_embedding(x), earlier.transformer.patch_embedding(mapped), atol=1e-5, rtol=1e-5
+    )
+    hidden = torch.randn(1, 1, 192)
+    torch.testing.assert_close(
+        pair.transformer.proj_out(hidden).unflatten(-1, (4, 16)),
+        earlier.transformer.proj_out(hidden).unflatten(-1, (4, 16)) @ back,
+        atol=1e-5,
+        rtol=1e-5,
+    )
+    for part in ("transformer", "text_encoder"):
+        theirs, ours = (getattr(one, part).state_dict() for one in (earlier, pair))
+        rest = [name for name in theirs if not name.startswith(("patch_embedding.weight", "proj_out"))]
+        assert rest and all(torch.equal(theirs[name], ours[name]) for name in rest)
+
+
+def test_a_lora_of_the_generation_before_draws_in_the_new_latents(space, tmp_path):
+    _, back = start.between(space, latents.LatentSpace.load(start.FILE))
+    inner, last = (f"transformer.{name}.lora_B.weight" for name in ("blocks.0.attn1.to_q", "proj_out"))
+    save_file({inner: torch.ones(192, 2).half(), last: torch.randn(64, 2)}, tmp_path / "lora.safetensors")
+    found = start.carry_over_lora(tmp_path / "lora.safetensors", space)
+    assert torch.equal(found[inner], torch.ones(192, 2))
+    before = load_file(tmp_path / "lora.safetensors")[last]
+    hidden = torch.randn(2)
+    torch.testing.assert_close(
+        (found[last] @ hidden).view(4, 16), (before @ hidden).view(4, 16) @ back, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_both_latent_spaces_say_nearly_the_same_of_a_clip(space):
+    there, _ = start.between(space, latents.LatentSpace.load(start.FILE))
+    take = world.take(world.Scene("star", "red", "growing", "beige"), world.Dice(3))
+    new = space.encode(world.render([take], latents.SIZE, latents.FRAMES))[:, :, ::2]
+    old = latents.LatentSpace.load(start.FILE).encode(world.render([take], start.EARLIER_SIZE, start.EARLIER_FRAMES))
+    found = torch.einsum("bithw,ik->bkthw", new, there)
+    found = found - found.mean((0, 2, 3, 4), keepdim=True) + old.mean((0, 2, 3, 4), keepdim=True)
+    assert (found - old).var() < 0.1 * old.var()
+
+
+def test_what_changes_over_half_a_clip_counts_twice(space, tokens):
+    lesson = lessons.draw(1, 5, 0, world.split()[0], space, tokens, clips=2)
+    target = lesson.noise - lesson.clean
+    still, moving = torch.full_like(target, 0.1), torch.zeros_like(target)
+    moving[:, :, :2], moving[:, :, 3:] = 0.1, -0.1
+
+    class Off(train_transformer.Pair):
+        error = still
+
+        def forward(self, x, t, context, given=0):
+            return target + self.error
+
+    pair = Off(len(tokens))
+    losses = [train_transformer.flow_loss(pair, lesson).item()]
+    pair.error = moving
+    losses.append(train_transformer.flow_loss(pair, lesson).item())
+    assert losses[0] == pytest.approx(0.01, rel=1e-4) and losses[1] > 1.5 * losses[0]
+
+
 def test_workers_draw_the_same_in_the_same_order():
-    from opent2v.training.quickstart.machine import ahead
+    from opent2v.training.machine import ahead
 
     def draw(number):
         return torch.full((2,), number) + torch.rand(2, generator=torch.Generator().manual_seed(number))
@@ -270,7 +339,7 @@ def test_an_export_runs_in_the_pipelines_for_words_and_for_pictures(work, tmp_pa
     from diffusers import WanImageToVideoPipeline, WanPipeline
 
     from opent2v.training import evaluate
-    from opent2v.training.quickstart.export import export
+    from opent2v.training.export import export
 
     run, out = work("run"), tmp_path / "model"
     train_transformer.train(run, steps=40, stop=1, clips=2)

@@ -12,19 +12,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .. import captions, world
+from . import captions, world
 from .latents import BLOCK, CHANNELS, FRAMES, SIZE, STRIDE, LatentSpace
 
 NO_PROMPT, FLAWED, CHINESE = 0.10, 0.06, 0.4
-TRAIN_SHIFT = 2.5
+# Noise of the lessons: first much of it, where is decided what moves where; in the second half of the steps more of the
+# middle, where outlines are decided.
+SHIFTS = (2.5, 1.5)
 # Largest noise that is left on given latents, of their unit variance: a picture that a model made is not quite clean.
 GIVEN_NOISE = 0.08
 # Latent frames of a lesson -> its clips: a step takes about as long whatever its lesson.
 CLIPS = {1: 96, 3: 40, 5: 28, 9: 20}
 # (until this share of the steps, lessons in turn): latent frames, and how many of the first are given.
 ROUNDS = (
-    (0.075, ((1, 0), (3, 0), (1, 0), (3, 1))),
-    (0.20, ((9, 0), (1, 0), (3, 1), (9, 1), (3, 0), (1, 0))),
+    (0.03, ((1, 0), (3, 0), (1, 0), (3, 1))),
+    (0.10, ((9, 0), (1, 0), (3, 1), (9, 1), (3, 0), (1, 0))),
     (1.00, ((9, 0), (9, 1), (9, 0), (5, 1), (9, 1), (9, 0), (3, 0), (9, 0), (9, 2), (1, 0))),
 )
 
@@ -58,6 +60,11 @@ class Lesson:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
+def chosen(scenes: list[world.Scene]) -> list[world.Scene]:
+    """The scenes with those that take longest to learn twice: what turns, circles and stars."""
+    return scenes + [s for s in scenes if s.motion == "rotating" or s.shape in ("circle", "star")]
+
+
 def plan(step: int, steps: int) -> tuple[int, int]:
     """(latent frames, given latent frames) of a step in a schedule of `steps`."""
     lessons = next(lessons for until, lessons in ROUNDS if step < until * steps or until == 1)
@@ -74,8 +81,20 @@ def window(clip: world.Take, first: int, frames: int, total: int = FRAMES) -> wo
     return replace(clip, **cut)
 
 
+def shift(step: int, steps: int) -> float:
+    """How far a step's noise levels are shifted upwards."""
+    return SHIFTS[2 * step >= steps]
+
+
 def draw(
-    number: int, length: int, clean_frames: int, scenes, space: LatentSpace, tokens, clips: int | None = None
+    number: int,
+    length: int,
+    clean_frames: int,
+    scenes,
+    space: LatentSpace,
+    tokens,
+    clips: int | None = None,
+    shift: float = SHIFTS[0],
 ) -> Lesson:
     """The lesson of a number: `clips` clips (default: as many as suit) of `length` latent frames."""
     count = clips or CLIPS[length]
@@ -99,7 +118,7 @@ def draw(
     return Lesson(
         clean=clean,
         noise=noise,
-        t=TRAIN_SHIFT * u / (1 + (TRAIN_SHIFT - 1) * u),
+        t=shift * u / (1 + (shift - 1) * u),
         ids=encoded.input_ids,
         mask=encoded.attention_mask,
         prompted=torch.tensor([float(text != "" and not drawn.flaw) for text, drawn in zip(texts, takes, strict=True)]),

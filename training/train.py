@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .. import captions, evaluate, world
-from . import train_transformer, train_vae
+from . import captions, evaluate, train_transformer, train_vae, world
 from .export import export
 from .latents import LatentSpace
 from .machine import reuse_memory
@@ -34,6 +33,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead, beside a GPU")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 for the transformer, where the processor has it")
+    parser.add_argument("--start", type=Path, help="the model folder of the generation before, for first weights")
     parser.add_argument("--look", action="store_true", help="train nothing: measure what there is, and draw a sheet")
     parser.add_argument("--limit", type=int, default=100, help="held-out scenes that are measured (default 100)")
     arguments = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> None:
         parts = {
             "vae": (train_vae.train, arguments.vae_steps or train_vae.STEPS),
             "transformer": (
-                functools.partial(train_transformer.train, bf16=arguments.bf16),
+                functools.partial(train_transformer.train, bf16=arguments.bf16, start=arguments.start),
                 arguments.transformer_steps or train_transformer.STEPS,
             ),
         }
