@@ -15,6 +15,8 @@ from workflow_notes import (
     KEYFRAMES_NOTE,
     KEYFRAMES_STORY,
     LORA_NOTE,
+    PICTURE_NOTE,
+    PICTURED,
     QUICKSTART_NOTE,
     STORY,
     STORY_NOTE,
@@ -74,6 +76,26 @@ def quickstart() -> Graph:
     return graph
 
 
+def quickstart_from_picture() -> Graph:
+    """The quickstart model twice: it draws a picture, and then what happens in it."""
+    graph, model, prompt, still = bundled(PICTURE_NOTE, 480, {"positive": PICTURED}, {"frames": 1})
+    drawn = graph.add("OpenT2VSampler", sampler_links(model, prompt, still), {"seed": 1})
+    graph.column(380)
+    picture = graph.add("OpenT2VDecode", {"vae": (model, "vae"), "latent": (drawn, "latent")})
+    words = {name: (prompt, name) for name in ("positive", "negative")}
+    links = {"model": (model, "model"), "vae": (model, "vae"), **words, "start_image": (picture, "images")}
+    start = graph.add("OpenT2VImageToVideo", links)
+    graph.column(340)
+    words = {name: (start, name) for name in words}
+    sampler = graph.add(
+        "OpenT2VSampler", {"model": (model, "model"), **words, "latent": (start, "latent")}, {"seed": 2}
+    )
+    graph.column(400)
+    graph.add("OpenT2VDecodeToVideo", file_links(model, sampler, start), {"filename_prefix": "OpenT2V_from_picture"})
+    graph.asked = [(prompt, "positive"), (drawn, "seed"), (sampler, "seed")]
+    return graph
+
+
 def video_to_video() -> Graph:
     """The frames of a video, as a latent, made anew in part."""
     graph = Graph()
@@ -82,7 +104,7 @@ def video_to_video() -> Graph:
     graph.column(380)
     model = graph.add("OpenT2VLoadModel", values={"model": "opent2v-quickstart"})
     # No file, because the page would report a missing one as an error.
-    small = {"file": "", "count": 17, "fps": 16, "width": 64, "height": 64}
+    small = {"file": "", "count": 33, "fps": 16, "width": 96, "height": 96}
     video = graph.add("OpenT2VLoadVideo", values={**small, "upload": "image"})
     graph.column(380)
     texts = {"positive": "a yellow star moving to the right on a grey background"}
@@ -138,8 +160,8 @@ def step_cache() -> Graph:
 
 def prompt_travel() -> Graph:
     """The quickstart model beyond its length: windows over time, and a prompt that travels through them."""
-    graph, model, prompt, latent = bundled(TRAVEL_NOTE, 460, {"positive": TRAVELLING}, {"frames": 49})
-    windows = graph.add("OpenT2VWindows", values={"length": 17, "overlap": 8})
+    graph, model, prompt, latent = bundled(TRAVEL_NOTE, 460, {"positive": TRAVELLING}, {"frames": 65})
+    windows = graph.add("OpenT2VWindows", values={"length": 33, "overlap": 16})
     links = {**sampler_links(model, prompt, latent), "windows": (windows, "windows")}
     sampler = graph.add("OpenT2VSampler", links, {"seed": 1})
     graph.column(400)
@@ -276,6 +298,7 @@ def what_is_in_this_file() -> Graph:
 
 BUNDLED = (
     quickstart,
+    quickstart_from_picture,
     video_to_video,
     finishing,
     step_cache,

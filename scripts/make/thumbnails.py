@@ -2,7 +2,7 @@
 
     python3 scripts/make/thumbnails.py
 
-Those of video_to_video, step_cache, lora, prompt_travel, long_video_storyboard,
+Those of quickstart_from_picture, video_to_video, step_cache, lora, prompt_travel, long_video_storyboard,
 keyframes_first, continue_video and finishing are frames
 of those templates' own runs, here and now. The other models are not here to run: their templates get a title card,
 which says that it is an example and shows frames of the bundled model.
@@ -42,6 +42,8 @@ def main() -> int:
         (base / "input").mkdir()
         shutil.copy(source, base / "input" / source.name)
         first = frames(source)
+        pictured = frames(run("quickstart_from_picture", base), 8)
+        _save("quickstart_from_picture", runs([pictured[:4], pictured[4:]], "image to video", "from one picture"))
         anew = frames(run("video_to_video", base, file=source.name))
         _save("video_to_video", runs([first, anew], "video to video", "above: the input"))
         cached = frames(run("step_cache", base))
@@ -49,7 +51,7 @@ def main() -> int:
         plain = frames(run("lora", base / "plain", strength_model=0.0))
         _save("lora", runs([plain, frames(run("lora", base))], "LoRA", "above: at strength 0"))
         longer = frames(run("prompt_travel", base))
-        _save("prompt_travel", runs([first, longer], "prompt travel", "below: three clips long"))
+        _save("prompt_travel", runs([first, longer], "prompt travel", "below: twice as long"))
         story = frames(run("long_video_storyboard", base), 8)
         _save("long_video_storyboard", runs([story[:4], story[4:]], "storyboard", "three shots in one file"))
         between = frames(run("keyframes_first", base), 8)

@@ -27,6 +27,25 @@ For another model: choose it in "Load Video Model" and keep the rest; 0 means th
 
 视频保存在 ComfyUI 的 output 文件夹；把它拖到本页即可恢复此工作流。
 换用其他模型：只需在“Load Video Model”中选择，其余不变；0 表示模型自己的默认值。"""
+PICTURED = "a red star moving to the right on a beige background"
+PICTURE_NOTE = """A video that starts from a picture. The model comes with this pack, nothing is downloaded.
+
+1. The first Video Sampler makes a video of one frame: the picture.
+2. Image to Video takes it as the first frame, and the words say what happens in it.
+3. The second Video Sampler makes what follows.
+
+A picture of yours: put Load Image in the place of the first Video Sampler and Decode Video, and describe it in
+"Encode Video Prompt". This model knows flat shapes only; for photographs choose Wan 2.2, LTX-2 or MiniMax H3 in
+"Load Video Model" and keep the rest.
+
+从图片开始的视频。模型随包附带，无需下载。
+
+1. 第一个“Video Sampler”生成只有一帧的视频，也就是图片。
+2. “Image to Video”把它作为第一帧，提示词说明图中发生什么。
+3. 第二个“Video Sampler”生成后续画面。
+
+用自己的图片：把“Load Image”放在第一个“Video Sampler”和“Decode Video”的位置，并在“Encode Video Prompt”中描述它。
+此模型只认识平面图形；照片请在“Load Video Model”中选择 Wan 2.2、LTX-2 或 MiniMax H3，其余不变。"""
 VIDEO_NOTE = """Another look for a video you have. The model comes with this pack, nothing is downloaded.
 
 1. Upload a video in "Load Video Frames": one that quickstart has saved, to begin with.
@@ -94,30 +113,30 @@ From then on Load Cache Profile takes Calibrate's place, for any prompt; leave t
 以后用“Load Cache Profile”代替标定，适用于任意提示词，其余可去掉。"""
 
 TRAVELLING = """0.5 s: a red triangle moving to the right on a black background
-1.5 s: a yellow triangle moving to the right on a black background
-2.5 s: a blue triangle moving to the right on a black background"""
-TRAVEL_NOTE = """Three times the length that the model was trained for, with a prompt that travels. The model comes with
+2 s: a yellow triangle moving to the right on a black background
+3.5 s: a blue triangle moving to the right on a black background"""
+TRAVEL_NOTE = """Twice the length that the model was trained for, with a prompt that travels. The model comes with
 this pack.
 
 1. Encode Video Prompt reads moments in its text: seconds (s), frames (f) or per cent (%). In between, prompts are
 mixed.
-2. Empty Video Latent is 49 frames long; the model was trained on 17.
-3. Video Windows computes overlapping windows of 17 frames at each step, and each gets the prompt of its middle. Memory
+2. Empty Video Latent is 65 frames long; the model was trained on 33.
+3. Video Windows computes overlapping windows of 33 frames at each step, and each gets the prompt of its middle. Memory
 is that of one window.
 
 Longer still: only frames of Empty Video Latent. The same graph takes every model of the pack.
 
-训练长度的三倍，提示词随时间变化。模型随包附带，无需下载。
+训练长度的两倍，提示词随时间变化。模型随包附带，无需下载。
 
 1. “Encode Video Prompt”的文本里写时刻：秒（s）、帧（f）或百分比（%），两个时刻之间的提示词会混合。
-2. “Empty Video Latent”为 49 帧，模型的训练长度是 17 帧。
-3. “Video Windows”在每一步计算 17 帧的重叠窗口，每个窗口用其中点的提示词。显存只相当于一个窗口。
+2. “Empty Video Latent”为 65 帧，模型的训练长度是 33 帧。
+3. “Video Windows”在每一步计算 33 帧的重叠窗口，每个窗口用其中点的提示词。显存只相当于一个窗口。
 
 要更长：只改“Empty Video Latent”的 frames。换其他模型，图不变。"""
 
-STORY = """1 s | a red triangle moving to the right on a black background
-1 s | a blue star rotating on a beige background | seed 3 | fade 4 f
-1 s | a white square moving to the right on a grey background | lora opent2v-quickstart-outline.safetensors"""
+STORY = """2 s | a red triangle moving to the right on a black background
+2 s | a blue star rotating on a beige background | seed 3 | fade 4 f
+2 s | a white square moving to the right on a grey background | lora opent2v-quickstart-outline.safetensors"""
 STORY_NOTE = """A story in shots that ends in one file. The model comes with this pack.
 
 1. Storyboard reads a shot on each line: length, prompt, and if you like seed, lora, picture and fade.
@@ -135,9 +154,9 @@ model of the pack can take this one's place.
 3. “Join Video Files”按分镜的切换和淡化拼成一个文件，内存不随镜头数增长。
 
 “Video Sampler”和“Decode to Video File”打开了 keep：修改一行再运行，只重新生成那个镜头。可换成本包的任何模型。"""
-KEYFRAMES_STORY = """1 s | a red circle growing on a black background
-1 s | a blue circle growing on a black background | lead
-1 s | a green circle growing on a black background | lead"""
+KEYFRAMES_STORY = """2 s | a red circle growing on a black background
+2 s | a blue circle growing on a black background | lead
+2 s | a green circle growing on a black background | lead"""
 KEYFRAMES_NOTE = """Keyframes first: pictures that you look at, then what lies between. The model comes with this pack.
 
 1. Storyboard reads a shot on each line; lead says that the shot before leads into this one's picture.
@@ -158,7 +177,7 @@ keep 已打开：满意的部分不会重做。写有 “picture name.png” 的
 支持首尾帧的模型（Wan 2.2 I2V、LTX-2、MiniMax H3）补得最好。"""
 CONTINUE_NOTE = """A clip that goes on where it ends. The model comes with this pack.
 
-1. The first Video Sampler makes a clip of 17 frames.
+1. The first Video Sampler makes a clip of 33 frames.
 2. Continue Video takes its last 5 frames as the start of the next one and gives them the first clip's colours.
 3. The second Video Sampler makes what follows, and Join Clips fades both into one over those frames.
 
@@ -167,7 +186,7 @@ frame; Continue Video says which way it takes.
 
 让一段视频从结尾处继续。模型随包附带，无需下载。
 
-1. 第一个“Video Sampler”生成 17 帧。
+1. 第一个“Video Sampler”生成 33 帧。
 2. “Continue Video”取最后 5 帧作为下一段的开头，并使其颜色与第一段一致。
 3. 第二个“Video Sampler”生成后续，“Join Clips”在这些帧上把两段合为一段。
 

@@ -135,7 +135,7 @@ def test_the_video_plays_on_the_save_node(steps: dict[str, Any], server: Server)
     video = steps["video"]
     assert video["source"].startswith(f"{server.url}/api/view?filename={steps['file']}&")
     assert steps["file"].startswith("OpenT2V_") and steps["file again"] not in (steps["file"], "")
-    assert video["ready"] >= 2 and video["size"] == [64, 64]
+    assert video["ready"] >= 2 and video["size"] == [96, 96]
     assert min(video["box"]["width"], video["box"]["height"]) > 200
     assert steps["shown in"] == [SAVE]
 
@@ -156,7 +156,7 @@ def test_the_frames_are_those_of_the_embedded_host(
     here, there = frames(own), frames(server.base / "output" / steps["file"])
     rows = [np.concatenate(list(one), axis=1) for one in (there, here)]
     Image.fromarray(np.concatenate(rows)).save(screenshots / "quickstart-frames-above-page-below-embedded.png")
-    assert here.shape == there.shape == (17, 64, 64, 3)
+    assert here.shape == there.shape == (33, 96, 96, 3)
     # x264's threads look ahead as far as they have come: two files of the same frames are up to 1.3 apart, those of
     # another seed 5.
     assert np.abs(here.astype(float) - there).mean() < 2
@@ -170,7 +170,7 @@ def test_remarks_are_on_the_nodes_and_nowhere_else(steps: dict[str, Any]) -> Non
     said = steps["remarks"]
     assert set(said) == {1, 2, 3, 4}
     assert "million parameters" in said[1] and said[2].startswith("Negative prompt: ")
-    assert said[3] == "64 x 64, 17 frames at 16 fps (1.1 s)" and said[SAMPLER].endswith("seed 1")
+    assert said[3] == "96 x 96, 33 frames at 16 fps (2.1 s)" and said[SAMPLER].endswith("seed 1")
     assert values(steps["saved"]) == values(workflow())
     assert "opent2v_remarks" not in json.dumps([steps["saved"], steps["prompt"]])
     assert "parameters" not in json.dumps([steps["saved"], steps["prompt"]])

@@ -87,7 +87,7 @@ def clips():
             latent = {"samples": empty()["samples"].repeat(count, 1, 1, 1, 1)}
             schedule = make_schedule(variant.scheduler, "dpm++ 2m", steps=6)
             one = {"seed": seeds[0]} if count == 1 else {"seeds": seeds}
-            made = dataclasses.replace(make_run(schedule, 4.0), **one)
+            made = dataclasses.replace(make_run(schedule, variant.defaults.guidance), **one)
             return variant.normalise(parts.side.sample(parts.model, positive, negative, latent, made).cpu())
 
         wholes.append(run(joined, (3, 9, 3), 3))
@@ -144,13 +144,13 @@ def reference():
     pipeline = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     settings = {"height": defaults.height, "width": defaults.width, "num_frames": defaults.frames}
-    settings |= {"num_inference_steps": 20, "guidance_scale": 4.0}
+    settings |= {"num_inference_steps": 20, "guidance_scale": defaults.guidance}
     settings |= {"max_sequence_length": variant.prompts[0].max_tokens}
     generator = torch.Generator().manual_seed(5)
     latents = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="latent", **settings).frames
     generator.manual_seed(5)
     video = pipeline(PROMPT, NEGATIVE, generator=generator, output_type="pt", **settings).frames
-    got = sampled(theirs, empty(), make_schedule(variant.scheduler, "reference", steps=20), 4.0, 5)
+    got = sampled(theirs, empty(), make_schedule(variant.scheduler, "reference", steps=20), defaults.guidance, 5)
     shown = real.decode(theirs.vae, got)
     error = (shown - video[0].permute(0, 2, 3, 1).cpu()).square().mean().item()
     psnr = -10 * torch.log10(torch.tensor(max(error, 1e-12))).item()
@@ -164,13 +164,16 @@ def core_nodes():
     text = call("CLIPTextEncode", clip=theirs.clip, text=PROMPT)
     decoded = call("VAEDecode", vae=theirs.vae, samples={"samples": start()})
     tiled = call("VAEDecodeTiled", vae=theirs.vae, samples={"samples": start()}, tile_size=64, overlap=16)
-    in_tiles = {"tile_size": 64, "overlap": 16, "temporal_size": 64, "temporal_overlap": 8}
+    in_tiles = {"tile_size": 96, "overlap": 24, "temporal_size": 64, "temporal_overlap": 8}
     encoded = [
         call("VAEEncode", vae=theirs.vae, pixels=pixels),
         call("VAEEncodeTiled", vae=theirs.vae, pixels=pixels, **in_tiles),
     ]
+    # The node's own tiles, which are no multiples of this VAE's blocks.
+    usual = call("VAEEncodeTiled", vae=theirs.vae, pixels=pixels, **{**in_tiles, "tile_size": 64, "overlap": 16})
     return {
         "text": largest(text[0][0], theirs.conds[0][0][0]),
+        "usual tiles": [list(usual["samples"].shape), largest(usual["samples"], real.encode(theirs.vae, pixels))],
         "decode": largest(decoded, images()[1]),
         "tiled": [list(tiled.shape), tiled.min().item(), tiled.max().item()],
         "encode": [largest(latent["samples"], real.encode(theirs.vae, pixels)) for latent in encoded],

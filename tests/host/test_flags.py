@@ -50,7 +50,7 @@ def reference(tmp_path_factory, quickstart_model: Path) -> torch.Tensor:
     classes = NODE_CLASS_MAPPINGS | {"KeepFrames": KeepFrames}
     run(load_workflow(api, classes), classes)
     frames = load_file(file)["images"]
-    assert frames.shape == (17, 64, 64, 3) and frames.std() > 0.05
+    assert frames.shape == (33, 96, 96, 3) and frames.std() > 0.05
     return frames
 
 

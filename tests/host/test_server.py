@@ -73,7 +73,7 @@ def test_the_quickstart_makes_a_playable_file_that_restores_its_graph(server, pr
         assert json.loads(video.metadata["prompt"]) == prompt
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
         assert video.streams.video[0].codec_context.name == "h264"
-    assert len(frames) == 17 and frames[0].shape == (64, 64, 3)
+    assert len(frames) == 33 and frames[0].shape == (96, 96, 3)
     served = server.get(f"/view?filename={shown['filename']}&subfolder={shown['subfolder']}&type=output")
     assert served == path.read_bytes()
     # Unchanged graph: nothing runs again, nothing is written.
@@ -134,7 +134,7 @@ def test_our_frames_in_create_video_and_cores_video_in_ours(server, prompt):
     entry = server.wait(server.queue(graph))
     assert entry["status"]["status_str"] == "success", entry["status"]
     file = next((server.base / "output").glob("core*.mp4"))
-    assert what_is_in(file)[:3] == (17, 16, (64, 64))
+    assert what_is_in(file)[:3] == (33, 16, (96, 96))
     (server.base / "input").mkdir(exist_ok=True)
     shutil.copy(file, server.base / "input" / "from core.mp4")
     back = {
@@ -154,7 +154,7 @@ def test_our_frames_in_create_video_and_cores_video_in_ours(server, prompt):
     entry = server.wait(server.queue(back))
     assert entry["status"]["status_str"] == "success", entry["status"]
     frames, fps, size, sounds = what_is_in(next((server.base / "output").glob("back*.mp4")))
-    assert (frames, fps, size, sounds) == (17, 16, (64, 64), 1)
+    assert (frames, fps, size, sounds) == (33, 16, (96, 96), 1)
 
 
 def what_is_in(file: Path) -> tuple[int, float, tuple[int, int], int]:
@@ -224,7 +224,7 @@ def test_rows_of_a_table_become_one_comparison_as_headless(server, prompt, tmp_p
     embedded.configure(output=tmp_path / "output")
     results = run(load_workflow(copy.deepcopy(graph), NODE_CLASS_MAPPINGS), NODE_CLASS_MAPPINGS)
     ours, theirs = results[save]["ui"]["images"], entry["outputs"][save]["images"]
-    assert len(ours) == len(theirs) == 17
+    assert len(ours) == len(theirs) == 33
     for near, far in zip(ours, theirs, strict=True):
         with (
             av.open(str(tmp_path / "output" / near["subfolder"] / near["filename"])) as a,

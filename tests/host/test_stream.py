@@ -42,9 +42,9 @@ def server(comfyui: Path, python: str, report: Callable[[str], Any], weights: Pa
 
 def test_our_vae_streams_what_it_decodes(report):
     ours = report("our_vae")
-    assert ours["one"] == {"shape": [21, 64, 64, 3], "max": 0, "mean": 0, "largest": 4, "last": 6}
+    assert ours["one"] == {"shape": [21, 96, 96, 3], "max": 0, "mean": 0, "largest": 4, "last": 6}
     assert ours["batch"]["max"] <= 1e-6 and ours["batch"]["last"] == 4
-    assert ours["picture"] == [1, 32, 32, 3]
+    assert ours["picture"] == [1, 48, 48, 3]
 
 
 def test_tiles_where_a_piece_does_not_fit(report):

@@ -38,20 +38,20 @@ def test_lists_of_every_shot(folder, loaded):
     story = f"1 s | a red star | seed 5 | picture start.png\na blue star | lora {OUTLINE} 0.5 | fade 4 f"
     result, ui = call("OpenT2VStoryboard", model=model, clip=clip, shots=story, seed=9)
     prompts, frames, seeds, models, clips, pictures, transitions, labels, travel, whole = result
-    assert prompts == ["a red star", "a blue star"] and frames == [17, 17] and seeds == [5, 9]
+    assert prompts == ["a red star", "a blue star"] and frames == [17, 33] and seeds == [5, 9]
     assert transitions == [0, 4] and labels == ["shot_001", "shot_002"]
     assert pictures[0].shape == (1, 8, 12, 3) and float(pictures[0].mean()) == pytest.approx(0.2)
     assert pictures[1] is None
     assert models[0] is model and clips[0] is clip
     assert embedded.fingerprint(models[1])[1] and not embedded.fingerprint(models[0])[1]
-    assert travel == "0 f: a red star\n12 f: a red star\n17 f: a blue star\n29 f: a blue star" and whole == 29
-    assert remarks(ui).startswith("2 shots, 30 frames at 16 fps (1.9 s)\n") and OUTLINE in remarks(ui)
+    assert travel == "0 f: a red star\n12 f: a red star\n17 f: a blue star\n45 f: a blue star" and whole == 45
+    assert remarks(ui).startswith("2 shots, 46 frames at 16 fps (2.9 s)\n") and OUTLINE in remarks(ui)
 
 
 def test_a_table_in_place_of_lines(folder, loaded):
     (folder / "story.csv").write_text("prompt;length;transition\na;2 s;\nb;;fade 3 f\n")
     (prompts, frames, *_), _ = call("OpenT2VStoryboard", model=loaded[0], file="story.csv", shots="")
-    assert prompts == ["a", "b"] and frames == [33, 17]
+    assert prompts == ["a", "b"] and frames == [33, 33]
 
 
 @pytest.mark.parametrize(

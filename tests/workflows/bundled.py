@@ -2,6 +2,7 @@
 
 BUNDLED = (
     "quickstart",
+    "quickstart_from_picture",
     "video_to_video",
     "finishing",
     "step_cache",

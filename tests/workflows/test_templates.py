@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -81,6 +82,10 @@ def run(flow: dict[str, Any], output: Path, stem: str = "") -> list[Any]:
     video, *others = sorted(output.rglob(f"{stem}*.mp4"), reverse=True)
     shown = [one["filename"] for result in results.values() for one in result["ui"].get("images", ())]
     assert shown[-1] == video.name and (stem or (not others and len(shown) == 1))
+    return frames_of(video)
+
+
+def frames_of(video: Path) -> list[Any]:
     with av.open(str(video)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -298,19 +303,34 @@ def test_finishing_runs(tmp_path):
     output = tmp_path / "videos"
     embedded.configure(output=output)
     made = run(changed("finishing", steps=2), output)
-    assert len(made) == 34, "17 frames at 16 per second become 34 at 32"
-    bottom, rest = made[4][-18:], made[4][:40]
-    assert bottom.max() > 200 and rest.shape == (40, 64, 3), "the caption's letters are white"
+    assert len(made) == 66, "33 frames at 16 per second become 66 at 32"
+    bottom, rest = made[4][-27:], made[4][:60]
+    assert bottom.max() > 200 and rest.shape == (60, 96, 3), "the caption's letters are white"
+
+
+def test_a_video_starts_from_the_picture_that_is_drawn_first(tmp_path):
+    embedded.configure(output=tmp_path)
+    graph = changed("quickstart_from_picture", steps=6)
+    (start,) = (node for node in graph.values() if node["class_type"] == "OpenT2VImageToVideo")
+    saved = {
+        "class_type": "SaveImage",
+        "inputs": {"images": start["inputs"]["start_image"], "filename_prefix": "first"},
+    }
+    runner.run(load({**graph, "9000": saved}), CLASSES)
+    drawn = np.asarray(Image.open(next(tmp_path.glob("first*.png"))).convert("RGB")).astype(float)
+    frames = frames_of(next(tmp_path.glob("*.mp4")))
+    assert len(frames) == 33 and frames[0].shape == drawn.shape
+    assert abs(frames[0] - drawn).mean() < 6 and abs(frames[32] - drawn).max() > 60
 
 
 def test_prompt_travel_runs_beyond_the_models_length(tmp_path):
     output = tmp_path / "videos"
     embedded.configure(output=output)
     frames = run(changed("prompt_travel", steps=6), output)
-    assert len(frames) == 49, "the model was trained on 17"
+    assert len(frames) == 65, "the model was trained on 33"
     red, _, blue = frames[4].reshape(-1, 3).max(0)
     assert red > 150 > blue, "it begins with a red triangle"
-    red, _, blue = frames[46].reshape(-1, 3).max(0)
+    red, _, blue = frames[62].reshape(-1, 3).max(0)
     assert blue > 150 > red, "it ends with a blue one"
 
 
@@ -364,7 +384,7 @@ def test_a_continued_clip_keeps_its_first_frames(tmp_path):
     output = tmp_path / "videos"
     embedded.configure(output=output)
     frames = run(changed("continue_video", steps=6), output)
-    assert len(frames) == 29, "two clips of 17 that share 5"
+    assert len(frames) == 61, "two clips of 33 that share 5"
 
 
 def test_lora_runs_and_its_strength_counts(tmp_path):
@@ -372,7 +392,7 @@ def test_lora_runs_and_its_strength_counts(tmp_path):
     for strength in (0.0, 1.0):
         embedded.configure(output=tmp_path / str(strength))
         made.append(run(changed("lora", steps=4, strength_model=strength), tmp_path / str(strength)))
-    assert len(made[0]) == len(made[1]) == 17
+    assert len(made[0]) == len(made[1]) == 33
     assert abs(made[0][8].astype(float) - made[1][8]).mean() > 1, "the LoRA changes the picture"
 
 
@@ -385,7 +405,7 @@ def test_video_to_video_runs(tmp_path):
     shutil.move(video, tmp_path / "input" / "OpenT2V_00001.mp4")
     embedded.configure(output=output, input=tmp_path / "input")
     made = run(changed("video_to_video", steps=4, file="OpenT2V_00001.mp4"), output)
-    assert len(made) == len(first) == 17 and made[0].shape == first[0].shape
+    assert len(made) == len(first) == 33 and made[0].shape == first[0].shape
     assert abs(made[8].astype(float) - first[8]).mean() > 1, "a part of it is made anew"
 
 
