@@ -55,7 +55,7 @@ def main() -> int:
     frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
     docs = pack.ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    # Few colours and no dithering: flat shapes need no more, and a reader's page loads a quarter of the bytes.
+    # Few colours and no dithering: flat shapes need no more, and a reader's page loads a third less.
     small = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
     # Hold the last frame for a moment before the loop starts again.
     small[0].save(
