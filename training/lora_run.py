@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from .machine import write_checkpoint
 
 
 class LoraRun:
@@ -85,7 +86,5 @@ class LoraRun:
         if is_saved:
             weights = {name: weight.detach() for name, weight in self._weights.items()}
             state = {"weights": weights, "solver": self._solver.state_dict(), "step": step + 1, **self.carried}
-            temporary = self._checkpoint.with_suffix(".tmp")
-            torch.save(state, temporary)
-            os.replace(temporary, self._checkpoint)
+            write_checkpoint(state, self._checkpoint)
         return is_saved

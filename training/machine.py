@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +17,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 T = TypeVar("T")
 _draw: Callable[[int], Any]
+
+
+def write_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Save a run's state, whole or not at all: a run that is ended meanwhile keeps the one before."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 def reuse_memory() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from . import captions, lessons, world
 from .latents import CHANNELS, STRIDE, LatentSpace, latent_frames
-from .machine import ahead, mixed_precision, reuse_memory
+from .machine import ahead, mixed_precision, reuse_memory, write_checkpoint
 from .muon import Muon
 from .start import carry_over
 
@@ -219,7 +218,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
-    scenes, _ = world.split()
+    scenes = lessons.chosen(world.split()[0])
     pair = Pair(len(tokens)).to(device)
     if start and not (work / "transformer.pt").exists():
         carry_over(pair, start, space)
@@ -249,8 +248,7 @@ def train(
 
     def draw(step: int) -> lessons.Lesson:
         length, clean_frames = lessons.plan(step, steps)
-        shift, chosen = lessons.shift(step, steps), lessons.chosen(scenes)
-        return lessons.draw(step, length, clean_frames, chosen, space, tokens, clips, shift)
+        return lessons.draw(step, length, clean_frames, scenes, space, tokens, clips, lessons.shift(step, steps))
 
     for step, lesson in zip(range(first, last), ahead(draw, range(first, last), workers), strict=True):
         for solver, rate in zip(solvers, rates, strict=True):
@@ -285,8 +283,7 @@ def train(
             state = {"pair": pair.state_dict(), "average": average.state_dict(), "guides": guides.state_dict()}
             state |= {"solvers": [solver.state_dict() for solver in solvers], "step": step + 1}
             state["seconds"] = spent + time.process_time() - began
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+            write_checkpoint(state, checkpoint)
             saved_at = time.time()
 
 

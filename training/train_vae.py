@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -23,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from . import latents, world
+from .crispness import crispness
 from .latents import BLOCK, CHANNELS, FRAMES, SIZE, STRIDE, LatentSpace
 from .lessons import window
 from .linear_encoder import set_linear_encoder
-from .machine import ahead, reuse_memory
+from .machine import ahead, reuse_memory, write_checkpoint
 from .muon import Muon
 from .vae import draw, new_vae
 
@@ -173,8 +173,7 @@ def train(
         if time.time() - saved_at > save_seconds or step + 1 == last:
             state = {"weights": module.state_dict(), "average": average.state_dict(), "step": step + 1}
             state |= {"solvers": [s.state_dict() for s in steppers], "seconds": spent + time.process_time() - began}
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+            write_checkpoint(state, checkpoint)
             saved_at = time.time()
 
 
@@ -213,8 +212,6 @@ def check(vae, space: LatentSpace, clips: int = 40, frames: int = FRAMES) -> dic
         mean squared error of the encoder's latents at unit variance. `edges`, `grain` and `flicker` of the decoded
         clips, as `crispness.crispness` gives them, and `noisy_edges` ... of those with noise.
     """
-    from .crispness import crispness
-
     dice, (_, scenes) = world.Dice(11), world.split()
     mean, deviation = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
     generator = torch.Generator().manual_seed(11)

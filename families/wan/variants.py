@@ -34,7 +34,7 @@ class Published:
     boundary: float = 0.0
     negative: str = NEGATIVE
     max_tokens: int = 512
-    has_token_times: bool = False
+    has_token_times: bool = False  # where the latent channels do not tell it, as 48 do
     spatial: int = 0  # pixels of a latent pixel, where they are not those of the published VAE
 
 
@@ -50,7 +50,7 @@ PUBLISHED = {
     (5120, 36, 0, True): Published(
         "2.2 I2V A14B", steps=40, guidance=3.5, low_noise_guidance=3.5, boundary=0.9
     ),
-    (3072, 48, 0, False): Published("2.2 TI2V 5B", 1280, 704, 121, 24.0, has_token_times=True),
+    (3072, 48, 0, False): Published("2.2 TI2V 5B", 1280, 704, 121, 24.0),
     # The model that comes with this pack; its folder states the same.
     (192, 16, 0, False): Published(
         "quickstart", 96, 96, 33, steps=20, guidance=2.5, shift=3.0, negative="blurry, noisy, flicker", max_tokens=32,
