@@ -113,10 +113,10 @@ def hosts() -> dict[str, float]:
     """The largest difference between the hosts, for each setting."""
     apart = {}
     cases: dict[str, tuple[Windows, dict[str, Any]]] = {
-        # A running mean is rounded otherwise, and guidance above the model's own multiplies what is rounded.
+        # A running mean is rounded otherwise, and guidance above the model's own multiplies it from step to step.
         f"{schedule} {blending}": (
             Windows(**SHORT, schedule=schedule, blending=blending),
-            {"cfg": 1.0, "steps": 4} if blending == "relative" else {},
+            {"cfg": 2.5, "steps": 4} if blending == "relative" else {},
         )
         for schedule, blending in itertools.product(SCHEDULES, BLENDINGS)
     }
