@@ -97,6 +97,15 @@ class Geometry:
             )
         return legal
 
+    def uneven(self, columns: int, rows: int) -> str:
+        """Why a latent of these sides cannot be cut into tokens, found, expected and what to do; "" where it can."""
+        if columns % self.patch == rows % self.patch == 0:
+            return ""
+        return (
+            f"The latent is {columns} x {rows}; this model needs multiples of {self.patch} (pictures in multiples of "
+            f"{self.multiple} pixels). Make it with Empty Video Latent."
+        )
+
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
         """(channels, latent frames, latent height, latent width) of a legal size."""
         return self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial

@@ -98,11 +98,8 @@ def check_fits(variant: Variant, samples: Any, window: int | None = None) -> Non
             f"The latent has {samples.shape[1]} channels; {variant.title} works with {geometry.channels}. It was made "
             "by another model's VAE: encode it with this model's."
         )
-    if samples.shape[-1] % geometry.patch or samples.shape[-2] % geometry.patch:
-        raise SamplingError(
-            f"The latent is {samples.shape[-1]} x {samples.shape[-2]}; this model needs multiples of {geometry.patch} "
-            f"(pictures in multiples of {geometry.multiple} pixels). Make it with Empty Video Latent."
-        )
+    if uneven := geometry.uneven(samples.shape[-1], samples.shape[-2]):
+        raise SamplingError(uneven)
     frames = samples.shape[2] if samples.ndim == 5 else 1
     at_once = frames if window is None else min(frames, window)
     if max(at_once, *(side // geometry.patch for side in samples.shape[-2:])) > geometry.max_positions:

@@ -47,6 +47,8 @@ SCALES = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
     """The LATENT. An empty one in another model's scale is replaced by one of the same size and length in pixels.
 
+    Where the model cannot make that size, by the nearest one that it can.
+
     Source: ComfyUI 0.33.0, comfy/sample.py, fix_empty_latent_channels. Older hosts' nodes do not state a scale.
     """
     samples, rest = latent["samples"], {key: value for key, value in latent.items() if key not in SCALES}
@@ -56,7 +58,9 @@ def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
     batch, _, *sizes = samples.shape
     frames, height, width = sizes if len(sizes) == 3 else (1, *sizes)
     if spatial:
-        height, width = (round(side * spatial / geometry.spatial) for side in (height, width))
+        height, width = (
+            max(1, round(side * spatial / geometry.multiple)) * geometry.patch for side in (height, width)
+        )
     if temporal:
         frames = max(1, round(frames * temporal / geometry.temporal))
     return {**rest, "samples": samples.new_zeros(batch, geometry.channels, frames, height, width)}

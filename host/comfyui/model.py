@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...base import Masking, Variant, VideoModel
 from ...base.packed import PackedTensor
-from ...sampling import Discrete, own_shift, prediction
+from ...sampling import Discrete, SamplingError, own_shift, prediction
 from ...sampling.travel import AT, check_travel
 from ...sampling.windows import beside
 from ..comfyui.clip import LateCLIP
@@ -182,6 +182,10 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         if AT in kwargs:  # the pack's windows over time leave it out; the host's own would average prompts
             check_travel(True, 1)
         refuse_other_space(self.model_sampling, self.opent2v.variant.prediction)
+        packing = packing_of(kwargs.get("latent_shapes")) if self.opent2v.variant.is_joint else None
+        rows, columns = (x.shape if packing is None else packing.shapes[0])[-2:]
+        if uneven := self.opent2v.variant.geometry.uneven(columns, rows):
+            raise SamplingError(uneven)
         dtype = self.manual_cast_dtype or self.get_dtype()
         inputs = self.model_sampling.calculate_input(t, x).to(dtype)
         if inputs.data_ptr() == x.data_ptr():
@@ -190,8 +194,6 @@ class OpenT2VModel(comfy.model_base.BaseModel):
         is_flow = self.opent2v.variant.prediction == "flow"
         timestep = t.float() * 1000 if is_flow else self.model_sampling.timestep(t).float()
         conditions = self._cast({"context": c_crossattn, **kwargs}, inputs.device)
-
-        packing = packing_of(kwargs.get("latent_shapes")) if self.opent2v.variant.is_joint else None
 
         def forward(x: Tensor, t: Tensor, context: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             # Read at each call, because compile nodes replace diffusion_model.

@@ -29,11 +29,13 @@ def made(node: str, latent: dict, **further) -> dict:
         ({key: value for key, value in LTX.items() if "temporal" not in key}, (1, 16, 3, 4, 8)),
         ({"samples": torch.zeros(2, 4, 4, 8), "downscale_ratio_spacial": 8}, (2, 16, 1, 4, 8)),
         ({"samples": torch.zeros(1, 4, 2, 4), "downscale_ratio_spacial": 16}, (1, 16, 1, 4, 8)),
+        ({"samples": torch.zeros(1, 4, 2, 3, 7), "downscale_ratio_spacial": 8}, (1, 16, 2, 4, 8)),
+        ({"samples": torch.zeros(1, 4, 1, 1, 1), "downscale_ratio_spacial": 2}, (1, 16, 1, 2, 2)),
         ({"samples": torch.zeros(1, 16, 1, 4, 4), "downscale_ratio_temporal": 1}, (1, 16, 1, 4, 4)),
         ({"samples": torch.zeros(1, 16, 3, 4, 4)}, (1, 16, 3, 4, 4)),
         ({"samples": torch.ones(1, 16, 1, 2, 2), "downscale_ratio_spacial": 32}, (1, 16, 1, 2, 2)),
     ],
-    ids=["LTX-Video", "in space only", "a picture", "a picture of 16", "one frame", "no scale", "not empty"],
+    ids=["LTX-Video", "in space only", "a picture", "a picture of 16", "uneven", "minute", "one frame", "no scale", "not empty"],
 )
 def test_what_an_empty_latent_becomes(latent, shape):
     variant = tiny.shared()[0].part.variant
