@@ -58,9 +58,7 @@ def in_models_scale(variant: Variant, latent: dict[str, Any]) -> dict[str, Any]:
     batch, _, *sizes = samples.shape
     frames, height, width = sizes if len(sizes) == 3 else (1, *sizes)
     if spatial:
-        height, width = (
-            max(1, round(side * spatial / geometry.multiple)) * geometry.patch for side in (height, width)
-        )
+        height, width = (max(1, round(side * spatial / geometry.multiple)) * geometry.patch for side in (height, width))
     if temporal:
         frames = max(1, round(frames * temporal / geometry.temporal))
     return {**rest, "samples": samples.new_zeros(batch, geometry.channels, frames, height, width)}

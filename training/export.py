@@ -55,9 +55,18 @@ def load_pair(work: Path) -> Pair:
 
 
 def export(work: Path, out: Path) -> None:
-    """Write the folder; an existing one is updated in place."""
-    space = LatentSpace.of(work)
-    pair, vae = load_pair(work), export_vae(work / "vae.pt", space)
+    """Write the folder; an existing one is updated in place, and keeps its VAE where the run trained none.
+
+    Raises:
+        SystemExit: there is no VAE.
+    """
+    from diffusers import AutoencoderKLWan
+
+    space, trained = LatentSpace.of(work), work / "vae.pt"
+    if not trained.exists() and not (out / "vae").is_dir():
+        raise SystemExit(f"{trained} is not there, nor a VAE in {out}: train one, or copy the model folder there.")
+    pair = load_pair(work)
+    vae = export_vae(trained, space) if trained.exists() else AutoencoderKLWan.from_pretrained(out / "vae")
     write_folder(out, pair.transformer, pair.text_encoder, vae, {**OWN, "preview": preview_factors(space)})
 
 

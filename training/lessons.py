@@ -19,6 +19,9 @@ NO_PROMPT, FLAWED, CHINESE = 0.10, 0.06, 0.4
 # Noise of the lessons: first much of it, where is decided what moves where; in the second half of the steps more of the
 # middle, where outlines are decided.
 SHIFTS = (2.5, 1.5)
+# How often a scene comes that takes longest to learn, in the first and in the second half of the steps: what turns
+# (a tenth of the scenes), a star, a circle.
+TURNING, STARS, CIRCLES = (2, 7), (2, 2), (2, 1)
 # Largest noise that is left on given latents, of their unit variance: a picture that a model made is not quite clean.
 GIVEN_NOISE = 0.08
 # Latent frames of a lesson -> its clips: a step takes about as long whatever its lesson.
@@ -60,9 +63,15 @@ class Lesson:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
-def chosen(scenes: list[world.Scene]) -> list[world.Scene]:
-    """The scenes with those that take longest to learn twice: what turns, circles and stars."""
-    return scenes + [s for s in scenes if s.motion == "rotating" or s.shape in ("circle", "star")]
+def is_late(step: int, steps: int) -> bool:
+    """Whether a step belongs to the second half of a schedule of `steps`, or comes after its end."""
+    return 2 * step >= steps
+
+
+def chosen(scenes: list[world.Scene], late: bool) -> list[world.Scene]:
+    """The scenes, and those again that take longest to learn, as often as suits the half of the schedule."""
+    often = {"rotating": TURNING[late], "star": STARS[late], "circle": CIRCLES[late]}
+    return [s for s in scenes for _ in range(often.get(s.motion, often.get(s.shape, 1)))]
 
 
 def plan(step: int, steps: int) -> tuple[int, int]:
@@ -83,7 +92,7 @@ def window(clip: world.Take, first: int, frames: int, total: int = FRAMES) -> wo
 
 def shift(step: int, steps: int) -> float:
     """How far a step's noise levels are shifted upwards."""
-    return SHIFTS[2 * step >= steps]
+    return SHIFTS[is_late(step, steps)]
 
 
 def draw(

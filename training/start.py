@@ -1,4 +1,4 @@
-"""First weights from the generation before: its transformer and text encoder, carried over into the new latent space.
+"""First weights from an exported model: this generation's as they are, or the ones of the generation before.
 
 Both generations have 4 x 4 tokens a frame and the same blocks, so what differs is the space of the latents: how 16
 components of 4 frames x 12 x 12 pixels follow from 16 of 4 frames x 8 x 8. That is fitted on the same clips drawn at
@@ -7,6 +7,7 @@ both sizes, and folded into the first and the last layer.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -14,12 +15,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from . import world
-from .latents import CHANNELS, FRAMES, SIZE, LatentSpace
+from .latents import BLOCK, CHANNELS, FRAMES, SIZE, LatentSpace
 
 # The latent space of the generation before, and the size of its clips.
 FILE = Path(__file__).with_name("first_latent_space.safetensors")
 EARLIER_SIZE, EARLIER_FRAMES = 64, 17
 CLIPS = 160
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether an exported folder is of this generation, whose latents are those of the shipped space."""
+    vae = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
+    return vae["scale_factor_spatial"] == BLOCK
 
 
 def carry_over(pair, folder: Path, space: LatentSpace) -> None:

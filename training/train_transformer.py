@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from . import captions, lessons, world
-from .latents import CHANNELS, STRIDE, LatentSpace, latent_frames
+from .latents import CHANNELS, FILE, STRIDE, LatentSpace, latent_frames
 from .machine import ahead, mixed_precision, reuse_memory, write_checkpoint
 from .muon import Muon
-from .start import carry_over
+from .start import carry_over, is_ours
 
 TRANSFORMER = dict(
     patch_size=(1, 2, 2),
@@ -203,6 +203,7 @@ def train(
     device: str = "cpu",
     workers: int = 0,
     bf16: bool = False,
+    rate: float = RATE,
     start: Path | None = None,
 ) -> None:
     """Go on from `work`'s checkpoint, or begin, and stop at `stop` (default: the schedule's end).
@@ -211,35 +212,42 @@ def train(
         save_seconds: between checkpoints.
         clips: of each lesson; None for as many as suit.
         workers: processes that draw lessons ahead; 0 draws each when it is needed.
-        start: an exported folder of the generation before, whose weights are carried over where there is no checkpoint.
         bf16: whether networks and Muon compute in bfloat16, as networks do on a GPU anyway; twice as fast on a
             processor that has it.
+        rate: at its height.
+        start: an exported folder, whose weights are the first ones where there is no checkpoint. After this
+            generation's own weights the lessons are those that come after a schedule's end.
     """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    first, spent, checkpoint = 0, 0.0, work / "transformer.pt"
+    if checkpoint.exists():
+        start = None
+    goes_on = start is not None and is_ours(start)
+    if goes_on:  # their latents are of the shipped space to the last digit, and no fit here would be
+        LatentSpace.load().save(work / FILE.name)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
-    scenes = lessons.chosen(world.split()[0])
+    scenes = [lessons.chosen(world.split()[0], late) for late in (False, True)]
     pair = Pair(len(tokens)).to(device)
-    if start and not (work / "transformer.pt").exists():
-        carry_over(pair, start, space)
+    if start is not None:
+        pair.load_folder(start) if goes_on else carry_over(pair, start, space)
     average = Pair(len(tokens)).to(device).requires_grad_(False)
     average.load_state_dict(pair.state_dict())
     guides = Guides(pair.transformer.config.num_attention_heads * pair.transformer.config.attention_head_dim).to(device)
     solvers = [
-        *optimizers(pair, RATE, torch.bfloat16 if bf16 else torch.float32),
-        torch.optim.AdamW(guides.parameters(), lr=RATE, weight_decay=0.0),
+        *optimizers(pair, rate, torch.bfloat16 if bf16 else torch.float32),
+        torch.optim.AdamW(guides.parameters(), lr=rate, weight_decay=0.0),
     ]
     rates = [solver.param_groups[0]["lr"] for solver in solvers]
     seen: list[Tensor] = []
     pair.transformer.blocks[Guides.BLOCK].register_forward_hook(lambda module, inputs, hidden: seen.append(hidden))
-    first, spent, checkpoint = 0, 0.0, work / "transformer.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         for name, part in (("pair", pair), ("average", average), ("guides", guides)):
             part.load_state_dict(state[name])
         for solver, saved in zip(solvers, state["solvers"], strict=True):
             solver.load_state_dict(saved)
-        first, spent = state["step"], state["seconds"]
+        first, spent, goes_on = state["step"], state["seconds"], state["goes_on"]
     sizes = [sum(p.numel() for p in part.parameters()) for part in (pair.transformer, pair.text_encoder)]
     print(f"{sizes[0]:,} + {sizes[1]:,} parameters, from step {first}", flush=True)
     last = min(steps, stop or steps)
@@ -247,13 +255,15 @@ def train(
     began, saved_at, losses = time.process_time(), time.time(), {}
 
     def draw(step: int) -> lessons.Lesson:
-        length, clean_frames = lessons.plan(step, steps)
-        return lessons.draw(step, length, clean_frames, scenes, space, tokens, clips, lessons.shift(step, steps))
+        number = step + steps * goes_on
+        length, clean_frames = lessons.plan(number, steps)
+        known, shift = scenes[lessons.is_late(number, steps)], lessons.shift(number, steps)
+        return lessons.draw(number, length, clean_frames, known, space, tokens, clips, shift)
 
     for step, lesson in zip(range(first, last), ahead(draw, range(first, last), workers), strict=True):
-        for solver, rate in zip(solvers, rates, strict=True):
+        for solver, height in zip(solvers, rates, strict=True):
             for group in solver.param_groups:
-                group["lr"] = rate * factor(step, steps)
+                group["lr"] = height * factor(step, steps)
         seen.clear()
         lesson = lesson.to(device)
         with mixed_precision(device, bf16 or device != "cpu"):
@@ -282,6 +292,7 @@ def train(
         if time.time() - saved_at > save_seconds or step + 1 == last:
             state = {"pair": pair.state_dict(), "average": average.state_dict(), "guides": guides.state_dict()}
             state |= {"solvers": [solver.state_dict() for solver in solvers], "step": step + 1}
+            state["goes_on"] = goes_on
             state["seconds"] = spent + time.process_time() - began
             write_checkpoint(state, checkpoint)
             saved_at = time.time()
@@ -295,10 +306,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead, beside a GPU")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16; faster where the processor has it")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"at its height (default {RATE:g})")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--start", type=Path, help="begin with the weights of the model before, an exported folder")
+    parser.add_argument("--start", type=Path, help="begin with a model folder's weights, of this generation or before")
     arguments = parser.parse_args()
     reuse_memory()
     torch.set_num_threads(arguments.threads)
-    options = {name: getattr(arguments, name) for name in ("steps", "stop", "device", "workers", "bf16", "start")}
-    train(arguments.work, **options)
+    names = ("steps", "stop", "device", "workers", "bf16", "rate", "start")
+    train(arguments.work, **{name: getattr(arguments, name) for name in names})

@@ -35,7 +35,17 @@ def made(node: str, latent: dict, **further) -> dict:
         ({"samples": torch.zeros(1, 16, 3, 4, 4)}, (1, 16, 3, 4, 4)),
         ({"samples": torch.ones(1, 16, 1, 2, 2), "downscale_ratio_spacial": 32}, (1, 16, 1, 2, 2)),
     ],
-    ids=["LTX-Video", "in space only", "a picture", "a picture of 16", "uneven", "minute", "one frame", "no scale", "not empty"],
+    ids=[
+        "LTX-Video",
+        "in space only",
+        "a picture",
+        "a picture of 16",
+        "uneven",
+        "minute",
+        "one frame",
+        "no scale",
+        "not empty",
+    ],
 )
 def test_what_an_empty_latent_becomes(latent, shape):
     variant = tiny.shared()[0].part.variant

@@ -8,7 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from opent2v.training import captions, latents, lessons, machine, muon, start, train_transformer, train_vae, world
+from opent2v.training import (
+    captions,
+    export,
+    latents,
+    lessons,
+    machine,
+    muon,
+    start,
+    train_transformer,
+    train_vae,
+    world,
+)
 from opent2v.training.linear_encoder import set_linear_encoder
 from opent2v.training.vae import draw, new_vae
 
@@ -65,6 +76,21 @@ def test_lessons_grow_from_pictures_to_whole_clips():
     assert all(any(given for _, given in r) for r in rounds), "every round has lessons that go on from a picture"
     assert all(given < length for r in rounds for length, given in r)
     assert {length for r in rounds for length, _ in r} <= set(lessons.CLIPS)
+
+
+def test_what_takes_longest_to_learn_comes_more_often_in_the_second_half():
+    scenes, steps = world.split()[0], 1000
+    assert [lessons.is_late(step, steps) for step in (0, 499, 500, 999, 1500)] == [False, False, True, True, True]
+    assert lessons.shift(499, steps) > lessons.shift(1500, steps)
+    for late in (False, True):
+        chosen = lessons.chosen(scenes, late)
+        assert set(chosen) == set(scenes)
+        times = {scene: chosen.count(scene) for scene in scenes}
+        assert {n for scene, n in times.items() if scene.motion == "rotating"} == {lessons.TURNING[late]}
+        rest = {scene: n for scene, n in times.items() if scene.motion != "rotating"}
+        assert {n for scene, n in rest.items() if scene.shape == "star"} == {lessons.STARS[late]}
+        assert {n for scene, n in rest.items() if scene.shape in ("square", "triangle")} == {1}
+    assert 3 * sum(scene.motion == "rotating" for scene in chosen) > len(chosen)
 
 
 def test_a_number_alone_fixes_the_lesson(space, tokens):
@@ -194,6 +220,53 @@ def test_a_resumed_transformer_equals_one_that_was_never_stopped(work):
             torch.testing.assert_close(found[part][name], weight, atol=1e-6, rtol=0, msg=f"{part}: {name}")
     assert found["seconds"] > 0
     assert json.loads((parts / "transformer.jsonl").read_text().splitlines()[-1])["step"] == 3
+
+
+@pytest.fixture
+def exported(tokens, tmp_path):
+    """A model folder of this generation with small VAE, and its pair."""
+    torch.manual_seed(4)
+    pair = train_transformer.Pair(len(tokens))
+    folder = tmp_path / "exported"
+    export.write_folder(folder, pair.transformer, pair.text_encoder, new_vae(), export.OWN)
+    return folder, pair
+
+
+def test_a_model_of_this_generation_goes_on_with_the_lessons_of_the_end(exported, tmp_path, monkeypatch):
+    (folder, pair), work, drawn = exported, tmp_path / "work", []
+    draw = lessons.draw
+    monkeypatch.setattr(lessons, "draw", lambda number, *a: drawn.append((number, a[6])) or draw(number, *a))
+    train_transformer.train(work, steps=40, stop=1, clips=2, rate=1e-9, start=folder)
+    state = torch.load(work / "transformer.pt", weights_only=True)
+    for name, weight in pair.state_dict().items():
+        torch.testing.assert_close(state["pair"][name], weight.float(), atol=1e-6, rtol=0, msg=name)
+    for name in ("mean", "basis", "scale"):  # the space of the shipped model, not one that is fitted here
+        assert torch.equal(
+            load_file(work / "latent_space.safetensors")[name], getattr(latents.LatentSpace.load(), name)
+        )
+    # A checkpoint knows what it goes on from, and another model folder does not change it.
+    train_transformer.train(work, steps=40, stop=2, clips=2, start=tmp_path / "none")
+    assert drawn == [(40, lessons.SHIFTS[1]), (41, lessons.SHIFTS[1])]
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    latents.LatentSpace.load().save(fresh / "latent_space.safetensors")
+    train_transformer.train(fresh, steps=40, stop=1, clips=2)
+    assert drawn[2:] == [(0, lessons.SHIFTS[0])]
+
+
+def test_an_export_keeps_the_folders_vae_where_the_run_has_none(exported, tmp_path):
+    (folder, _), work = exported, tmp_path / "work"
+    vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    train_transformer.train(work, steps=40, stop=2, clips=2, start=folder)
+    with pytest.raises(SystemExit, match=r"vae\.pt is not there, nor a VAE in .*other: train one, or copy"):
+        export.export(work, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    export.export(work, folder)
+    after = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    assert vae.keys() == after.keys() and all(torch.equal(vae[name], after[name]) for name in vae)
+    state = torch.load(work / "transformer.pt", weights_only=True)["average"]
+    written = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(value, state[f"transformer.{name}"].half()) for name, value in written.items())
 
 
 def test_the_generation_before_is_carried_over_into_the_new_latents(space, tokens, tmp_path):
