@@ -259,8 +259,9 @@ def write(
 
 def add_beginning(parser: argparse.ArgumentParser) -> None:
     """The options that `begin` reads."""
-    parser.add_argument("--start", type=Path, help="begin with the weights of this LoRA")
-    parser.add_argument("--start-before", type=Path, help="the same, of a LoRA of the generation before")
+    beginning = parser.add_mutually_exclusive_group()
+    beginning.add_argument("--start", type=Path, help="begin with the weights of this LoRA")
+    beginning.add_argument("--start-before", type=Path, help="the same, of a LoRA of the generation before")
 
 
 def begin(weights: Mapping[str, Tensor], arguments: argparse.Namespace) -> None:
