@@ -24,8 +24,9 @@ PROMPTS = (
     "一个白色的三角形在黑色背景上变大",
     "a purple triangle moving down on a sky-blue background",
 )
-SEED = 1
+SEED = 7
 SCALE, GAP, COLUMNS = 2, 6, 3
+COLOURS = 128  # of the moving picture
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
     environment.ensure()
     pack.hide_scripts()
     pack.mount()
+    import numpy as np
     import torch
     from PIL import Image
 
@@ -55,8 +57,12 @@ def main() -> int:
     frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
     docs = pack.ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    # Few colours and no dithering: flat shapes need no more, and a reader's page loads a third less.
-    small = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    # One palette for all frames, spread over the colours that occur: by how much of a frame a colour covers, small
+    # shapes would get the nearest one of another shape; then moved to the middle of what takes them. No dithering: a
+    # reader's page loads a third less.
+    every = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
+    palette = every.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=4)
+    small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     # Hold the last frame for a moment before the loop starts again.
     small[0].save(
         docs / "quickstart.gif",
