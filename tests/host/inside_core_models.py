@@ -251,20 +251,20 @@ def hunyuan_video():
 
 @case
 def empty_latents():
-    """[what KSampler makes, what Video Sampler makes] of 288 pixels asked of other models' empty latents.
+    """[what KSampler makes, what Video Sampler makes] of 192 pixels asked of other models' empty latents.
 
     256 pixels are no multiple of the model's 24: there KSampler's is what it says.
     """
     model, clip, *_ = call("OpenT2VLoadModel", model="opent2v-quickstart")
     positive, negative = call("OpenT2VEncodePrompt", clip=clip, positive="a red triangle", negative="")
     made = {
-        name: call(name, width=288, height=288, **({} if name == "EmptyLatentImage" else {"length": 17}))
+        name: call(name, width=192, height=192, **({} if name == "EmptyLatentImage" else {"length": 17}))
         for name in ("EmptyLatentImage", "EmptyLTXVLatentVideo", "EmptyHunyuanLatentVideo", "EmptyHunyuanVideo15Latent")
         if name in boot_nodes()
     }
     stated = {"downscale_ratio_spacial": 32, "downscale_ratio_temporal": 8}
     if "downscale_ratio_temporal" in inspect.signature(comfy.sample.fix_empty_latent_channels).parameters:
-        made["of another length"] = {"samples": torch.zeros(1, 128, 3, 9, 9), **stated}
+        made["of another length"] = {"samples": torch.zeros(1, 128, 3, 6, 6), **stated}
     made["full"] = {"samples": torch.ones(1, 16, 1, 8, 8), "downscale_ratio_spacial": 32}
     found = {}
     for name, latent in made.items():

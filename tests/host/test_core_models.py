@@ -129,7 +129,7 @@ def test_an_empty_latent_of_another_scale_has_the_size_that_ksampler_makes(core)
     for name, (theirs, ours, left) in found.items():
         assert ours == theirs and left == ["samples"], name
     if "of another length" in found:  # hosts whose nodes state a scale
-        assert found["EmptyLTXVLatentVideo"][1] == [1, 16, 3, 24, 24] and found["of another length"][1][2] == 6
+        assert found["EmptyLTXVLatentVideo"][1] == [1, 16, 3, 16, 16] and found["of another length"][1][2] == 6
 
 
 def test_cores_tiny_vae_decodes_in_our_nodes(core):
