@@ -63,10 +63,13 @@ def export(work: Path, out: Path) -> None:
     from diffusers import AutoencoderKLWan
 
     space, trained = LatentSpace.of(work), work / "vae.pt"
-    if not trained.exists() and not (out / "vae").is_dir():
+    if trained.exists():
+        vae = export_vae(trained, space)
+    elif (out / "vae").is_dir():
+        vae = AutoencoderKLWan.from_pretrained(out / "vae")
+    else:
         raise SystemExit(f"{trained} is not there, nor a VAE in {out}: train one, or copy the model folder there.")
     pair = load_pair(work)
-    vae = export_vae(trained, space) if trained.exists() else AutoencoderKLWan.from_pretrained(out / "vae")
     write_folder(out, pair.transformer, pair.text_encoder, vae, {**OWN, "preview": preview_factors(space)})
 
 

@@ -247,7 +247,7 @@ def train(
             part.load_state_dict(state[name])
         for solver, saved in zip(solvers, state["solvers"], strict=True):
             solver.load_state_dict(saved)
-        first, spent, goes_on = state["step"], state["seconds"], state["goes_on"]
+        first, spent, goes_on = state["step"], state["seconds"], state.get("goes_on", False)
     sizes = [sum(p.numel() for p in part.parameters()) for part in (pair.transformer, pair.text_encoder)]
     print(f"{sizes[0]:,} + {sizes[1]:,} parameters, from step {first}", flush=True)
     last = min(steps, stop or steps)

@@ -57,9 +57,8 @@ def main() -> int:
     frames = [_sheet([clip[f].numpy() for clip in video]) for f in range(video.shape[1])]
     docs = pack.ROOT / "docs"
     docs.mkdir(exist_ok=True)
-    # One palette for all frames, spread over the colours that occur: by how much of a frame a colour covers, small
-    # shapes would get the nearest one of another shape; then moved to the middle of what takes them. No dithering: a
-    # reader's page loads a third less.
+    # One palette for all frames, spread over the colours that occur: chosen by area, a small shape would get another
+    # shape's colour.
     every = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
     palette = every.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=4)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

@@ -272,15 +272,14 @@ def empty_latents():
         core = call("KSampler", latent_image=latent, sampler_name="euler", scheduler="simple", denoise=1.0, **given)
         ours = call("OpenT2VSampler", latent=latent, **given)[0]
         found[name] = [list(core["samples"].shape), list(ours["samples"].shape), sorted(set(ours) & set(latent))]
-    given["latent"] = {"samples": torch.zeros(1, 16, 1, 32, 32), "downscale_ratio_spacial": 8}
-    found["uneven"] = [None, list(call("OpenT2VSampler", **given)[0]["samples"].shape), ["samples"]]
-    given["latent_image"] = {"samples": torch.zeros(1, 16, 1, 21, 21)}
-    del given["latent"]
+    asked = {"samples": torch.zeros(1, 16, 1, 32, 32), "downscale_ratio_spacial": 8}
+    fitted = list(call("OpenT2VSampler", latent=asked, **given)[0]["samples"].shape)
+    uneven, refused = {"samples": torch.zeros(1, 16, 1, 21, 21)}, None
     try:
-        call("KSampler", sampler_name="euler", scheduler="simple", denoise=1.0, **given)
+        call("KSampler", latent_image=uneven, sampler_name="euler", scheduler="simple", denoise=1.0, **given)
     except Exception as error:
-        found["uneven"][0] = str(error)
-    return found
+        refused = str(error)
+    return found | {"uneven": [refused, fitted]}
 
 
 def boot_nodes():

@@ -119,7 +119,7 @@ def test_cores_hunyuan_video_by_its_older_and_newer_names(core):
 
 def test_an_empty_latent_of_another_scale_has_the_size_that_ksampler_makes(core):
     found = core("empty_latents")
-    refused, fitted, _ = found.pop("uneven")
+    refused, fitted = found.pop("uneven")
     assert refused == (
         "The latent is 21 x 21; this model needs multiples of 2 (pictures in multiples of 24 pixels). Make it with "
         "Empty Video Latent."
