@@ -2,6 +2,8 @@
 
 python3 scripts/test.py                 all of it
 python3 scripts/test.py -k sampler -x   some of the tests, stopping at the first failure
+
+The tests are shared out to up to four processes, as many as there are cores; -n 0 runs them in one.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ import pack
 NEEDED = (
     "pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf", "pysubs2", "matplotlib",
 )  # fmt: skip
-NEEDED += ("babel",)  # what writes the catalogues of messages
+NEEDED += ("babel", "pytest-xdist>=3.5")  # what writes the catalogues of messages; what shares the tests out
+# A process more takes some 3 GB of memory.
+MOST_PROCESSES = 4
+# What pytest can do only in its own process.
+ALONE = {"-s", "--capture=no", "--pdb", "--trace"}
 CHECKS = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],
@@ -47,7 +53,17 @@ def _check() -> int:
         print(f"failed (see above): {', '.join(failed)}; the tests run all the same", flush=True)
     import pytest
 
-    return int(pytest.main(sys.argv[1:])) or int(bool(failed))
+    return int(pytest.main([*_shared_out(sys.argv[1:]), *sys.argv[1:]])) or int(bool(failed))
+
+
+def _shared_out(arguments: list[str]) -> list[str]:
+    """What tells pytest to share the tests out; each process has its part of the cores, each file stays whole."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(cores, MOST_PROCESSES)
+    if processes == 1 or ALONE & set(arguments):
+        return []
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores // processes))
+    return ["-n", str(processes), "--dist", "loadfile"]
 
 
 def passes(name: str, command: list[str]) -> bool:

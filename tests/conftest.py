@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("host") or not {item.path, *item.path.parents}.isdisjoint(SLOW_PATHS):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests are shared out, those that need a ComfyUI stay in one process, so that each is started once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneHost(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            needs_host = nodeid.startswith(("tests/host/test_", "tests/browser/"))
+            return "a ComfyUI" if needs_host else super()._split_scope(nodeid)
+
+    return OneHost(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> str:

@@ -54,3 +54,25 @@ def test_a_tool_that_does_not_start_says_how_to_install_it(script, capsys):
     said = capsys.readouterr().out
     assert "pyright does not start here, so pyright checked nothing." in said
     assert "-m pip install --force-reinstall 'pyright[nodejs]>=1.1.414'" in said
+
+
+@pytest.mark.parametrize(
+    ("cores", "arguments", "shared_out", "threads"),
+    [
+        (2, ["-k", "sampler"], ["-n", "2", "--dist", "loadfile"], "1"),
+        (16, [], ["-n", "4", "--dist", "loadfile"], "4"),
+        (1, [], [], None),
+        (16, ["--pdb"], [], None),
+        (16, ["-s", "tests/media"], [], None),
+    ],
+)
+def test_tests_are_shared_out_to_the_cores(script, monkeypatch, cores, arguments, shared_out, threads):
+    given = []
+    monkeypatch.setattr(pytest, "main", lambda arguments: given.extend(arguments) or 0)
+    monkeypatch.setattr(script.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(sys, "argv", ["test.py", *arguments])
+    monkeypatch.setenv("OMP_NUM_THREADS", "to be put back")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert script.main() == 0
+    assert given == [*shared_out, *arguments], "a person's own arguments come last, so they win"
+    assert script.os.environ.get("OMP_NUM_THREADS") == threads
