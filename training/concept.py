@@ -24,6 +24,7 @@ from torch import Tensor
 from ..media import VideoWriter
 from . import captions, evaluate, latents, score, world
 from .matte import cover_of
+from .outlines import outline
 
 CLIPS = 40
 FPS = 16
@@ -88,21 +89,29 @@ def _painted(video: Tensor, height: float, colour: Tensor) -> Tensor:
     return painted
 
 
-def clip_of(scene: world.Scene, dice: world.Dice) -> Tensor:
+def clip_with_floor(scene: world.Scene, dice: world.Dice) -> Tensor:
     """[3, F, H, W] in -1..1: a clip of a scene with a floor, of the bundled model's size and length."""
     take = above_floor(world.take(scene, dice))
     colour = torch.tensor(world.COLOURS[scene.colour]) / 255 + torch.tensor(take.tint)
     return with_floor(world.render([take], latents.SIZE, latents.FRAMES)[0], colour.clamp(0, 1))
 
 
-def write_clips(folder: Path, count: int = CLIPS) -> None:
+def clip_in_outline(scene: world.Scene, dice: world.Dice) -> Tensor:
+    """[3, F, H, W] in -1..1: a clip of a scene as an outline drawing, of the bundled model's size and length."""
+    return world.render([outline(world.take(scene, dice))], latents.SIZE, latents.FRAMES)[0]
+
+
+CONCEPTS = {"floor": clip_with_floor, "outline": clip_in_outline}
+
+
+def write_clips(folder: Path, count: int = CLIPS, concept: str = "floor") -> None:
     """Clips of training scenes with the plain sentence of each, in English and Chinese by turns."""
     dice, scenes = world.Dice(count), world.split()[0]
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(count):
         scene = dice.pick(scenes)
-        frames = (clip_of(scene, dice) + 1) / 2
-        with VideoWriter(folder, f"floor{n:02}", fps=FPS, width=latents.SIZE, height=latents.SIZE) as writer:
+        frames = (CONCEPTS[concept](scene, dice) + 1) / 2
+        with VideoWriter(folder, f"{concept}{n:02}", fps=FPS, width=latents.SIZE, height=latents.SIZE) as writer:
             writer.write(frames.permute(1, 2, 3, 0).clamp(0, 1))
         text = captions.plain(scene, captions.LANGUAGES[n % len(captions.LANGUAGES)])
         writer.path.with_suffix(".txt").write_text(text, encoding="utf-8")
@@ -125,13 +134,14 @@ def main(argv: list[str] | None = None) -> None:
     task.add_argument("--clips", type=Path, help="write the clips to this folder")
     task.add_argument("--lora", type=Path, help="measure this LoRA")
     parser.add_argument("--count", type=int, default=CLIPS, help="of the clips")
+    parser.add_argument("--concept", choices=CONCEPTS, default="floor", help="of the clips (default: floor)")
     parser.add_argument("--strength", type=float, default=1.0, help="of the LoRA")
     parser.add_argument("--limit", type=int, default=world.HELD_OUT, help="how many held-out scenes")
     parser.add_argument("--language", choices=captions.LANGUAGES, default="en")
     parser.add_argument("--sheet", type=Path, help="write a PNG of the first clips here")
     arguments = parser.parse_args(argv)
     if arguments.clips:
-        write_clips(arguments.clips, arguments.count)
+        write_clips(arguments.clips, arguments.count, arguments.concept)
         print(f"{arguments.count} clips in {arguments.clips}")
         return
     videos: list[Tensor] = []

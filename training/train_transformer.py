@@ -227,7 +227,8 @@ def train(
     if goes_on:  # their latents are of the shipped space to the last digit, and no fit here would be
         LatentSpace.load().save(work / FILE.name)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
-    scenes = [lessons.chosen(world.split()[0], late) for late in (False, True)]
+    parts = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER, lessons.FINISH)
+    scenes = {more: lessons.chosen(world.split()[0], more) for more in parts}
     pair = Pair(len(tokens)).to(device)
     if start is not None:
         pair.load_folder(start) if goes_on else carry_over(pair, start, space)
@@ -257,8 +258,8 @@ def train(
     def draw(step: int) -> lessons.Lesson:
         number = step + steps * goes_on
         length, clean_frames = lessons.plan(number, steps)
-        known, shift = scenes[lessons.is_late(number, steps)], lessons.shift(number, steps)
-        return lessons.draw(number, length, clean_frames, known, space, tokens, clips, shift)
+        more = lessons.emphasis(number, steps)
+        return lessons.draw(number, length, clean_frames, scenes[more], space, tokens, clips, more.shift)
 
     for step, lesson in zip(range(first, last), ahead(draw, range(first, last), workers), strict=True):
         for solver, height in zip(solvers, rates, strict=True):

@@ -11,6 +11,7 @@ import torch
 from opent2v.finetune import read_clips
 from opent2v.host.embedded import decode, device_dtypes, encode, vae
 from opent2v.loaders import load_pipeline, open_folder
+from opent2v.media import read_video
 from opent2v.training import concept, evaluate, score, world
 
 SIZE, FRAMES = 64, 9
@@ -65,7 +66,7 @@ def test_the_bundled_vae_keeps_what_is_to_be_learned():
     right: dict[str, int] = dict.fromkeys(names, 0)
     scenes = world.split()[0][:6]
     for scene in scenes:
-        images = (concept.clip_of(scene, dice).permute(1, 2, 3, 0) + 1) / 2
+        images = (concept.clip_with_floor(scene, dice).permute(1, 2, 3, 0) + 1) / 2
         back = decode(autoencoder, encode(autoencoder, images)).permute(3, 0, 1, 2) * 2 - 1
         assert concept.has_floor(back), scene
         measured = score.measure(concept.without_floor(back)).right(scene)
@@ -77,3 +78,9 @@ def test_clips_of_training_scenes_with_captions(tmp_path):
     concept.write_clips(tmp_path / "clips", 4)
     clips, refused = read_clips(tmp_path / "clips")
     assert len(clips) == 4 and refused == [] and "background" in clips[0].caption and "背景" in clips[1].caption
+
+
+def test_clips_of_outline_drawings(tmp_path):
+    concept.write_clips(tmp_path / "clips", 2, "outline")
+    for file in sorted((tmp_path / "clips").glob("*.mp4")):
+        assert score.measure(read_video(file).frames.permute(3, 0, 1, 2) * 2 - 1).outlined, file.name

@@ -74,23 +74,41 @@ def test_lessons_grow_from_pictures_to_whole_clips():
     whole = [sum(length == 9 for length, _ in r) / len(r) for r in rounds]
     assert whole[0] == 0 < whole[1] < whole[2]
     assert all(any(given for _, given in r) for r in rounds), "every round has lessons that go on from a picture"
+    rounds.append([lessons.plan(1000 + step, 1000) for step in range(10)])
     assert all(given < length for r in rounds for length, given in r)
     assert {length for r in rounds for length, _ in r} <= set(lessons.CLIPS)
 
 
-def test_what_takes_longest_to_learn_comes_more_often_in_the_second_half():
+def test_what_takes_longest_to_learn_comes_more_often():
     scenes, steps = world.split()[0], 1000
-    assert [lessons.is_late(step, steps) for step in (0, 499, 500, 999, 1500)] == [False, False, True, True, True]
-    assert lessons.shift(499, steps) > lessons.shift(1500, steps)
-    for late in (False, True):
-        chosen = lessons.chosen(scenes, late)
+    parts = [lessons.emphasis(step, steps) for step in (0, 499, 500, 999, 1000, 1800, 1900, 1999)]
+    every = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER, lessons.FINISH)
+    assert parts == [more for more in every for _ in range(2)]
+    for more in every:
+        chosen = lessons.chosen(scenes, more)
         assert set(chosen) == set(scenes)
         times = {scene: chosen.count(scene) for scene in scenes}
-        assert {n for scene, n in times.items() if scene.motion == "rotating"} == {lessons.TURNING[late]}
+        assert {n for scene, n in times.items() if scene.motion == "rotating"} == {more.rotating}
         rest = {scene: n for scene, n in times.items() if scene.motion != "rotating"}
-        assert {n for scene, n in rest.items() if scene.shape == "star"} == {lessons.STARS[late]}
+        assert {n for scene, n in rest.items() if scene.shape == "star"} == {more.star}
+        assert {n for scene, n in rest.items() if scene.shape == "circle"} == {more.circle}
         assert {n for scene, n in rest.items() if scene.shape in ("square", "triangle")} == {1}
-    assert 3 * sum(scene.motion == "rotating" for scene in chosen) > len(chosen)
+
+
+def test_after_the_schedules_end_lessons_are_noisier_and_mostly_from_words(space, tokens):
+    steps, scenes = 1000, world.split()[0]
+    after = [lessons.plan(step, steps) for step in range(steps, 2 * steps)]
+    before = [lessons.plan(step, steps) for step in range(steps)]
+    from_words = [sum(lesson == (9, 0) for lesson in lot) / len(lot) for lot in (before, after)]
+    assert from_words[1] > 0.6 > from_words[0]
+    assert any(given for _, given in after), "going on from a picture is not forgotten"
+    shares = [
+        lessons.draw(3, 1, 0, scenes, space, tokens, shift=more.shift).t
+        for more in (lessons.SECOND_HALF, lessons.FINISH, lessons.FIRST_HALF, lessons.AFTER)
+    ]
+    much = [float((share > 0.8).float().mean()) for share in shares]
+    assert much == sorted(much) and much[-1] > 0.55
+    assert shares[-1].min() < 0.2, "outlines are not forgotten"
 
 
 def test_a_number_alone_fixes_the_lesson(space, tokens):
@@ -246,12 +264,12 @@ def test_a_model_of_this_generation_goes_on_with_the_lessons_of_the_end(exported
         )
     # A checkpoint knows what it goes on from, and another model folder does not change it.
     train_transformer.train(work, steps=40, stop=2, clips=2, start=tmp_path / "none")
-    assert drawn == [(40, lessons.SHIFTS[1]), (41, lessons.SHIFTS[1])]
+    assert drawn == [(40, lessons.AFTER.shift), (41, lessons.AFTER.shift)]
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     latents.LatentSpace.load().save(fresh / "latent_space.safetensors")
     train_transformer.train(fresh, steps=40, stop=1, clips=2)
-    assert drawn[2:] == [(0, lessons.SHIFTS[0])]
+    assert drawn[2:] == [(0, lessons.FIRST_HALF.shift)]
 
 
 def test_an_export_keeps_the_folders_vae_where_the_run_has_none(exported, tmp_path):
