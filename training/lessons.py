@@ -52,8 +52,6 @@ SECOND_HALF = Emphasis(shift=1.5, rotating=7, star=2, circle=1)
 # After the schedule's end. Of true clips under noise the model finishes what turns and nearly all stars rightly, up to
 # a share of 0.8; what is drawn amiss from words alone goes wrong where there is more.
 AFTER = Emphasis(shift=6.0, rotating=5, star=3, circle=1)
-# The last of these, from this share of twice the schedule on: little noise again, which calms the ground.
-FINISH, FINISH_FROM = Emphasis(shift=2.0, rotating=3, star=3, circle=2), 0.94
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Lesson:
 def emphasis(step: int, steps: int) -> Emphasis:
     """What is shown more at a step of a schedule of `steps`, or after its end."""
     if step >= steps:
-        return FINISH if step >= 2 * steps * FINISH_FROM else AFTER
+        return AFTER
     return SECOND_HALF if 2 * step >= steps else FIRST_HALF
 
 

@@ -227,7 +227,7 @@ def train(
     if goes_on:  # their latents are of the shipped space to the last digit, and no fit here would be
         LatentSpace.load().save(work / FILE.name)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
-    parts = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER, lessons.FINISH)
+    parts = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER)
     scenes = {more: lessons.chosen(world.split()[0], more) for more in parts}
     pair = Pair(len(tokens)).to(device)
     if start is not None:

@@ -81,8 +81,8 @@ def test_lessons_grow_from_pictures_to_whole_clips():
 
 def test_what_takes_longest_to_learn_comes_more_often():
     scenes, steps = world.split()[0], 1000
-    parts = [lessons.emphasis(step, steps) for step in (0, 499, 500, 999, 1000, 1800, 1900, 1999)]
-    every = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER, lessons.FINISH)
+    parts = [lessons.emphasis(step, steps) for step in (0, 499, 500, 999, 1000, 1999)]
+    every = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER)
     assert parts == [more for more in every for _ in range(2)]
     for more in every:
         chosen = lessons.chosen(scenes, more)
@@ -104,7 +104,7 @@ def test_after_the_schedules_end_lessons_are_noisier_and_mostly_from_words(space
     assert any(given for _, given in after), "going on from a picture is not forgotten"
     shares = [
         lessons.draw(3, 1, 0, scenes, space, tokens, shift=more.shift).t
-        for more in (lessons.SECOND_HALF, lessons.FINISH, lessons.FIRST_HALF, lessons.AFTER)
+        for more in (lessons.SECOND_HALF, lessons.FIRST_HALF, lessons.AFTER)
     ]
     much = [float((share > 0.8).float().mean()) for share in shares]
     assert much == sorted(much) and much[-1] > 0.55
