@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -242,6 +243,20 @@ def test_every_clip_has_a_strength_of_its_own():
             alone = pair.transformer(x[i : i + 1], t[i : i + 1] * 1000, told[i : i + 1], return_dict=False)[0]
             torch.testing.assert_close(found[i], alone[0], atol=1e-5, rtol=1e-5)
             assert (alone[0] - plain[i]).abs().max() > 0.01
+
+
+def test_a_file_that_is_stronger_than_its_adapter_is_gone_on_with_as_it_was_trained(tmp_path):
+    names = ("blocks.0.attn1.to_q.lora_A.default.weight", "blocks.0.attn1.to_q.lora_B.default.weight")
+    weights = {name: torch.nn.Parameter(torch.randn(24, 24)) for name in names}
+    train_lora.write(weights, tmp_path / "stronger.safetensors", strength=1.4)
+    changed = [torch.nn.Parameter(torch.zeros(24, 24)) for _ in names]
+    train_lora.begin(
+        dict(zip(names, changed, strict=True)), Namespace(start=tmp_path / "stronger.safetensors", start_before=None)
+    )
+    for weight, name in zip(changed, names, strict=True):
+        torch.testing.assert_close(weight, weights[name], atol=2e-3, rtol=2e-3)
+    down, up = (load_file(tmp_path / "stronger.safetensors")[train_lora.named(name)].float() for name in names)
+    torch.testing.assert_close(up @ down, 1.4 * (weights[names[1]] @ weights[names[0]]).detach(), atol=0.05, rtol=0.01)
 
 
 def test_the_shipped_file_fits_the_bundled_model_and_is_small():
