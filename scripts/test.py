@@ -24,7 +24,7 @@ NEEDED = (
     "pytest>=8", "ruff>=0.6", "pyright[nodejs]>=1.1.414", "accelerate", "ftfy", "peft", "gguf", "pysubs2", "matplotlib",
 )  # fmt: skip
 NEEDED += ("babel", "pytest-xdist>=3.5")  # what writes the catalogues of messages; what shares the tests out
-# A process more takes some 3 GB of memory.
+# Each process has a torch and models of its own in memory.
 MOST_PROCESSES = 4
 # What pytest can do only in its own process.
 ALONE = {"-s", "--capture=no", "--pdb", "--trace"}
