@@ -4,9 +4,9 @@
     python3 scripts/train_lora.py --model models/diffusers/opent2v-quickstart --data CLIPS --output floor.safetensors
     python3 scripts/train.py concept --lora floor.safetensors
 
-The shape is above a floor of its own colour. No caption names the floor. The first command writes the clips with their
-captions, the second is what everybody trains with, the third asks the model for the held-out scenes without and with
-the file and counts which have a floor and what is as the prompt says above it.
+The shape is above a floor of its own colour, or with `--concept outline` drawn as an outline. No caption says so. The
+first command writes the clips with their captions, the second is what everybody trains with, the third asks the model
+for the held-out scenes without and with the file and counts which have a floor and what is as the prompt says above it.
 
 A LoRA changes the transformer alone, so a concept has to come back from the VAE: a floor does (a test), a glow around
 the shape does not.

@@ -7,6 +7,7 @@ lessons the first latent frames are given clean, as Wan 2.2 5B is told a first p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,14 +21,14 @@ NO_PROMPT, FLAWED, CHINESE = 0.10, 0.06, 0.4
 GIVEN_NOISE = 0.08
 # Latent frames of a lesson -> its clips: a step takes about as long whatever its lesson.
 CLIPS = {1: 96, 3: 40, 5: 28, 9: 20}
-# (until this share of the steps, lessons in turn): latent frames, and how many of the first are given.
+# (until this share of the steps, lessons in turn): latent frames, and how many of the first are given. Beyond 1 the
+# schedule is over: mostly whole clips from words, which take longest to learn.
 ROUNDS = (
     (0.03, ((1, 0), (3, 0), (1, 0), (3, 1))),
     (0.10, ((9, 0), (1, 0), (3, 1), (9, 1), (3, 0), (1, 0))),
     (1.00, ((9, 0), (9, 1), (9, 0), (5, 1), (9, 1), (9, 0), (3, 0), (9, 0), (9, 2), (1, 0))),
+    (math.inf, ((9, 0), (9, 0), (9, 0), (9, 1), (9, 0), (9, 0), (9, 0), (5, 1), (9, 0), (9, 2))),
 )
-# The same after the schedule's end: mostly whole clips from words, which take longest to learn.
-AFTER_ROUND = ((9, 0), (9, 0), (9, 0), (9, 1), (9, 0), (9, 0), (9, 0), (5, 1), (9, 0), (9, 2))
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ SECOND_HALF = Emphasis(shift=1.5, rotating=7, star=2, circle=1)
 # After the schedule's end. Of true clips under noise the model finishes what turns and nearly all stars rightly, up to
 # a share of 0.8; what is drawn amiss from words alone goes wrong where there is more.
 AFTER = Emphasis(shift=6.0, rotating=5, star=3, circle=1)
+# (until this share of the steps, what is shown more).
+PARTS = ((0.5, FIRST_HALF), (1.0, SECOND_HALF), (math.inf, AFTER))
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,7 @@ class Lesson:
 
 def emphasis(step: int, steps: int) -> Emphasis:
     """What is shown more at a step of a schedule of `steps`, or after its end."""
-    if step >= steps:
-        return AFTER
-    return SECOND_HALF if 2 * step >= steps else FIRST_HALF
+    return next(more for until, more in PARTS if step < until * steps)
 
 
 def chosen(scenes: list[world.Scene], more: Emphasis) -> list[world.Scene]:
@@ -98,9 +99,7 @@ def chosen(scenes: list[world.Scene], more: Emphasis) -> list[world.Scene]:
 
 def plan(step: int, steps: int) -> tuple[int, int]:
     """(latent frames, given latent frames) of a step in a schedule of `steps`, or after its end."""
-    if step >= steps:
-        return AFTER_ROUND[step % len(AFTER_ROUND)]
-    lessons = next(lessons for until, lessons in ROUNDS if step < until * steps or until == 1)
+    lessons = next(lessons for until, lessons in ROUNDS if step < until * steps)
     return lessons[step % len(lessons)]
 
 

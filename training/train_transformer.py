@@ -227,8 +227,8 @@ def train(
     if goes_on:  # their latents are of the shipped space to the last digit, and no fit here would be
         LatentSpace.load().save(work / FILE.name)
     space, tokens = LatentSpace.of(work), captions.tokenizer()
-    parts = (lessons.FIRST_HALF, lessons.SECOND_HALF, lessons.AFTER)
-    scenes = {more: lessons.chosen(world.split()[0], more) for more in parts}
+    known = world.split()[0]
+    scenes = {more: lessons.chosen(known, more) for _, more in lessons.PARTS}
     pair = Pair(len(tokens)).to(device)
     if start is not None:
         pair.load_folder(start) if goes_on else carry_over(pair, start, space)

@@ -248,7 +248,9 @@ def test_every_clip_has_a_strength_of_its_own():
 def test_a_file_that_is_stronger_than_its_adapter_is_gone_on_with_as_it_was_trained(tmp_path):
     names = ("blocks.0.attn1.to_q.lora_A.default.weight", "blocks.0.attn1.to_q.lora_B.default.weight")
     weights = {name: torch.nn.Parameter(torch.randn(24, 24)) for name in names}
-    train_lora.write(weights, tmp_path / "stronger.safetensors", strength=1.4)
+    train_lora.write(
+        train_lora.stronger(weights, 1.4), tmp_path / "stronger.safetensors", metadata={train_lora.TRAINED: "1.4"}
+    )
     changed = [torch.nn.Parameter(torch.zeros(24, 24)) for _ in names]
     train_lora.begin(
         dict(zip(names, changed, strict=True)), Namespace(start=tmp_path / "stronger.safetensors", start_before=None)
